@@ -1,0 +1,57 @@
+"""marginome: in-silico motif marginalization of sequence-to-function models.
+
+Names are loaded when first used, so that a Snakefile (or a tool that only checks a config) imports
+this package without importing PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+# public name -> module that holds it
+_PUBLIC = {
+    "MarginomeError": "errors",
+    "one_hot_encode": "sequences",
+    "one_hot_decode": "sequences",
+    "random_one_hot": "sequences",
+    "reverse_complement": "sequences",
+    "substitute": "sequences",
+    "multisubstitute": "sequences",
+    "shuffle": "shuffles",
+    "dinucleotide_shuffle": "shuffles",
+    "predict": "prediction",
+    "Readout": "prediction",
+    "marginalize": "marginalization",
+    "marginalize_annotations": "marginalization",
+    "marginalize_many": "marginalization",
+    "deep_lift_shap": "attribution",
+    "saturation_mutagenesis": "mutagenesis",
+    "recursive_seqlets": "seqlets",
+    "tfmodisco_seqlets": "seqlets",
+    "plot_logo": "plots",
+    "difference": "effects",
+    "log2_fold_change": "effects",
+    "euclidean": "effects",
+    "jensen_shannon_distance": "effects",
+    "load_model": "models",
+    "read_motifs": "motifs",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str):
+        """Import the module that holds a public name when the name is first used."""
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'marginome' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"marginome.{_PUBLIC[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,62 @@
+"""The one exception for mistakes a user can mend, and how its message is built."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MarginomeError(ValueError):
+    """A mistake in what the user gave: says what is wrong, where, and what to do.
+
+    Parameters
+    ----------
+    what : str
+        What was found and what was wanted, in the user's words.
+    where : str, optional
+        The file, line, config key, argument or motif it was found in.
+    remedy : str, optional
+        What the user can do about it.
+
+    Examples
+    --------
+    >>> raise MarginomeError("motif is 35 bp, background is 30 bp", where="motif 'MA0139.2'",
+    ...                      remedy="Raise the background's length or leave the motif out.")
+    Traceback (most recent call last):
+    ...
+    marginome.errors.MarginomeError: motif 'MA0139.2': motif is 35 bp, background is 30 bp. Raise the ...
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None):
+        self.what, self.where, self.remedy = what, where, remedy
+        message = f"{where}: {what}" if where else what
+        if remedy:
+            message = f"{message.rstrip('.')}. {remedy}"
+        super().__init__(message)
+
+
+def unknown_name(kind: str, name: object, allowed: Iterable[object], *, where: str | None = None) -> MarginomeError:
+    """Build the error for a name that is not one of a known set, with the closest match.
+
+    Parameters
+    ----------
+    kind : str
+        What the name names, e.g. ``"model"``.
+    name : object
+        The name that was found.
+    allowed : iterable
+        The names there are.
+    where : str, optional
+        Config key, file or argument.
+
+    Returns
+    -------
+    MarginomeError
+        To be raised by the caller.
+    """
+    known = [str(a) for a in allowed]
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"Did you mean '{close[0]}'? " if close else ""
+    return MarginomeError(
+        f"there is no {kind} '{name}'", where=where, remedy=f"{hint}Allowed: {', '.join(known) or '(none)'}."
+    )
