@@ -184,9 +184,9 @@ def read_hdf5(path: str | os.PathLike) -> Iterator[h5py.File]:
             if not handle.attrs.get("complete", False):
                 raise OSError("it was not written to its end")
             yield handle
-    except FileNotFoundError:
-        raise
     except OSError as error:
+        if error.errno is not None:  # the system's own: no such file, no permission, a write of the caller's
+            raise
         raise damaged(path, error) from error
 
 
