@@ -1,0 +1,32 @@
+# The two commands of the README are `make demo` and `make test`; both make the environment first.
+.PHONY: demo test env lock lint benchmark clean
+.DELETE_ON_ERROR:
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+CORES ?= all
+
+env: .venv/.complete
+
+.venv/.complete: requirements.lock envs/setup.sh envs/warm_numba.py workflow/lib/pyproject.toml
+	@bash envs/setup.sh
+
+demo: env
+	snakemake --cores $(CORES)
+	@echo
+	@echo "The results are in results/screens/: open results/index.html in a browser, or read results/README.md."
+
+test: env
+	python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+lint: env
+	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && snakemake --lint
+
+# Side by side with tangermeme, in one process each; tables of ratios and errors go to the terminal.
+benchmark: env
+	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; python $$script $(BENCHMARK_ARGS) || exit 1; done
+
+# Pin what is installed now. +cpu is dropped: the same pin gives Linux users a CUDA build.
+lock:
+	.venv/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+clean:
+	rm -rf results logs benchmarks .snakemake
