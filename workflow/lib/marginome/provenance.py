@@ -1,0 +1,220 @@
+"""What a result was made from: digests of code and files, versions, the machine. Imports no PyTorch."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from marginome.storage import sha256_of
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+# ---------------------------------------------------------------------------------------------- code
+@functools.cache
+def code_digest(*modules: str) -> str:
+    """Digest the code that modules depend on, so that an edit reruns what it can change and no more.
+
+    Snakemake follows a rule's script but not what the script imports. This goes into a rule's params:
+    a hash over the static import closure of `modules` within the package, without comments, docstrings
+    and layout. Data files beside a module of a sub-package (templates, styles) count with it.
+
+    Parameters
+    ----------
+    *modules : str
+        Names relative to the package, e.g. ``"jobs.screen"``.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    closure = import_closure(*modules)
+    digest = hashlib.sha256()
+    for path in sorted(closure):
+        digest.update(str(path.relative_to(PACKAGE)).encode())
+        digest.update(_normalised(path))
+    folders = {path.parent for path in closure if path.parent != PACKAGE}
+    for folder in sorted(folders):
+        for data in sorted(folder.rglob("*")):
+            if data.is_file() and data.suffix not in (".py", ".pyc"):
+                digest.update(str(data.relative_to(PACKAGE)).encode())
+                digest.update(data.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def import_closure(*modules: str) -> set[Path]:
+    """Return the package's source files that `modules` import, directly or not (themselves included)."""
+    queue = [_module_file(name) for name in modules]
+    seen: set[Path] = set()
+    while queue:
+        path = queue.pop()
+        if path is None:
+            raise FileNotFoundError(f"no module of marginome: {modules}")
+        if path in seen:
+            continue
+        seen.add(path)
+        for name in _imports(path):
+            found = _module_file(name)
+            if found is not None and found not in seen:
+                queue.append(found)
+    return seen
+
+
+def _module_file(name: str) -> Path | None:
+    base = PACKAGE.joinpath(*name.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@functools.cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imports(path: Path) -> set[str]:
+    """Modules of the package named in any import statement of a file, also inside functions."""
+    package = ".".join(path.relative_to(PACKAGE).parent.parts)
+    found: set[str] = set()
+    for node in ast.walk(_parsed(path)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("marginome.")]
+            found.update(name.removeprefix("marginome.") for name in names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:  # relative: one dot is the file's own package
+                parts = package.split(".") if package else []
+                base = ".".join(parts[: len(parts) - node.level + 1])
+                module = ".".join(filter(None, [base, node.module or ""]))
+            elif node.module and (node.module == "marginome" or node.module.startswith("marginome.")):
+                module = node.module.removeprefix("marginome").removeprefix(".")
+            else:
+                continue
+            found.add(module)
+            found.update(".".join(filter(None, [module, alias.name])) for alias in node.names)
+    found.discard("")
+    # importing a.b.c runs a/__init__ and a/b/__init__ too
+    return found | {name.rsplit(".", k)[0] for name in found for k in range(1, name.count(".") + 1)}
+
+
+def _normalised(path: Path) -> bytes:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body
+            if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+                if isinstance(body[0].value.value, str):
+                    node.body = body[1:] or [ast.Pass()]
+    return ast.dump(tree).encode()
+
+
+# ---------------------------------------------------------------------------------------------- files
+def file_digests(
+    files: Iterable[str], cache: str | os.PathLike | None = ".snakemake/marginome/digests.json"
+) -> dict[str, str]:
+    """Return the SHA-256 of files by path, remembering them by size and modification time.
+
+    Parameters
+    ----------
+    files : iterable of str
+        Existing files.
+    cache : path, optional
+        JSON file that keeps what was computed, so that a 3 GB genome is read once and not at every
+        parse of the workflow. None keeps nothing.
+
+    Returns
+    -------
+    dict
+        path -> 64 hexadecimal digits; a file that does not exist gets ``"missing"`` (a dry run may plan it).
+    """
+    known: dict[str, list] = {}
+    if cache is not None:
+        try:
+            known = json.loads(Path(cache).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+    digests, changed = {}, False
+    for file in files:
+        try:
+            stat = os.stat(file)
+        except OSError:
+            digests[file] = "missing"
+            continue
+        key = os.path.realpath(file)
+        stamp = [stat.st_size, stat.st_mtime_ns]
+        if known.get(key, [None])[:2] != stamp:
+            known[key] = [*stamp, sha256_of(file)]
+            changed = True
+        digests[file] = known[key][2]
+    if changed and cache is not None:
+        _keep(Path(cache), known)
+    return digests
+
+
+def _keep(cache: Path, known: Mapping) -> None:
+    temporary = cache.with_name(f".{os.getpid()}.{cache.name}")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(known), encoding="utf-8")
+        os.replace(temporary, cache)
+    except OSError:  # a read-only folder: the digests are computed again next time
+        temporary.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------- run
+_PACKAGES = (
+    "marginome", "snakemake", "torch", "numpy", "pandas", "scipy", "numba", "h5py", "pyarrow", "biopython", "pyfaidx",
+    "pybedtools", "modisco-lite", "memelite", "matplotlib", "plotly",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, str | int | None]:
+    """Return what is known of the machine without asking for a device."""
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "executable": sys.executable,
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def git_state(folder: str | os.PathLike) -> dict[str, str | bool | None]:
+    """Return the commit of a checkout and whether it has uncommitted changes; Nones outside git."""
+    try:
+        run = functools.partial(subprocess.run, cwd=folder, capture_output=True, text=True, check=True, timeout=20)
+        commit = run(["git", "rev-parse", "HEAD"]).stdout.strip()
+        dirty = bool(run(["git", "status", "--porcelain", "--untracked-files=no"]).stdout.strip())
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "modified": None}
+    return {"commit": commit, "modified": dirty}

@@ -1,0 +1,136 @@
+"""The columns of every result table, defined once; tables are checked against them when written."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+
+from marginome.errors import MarginomeError
+from marginome.storage import atomic, write_table
+
+
+class Column(NamedTuple):
+    """One column: its name, Arrow type, what it means (with unit), and whether every table has it."""
+
+    name: str
+    type: pa.DataType
+    description: str
+    required: bool = True
+
+
+_TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+
+_WHAT = [
+    Column("model", _TEXT, "Name of the model in the config."),
+    Column("background", _TEXT, "Name of the background set."),
+    Column("collection", _TEXT, "Name of the motif collection (or of the table of annotations or patterns)."),
+    Column("motif_id", _TEXT, "Identifier of the motif, unique in its collection."),
+    Column("motif_name", _TEXT, "Name of the motif as its file gives it."),
+    Column("orientation", _TEXT, "+ as given, - reverse complement."),
+    Column("start", _INT, "First base of the insert in the background (0-based, bp)."),
+    Column("insert", _TEXT, "The bases that were put in; N kept the background's base."),
+    Column("draw", _INT, "Number of the PWM sample; null unless inserts are sampled.", False),
+    Column("partner_id", _TEXT, "Second motif of a pair; null for single motifs.", False),
+    Column("partner_orientation", _TEXT, "Its orientation.", False),
+    Column("gap", _INT, "Bases between the two (bp).", False),
+    Column("order", _TEXT, "Which motif of a pair comes first: given or swapped.", False),
+]
+_EFFECT = [
+    Column("output", _TEXT, "Name of the model's output."),
+    Column("measure", _TEXT, "How before and after are compared."),
+    Column("unit", _TEXT, "Unit of the effect."),
+    Column("n_backgrounds", _INT, "Backgrounds averaged over."),
+    Column("before_mean", _FLOAT, "Mean output without the insert; null where the output is not a scalar."),
+    Column("after_mean", _FLOAT, "Mean output with the insert; null where the output is not a scalar."),
+    Column("effect", _FLOAT, "Mean effect over backgrounds."),
+    Column("effect_sd", _FLOAT, "Standard deviation of the effect over backgrounds."),
+    Column("effect_se", _FLOAT, "Its standard error, sd / sqrt(n)."),
+    Column("ci_low", _FLOAT, "Lower end of the 95 % t interval over backgrounds."),
+    Column("ci_high", _FLOAT, "Upper end of it."),
+    Column("sign_consistency", _FLOAT, "Fraction of backgrounds whose effect has the mean's sign.", False),
+    Column("largest_change_bp", _INT, "Profiles: output position whose mean probability changes most.", False),
+    Column("n_controls", _INT, "Controls behind this row's null.", False),
+    Column("control_kind", _TEXT, "dinucleotide, mononucleotide or pool (see docs/statistics.md).", False),
+    Column("control_mean", _FLOAT, "Mean effect of the controls.", False),
+    Column("control_sd", _FLOAT, "Standard deviation of their effects.", False),
+    Column("z", _FLOAT, "(effect - control_mean) / control_sd.", False),
+    Column("p", _FLOAT, "Two-sided p of the effect under the null of the controls.", False),
+    Column("q", _FLOAT, "Benjamini-Hochberg over motifs, per model, background set, output and start.", False),
+    Column("interaction", _FLOAT, "Pairs: effect minus the sum of the two motifs' effects alone.", False),
+    Column("interaction_se", _FLOAT, "Its standard error over backgrounds.", False),
+    Column("effect_fold_sd", _FLOAT, "Ensembles: standard deviation of the effect between members.", False),
+    Column("family", _INT, "Number of the motif's similarity family in its collection.", False),
+    Column("family_representative", _TEXT, "motif_id that the family is named after.", False),
+    Column("engine", _TEXT, "incremental or full: which computation ran."),
+    Column("precision", _TEXT, "Arithmetic of the model."),
+]
+
+EFFECTS: tuple[Column, ...] = (*_WHAT, *_EFFECT)
+
+
+def conform(table: pd.DataFrame, columns: tuple[Column, ...], *, extra: bool = False, name: str = "table") -> pa.Table:
+    """Bring a frame to the stated columns, order and types, or say what does not fit.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Must hold every required column.
+    columns : tuple of Column
+        The schema, e.g. `EFFECTS`.
+    extra : bool, default False
+        Whether columns that the schema does not know are kept (at the end) or an error.
+    name : str
+        For messages.
+
+    Returns
+    -------
+    pyarrow.Table
+
+    Raises
+    ------
+    MarginomeError
+        On a missing or unknown column, or a value that its type cannot hold.
+    """
+    missing = [c.name for c in columns if c.required and c.name not in table]
+    unknown = [c for c in table.columns if c not in {column.name for column in columns}]
+    if missing or (unknown and not extra):
+        raise MarginomeError(f"columns missing: {missing}; columns not in the schema: {unknown}", where=name)
+    present = [c for c in columns if c.name in table]
+    fields = [pa.field(c.name, c.type, metadata={"description": c.description}) for c in present]
+    try:
+        arrays = [pa.array(table[c.name], type=c.type, from_pandas=True) for c in present]
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise MarginomeError(f"a value does not fit its column: {error}", where=name) from error
+    result = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    for column in unknown:
+        result = result.append_column(column, pa.array(table[column], from_pandas=True))
+    return result
+
+
+def write_effects(path: str | os.PathLike, table: pd.DataFrame, metadata: Mapping, *, extra: bool = False) -> None:
+    """Check an effect table against `EFFECTS` and write it as Parquet."""
+    write_table(path, conform(table, EFFECTS, extra=extra, name=str(path)), metadata)
+
+
+def write_tsv(path: str | os.PathLike, table: pd.DataFrame) -> None:
+    """Write a table as tab-separated text, gzipped when the name ends in .gz (same bytes for the same table)."""
+    with atomic(path) as temporary:
+        if str(path).endswith(".gz"):
+            with open(temporary, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as handle:
+                handle.write(table.to_csv(sep="\t", index=False, na_rep="").encode())
+        else:
+            table.to_csv(temporary, sep="\t", index=False, na_rep="")
+
+
+def describe(columns: tuple[Column, ...]) -> str:
+    """Return a Markdown table of column, type and meaning."""
+    lines = ["| column | type | meaning |", "|---|---|---|"]
+    lines += [
+        f"| `{c.name}` | {c.type}{'' if c.required else ', where it applies'} | {c.description} |" for c in columns
+    ]
+    return "\n".join(lines)
