@@ -1,0 +1,89 @@
+"""Effect measures against scipy, closed forms and float64 by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.spatial.distance as distance
+import torch
+
+from marginome import MarginomeError, difference, euclidean, jensen_shannon_distance, log2_fold_change
+from marginome.effects import MEASURES
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def profiles(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+    before = torch.randn(shape, generator=GENERATOR)
+    return before, before + 0.3 * torch.randn(shape, generator=GENERATOR)
+
+
+def test_difference_keeps_targets():
+    before, after = profiles(5, 3)
+    assert torch.equal(difference(before, after), after - before)
+
+
+def test_fold_change_is_in_doublings():
+    before, after = torch.tensor([[1.0, 0.0]]), torch.tensor([[7.0, 0.0]])
+    assert log2_fold_change(before, after).tolist() == [[2.0, 0.0]]
+    assert log2_fold_change(before[:, :1], after[:, :1], pseudocount=0).item() == pytest.approx(np.log2(7))
+
+
+@pytest.mark.parametrize(("value", "pseudocount"), [(-0.5, 1.0), (-3.0, 1.0), (0.0, 0.0), (1.0, -1.0)])
+def test_fold_change_refuses_log_scale(value, pseudocount):
+    with pytest.raises(MarginomeError, match="Use difference"):
+        log2_fold_change(torch.ones(2, 1), torch.tensor([[1.0], [value]]), pseudocount)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (6, 2, 50), (6,)])
+def test_euclidean_is_scipys(shape):
+    before, after = profiles(*shape)
+    expected = [distance.euclidean(np.ravel(a), np.ravel(b)) for a, b in zip(before.numpy(), after.numpy())]
+    np.testing.assert_allclose(euclidean(before, after), expected, rtol=1e-5)
+
+
+def scipy_distance(p: np.ndarray, q: np.ndarray) -> float:
+    p, q = np.exp(p - p.max()), np.exp(q - q.max())
+    return distance.jensenshannon(p, q, base=2)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1e-3])
+def test_jensen_shannon_is_scipys(scale):
+    before, after = (scale * x.double() for x in profiles(4, 2, 80))
+    both = [scipy_distance(a.ravel(), b.ravel()) for a, b in zip(before.numpy(), after.numpy())]
+    strand = [[scipy_distance(a[s], b[s]) for s in (0, 1)] for a, b in zip(before.numpy(), after.numpy())]
+    np.testing.assert_allclose(jensen_shannon_distance(before, after), both, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(jensen_shannon_distance(before, after, softmax="strand"), strand, rtol=1e-6, atol=1e-8)
+
+
+def test_jensen_shannon_of_probabilities_and_its_bounds():
+    p, q = torch.eye(4)[:2], torch.eye(4)[2:]
+    assert jensen_shannon_distance(p, q, logits=False).tolist() == [1.0, 1.0]
+    assert jensen_shannon_distance(p, 5 * p, logits=False).tolist() == [0.0, 0.0]
+    before, after = (x.softmax(-1) for x in profiles(3, 90))
+    assert torch.allclose(
+        jensen_shannon_distance(before, after, logits=False), jensen_shannon_distance(before.log(), after.log())
+    )
+    same = torch.randn(3, 2, 1000, generator=GENERATOR) * 5
+    assert jensen_shannon_distance(same, same + 100).max() < 1e-6  # a softmax does not see a shift
+    with pytest.raises(MarginomeError, match="after"):
+        jensen_shannon_distance(before, -after, logits=False)
+    with pytest.raises(MarginomeError, match="both, strand"):
+        jensen_shannon_distance(before, after, softmax="strands")
+
+
+@pytest.mark.parametrize("name", ["euclidean", "jensen_shannon_distance"])
+def test_one_before_serves_many_motifs(name):
+    before, _ = profiles(4, 2, 30)
+    after = torch.randn(3, 4, 2, 30, generator=GENERATOR)
+    together = MEASURES[name](before, after, batch_dims=2)
+    assert together.shape == (3, 4)
+    for i in range(3):
+        assert torch.allclose(together[i], MEASURES[name](before, after[i]))
+
+
+def test_bad_input():
+    with pytest.raises(MarginomeError, match=r"before is \(3, 2\), after is \(4, 2\)"):
+        difference(torch.zeros(3, 2), torch.zeros(4, 2))
+    with pytest.raises(MarginomeError, match="several"):
+        difference([torch.zeros(3, 2)], torch.zeros(3, 2))
