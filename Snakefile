@@ -1,0 +1,64 @@
+# marginome: which motifs drive a trained model's predictions, by how much, and whether to believe it.
+#
+# This file is the table of contents. Everything a run needs is in the config (config/README.md explains
+# each key); results appear under results/ (results/README.md says what each file is).
+#
+#   snakemake --cores all                         the shipped demo (config/config.yaml)
+#   snakemake --cores all --configfile my.yaml    your own
+#   snakemake --profile slurm                     on a cluster (profiles/slurm is a start)
+#   snakemake --cores 1 estimate                  how long it will take, how many shards to use
+
+from snakemake.utils import min_version
+
+min_version("9.22.0")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"  # config, input functions, the library on the path; no rules
+include: "workflow/rules/backgrounds.smk"
+include: "workflow/rules/motifs.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/screens.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    backgrounds,
+    motifs,
+    models,
+    screens,
+
+
+# Everything that the config asks for.
+rule all:
+    default_target: True
+    input:
+        rules.write_overview.output,
+        screen_results(),
+
+
+# Named targets: `snakemake --cores all screens` and so on.
+rule backgrounds:
+    input:
+        expand(rules.make_background.output.fasta, background=CONFIG["backgrounds"]),
+
+
+rule motifs:
+    input:
+        expand(rules.collect_motifs.output.table, collection=CONFIG["motifs"]),
+
+
+rule models:
+    input:
+        expand(rules.check_model.output.json, model=CONFIG["models"]),
+
+
+rule screens:
+    input:
+        screen_results(),

@@ -1,0 +1,10 @@
+from marginome.jobs.motifs import collect_motifs
+from marginome.jobs.runner import job
+
+with job(snakemake.log[0]):
+    collect_motifs(
+        snakemake.params.settings,
+        name=snakemake.wildcards.collection,
+        digests=snakemake.params.digests,
+        table=snakemake.output.table,
+    )

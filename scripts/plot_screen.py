@@ -1,0 +1,15 @@
+from marginome.jobs.figures import plot_screen
+from marginome.jobs.runner import job
+
+with job(snakemake.log[0], threads=snakemake.threads):
+    plot_screen(
+        effects=snakemake.input.effects,
+        backgrounds=snakemake.input.backgrounds,
+        profiles=snakemake.input.profiles,
+        motifs=snakemake.input.motifs,
+        top=snakemake.params.top,
+        heatmap=snakemake.output.heatmap,
+        before_after=snakemake.output.before_after,
+        profile_figure=snakemake.output.profiles,
+        logos=snakemake.output.logos,
+    )

@@ -1,0 +1,13 @@
+from marginome.jobs.report import report_screen
+from marginome.jobs.runner import job
+
+with job(snakemake.log[0], threads=snakemake.threads):
+    report_screen(
+        snakemake.wildcards.screen,
+        effects=snakemake.input.effects,
+        backgrounds=snakemake.input.backgrounds,
+        profiles=snakemake.input.profiles,
+        motifs=snakemake.input.motifs,
+        provenance=snakemake.input.provenance,
+        page=snakemake.output.page,
+    )

@@ -1,0 +1,13 @@
+from marginome.jobs.report import write_provenance
+from marginome.jobs.runner import job
+
+with job(snakemake.log[0]):
+    write_provenance(
+        snakemake.params.screen,
+        digests=snakemake.params.digests,
+        repository=snakemake.params.repository,
+        effects=snakemake.input.effects,
+        shards=snakemake.input.shards,
+        checks=snakemake.input.checks,
+        json=snakemake.output.json,
+    )

@@ -1,0 +1,33 @@
+# Background sets: the sequences that motifs are put into.
+
+
+rule make_background:
+    input:
+        files=files_of("backgrounds", "background"),
+    output:
+        fasta="results/backgrounds/{background}.fa.gz",
+        bed="results/backgrounds/{background}.bed",
+        tsv="results/backgrounds/{background}.tsv",
+        figure=report(
+            "results/backgrounds/{background}.svg",
+            caption="../report/make_background.rst",
+            category="Backgrounds",
+            labels={"background set": "{background}"},
+        ),
+    log:
+        "logs/make_background/{background}.log",
+    benchmark:
+        "benchmarks/make_background/{background}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=60,
+    params:
+        settings=settings_of("backgrounds", "background"),
+        digests=digests_of("backgrounds", "background"),
+        seed=CONFIG["seed"],
+        code=code_digest("jobs.backgrounds"),
+    script:
+        "../../scripts/make_background.py"

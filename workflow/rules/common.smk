@@ -1,0 +1,128 @@
+# The config, checked; the library on the path of every rule and script; functions that rules use. No rules here.
+
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str((Path(str(workflow.current_basedir)) / ".." / "lib").resolve()))
+
+from marginome.config import entry_files, resolve_config
+from marginome.errors import MarginomeError
+from marginome.provenance import code_digest, file_digests
+
+try:
+    # Jobs parse this file again: what the main process found to exist is not looked for a second time.
+    CONFIG = resolve_config(config, files=workflow.configfiles, check_files=workflow.is_main_process)
+except MarginomeError as error:
+    raise WorkflowError(str(error)) from None
+
+
+wildcard_constraints:
+    model=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    background=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    collection=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    screen=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    shard=r"\d+-of-\d+",
+
+
+def files_of(section, wildcard):
+    """Input function: the files that one config entry names.
+
+    Marked ancient: Snakemake follows modification times where one means content, so a touched genome or
+    model would rerun everything. Their SHA-256 is in the params of the rules that use them (`settings_of`).
+    """
+    return lambda wildcards: ancient(entry_files(CONFIG, section, wildcards[wildcard]))
+
+
+def settings_of(section, wildcard):
+    """Params function: one config entry as it is, so that a change elsewhere in the config reruns nothing."""
+    return lambda wildcards: CONFIG[section][wildcards[wildcard]]
+
+
+def digests_of(section, wildcard):
+    """Params function: SHA-256 of the files that one config entry names."""
+    return lambda wildcards: file_digests(entry_files(CONFIG, section, wildcards[wildcard]))
+
+
+def screen_of(*keys):
+    """Params function: the keys of a screen's entry that a rule uses."""
+    return lambda wildcards: {key: CONFIG["screens"][wildcards.screen].get(key) for key in keys}
+
+
+def engine_settings():
+    """The run's settings that every rule with a model in it uses."""
+    return {key: CONFIG[key] for key in ("device", "precision", "engine", "threads", "memory_mb")}
+
+
+def gpus():
+    """GPUs that a job with a model in it asks for: exactly one when the device is cuda."""
+    return 1 if CONFIG["device"] == "cuda" else 0
+
+
+def memory(base_mb):
+    """Resource function: memory (MB) of a job, more after each failed attempt."""
+    return lambda wildcards, attempt: base_mb * attempt
+
+
+def per_screen(pattern, **names):
+    """Input function: a pattern expanded over the entries that a screen names, e.g. model='models'."""
+    return lambda wildcards: expand(
+        pattern,
+        **{wildcard: CONFIG["screens"][wildcards.screen][key] for wildcard, key in names.items()},
+    )
+
+
+def shards_of(pattern):
+    """Input function: every shard of a screen."""
+
+    def inputs(wildcards):
+        screen = CONFIG["screens"][wildcards.screen]
+        count = screen["shards"]
+        return expand(
+            pattern,
+            screen=wildcards.screen,
+            model=screen["models"],
+            background=screen["backgrounds"],
+            shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
+        )
+
+    return inputs
+
+
+def screen_results():
+    """Everything a reader gets of every screen."""
+    return expand(
+        [
+            "results/screens/{screen}/effects.parquet",
+            "results/screens/{screen}/effects.tsv.gz",
+            "results/screens/{screen}/effects.h5",
+            "results/screens/{screen}/profiles.h5",
+            "results/screens/{screen}/figures/heatmap.svg",
+            "results/screens/{screen}/report.html",
+            "results/screens/{screen}/provenance.json",
+        ],
+        screen=CONFIG["screens"],
+    )
+
+
+def screen_section(screen):
+    """A screen's entry with the entries of the models, motifs and backgrounds that it names, and the run's settings."""
+    entry = CONFIG["screens"][screen]
+    named = {
+        section: {name: CONFIG[section][name] for name in entry[section]}
+        for section in ("models", "motifs", "backgrounds")
+    }
+    return {"screen": {screen: entry}, "seed": CONFIG["seed"], **engine_settings(), **named}
+
+
+def screen_digests(screen):
+    """SHA-256 of every file that a screen's entries name."""
+    entry = CONFIG["screens"][screen]
+    files = [
+        file
+        for section in ("models", "motifs", "backgrounds")
+        for name in entry[section]
+        for file in entry_files(CONFIG, section, name)
+    ]
+    return file_digests(files)

@@ -1,0 +1,24 @@
+# Motif collections: every file format becomes one checked table.
+
+
+rule collect_motifs:
+    input:
+        files=files_of("motifs", "collection"),
+    output:
+        table="results/motifs/{collection}.parquet",
+    log:
+        "logs/collect_motifs/{collection}.log",
+    benchmark:
+        "benchmarks/collect_motifs/{collection}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1500),
+        runtime=30,
+    params:
+        settings=settings_of("motifs", "collection"),
+        digests=digests_of("motifs", "collection"),
+        code=code_digest("jobs.motifs"),
+    script:
+        "../../scripts/collect_motifs.py"

@@ -1,0 +1,85 @@
+# What a reader opens: one page per screen, an overview, and the record of how it was made.
+
+
+rule write_provenance:
+    input:
+        effects=rules.summarize_screen.output.effects,
+        shards=shards_of(rules.marginalize.output.shard),
+        checks=per_screen(rules.check_model.output.json, model="models"),
+    output:
+        json="results/screens/{screen}/provenance.json",
+    log:
+        "logs/write_provenance/{screen}.log",
+    benchmark:
+        "benchmarks/write_provenance/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=20,
+    params:
+        screen=lambda wildcards: screen_section(wildcards.screen),
+        digests=lambda wildcards: screen_digests(wildcards.screen),
+        repository=str(workflow.basedir),
+        code=code_digest("jobs.report"),
+    script:
+        "../../scripts/write_provenance.py"
+
+
+rule report_screen:
+    input:
+        effects=rules.summarize_screen.output.effects,
+        backgrounds=rules.summarize_screen.output.backgrounds,
+        profiles=rules.summarize_screen.output.profiles,
+        motifs=per_screen(rules.collect_motifs.output.table, collection="motifs"),
+        provenance=rules.write_provenance.output.json,
+    output:
+        page=report(
+            "results/screens/{screen}/report.html",
+            caption="../report/report_screen.rst",
+            category="Screens",
+            subcategory="{screen}",
+            labels={"figure": "the interactive page"},
+        ),
+    log:
+        "logs/report_screen/{screen}.log",
+    benchmark:
+        "benchmarks/report_screen/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=30,
+    params:
+        code=code_digest("jobs.report"),
+    script:
+        "../../scripts/report_screen.py"
+
+
+rule write_overview:
+    input:
+        pages=expand(rules.report_screen.output.page, screen=CONFIG["screens"]),
+        provenance=expand(rules.write_provenance.output.json, screen=CONFIG["screens"]),
+        figures=expand(rules.plot_screen.output.heatmap, screen=CONFIG["screens"]),
+        backgrounds=expand(rules.make_background.output.tsv, background=CONFIG["backgrounds"]),
+        checks=expand(rules.check_model.output.json, model=CONFIG["models"]),
+    output:
+        page="results/index.html",
+        readme="results/README.md",
+    log:
+        "logs/write_overview/overview.log",
+    benchmark:
+        "benchmarks/write_overview/overview.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        report=CONFIG["report"],
+        code=code_digest("jobs.report"),
+    script:
+        "../../scripts/write_overview.py"

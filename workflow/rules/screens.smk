@@ -1,0 +1,153 @@
+# Screens: every insert in every background, in shards; then the table.
+
+
+rule list_inserts:
+    input:
+        motifs=per_screen(rules.collect_motifs.output.table, collection="motifs"),
+        backgrounds=per_screen(rules.make_background.output.fasta, background="backgrounds"),
+        checks=per_screen(rules.check_model.output.json, model="models"),
+    output:
+        inserts="results/screens/{screen}/inserts.parquet",
+        families="results/screens/{screen}/families.parquet",
+    log:
+        "logs/list_inserts/{screen}.log",
+    benchmark:
+        "benchmarks/list_inserts/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=30,
+    params:
+        screen=screen_of(
+            "motifs",
+            "backgrounds",
+            "models",
+            "outputs",
+            "inserts",
+            "draws",
+            "orientations",
+            "positions",
+            "flanks",
+            "pairs",
+            "controls",
+        ),
+        seed=CONFIG["seed"],
+        code=code_digest("jobs.inserts"),
+    script:
+        "../../scripts/list_inserts.py"
+
+
+rule marginalize:
+    input:
+        files=files_of("models", "model"),
+        check=rules.check_model.output.json,
+        fasta=rules.make_background.output.fasta,
+        baseline=rules.predict_baseline.output.predictions,
+        inserts=rules.list_inserts.output.inserts,
+    output:
+        shard="results/screens/{screen}/shards/{model}/{background}/{shard}.h5",
+    log:
+        "logs/marginalize/{screen}/{model}/{background}/{shard}.log",
+    benchmark:
+        "benchmarks/marginalize/{screen}/{model}/{background}/{shard}.tsv"
+    retries: 1
+    conda:
+        "../../envs/marginome.yaml"
+    threads: CONFIG["threads"]
+    resources:
+        mem_mb=memory(CONFIG["memory_mb"] + 2000),
+        runtime=240,
+        gpu=gpus(),
+    params:
+        settings=settings_of("models", "model"),
+        digests=digests_of("models", "model"),
+        screen=screen_of("outputs", "keep"),
+        engine=engine_settings(),
+        code=code_digest("jobs.screen"),
+    script:
+        "../../scripts/marginalize.py"
+
+
+rule summarize_screen:
+    input:
+        inserts=rules.list_inserts.output.inserts,
+        families=rules.list_inserts.output.families,
+        baselines=per_screen(
+            rules.predict_baseline.output.predictions, model="models", background="backgrounds"
+        ),
+        shards=shards_of(rules.marginalize.output.shard),
+    output:
+        effects="results/screens/{screen}/effects.parquet",
+        tsv="results/screens/{screen}/effects.tsv.gz",
+        backgrounds="results/screens/{screen}/effects.h5",
+        profiles="results/screens/{screen}/profiles.h5",
+        agreement="results/screens/{screen}/agreement.parquet",
+    log:
+        "logs/summarize_screen/{screen}.log",
+    benchmark:
+        "benchmarks/summarize_screen/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+    params:
+        screen=screen_of("models", "backgrounds", "controls", "keep"),
+        code=code_digest("jobs.summary"),
+    script:
+        "../../scripts/summarize_screen.py"
+
+
+rule plot_screen:
+    input:
+        effects=rules.summarize_screen.output.effects,
+        backgrounds=rules.summarize_screen.output.backgrounds,
+        profiles=rules.summarize_screen.output.profiles,
+        motifs=per_screen(rules.collect_motifs.output.table, collection="motifs"),
+    output:
+        heatmap=report(
+            "results/screens/{screen}/figures/heatmap.svg",
+            caption="../report/heatmap.rst",
+            category="Screens",
+            subcategory="{screen}",
+            labels={"figure": "effects in every background"},
+        ),
+        before_after=report(
+            "results/screens/{screen}/figures/before_after.svg",
+            caption="../report/before_after.rst",
+            category="Screens",
+            subcategory="{screen}",
+            labels={"figure": "before against after"},
+        ),
+        profiles=report(
+            "results/screens/{screen}/figures/profiles.svg",
+            caption="../report/profiles.rst",
+            category="Screens",
+            subcategory="{screen}",
+            labels={"figure": "profiles of the strongest motifs"},
+        ),
+        logos=report(
+            "results/screens/{screen}/figures/logos.svg",
+            caption="../report/logos.rst",
+            category="Screens",
+            subcategory="{screen}",
+            labels={"figure": "what was put in"},
+        ),
+    log:
+        "logs/plot_screen/{screen}.log",
+    benchmark:
+        "benchmarks/plot_screen/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(3000),
+        runtime=30,
+    params:
+        top=CONFIG["report"]["top"],
+        code=code_digest("jobs.figures"),
+    script:
+        "../../scripts/plot_screen.py"
