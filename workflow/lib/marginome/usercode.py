@@ -1,0 +1,63 @@
+"""The user's own functions and classes: ``path/to/file.py:name``, loaded only because the config names them."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from marginome.errors import MarginomeError, unknown_name
+from marginome.storage import sha256_of
+
+
+def load_user_object(reference: str, *, where: str) -> Any:
+    """Load a function or class from a file of the user's.
+
+    Parameters
+    ----------
+    reference : str
+        ``path/to/file.py:name``. The file is run as a module of its own; its folder is on the import path
+        while it is loaded, so that it can import its neighbours.
+    where : str
+        Config key, for messages.
+
+    Returns
+    -------
+    object
+        Whatever has that name in the file; it is callable.
+
+    Raises
+    ------
+    MarginomeError
+        No such file, an error while it runs, no such name, or not callable.
+    """
+    file, colon, name = reference.rpartition(":")
+    path = Path(file)
+    if not colon or path.suffix != ".py":
+        raise MarginomeError(f"found '{reference}', wanted path/to/file.py:name", where=where)
+    if not path.is_file():
+        raise MarginomeError(f"the file '{file}' does not exist", where=where)
+    module_name = f"marginome_user_{path.stem}_{sha256_of(path)[:12]}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        sys.path.insert(0, str(path.resolve().parent))
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            sys.modules.pop(module_name, None)
+            raise MarginomeError(
+                f"'{file}' stops with {type(error).__name__}: {error}", where=where, remedy=f"Try: python {file}"
+            ) from error
+        finally:
+            sys.path.remove(str(path.resolve().parent))
+    found = getattr(module, name, None)
+    if found is None:
+        names = [n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n))]
+        raise unknown_name(f"name in {file}", name, names, where=where)
+    if not callable(found):
+        raise MarginomeError(f"'{name}' in {file} is not a function or class", where=where)
+    return found
