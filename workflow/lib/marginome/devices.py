@@ -1,0 +1,139 @@
+"""Where a model runs and in which precision: resolving a device, and setting the precision of a block of code."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+from collections.abc import Iterator
+
+import torch
+
+from .errors import MarginomeError, unknown_name
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """Return the device to run on, or fail at once if it is not there.
+
+    Parameters
+    ----------
+    device : str, torch.device or None
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; None takes CUDA where there is one, else the CPU.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    MarginomeError
+        If the device is CUDA and this process sees none, or not that many, or the name is no device.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise MarginomeError(
+            f"'{device}' is not a device", where="device", remedy="Use 'cpu', 'cuda' or 'cuda:<number>'."
+        ) from None
+    if found.type == "cuda":
+        if not torch.cuda.is_available():
+            built = "" if torch.backends.cuda.is_built() else " (this PyTorch is built without CUDA)"
+            raise MarginomeError(
+                f"'{device}' was asked for, but no CUDA device is visible here{built}",
+                where="device",
+                remedy="Run on a machine with a GPU, check CUDA_VISIBLE_DEVICES, or set the device to cpu.",
+            )
+        if found.index is not None and found.index >= torch.cuda.device_count():
+            raise MarginomeError(
+                f"'{device}' was asked for, but there are {torch.cuda.device_count()} CUDA devices", where="device"
+            )
+    return found
+
+
+def check_precision(precision: str) -> str:
+    """Return `precision` if it is one of ``float32``, ``tf32``, ``bfloat16``; raise MarginomeError if not."""
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS, where="precision")
+    return precision
+
+
+@contextlib.contextmanager
+def precision_context(precision: str, device: torch.device, *, autocast: bool = True) -> Iterator[None]:
+    """Run a block of code without gradients in one precision, and restore PyTorch's switches after it.
+
+    Parameters
+    ----------
+    precision : str
+        ``float32``: the weights' own dtype, TF32 off. ``tf32``: TF32 on for convolutions and matrix products (what
+        PyTorch users get for convolutions on CUDA by default; no effect on a CPU). ``bfloat16``: autocast.
+    device : torch.device
+        Where the code runs.
+    autocast : bool, optional
+        Whether ``bfloat16`` switches autocast on. The incremental engine casts by itself and says False.
+
+    Notes
+    -----
+    TF32 rounds the factors of a product to 10 bits of mantissa (relative error about 1e-3 per factor), bfloat16 to 7.
+    """
+    check_precision(precision)
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    low = torch.autocast(device.type, torch.bfloat16, enabled=True) if precision == "bfloat16" and autocast else None
+    try:
+        with torch.no_grad(), low or contextlib.nullcontext():
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception means that the device's memory was too small, so that less at a time may work."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    # The CPU allocator raises a plain RuntimeError.
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+
+
+def free_memory(device: torch.device) -> None:
+    """Give cached, unused device memory back (after running out of it)."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device's queued work, so that a clock can be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def available_memory(device: torch.device) -> int:
+    """Return the bytes of memory that are free now: of the GPU, or of this machine."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo") as handle:
+            for line in handle:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 4 * 2**30  # no /proc (macOS): a laptop's worth
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the peak bytes so far: allocated by PyTorch on a GPU, or resident in this process on a CPU.
+
+    Notes
+    -----
+    The CPU's figure counts the whole process since its start; the GPU's counts since
+    ``torch.cuda.reset_peak_memory_stats``.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
