@@ -1,0 +1,70 @@
+"""Digests: what changes them and what does not."""
+
+from __future__ import annotations
+
+import os
+
+from marginome import provenance
+from marginome.provenance import code_digest, file_digests, import_closure, versions
+
+
+def _copy_package(tmp_path, monkeypatch):
+    package = tmp_path / "marginome"
+    (package / "sub").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "a.py").write_text(
+        '"""Doc."""\nfrom marginome.b import f\n\n\ndef g():\n    """Say."""\n    return f()\n'
+    )
+    (package / "b.py").write_text("def f():\n    from marginome import sub\n    return sub\n")
+    (package / "sub" / "__init__.py").write_text("from .c import h\n")
+    (package / "sub" / "c.py").write_text("def h():\n    return 1\n")
+    (package / "sub" / "style.css").write_text("p {}")
+    (package / "other.py").write_text("x = 1\n")
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+    return package
+
+
+def _digest():
+    code_digest.cache_clear()
+    provenance._parsed.cache_clear()
+    return code_digest("a")
+
+
+def test_closure_follows_every_form_of_import(tmp_path, monkeypatch):
+    package = _copy_package(tmp_path, monkeypatch)
+    provenance._parsed.cache_clear()
+    names = {str(p.relative_to(package)) for p in import_closure("a")}
+    assert names == {"a.py", "b.py", "sub/__init__.py", "sub/c.py"}
+
+
+def test_digest_follows_code_and_data_but_not_comments(tmp_path, monkeypatch):
+    package = _copy_package(tmp_path, monkeypatch)
+    first = _digest()
+    text = (package / "a.py").read_text()
+    (package / "a.py").write_text(text.replace("Doc.", "Other.").replace("Say.", "Sing.") + "# a comment\n")
+    assert _digest() == first
+    (package / "other.py").write_text("x = 2\n")
+    assert _digest() == first
+    (package / "sub" / "c.py").write_text("def h():\n    return 2\n")
+    second = _digest()
+    assert second != first
+    (package / "sub" / "style.css").write_text("p {color: red}")
+    assert _digest() != second
+    code_digest.cache_clear()
+    provenance._parsed.cache_clear()
+
+
+def test_file_digests_remember_and_notice(tmp_path):
+    file, cache = tmp_path / "x", tmp_path / "cache" / "digests.json"
+    file.write_text("one")
+    first = file_digests([str(file)], cache)
+    assert file_digests([str(file)], cache) == first and cache.is_file()
+    os.utime(file, (1, 1))
+    assert file_digests([str(file)], cache) == first  # touched, not changed
+    file.write_text("two")
+    assert file_digests([str(file)], cache) != first
+    assert file_digests([str(tmp_path / "no")], cache) == {str(tmp_path / "no"): "missing"}
+
+
+def test_versions_name_what_results_depend_on():
+    assert {"python", "torch", "numpy", "snakemake"} <= set(versions())

@@ -1,0 +1,183 @@
+"""One shard of a screen: a run of whole blocks of inserts, in every background of one set, seen by one model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from marginome.devices import peak_memory, resolve_device
+from marginome.incremental import Edits, Engine
+from marginome.jobs.baseline import load_inputs, read_baseline
+from marginome.jobs.runner import Progress
+from marginome.screens import Readouts, marginalize_blocks, readouts_of, select_outputs, whole_blocks
+from marginome.sequences import encode_insert
+from marginome.storage import dataset, read_json, read_table, write_hdf5
+
+log = logging.getLogger("marginome")
+
+
+def marginalize_shard(
+    settings: Mapping[str, Any],
+    *,
+    model: str,
+    digests: Mapping[str, str],
+    screen: Mapping[str, Any],
+    engine: Mapping[str, Any],
+    check: str | os.PathLike,
+    fasta: str | os.PathLike,
+    baseline: str | os.PathLike,
+    inserts: str | os.PathLike,
+    shard: str,
+    output: str | os.PathLike,
+) -> None:
+    """Compute the effects of a shard's inserts and write them.
+
+    Parameters
+    ----------
+    settings, model, digests
+        The model's entry, name and file digests.
+    screen : mapping
+        ``outputs`` (names or None) and ``keep`` of the screen's entry.
+    engine : mapping
+        device, precision, engine, threads, memory_mb.
+    check, fasta, baseline, inserts : path
+        What earlier rules made.
+    shard : str
+        ``3-of-16``.
+    output : path
+        HDF5 to write; see `write_shard`.
+    """
+    loaded, ids, X = load_inputs(settings, name=model, fasta=fasta)
+    device = resolve_device(engine["device"])
+    outputs = select_outputs(loaded.outputs, screen["outputs"], where=f"screen's outputs, model '{model}'")
+    names = [o.name for o in outputs]
+    table = read_table(inserts)
+    number, _, count = shard.partition("-of-")
+    checked = read_json(check)
+    blocks = whole_blocks(len(table), int(checked["block"]), int(number), int(count))
+    before = read_baseline(baseline, names, fasta=fasta, device=device)
+    readouts = readouts_of(outputs)
+    log.info("shard %s: %d of %d inserts x %d backgrounds, outputs %s", shard, _size(blocks), len(table), len(ids),
+             ", ".join(names))  # fmt: skip
+    runner = Engine(
+        loaded.readouts(names),
+        X,
+        loaded.arguments(ids, X),
+        device=device,
+        precision=engine["precision"],
+        engine=engine["engine"],
+        memory_bytes=int(engine["memory_mb"]) << 20,
+    )
+    log.info("engine: %s%s", runner.info.path, f" ({runner.info.reason})" if runner.info.reason else "")
+    keep = _keeps_backgrounds(len(table), len(ids), len(readouts.output), screen["keep"])
+    results = marginalize_blocks(
+        runner,
+        outputs,
+        before,
+        edits_of(table),
+        blocks=blocks,
+        with_profiles=(table["role"] == "motif").to_numpy() & bool(screen["keep"]["profiles"]),
+    )
+    metadata = {"model": model, "model_files": dict(digests), "shard": shard, "threads": engine["threads"],
+                "device": device.type, "precision": engine["precision"], "block": int(checked["block"])}  # fmt: skip
+    write_shard(
+        output, results, blocks, readouts, outputs, len(ids), keep_backgrounds=keep, engine=runner, metadata=metadata
+    )
+    log.info("peak memory %.0f MB", peak_memory(device) / 2**20)
+
+
+def edits_of(table: pd.DataFrame) -> Edits:
+    """Turn the list of inserts into one padded tensor (zero columns keep the background) and starts."""
+    encoded = [encode_insert(text)[0].to(torch.int8) for text in table["insert"]]
+    width = max((e.shape[1] for e in encoded), default=1)
+    one_hot = torch.zeros(len(encoded), 4, width, dtype=torch.int8)
+    for i, e in enumerate(encoded):
+        one_hot[i, :, : e.shape[1]] = e
+    return Edits(one_hot, torch.tensor(table["start"].to_numpy(np.int64)))
+
+
+def write_shard(
+    path: str | os.PathLike,
+    results: Any,
+    blocks: Sequence[slice],
+    readouts: Readouts,
+    outputs: Sequence[Any],
+    n_backgrounds: int,
+    *,
+    keep_backgrounds: bool,
+    engine: Engine,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Stream a shard's results to HDF5; memory is bounded by a block.
+
+    The file holds, for its run of inserts (``rows``): ``effect``, ``effect_sd``, ``sign_consistency`` and
+    ``after_mean`` (inserts, readouts) float64; ``effects`` (inserts, backgrounds, readouts) float32 if kept;
+    ``profiles/<output>/{logits,probabilities}`` (inserts, strands, length) float32 and their ``rows``.
+    """
+    total, k = _size(blocks), len(readouts.output)
+    rows = np.concatenate([np.arange(b.start, b.stop) for b in blocks]) if blocks else np.zeros(0, dtype=np.int64)
+    progress = Progress(total * n_backgrounds, "pairs")
+    with write_hdf5(path, metadata) as handle:
+        handle.attrs["readouts"] = json.dumps(readouts._asdict())
+        dataset(handle, "rows", data=rows)
+        tables = {
+            name: dataset(
+                handle, name, shape=(total, k), dtype="f8", chunks=(min(max(total, 1), 64), k) if total else None
+            )
+            for name in ("effect", "effect_sd", "sign_consistency", "after_mean")
+        }
+        single = None
+        if keep_backgrounds:
+            chunks = (min(max(total, 1), 16), n_backgrounds, min(k, 64)) if total else None
+            single = dataset(handle, "effects", shape=(total, n_backgrounds, k), dtype="f4", chunks=chunks)
+        done, profile_rows = 0, []
+        for block, found in results:
+            m = block.stop - block.start
+            part = slice(done, done + m)
+            values = found.effects.numpy()
+            exact = values.astype(np.float64)
+            mean = exact.mean(1)
+            tables["effect"][part] = mean
+            tables["effect_sd"][part] = exact.std(1, ddof=1) if n_backgrounds > 1 else np.nan
+            tables["sign_consistency"][part] = (np.sign(exact) == np.sign(mean)[:, None]).mean(1)
+            tables["after_mean"][part] = found.after.numpy()
+            if single is not None:
+                single[part] = values
+            if found.profiles:
+                profile_rows.append(np.arange(block.start, block.stop))
+            for name, means in found.profiles.items():
+                for kind, mean_profile in zip(("logits", "probabilities"), means):
+                    _append(handle, f"profiles/{name}/{kind}", mean_profile.float().numpy())
+            done += m
+            progress.update(m * n_backgrounds)
+        if profile_rows:
+            dataset(handle, "profiles/rows", data=np.concatenate(profile_rows))
+        handle.attrs["engine"] = json.dumps(dataclasses.asdict(engine.info), default=str)
+
+
+def _append(handle: Any, name: str, values: np.ndarray) -> None:
+    if name not in handle:
+        made = dataset(handle, name, shape=(0, *values.shape[1:]), maxshape=(None, *values.shape[1:]), dtype="f4",
+                       chunks=(1, *values.shape[1:]), compression="gzip", compression_opts=1, shuffle=True,
+                       fletcher32=True)  # fmt: skip
+    else:
+        made = handle[name]
+    made.resize(made.shape[0] + len(values), axis=0)
+    made[-len(values) :] = values
+
+
+def _keeps_backgrounds(inserts: int, backgrounds: int, readouts: int, keep: Mapping[str, Any]) -> bool:
+    """Whether the effects of single backgrounds are small enough to be kept (float32, before compression)."""
+    return inserts * backgrounds * readouts * 4 <= keep["backgrounds_mb"] << 20
+
+
+def _size(blocks: Sequence[slice]) -> int:
+    return sum(b.stop - b.start for b in blocks)
