@@ -41,7 +41,7 @@ def _first(mapping):
         (lambda c: c.update(seed=-1), ["seed", "at least 0"]),
         (lambda c: c.pop("models"), ["missing: models"]),
         (lambda c: c["screens"][_first(c["screens"])].update(shard=3), ["shard", "Did you mean 'shards'"]),
-        (lambda c: c["screens"][_first(c["screens"])].update(models=["bpnet_ctfc"]), ["bpnet_ctfc", "Did you mean 'bpnet_ctcf'"]),
+        (lambda c: c["screens"][_first(c["screens"])].update(models=["bpnet_ctfc"]), ["Did you mean 'bpnet_ctcf'"]),
         (lambda c: c["screens"][_first(c["screens"])].update(orientations="minus"), ["orientations", "minus", "both"]),
         (lambda c: c["screens"][_first(c["screens"])].update(positions=2114), ["positions", "start 2114", "2114 bp"]),
         (lambda c: c["screens"][_first(c["screens"])].update(positions="left"), ["positions", "centre"]),
@@ -50,7 +50,7 @@ def _first(mapping):
         (lambda c: c.update(precision="tf32"), ["tf32", "CUDA only"]),
         (lambda c: c["models"].update({"a/b": c["models"][_first(c["models"])]}), ["a/b", "Letters"]),
         (
-            lambda c: c["models"][_first(c["models"])].update(weights="resources/models/bpnet_ctcf_k562_2114.state_dict"),
+            lambda c: c["models"][_first(c["models"])].update(weights="resources/models/bpnet_ctcf_k562_2114.state"),
             ["does not exist", "Did you mean", "state_dict.pt"],
         ),
     ],

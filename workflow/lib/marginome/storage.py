@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
@@ -71,7 +71,8 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
             ) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that brought us here says more
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | os.PathLike, value: Mapping | list) -> None:
