@@ -1,4 +1,4 @@
-from marginome.jobs.report import write_provenance
+from marginome.jobs.provenance import write_provenance
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):
@@ -9,5 +9,5 @@ with job(snakemake.log[0]):
         effects=snakemake.input.effects,
         shards=snakemake.input.shards,
         checks=snakemake.input.checks,
-        json=snakemake.output.json,
+        json_file=snakemake.output.json,
     )

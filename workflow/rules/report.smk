@@ -22,7 +22,7 @@ rule write_provenance:
         screen=lambda wildcards: screen_section(wildcards.screen),
         digests=lambda wildcards: screen_digests(wildcards.screen),
         repository=str(workflow.basedir),
-        code=code_digest("jobs.report"),
+        code=code_digest("jobs.provenance"),
     script:
         "../../scripts/write_provenance.py"
 

@@ -1,0 +1,48 @@
+"""A background set: sequences, where they are from, and whether they are what was asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from marginome import backgrounds
+from marginome.plots import composition_figure, save_figure
+
+log = logging.getLogger("marginome")
+
+
+def make_background(
+    settings: Mapping[str, Any],
+    *,
+    name: str,
+    seed: int,
+    digests: Mapping[str, str],
+    fasta: str | os.PathLike,
+    bed: str | os.PathLike,
+    tsv: str | os.PathLike,
+    figure: str | os.PathLike,
+) -> None:
+    """Make one background set and write it for this workflow and for others.
+
+    Parameters
+    ----------
+    settings : mapping
+        The set's entry in the config.
+    name : str
+        Its name.
+    seed : int
+        The config's seed.
+    digests : mapping
+        SHA-256 of its files, by path.
+    fasta, bed, tsv, figure : path
+        bgzip FASTA, coordinates (none for sets without), one row per background, and composition against the target.
+    """
+    made = backgrounds.make_background(settings, name=name, seed=seed)
+    backgrounds.write_background(made, fasta=fasta, bed=bed, tsv=tsv)
+    save_figure(composition_figure(made), figure)
+    log.info("%d backgrounds of %d bp", len(made.ids), len(made.sequences[0]))
+    for check, value in made.checks.items():
+        log.info("%s: %s", check, json.dumps(value, default=str))

@@ -1,0 +1,167 @@
+"""The canonical list of what a screen puts in: every insert, then every control, in one order for all shards."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from marginome.backgrounds import read_background
+from marginome.controls import gc_fraction, list_controls
+from marginome.errors import MarginomeError, unknown_name
+from marginome.families import motif_families
+from marginome.inserts import Insert, list_inserts
+from marginome.motifs import motifs_from_table
+from marginome.storage import read_json, read_table, write_table
+
+log = logging.getLogger("marginome")
+
+
+def list_screen_inserts(
+    screen: Mapping[str, Any],
+    *,
+    seed: int,
+    motifs: Sequence[str | os.PathLike],
+    backgrounds: Sequence[str | os.PathLike],
+    checks: Sequence[str | os.PathLike],
+    inserts: str | os.PathLike,
+    families: str | os.PathLike,
+) -> None:
+    """List a screen's inserts and controls, check that they fit, and group similar motifs into families.
+
+    Parameters
+    ----------
+    screen : mapping
+        The keys of the screen's entry that say what goes in.
+    seed : int
+        The config's seed.
+    motifs, backgrounds, checks : sequence of path
+        Tables of the collections, FASTA of the background sets, checks of the models.
+    inserts, families : path
+        Parquet tables to write: one row per insert or control (column ``role``), and one per motif.
+    """
+    _check_outputs(screen, checks)
+    length = _common_length(backgrounds)
+    listed, members = [], []
+    for path in motifs:
+        table = read_table(path)
+        collection = table["collection"].iloc[0]
+        found = motifs_from_table(table)
+        listed += list_inserts(
+            found,
+            mode=screen["inserts"],
+            orientations=screen["orientations"],
+            positions=screen["positions"],
+            length=length,
+            draws=screen["draws"],
+            seed=seed,
+            flanks=screen["flanks"],
+            pairs=screen["pairs"],
+            collection=collection,
+        )
+        grouped = motif_families([m.pwm for m in found], [m.motif_id for m in found])
+        members.append(
+            pd.DataFrame(
+                {
+                    "collection": collection,
+                    "motif_id": [m.motif_id for m in found],
+                    "motif_name": [m.motif_name for m in found],
+                    "family": grouped.family,
+                    "family_representative": grouped.representative,
+                }
+            )
+        )
+        log.info("collection %s: %d motifs in %d families", collection, len(found), len(set(grouped.family)))
+    table = _table(listed, screen, seed)
+    write_table(inserts, table, {"length": length, "seed": seed})
+    write_table(families, pd.concat(members, ignore_index=True))
+    log.info("%d inserts and %d controls", (table["role"] == "motif").sum(), (table["role"] == "control").sum())
+
+
+def _table(listed: Sequence[Insert], screen: Mapping[str, Any], seed: int) -> pd.DataFrame:
+    rows = pd.DataFrame([asdict(insert) for insert in listed]).rename(columns={"sequence": "insert"})
+    rows.insert(0, "insert_id", [insert.insert_id for insert in listed])
+    rows.insert(1, "role", "motif")
+    for column in ("draw", "gap"):
+        rows[column] = rows[column].astype("Int64")
+    rows["position"] = _position_numbers(rows)
+    settings = screen["controls"]
+    if settings is False or screen["pairs"]:
+        if screen["pairs"]:
+            log.info("a screen of pairs is judged by its interaction; it has no shuffled controls")
+        rows["control_kind"], rows["controls"] = None, None
+        return rows.assign(control=pd.array([pd.NA] * len(rows), dtype="Int64"))
+    wanted = list(dict.fromkeys(rows["insert"]))
+    drawn = list_controls(wanted, n=settings["per_motif"], seed=seed, pooled=settings["pooled"],
+                          max_pool=settings["max_pool"])  # fmt: skip
+    number = {sequence: i for i, sequence in enumerate(wanted)}
+    rows["control_kind"] = [drawn.kinds[number[s]] for s in rows["insert"]]
+    rows["controls"] = [drawn.members[number[s]].tolist() for s in rows["insert"]]
+    rows["control"] = pd.array([pd.NA] * len(rows), dtype="Int64")
+    starts = {
+        width: dict(zip(part["position"], part["start"])) for width, part in rows.groupby(rows["insert"].str.len())
+    }
+    controls = [
+        {
+            "insert_id": f"control|{i}|{start}",
+            "role": "control",
+            "motif_id": f"control_{i}",
+            "motif_name": "control",
+            "orientation": "+",
+            "start": start,
+            "insert": sequence,
+            "position": position,
+            "collection": "",
+            "control": i,
+        }
+        for i, sequence in enumerate(drawn.sequences)
+        for position, start in sorted(starts[len(sequence)].items())
+    ]
+    extra = pd.DataFrame(controls).reindex(columns=rows.columns)
+    for column in ("draw", "gap", "control"):
+        extra[column] = extra[column].astype("Int64")
+    return pd.concat([rows, extra], ignore_index=True)
+
+
+def _position_numbers(rows: pd.DataFrame) -> np.ndarray:
+    """Number the positions of the config from 0: with `centre`, inserts of all widths share number 0."""
+    numbers = np.zeros(len(rows), dtype=np.int64)
+    for _, part in rows.groupby(rows["insert"].str.len()):
+        order = {start: i for i, start in enumerate(sorted(set(part["start"])))}
+        numbers[part.index] = part["start"].map(order)
+    return numbers
+
+
+def _common_length(backgrounds: Sequence[str | os.PathLike]) -> int:
+    lengths = {str(path): len(read_background(path)[1][0]) for path in backgrounds}
+    if len(set(lengths.values())) > 1:
+        raise MarginomeError(
+            "the background sets differ in length: " + ", ".join(f"{p} {n} bp" for p, n in lengths.items()),
+            where="screen",
+            remedy="Give them one length, or make a screen for each.",
+        )
+    return next(iter(lengths.values()))
+
+
+def _check_outputs(screen: Mapping[str, Any], checks: Sequence[str | os.PathLike]) -> None:
+    for model, path in zip(screen["models"], checks):
+        known = [output["name"] for output in read_json(path)["outputs"]]
+        for name in screen["outputs"] or []:
+            if name not in known:
+                raise unknown_name("output", name, known, where=f"config: outputs of the screen, model '{model}'")
+
+
+def kind_summary(table: pd.DataFrame) -> dict[str, int]:
+    """Count the inserts by the kind of control they have."""
+    return table.loc[table["role"] == "motif", "control_kind"].value_counts().to_dict()
+
+
+def widths_and_gc(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return per row the bases put in (N not counted) and their GC fraction: what a null is matched by."""
+    widths = np.array([len(s) - s.count("N") for s in table["insert"]], dtype=np.int64)
+    return widths, np.array([gc_fraction(s) for s in table["insert"]])
