@@ -1,0 +1,294 @@
+"""BPNet and ChromBPNet as bpnet-lite trains them, rebuilt from a state dict or a module saved whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marginome.errors import MarginomeError, unknown_name
+from marginome.models.layers import LogSumExp
+from marginome.models.pickles import Record
+
+# The count head averages over the output window and this much more on either side: the half-width of
+# bpnet-lite's profile convolution (75), kept as a constant in its code whatever the width is.
+COUNT_MARGIN = 37
+FIRST_KEYS = ("iconv.weight", "fconv.weight", "linear.weight")
+
+
+class BPNet(nn.Module):
+    """BPNet (Avsec et al. 2021, Nat Genet 53:354) in the form that bpnet-lite trains.
+
+    A wide convolution, a stack of residual dilated convolutions (dilation 2, 4, ...), a profile head
+    (a wide convolution) and a count head (a mean over positions and a linear layer). The names of the
+    parameters are those of bpnet-lite's files.
+
+    Parameters
+    ----------
+    weights : mapping of str to Tensor
+        ``iconv``, ``rconvs.<i>``, ``fconv`` and ``linear``, each with ``weight`` and perhaps ``bias``;
+        they give the number of filters, layers, strands and control tracks and all kernel sizes.
+    trimming : int, optional
+        Positions cut off either side of the profile. Default: 47 plus the sum of the dilations.
+    pre_activation : bool, default False
+        How residuals are added: to the activations (bpnet-lite's BPNet), or before them (its
+        BasePairNet, as basepairmodels does).
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], trimming: int | None = None, pre_activation: bool = False):
+        super().__init__()
+        layers = sorted({int(m[1]) for m in (re.fullmatch(r"rconvs\.(\d+)\.weight", name) for name in weights) if m})
+        if layers != list(range(len(layers))):
+            raise MarginomeError(f"the dilated layers found are {layers}; wanted 0, 1, 2, ... without gaps")
+        self.n_filters = weights["iconv.weight"].shape[0]
+        self.n_layers = len(layers)
+        self.n_control_tracks = weights["fconv.weight"].shape[1] - self.n_filters
+        if trimming is None:
+            trimming = 2**self.n_layers if pre_activation else 47 + sum(2**i for i in range(1, self.n_layers + 1))
+        self.trimming = int(trimming)
+        self.pre_activation = pre_activation
+        self.iconv = _convolution(weights, "iconv")
+        self.irelu = nn.ReLU()
+        self.rconvs = nn.ModuleList([_convolution(weights, f"rconvs.{i}", 2 ** (i + 1)) for i in layers])
+        self.rrelus = nn.ModuleList([nn.ReLU() for _ in layers])
+        self.fconv = _convolution(weights, "fconv")
+        self.linear = nn.Linear(*reversed(weights["linear.weight"].shape), bias="linear.bias" in weights)
+
+    def forward(self, X: Tensor, controls: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Predict profile logits and log counts.
+
+        Parameters
+        ----------
+        X : Tensor, shape (n, 4, length)
+            One-hot sequences.
+        controls : Tensor, shape (n, n_control_tracks, length)
+            Control tracks, for a model that has them.
+
+        Returns
+        -------
+        tuple of Tensor
+            Profile logits ``(n, strands, length - 2 * trimming)`` and log counts ``(n, 1)``.
+        """
+        X = self.iconv(X)
+        if self.pre_activation:
+            for relu, conv in zip(self.rrelus, self.rconvs):
+                X = X + conv(relu(X))
+            X = self.irelu(X)
+        else:
+            X = self.irelu(X)
+            for relu, conv in zip(self.rrelus, self.rconvs):
+                X = X + relu(conv(X))
+        margin = max(self.trimming - COUNT_MARGIN, 0)
+        mean = X[:, :, margin : -margin or None].mean(dim=2)
+        if self.n_control_tracks:
+            X = torch.cat([X, controls], dim=1)
+            cut, pseudocount = (self.trimming, 2) if self.pre_activation else (margin, 1)
+            total = controls[:, :, cut : -cut or None].sum(dim=(1, 2)).unsqueeze(-1)
+            mean = torch.cat([mean, torch.log(total + pseudocount)], dim=-1)
+        profile = self.fconv(X)[:, :, self.trimming : -self.trimming or None]
+        return profile, self.linear(mean)
+
+
+class ChromBPNet(nn.Module):
+    """ChromBPNet: an accessibility BPNet and an enzyme bias BPNet, logits added and counts added.
+
+    Parameters
+    ----------
+    accessibility, bias : BPNet
+        Both without control tracks. The bias profile is cropped to the accessibility profile's length.
+    """
+
+    def __init__(self, accessibility: BPNet, bias: BPNet):
+        super().__init__()
+        self.accessibility = accessibility
+        self.bias = bias
+        self.logsumexp = LogSumExp()
+
+    def forward(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """``(n, 4, length)`` to profile logits ``(n, strands, out)`` and log counts ``(n, 1)``."""
+        profile, counts = self.accessibility(X)
+        bias_profile, bias_counts = self.bias(X)
+        crop = self.accessibility.trimming - self.bias.trimming
+        profile = profile + bias_profile[:, :, crop : -crop or None]
+        return profile, self.logsumexp(torch.cat([counts, bias_counts], dim=1))
+
+
+def build(loaded: Any, settings: Mapping[str, Any], where: str) -> nn.Module:
+    """Build the module from what a file held.
+
+    Parameters
+    ----------
+    loaded : dict or Record
+        A state dict, a dict that holds one, or a module of bpnet-lite saved whole.
+    settings : mapping
+        The model's config entry; ``parameters`` may give ``trimming``, ``architecture`` (BPNet or
+        BasePairNet, for a state dict, which does not tell) and ``component``.
+    where : str
+        For messages.
+
+    Returns
+    -------
+    BPNet or ChromBPNet
+        Such files do not tell the length of the sequences.
+    """
+    parameters = dict(settings.get("parameters") or {})
+    for key in parameters:
+        if key not in ("trimming", "architecture"):
+            raise unknown_name("parameter", key, ["trimming", "architecture"], where=where)
+    component = settings.get("component")
+    if isinstance(loaded, Record):
+        return _from_record(loaded, parameters, component, where)
+    return _from_state(plain_state(loaded, where), parameters, component, where)
+
+
+def plain_state(loaded: Any, where: str) -> dict[str, Tensor]:
+    """Find the state dict in what ``torch.load`` returned and strip a prefix that all its keys share."""
+    state = loaded
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise MarginomeError(
+            f"the file holds {_describe(loaded)}, no state dict",
+            where=where,
+            remedy="Save the weights with torch.save(model.state_dict(), file), or write a loader of your own: "
+            "loader: path/to/file.py:function.",
+        )
+    while all("." in key for key in state) and len({key.split(".")[0] for key in state}) == 1:
+        prefix = next(iter(state)).split(".")[0] + "."
+        if prefix not in ("module.", "model.", "net.", "_orig_mod."):
+            break
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return dict(state)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Record):
+        return f"an object of class {value.class_name}"
+    if isinstance(value, dict):
+        return f"a dict with the keys {', '.join(map(str, list(value)[:5]))}"
+    return f"an object of type {type(value).__name__}"
+
+
+def is_bpnet_state(state: Mapping[str, Any]) -> bool:
+    """Whether a state dict is one of bpnet-lite's BPNet or ChromBPNet, judged by its keys."""
+    return all(key in state or f"accessibility.{key}" in state for key in FIRST_KEYS)
+
+
+def _from_state(state: dict[str, Tensor], parameters: dict, component: str | None, where: str) -> nn.Module:
+    if "accessibility.iconv.weight" in state:
+        parts = {
+            part: {k.removeprefix(f"{part}."): v for k, v in state.items() if k.startswith(f"{part}.")}
+            for part in ("accessibility", "bias")
+        }
+        return _assemble({part: _bpnet(weights, parameters, where) for part, weights in parts.items()}, component)
+    if component not in (None, "accessibility"):
+        raise MarginomeError(f"component '{component}' was asked for, but the file holds a single BPNet", where=where)
+    return _bpnet(state, parameters, where)
+
+
+def _assemble(parts: dict[str, BPNet], component: str | None) -> nn.Module:
+    return ChromBPNet(**parts) if component in (None, "combined") else parts[component]
+
+
+def _bpnet(weights: dict[str, Tensor], parameters: Mapping, where: str) -> BPNet:
+    missing = [key for key in FIRST_KEYS if key not in weights]
+    if missing:
+        raise MarginomeError(
+            f"this is not a BPNet of bpnet-lite: there is no {', '.join(missing)} among its {len(weights)} tensors "
+            f"(the first: {', '.join(list(weights)[:3])})",
+            where=where,
+            remedy="Give the loader that fits the file, or write one: loader: path/to/file.py:function.",
+        )
+    architecture = parameters.get("architecture", "BPNet")
+    if architecture not in ("BPNet", "BasePairNet"):
+        raise unknown_name("architecture", architecture, ["BPNet", "BasePairNet"], where=f"{where}: parameters")
+    first, last, linear = (weights[key] for key in FIRST_KEYS)
+    controls = last.shape[1] - first.shape[0] if last.dim() == 3 and first.dim() == 3 else -1
+    wanted = first.shape[0] + (1 if controls > 0 else 0)
+    if first.dim() != 3 or first.shape[1] != 4 or controls < 0 or linear.shape != (1, wanted):
+        raise MarginomeError(
+            f"the shapes do not fit a BPNet: iconv {tuple(first.shape)}, fconv {tuple(last.shape)}, "
+            f"linear {tuple(linear.shape)}; wanted (f, 4, k), (strands, f + controls, k), (1, f or f + 1)",
+            where=where,
+        )
+    module = BPNet(weights, parameters.get("trimming"), pre_activation=architecture == "BasePairNet")
+    load_strictly(module, weights, where)
+    return module
+
+
+def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Copy weights into a module; every name and shape must fit, both ways."""
+    own = module.state_dict()
+    missing, extra = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
+    other = sorted(k for k in set(own) & set(weights) if own[k].shape != weights[k].shape)
+    if missing or extra or other:
+        told = [
+            f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for what, names in (("missing", missing), ("unknown", extra), ("of another shape", other))
+            if names
+        ]
+        first = (
+            f"; {other[0]} is {tuple(weights[other[0]].shape)}, wanted {tuple(own[other[0]].shape)}" if other else ""
+        )
+        raise MarginomeError(
+            f"the weights do not fit the architecture: {', '.join(told)}{first}",
+            where=where,
+            remedy="These are the weights of another architecture: give the loader that fits them.",
+        )
+    module.load_state_dict({k: v.to(own[k].dtype) for k, v in weights.items()})
+
+
+def _from_record(record: Record, parameters: dict, component: str | None, where: str) -> nn.Module:
+    kind = record.class_name.rsplit(".", 1)[-1]
+    if not record.class_name.startswith("bpnetlite."):
+        raise MarginomeError(
+            f"the file holds a module of class {record.class_name}, saved whole; the loader bpnet_lite reads those of "
+            "bpnet-lite",
+            where=where,
+            remedy="Save its state_dict and give a loader that builds the module: loader: path/to/file.py:function.",
+        )
+    if kind == "ControlWrapper":  # gives control tracks of zeros, which is what we give
+        return _from_record(record["model"], parameters, component, where)
+    if kind == "ChromBPNet":
+        return _assemble(
+            {part: _from_record(record[part], parameters, None, where) for part in ("accessibility", "bias")},
+            component,
+        )
+    if kind not in ("BPNet", "BasePairNet"):
+        raise MarginomeError(
+            f"the file holds bpnet-lite's {kind}; known are BPNet, BasePairNet, ChromBPNet", where=where
+        )
+    if component not in (None, "accessibility"):
+        raise MarginomeError(f"component '{component}' was asked for, but the file holds a single BPNet", where=where)
+    known = {"architecture": kind, "trimming": record.get("trimming")} | parameters
+    module = _bpnet(record.state_dict(), known, where)
+    for name, conv in module.named_modules():  # what the weights do not tell was assumed: compare it
+        if isinstance(conv, nn.Conv1d):
+            saved = _descend(record, name)
+            for word in ("padding", "dilation", "stride", "groups"):
+                found, ours = saved.get(word), getattr(conv, word)
+                if found is not None and _flat(found) != _flat(ours):
+                    raise MarginomeError(f"layer {name} has {word} {found}; a BPNet has {ours}", where=where)
+    return module
+
+
+def _descend(record: Record, name: str) -> Record:
+    for part in name.split("."):
+        record = record[part]
+    return record
+
+
+def _flat(value: Any) -> int:
+    return int(value[0]) if isinstance(value, tuple | list) else int(value)
+
+
+def _convolution(weights: Mapping[str, Tensor], name: str, dilation: int = 1) -> nn.Conv1d:
+    out_channels, in_channels, width = weights[f"{name}.weight"].shape
+    padding = dilation * (width - 1) // 2
+    return nn.Conv1d(
+        in_channels, out_channels, width, padding=padding, dilation=dilation, bias=f"{name}.bias" in weights
+    )

@@ -1,0 +1,378 @@
+"""Named readouts of a model: which part of what it returns becomes which output, with its unit and measure."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marginome.errors import MarginomeError, unknown_name
+from marginome.models.layers import nested_items, select
+from marginome.models.own import code_from_file
+
+MEASURES = ("difference", "log2_fold_change", "euclidean", "jensen_shannon_distance")
+TRANSFORMS = {
+    "exp": torch.exp,
+    "expm1": torch.expm1,
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "log2": torch.log2,
+    "sigmoid": torch.sigmoid,
+    "logit": torch.logit,
+    "softplus": nn.functional.softplus,
+}
+REDUCTIONS = {"mean": torch.mean, "sum": torch.sum, "max": torch.amax, "logsumexp": torch.logsumexp}
+
+
+@dataclass(frozen=True)
+class Output:
+    """One named readout of a model.
+
+    Attributes
+    ----------
+    name : str
+        As in the config's ``outputs``.
+    kind : {"scalar", "profile"}
+        ``scalar``: ``(n, k)``, one number per target. ``profile``: ``(n, strands, length)`` logits.
+    head : int, str, tuple or None
+        Which of the model's outputs: a position in a tuple or list, a key of a dict, a path of both;
+        None for the only one.
+    index : str or None
+        What to take of the head, as NumPy would write it after the batch axis, e.g. ``"440:456, [3, 7]"``.
+    reduce : tuple of (str, tuple of int) or None
+        A reduction and the axes it runs over (the batch is axis 0), after `index`.
+    transform : str or None
+        An elementwise function, or ``file.py:function`` that gets the tensor; after `reduce`.
+    names : tuple of str
+        One per target of a scalar output; ``(name,)`` for one target and for a profile.
+    unit : str
+        Of the values, e.g. ``"log counts"``.
+    measure : str
+        How before and after are compared: difference, log2_fold_change, euclidean,
+        jensen_shannon_distance, or ``file.py:function``.
+    pseudocount : float
+        Of log2_fold_change.
+    softmax : {"strand", "both"} or None
+        Profiles: whether the softmax runs over each strand or over both together, as in training.
+    shape : tuple of int
+        Without the batch: ``(k,)`` or ``(strands, length)``.
+    expand : bool
+        Whether an axis of length 1 is put after the batch: a target or a strand that the model leaves out.
+    """
+
+    name: str
+    kind: str = "scalar"
+    head: Any = None
+    index: str | None = None
+    reduce: tuple[str, tuple[int, ...]] | None = None
+    transform: str | None = None
+    names: tuple[str, ...] = ()
+    unit: str = ""
+    measure: str = "difference"
+    pseudocount: float = 1.0
+    softmax: str | None = None
+    shape: tuple[int, ...] = ()
+    expand: bool = False
+
+    @property
+    def path(self) -> tuple:
+        """The head as a path of keys into the nested outputs."""
+        if self.head is None:
+            return ()
+        return tuple(self.head) if isinstance(self.head, list | tuple) else (self.head,)
+
+
+class Readouts(nn.Module):
+    """A model that returns its named outputs: ``forward(X, *args)`` to a dict of name to tensor.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Returns nested outputs.
+    outputs : sequence of Output
+        With known shapes, as `resolve_outputs` returns them.
+    """
+
+    def __init__(self, model: nn.Module, outputs: Sequence[Output]):
+        super().__init__()
+        self.model = model
+        self.outputs = tuple(outputs)
+        self._steps = {output.name: _steps(output) for output in outputs}
+
+    def forward(self, X: Tensor, *args: Tensor) -> dict[str, Tensor]:
+        """Return scalar outputs ``(n, k)`` and profile outputs ``(n, strands, length)`` (logits) by name."""
+        predicted = self.model(X, *args)
+        readouts = {}
+        for output in self.outputs:
+            value = select(predicted, output.path)
+            for step in self._steps[output.name]:
+                value = step(value)
+            readouts[output.name] = value.unsqueeze(1) if output.expand else value
+        return readouts
+
+
+def _steps(output: Output) -> list[Any]:
+    steps: list[Any] = []
+    if output.index is not None:
+        index = (slice(None), *parse_index(output.index))
+        plain = [i for i in index if isinstance(i, list)]
+        if len(plain) > 1:  # one axis at a time, so that two lists mean rows and columns, not pairs
+            for axis in range(len(index) - 1, 0, -1):
+                steps.append(lambda x, key=(slice(None),) * axis + (index[axis],): x[key])
+        else:
+            steps.append(lambda x: x[index])
+    if output.reduce is not None:
+        how, axes = output.reduce
+        steps.append(lambda x: REDUCTIONS[how](x, dim=axes))
+    if output.transform is not None:
+        steps.append(TRANSFORMS.get(output.transform) or code_from_file(output.transform, f"output '{output.name}'"))
+    return steps
+
+
+def parse_index(text: str | int | Sequence[int]) -> tuple[Any, ...]:
+    """Parse an index as NumPy writes it, e.g. ``"0"``, ``":, 440:456"``, ``"[3, 7]"``; nothing is evaluated.
+
+    Returns
+    -------
+    tuple of int, slice or list of int
+        One per axis after the batch.
+    """
+    if isinstance(text, int):
+        return (text,)
+    if not isinstance(text, str):
+        return (list(text),)
+    entries = []
+    for part in re.findall(r"\[[^\]]*\]|[^,\[\]]+", text):
+        part = part.strip()
+        if not part:
+            continue
+        if re.fullmatch(r"-?\d+", part):
+            entries.append(int(part))
+        elif re.fullmatch(r"(-?\d+)?\s*:\s*(-?\d+)?", part):
+            entries.append(slice(*[int(p) if p.strip() else None for p in part.split(":")]))
+        elif re.fullmatch(r"\[\s*-?\d+(\s*,\s*-?\d+)*\s*\]", part):
+            entries.append([int(p) for p in part[1:-1].split(",")])
+        else:
+            raise MarginomeError(
+                f"the index '{text}' cannot be read at '{part}'",
+                remedy='Write one entry per axis after the batch: a number, start:stop, or [1, 5]; e.g. "440:456, 7".',
+            )
+    if not entries:
+        raise MarginomeError(f"the index '{text}' is empty", remedy='Leave it out, or write e.g. "0" or ":, 440:456".')
+    return tuple(entries)
+
+
+def resolve_outputs(
+    configured: Mapping[str, Any] | None, defaults: Sequence[Output], example: Any, where: str
+) -> tuple[Output, ...]:
+    """Make the outputs of a model from its config entry and its loader's defaults; check each on an example.
+
+    Parameters
+    ----------
+    configured : mapping or None
+        ``outputs:`` of the config. An entry with the name of a default starts from that default. When
+        None, the defaults are taken.
+    defaults : sequence of Output
+        The loader's.
+    example : nested Tensor
+        What the model returned for one sequence.
+    where : str
+        For messages.
+
+    Returns
+    -------
+    tuple of Output
+        With names and shapes filled in.
+
+    Raises
+    ------
+    MarginomeError
+        For a head that is not there, an index out of range, names that do not match the targets, a
+        profile that is none, and when there are neither outputs nor defaults.
+    """
+    known = {output.name: output for output in defaults}
+    if configured:
+        outputs = [
+            _configured(name, entry or {}, known, f"{where}: outputs.{name}") for name, entry in configured.items()
+        ]
+    else:
+        outputs = list(defaults)
+    if not outputs:
+        raise MarginomeError(
+            f"the outputs have no names: the model returns {describe(example)}",
+            where=where,
+            remedy="Name each with `outputs:`, e.g. outputs: {counts: {head: 1, unit: log counts}}.",
+        )
+    return tuple(_checked(output, example, f"{where}: outputs.{output.name}") for output in outputs)
+
+
+def _configured(name: str, entry: Mapping[str, Any], known: Mapping[str, Output], where: str) -> Output:
+    fields = dict(entry)
+    reduce = fields.pop("reduce", None)
+    if isinstance(reduce, str):
+        reduce = (reduce, ())
+    elif reduce is not None:
+        reduce = (reduce["how"], tuple(reduce["axes"]))
+    if reduce is not None:
+        if reduce[0] not in REDUCTIONS:
+            raise unknown_name("reduction", reduce[0], REDUCTIONS, where=where)
+        fields["reduce"] = reduce
+    if isinstance(fields.get("head"), list):
+        fields["head"] = tuple(fields["head"])
+    index = fields.get("index")
+    if index is not None and not isinstance(index, str):
+        fields["index"] = str(index)
+    names = fields.pop("names", None)
+    if names is not None:
+        fields["names"] = tuple(names) if isinstance(names, list) else read_names(names, where)
+    base = known.get(name, Output(name))
+    output = replace(base, **fields)
+    for word, allowed in (("measure", MEASURES), ("transform", tuple(TRANSFORMS))):
+        value = getattr(output, word)
+        if value is not None and value not in allowed and ".py:" not in value:
+            raise unknown_name(word, value, [*allowed, "path/to/file.py:function"], where=where)
+    if output.kind == "profile":
+        if output.softmax is None:
+            output = replace(output, softmax="both")
+        if "measure" not in entry and name not in known:
+            output = replace(output, measure="jensen_shannon_distance")
+    if not output.unit:
+        output = replace(output, unit="logits" if output.kind == "profile" else "model units")
+    return output
+
+
+def _checked(output: Output, example: Any, where: str) -> Output:
+    head = _head_of(output, example, where)
+    value = head
+    try:
+        if output.reduce is not None and not output.reduce[1]:
+            rank = sum(not isinstance(i, int) for i in parse_index(output.index)) if output.index else 0
+            given = len(parse_index(output.index)) if output.index else 0
+            rank = head.dim() - given + rank
+            output = replace(output, reduce=(output.reduce[0], tuple(range(1, rank))))
+        for step in _steps(output):
+            value = step(value)
+    except MarginomeError as error:
+        raise MarginomeError(error.what, where=where, remedy=error.remedy) from error
+    except Exception as error:
+        raise MarginomeError(
+            f"the readout fails on a head of shape {_shape(head)}: {str(error).splitlines()[0]}",
+            where=where,
+            remedy="Shapes count without the batch; index, reduce and transform run in this order.",
+        ) from error
+    if not isinstance(value, Tensor) or value.dim() < 1 or value.shape[0] != head.shape[0]:
+        raise MarginomeError(
+            f"the readout of one sequence must keep the batch axis; found {_shape(value)}", where=where
+        )
+    if output.kind == "profile":
+        if value.dim() not in (2, 3) or value.shape[-1] < 2:
+            raise MarginomeError(
+                f"a profile has the shape (strands, length) or (length,); this readout is {_shape(value)}",
+                where=where,
+                remedy="Use kind: scalar, another head, or an index.",
+            )
+        shape = (1, value.shape[1]) if value.dim() == 2 else tuple(value.shape[1:])
+        return replace(output, names=output.names or (output.name,), shape=shape, expand=value.dim() == 2)
+    if value.dim() > 2:
+        raise MarginomeError(
+            f"a scalar output is one number per target; this readout is {_shape(value)}",
+            where=where,
+            remedy="Pick with index, average with reduce: {how: mean, axes: [1]}, or use kind: profile.",
+        )
+    k = value.shape[1] if value.dim() == 2 else 1
+    names = output.names
+    if not names and k == 1:
+        names = (output.name,)
+    if len(names) != k:
+        raise MarginomeError(
+            f"{len(names)} names for {k} targets",
+            where=where,
+            remedy="Give names: a list, or a text file with one name per line, in the model's order; or pick one "
+            "target with index.",
+        )
+    if k > 1 and len(set(names)) < k:
+        names = _distinct(names)
+    return replace(output, names=tuple(names), shape=(k,), expand=value.dim() == 1)
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Tell equal names apart by a number: published target lists hold replicates under one name."""
+    seen: dict[str, int] = {}
+    told_apart = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        told_apart.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return tuple(told_apart)
+
+
+def _head_of(output: Output, example: Any, where: str) -> Tensor:
+    if not output.path and not isinstance(example, Tensor):
+        heads = nested_items(example)
+        if len(heads) > 1:
+            raise MarginomeError(f"which head? The model returns {describe(example)}", where=where, remedy="Set head.")
+    value = example
+    for key in output.path:
+        try:
+            value = value[key]
+        except (KeyError, IndexError, TypeError):
+            raise MarginomeError(
+                f"there is no head {output.head!r}: the model returns {describe(example)}",
+                where=where,
+                remedy="Count heads from 0, or give the key of a dict.",
+            ) from None
+    if not isinstance(value, Tensor):
+        raise MarginomeError(f"head {output.head!r} is not one tensor but {describe(value)}", where=where)
+    return value
+
+
+def describe(example: Any) -> str:
+    """Say in words what a model returns: the shape of every tensor without the batch axis."""
+    if isinstance(example, Tensor):
+        return f"one tensor {_shape(example)} per sequence"
+    parts = [f"{'.'.join(map(str, path))}: {_shape(value)}" for path, value in nested_items(example)]
+    return f"{len(parts)} heads ({'; '.join(parts)})"
+
+
+def _shape(value: Any) -> str:
+    return str(tuple(value.shape[1:])) if isinstance(value, Tensor) else type(value).__name__
+
+
+def read_names(source: str | Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Read target names from a file: one per line, or columns of a table with a header line.
+
+    Parameters
+    ----------
+    source : str or mapping
+        A path, or ``{file: path, columns: [..]}`` for a TSV (or .csv) table, whose columns are joined
+        with ``|``.
+    where : str
+        For messages.
+    """
+    file, columns = (source, None) if isinstance(source, str) else (source["file"], source.get("columns"))
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise MarginomeError(
+            f"the file of names cannot be read ({error.strerror})", where=f"{where}: {file}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise MarginomeError("the file of names is not text in UTF-8", where=f"{where}: {file}") from error
+    if columns is None:
+        names = [line.strip() for line in text.splitlines()]
+        while names and not names[-1]:
+            names.pop()
+        empty = [number for number, name in enumerate(names, 1) if not name]
+        if empty:
+            raise MarginomeError(f"line {empty[0]} is empty", where=f"{where}: {file}")
+        return tuple(names)
+    rows = list(csv.DictReader(text.splitlines(), delimiter="," if str(file).endswith(".csv") else "\t"))
+    for column in columns:
+        if not rows or column not in rows[0]:
+            raise unknown_name("column", column, rows[0] if rows else [], where=f"{where}: {file}")
+    return tuple("|".join(str(row[column]).strip() for column in columns) for row in rows)

@@ -1,0 +1,149 @@
+"""Models around models: another alphabet order, both strands averaged, an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marginome.errors import MarginomeError
+from marginome.models.layers import map_nested, nested_items
+
+ALPHABET = "ACGT"
+
+
+class AlphabetOrder(nn.Module):
+    """A model trained on another order of the alphabet, given A C G T.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Takes one-hot sequences whose channels are in the order `alphabet`.
+    alphabet : str
+        A permutation of ACGT, e.g. ``"AGCT"`` (DeepSEA, Beluga).
+
+    Notes
+    -----
+    The channels are reordered by a convolution of width 1 with a permutation matrix: exact (each value
+    is one input times 1 plus zeros), and every engine and attribution rule knows a convolution.
+    """
+
+    def __init__(self, model: nn.Module, alphabet: str):
+        super().__init__()
+        self.order = nn.Conv1d(4, 4, 1, bias=False)
+        permutation = torch.zeros(4, 4, 1)
+        for channel, letter in enumerate(alphabet):
+            permutation[channel, ALPHABET.index(letter)] = 1.0
+        self.order.weight = nn.Parameter(permutation, requires_grad=False)
+        self.model = model
+
+    def forward(self, X: Tensor, *args: Tensor) -> Any:
+        """What the model returns for the reordered sequences."""
+        return self.model(self.order(X), *args)
+
+
+class StrandAverage(nn.Module):
+    """The mean of a model's outputs on the sequences and on their reverse complements.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Takes sequences in the order A C G T.
+    head_flips : mapping of tuple to tuple of int
+        For the head at each path, the axes (batch = 0) that are turned back on the reverse
+        complement's output: strands and positions of a profile.
+    argument_flips : sequence of tuple of int
+        For each extra input, the axes (batch = 0) that reverse-complementing turns round.
+    """
+
+    def __init__(self, model: nn.Module, head_flips: Mapping[tuple, tuple], argument_flips: Sequence[tuple]):
+        super().__init__()
+        self.model = model
+        self.head_flips = dict(head_flips)
+        self.argument_flips = tuple(argument_flips)
+
+    def forward(self, X: Tensor, *args: Tensor) -> Any:
+        """What the model returns, averaged over both strands."""
+        forward = self.model(X, *args)
+        turned = [arg.flip(axes) if axes else arg for arg, axes in zip(args, self.argument_flips)]
+        reverse = self.model(X.flip((1, 2)), *turned)
+        return self._mean(forward, reverse, ())
+
+    def _mean(self, a: Any, b: Any, path: tuple) -> Any:
+        if isinstance(a, dict):
+            return {key: self._mean(a[key], b[key], (*path, key)) for key in a}
+        if isinstance(a, tuple) and hasattr(a, "_fields"):
+            return type(a)(*[self._mean(x, y, (*path, i)) for i, (x, y) in enumerate(zip(a, b))])
+        if isinstance(a, list | tuple):
+            return type(a)(self._mean(x, y, (*path, i)) for i, (x, y) in enumerate(zip(a, b)))
+        axes = self.head_flips.get(path, ())
+        return (a + (b.flip(axes) if axes else b)) / 2
+
+
+class Ensemble(nn.Module):
+    """The mean of what several models return, e.g. of the folds of a cross-validation.
+
+    What the models return is averaged as it is: log counts and logits, not counts and probabilities.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, X: Tensor, *args: Tensor) -> Any:
+        """The mean over the members, in their nested structure."""
+        first, *others = [member(X, *args) for member in self.members]
+        return map_nested(self._mean, first, *others)
+
+    def _mean(self, *values: Tensor) -> Tensor:
+        total = values[0]
+        for value in values[1:]:
+            total = total + value
+        return total / len(values)
+
+
+def average_strands(model: nn.Module, outputs: Sequence[Any], arguments: Sequence[Any], example: Any, where: str):
+    """Wrap a model in `StrandAverage`, knowing from its outputs which heads are profiles.
+
+    Raises
+    ------
+    MarginomeError
+        When a head has positions but is not declared as a profile, or has more than two strands: it is
+        then not known what reverse-complementing does to it.
+    """
+    shapes = {path: tuple(value.shape) for path, value in nested_items(example)}
+    profiles = {tuple(_positions(output.path, example)) for output in outputs if output.kind == "profile"}
+    flips = {}
+    for path, shape in shapes.items():
+        if path in profiles:
+            if len(shape) == 3 and shape[1] > 2:
+                raise MarginomeError(
+                    f"average_strands: a profile of {shape[1]} tracks; it is known for one or two strands",
+                    where=where,
+                    remedy="Average inside a module of your own: loader: path/to/file.py:function.",
+                )
+            flips[path] = tuple(axis for axis in range(1, len(shape)) if shape[axis] > 1)
+        elif len(shape) > 2:
+            raise MarginomeError(
+                f"average_strands: the head {list(path)} of shape {shape[1:]} is not declared as a profile, so it is "
+                "not known what a reverse complement does to it",
+                where=where,
+                remedy="Declare it under outputs with kind: profile, or average inside a module of your own.",
+            )
+    for argument in arguments:
+        if len(argument.shape) > 1 and not argument.flip and max(argument.shape) > 1:
+            raise MarginomeError(
+                f"average_strands: flip is not given for the extra input '{argument.name}'",
+                where=where,
+                remedy="flip: [0, 1] turns strands and positions of a (strands, length) track round.",
+            )
+    return StrandAverage(model, flips, [tuple(axis + 1 for axis in argument.flip) for argument in arguments])
+
+
+def _positions(path: tuple, example: Any) -> list:
+    """A path with the keys of named tuples as positions, as `nested_items` gives them."""
+    if not path and not isinstance(example, Tensor):
+        return list(nested_items(example)[0][0])
+    return list(path)
