@@ -12,5 +12,6 @@ with job(snakemake.log[0], threads=snakemake.threads):
         tsv=snakemake.output.tsv,
         backgrounds=snakemake.output.backgrounds,
         profiles=snakemake.output.profiles,
-        agreement=snakemake.output.agreement,
+        agreement_table=snakemake.output.agreement,
+        consensus_table=snakemake.output.consensus,
     )

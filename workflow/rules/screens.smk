@@ -84,6 +84,7 @@ rule summarize_screen:
         backgrounds="results/screens/{screen}/effects.h5",
         profiles="results/screens/{screen}/profiles.h5",
         agreement="results/screens/{screen}/agreement.parquet",
+        consensus="results/screens/{screen}/consensus.parquet",
     log:
         "logs/summarize_screen/{screen}.log",
     benchmark:
@@ -95,7 +96,7 @@ rule summarize_screen:
         mem_mb=memory(4000),
         runtime=60,
     params:
-        screen=screen_of("models", "backgrounds", "controls", "keep"),
+        screen=screen_of("models", "backgrounds", "pairs"),
         code=code_digest("jobs.summary"),
     script:
         "../../scripts/summarize_screen.py"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 
 from marginome.errors import MarginomeError
-from marginome.storage import atomic, write_table
+from marginome.storage import atomic
 
 
 class Column(NamedTuple):
@@ -56,11 +55,11 @@ _EFFECT = [
     Column("largest_change_bp", _INT, "Profiles: output position whose mean probability changes most.", False),
     Column("n_controls", _INT, "Controls behind this row's null.", False),
     Column("control_kind", _TEXT, "dinucleotide, mononucleotide or pool (see docs/statistics.md).", False),
-    Column("control_mean", _FLOAT, "Mean effect of the controls.", False),
-    Column("control_sd", _FLOAT, "Standard deviation of their effects.", False),
+    Column("control_mean", _FLOAT, "Expected effect of a meaningless insert of this width and GC.", False),
+    Column("control_sd", _FLOAT, "Spread of the effects of such inserts.", False),
     Column("z", _FLOAT, "(effect - control_mean) / control_sd.", False),
     Column("p", _FLOAT, "Two-sided p of the effect under the null of the controls.", False),
-    Column("q", _FLOAT, "Benjamini-Hochberg over motifs, per model, background set, output and start.", False),
+    Column("q", _FLOAT, "Benjamini-Hochberg over inserts, within model, background set, output and position.", False),
     Column("interaction", _FLOAT, "Pairs: effect minus the sum of the two motifs' effects alone.", False),
     Column("interaction_se", _FLOAT, "Its standard error over backgrounds.", False),
     Column("effect_fold_sd", _FLOAT, "Ensembles: standard deviation of the effect between members.", False),
@@ -110,11 +109,6 @@ def conform(table: pd.DataFrame, columns: tuple[Column, ...], *, extra: bool = F
     for column in unknown:
         result = result.append_column(column, pa.array(table[column], from_pandas=True))
     return result
-
-
-def write_effects(path: str | os.PathLike, table: pd.DataFrame, metadata: Mapping, *, extra: bool = False) -> None:
-    """Check an effect table against `EFFECTS` and write it as Parquet."""
-    write_table(path, conform(table, EFFECTS, extra=extra, name=str(path)), metadata)
 
 
 def write_tsv(path: str | os.PathLike, table: pd.DataFrame) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.backgrounds import read_background
-from marginome.controls import gc_fraction, list_controls
+from marginome.controls import list_controls
 from marginome.errors import MarginomeError, unknown_name
 from marginome.families import motif_families
 from marginome.inserts import Insert, list_inserts
@@ -97,8 +97,8 @@ def _table(listed: Sequence[Insert], screen: Mapping[str, Any], seed: int) -> pd
         rows["control_kind"], rows["controls"] = None, None
         return rows.assign(control=pd.array([pd.NA] * len(rows), dtype="Int64"))
     wanted = list(dict.fromkeys(rows["insert"]))
-    drawn = list_controls(wanted, n=settings["per_motif"], seed=seed, pooled=settings["pooled"],
-                          max_pool=settings["max_pool"])  # fmt: skip
+    each = settings.get("per_insert")
+    drawn = list_controls([(s, s) for s in wanted], n=each or settings["pool"], seed=seed, pooled=each is None)
     number = {sequence: i for i, sequence in enumerate(wanted)}
     rows["control_kind"] = [drawn.kinds[number[s]] for s in rows["insert"]]
     rows["controls"] = [drawn.members[number[s]].tolist() for s in rows["insert"]]
@@ -159,9 +159,3 @@ def _check_outputs(screen: Mapping[str, Any], checks: Sequence[str | os.PathLike
 def kind_summary(table: pd.DataFrame) -> dict[str, int]:
     """Count the inserts by the kind of control they have."""
     return table.loc[table["role"] == "motif", "control_kind"].value_counts().to_dict()
-
-
-def widths_and_gc(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return per row the bases put in (N not counted) and their GC fraction: what a null is matched by."""
-    widths = np.array([len(s) - s.count("N") for s in table["insert"]], dtype=np.int64)
-    return widths, np.array([gc_fraction(s) for s in table["insert"]])

@@ -17,8 +17,10 @@ from marginome.devices import peak_memory, resolve_device
 from marginome.incremental import Edits, Engine
 from marginome.jobs.baseline import load_inputs, read_baseline
 from marginome.jobs.runner import Progress
+from marginome.models.outputs import Readouts as ModelReadouts
 from marginome.screens import Readouts, marginalize_blocks, readouts_of, select_outputs, whole_blocks
 from marginome.sequences import encode_insert
+from marginome.statistics import summarize_effects
 from marginome.storage import dataset, read_json, read_table, write_hdf5
 
 log = logging.getLogger("marginome")
@@ -68,13 +70,14 @@ def marginalize_shard(
     log.info("shard %s: %d of %d inserts x %d backgrounds, outputs %s", shard, _size(blocks), len(table), len(ids),
              ", ".join(names))  # fmt: skip
     runner = Engine(
-        loaded.readouts(names),
+        ModelReadouts(loaded.module, outputs).eval(),
         X,
         loaded.arguments(ids, X),
         device=device,
         precision=engine["precision"],
         engine=engine["engine"],
         memory_bytes=int(engine["memory_mb"]) << 20,
+        block=int(checked["block"]),
     )
     log.info("engine: %s%s", runner.info.path, f" ({runner.info.reason})" if runner.info.reason else "")
     keep = _keeps_backgrounds(len(table), len(ids), len(readouts.output), screen["keep"])
@@ -96,12 +99,7 @@ def marginalize_shard(
 
 def edits_of(table: pd.DataFrame) -> Edits:
     """Turn the list of inserts into one padded tensor (zero columns keep the background) and starts."""
-    encoded = [encode_insert(text)[0].to(torch.int8) for text in table["insert"]]
-    width = max((e.shape[1] for e in encoded), default=1)
-    one_hot = torch.zeros(len(encoded), 4, width, dtype=torch.int8)
-    for i, e in enumerate(encoded):
-        one_hot[i, :, : e.shape[1]] = e
-    return Edits(one_hot, torch.tensor(table["start"].to_numpy(np.int64)))
+    return Edits.stack([encode_insert(text)[0].to(torch.int8) for text in table["insert"]], table["start"].tolist())
 
 
 def write_shard(
@@ -127,6 +125,7 @@ def write_shard(
     progress = Progress(total * n_backgrounds, "pairs")
     with write_hdf5(path, metadata) as handle:
         handle.attrs["readouts"] = json.dumps(readouts._asdict())
+        handle.attrs["n_backgrounds"] = n_backgrounds
         dataset(handle, "rows", data=rows)
         tables = {
             name: dataset(
@@ -143,11 +142,10 @@ def write_shard(
             m = block.stop - block.start
             part = slice(done, done + m)
             values = found.effects.numpy()
-            exact = values.astype(np.float64)
-            mean = exact.mean(1)
-            tables["effect"][part] = mean
-            tables["effect_sd"][part] = exact.std(1, ddof=1) if n_backgrounds > 1 else np.nan
-            tables["sign_consistency"][part] = (np.sign(exact) == np.sign(mean)[:, None]).mean(1)
+            summary = summarize_effects(values)
+            tables["effect"][part] = summary.mean
+            tables["effect_sd"][part] = summary.sd
+            tables["sign_consistency"][part] = summary.sign_consistency
             tables["after_mean"][part] = found.after.numpy()
             if single is not None:
                 single[part] = values

@@ -1,0 +1,97 @@
+"""Real runs of Snakemake in a folder of their own, on a small version of the demo."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from conftest import RESOURCES, ROOT
+
+# The motif the model knows (three matrices of it) and some that it does not.
+MOTIFS = ["MA0139.2", "MA1929.2", "MA1930.2", "MA0138.3", "MA0506.3", "MA0035.5", "MA0476.2", "MA0079.5", "MA0095.4",
+          "MA0105.4", "MA0106.3", "MA0107.1"]  # fmt: skip
+
+
+def small_config() -> dict:
+    """The demo with a dozen motifs, four backgrounds and few controls."""
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    config["motifs"]["jaspar"]["include"] = MOTIFS
+    for background in config["backgrounds"].values():
+        background["n"] = 4
+    config["screens"]["ctcf_jaspar"]["controls"] = {"pool": 60}
+    config["screens"]["ctcf_jaspar"]["shards"] = 1
+    return config
+
+
+class Workspace:
+    """A working directory with the shipped resources and a config, and the commands a user runs in it."""
+
+    def __init__(self, folder: Path, config: dict):
+        self.folder = folder
+        self.config = copy.deepcopy(config)
+        if not (folder / "resources").exists():
+            (folder / "resources").symlink_to(RESOURCES)
+        self.write()
+
+    def write(self) -> None:
+        """Write the config as it is now."""
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False))
+
+    def run(self, *arguments: str, cores: int = 1, check: bool = True, **kwargs) -> subprocess.CompletedProcess:
+        """Run snakemake with this folder's config; the output is in ``stdout`` (both streams)."""
+        self.write()
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory",
+                   str(self.folder), "--configfile", str(self.folder / "config.yaml"), "--cores", str(cores),
+                   "--nocolor", *arguments]  # fmt: skip
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, timeout=800, **kwargs
+        )
+        if check and done.returncode:
+            raise AssertionError(f"snakemake failed:\n{done.stdout[-6000:]}")
+        return done
+
+    def path(self, *parts: str) -> Path:
+        """A path in this folder."""
+        return self.folder.joinpath(*parts)
+
+
+def rules_run(output: str) -> set[str]:
+    """The rules that a run (or a dry run) lists in its job table."""
+    lines = output.splitlines()
+    found: set[str] = set()
+    for i, line in enumerate(lines):
+        if line.startswith("job ") and "count" in line:
+            for row in lines[i + 2 :]:
+                name = row.split()[0] if row.split() else "total"
+                if name == "total":
+                    break
+                found.add(name)
+    return found
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    """A fresh working directory."""
+    return Workspace(tmp_path, small_config())
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Workspace:
+    """A working directory in which the small demo has run; read it, do not change it. Shared by all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    folder = base / "finished"
+    with FileLock(str(base / "finished.lock"), timeout=900):
+        folder.mkdir(exist_ok=True)
+        space = Workspace(folder, small_config())
+        if not (folder / "done").exists():
+            space.run(cores=2)
+            (folder / "done").touch()
+    return space

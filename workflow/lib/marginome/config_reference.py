@@ -1,0 +1,112 @@
+"""Write config/README.md from the schemas, so that the two cannot drift apart (a test compares them).
+
+``python -m marginome.config_reference > config/README.md``
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from marginome.config import _deref, _schemas
+
+_INTRODUCTION = """\
+# The config, key by key
+
+One YAML file says what is run: `snakemake --cores all --configfile my.yaml` (without `--configfile`: `config/config.yaml`,
+the shipped demo). `config/examples/` has configs to start from. Paths are relative to the working directory. A wrong
+key, value, type or combination stops the run at once and says which key, what is allowed and what comes closest.
+
+This page is made from `workflow/schemas/*.schema.yaml` by `python -m marginome.config_reference`.
+"""
+
+
+def config_reference() -> str:
+    """Return the Markdown page that explains every key: what it means, its type, allowed values and default."""
+    schemas = _schemas()
+    main = schemas["config.schema.yaml"]
+    parts = [_INTRODUCTION, "## Top level\n", _table(main, schemas, main)]
+    for key, sub in main["properties"].items():
+        entry, root = _deref(sub, schemas, main)
+        each = entry.get("additionalProperties")
+        if isinstance(each, Mapping):
+            described, root = _deref(each, schemas, main)
+            parts += [f"## `{key}`: one entry each\n", described.get("description", "").strip() + "\n"]
+            parts += list(_sections(described, schemas, root, f"{key}.<name>"))
+        elif entry.get("properties"):
+            parts += [f"## `{key}`\n", _table(entry, schemas, root)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _sections(schema: Mapping, schemas: Mapping, root: Mapping, path: str) -> Iterator[str]:
+    """Tables of an entry and of what is nested in it."""
+    if schema.get("properties"):
+        yield _table(schema, schemas, root)
+    for branch in _branches(schema, schemas, root):
+        if branch.get("properties"):
+            kind = branch["properties"].get("kind", {}).get("const")
+            title = f"`{path}` with `kind: {kind}`" if kind else f"`{path}`"
+            yield f"### {title}\n\n{branch.get('description', '').strip()}\n"
+            yield from _sections(branch, schemas, root, path)
+    nested = dict(schema.get("properties", {}))
+    if isinstance(schema.get("additionalProperties"), Mapping) and schema["additionalProperties"]:
+        nested["<name>"] = schema["additionalProperties"]
+    for key, sub in nested.items():
+        inner, inner_root = _deref(sub, schemas, root)
+        candidates = [inner, *_branches(inner, schemas, inner_root)]
+        for candidate in candidates:
+            item, item_root = _deref(candidate.get("items", {}) or {}, schemas, inner_root)
+            for target, target_root in ((candidate, inner_root), (item, item_root)):
+                extra = target.get("additionalProperties")
+                if target.get("properties") and target is not schema:
+                    yield f"### `{path}.{key}`\n"
+                    yield from _sections(target, schemas, target_root, f"{path}.{key}")
+                elif isinstance(extra, Mapping) and extra and target.get("type") == "object":
+                    each, each_root = _deref(extra, schemas, target_root)
+                    for one in [each, *_branches(each, schemas, each_root)]:
+                        if one.get("properties"):
+                            yield f"### `{path}.{key}.<name>`\n\n{one.get('description', '').strip()}\n"
+                            yield from _sections(one, schemas, each_root, f"{path}.{key}.<name>")
+
+
+def _branches(schema: Mapping, schemas: Mapping, root: Mapping) -> list[Mapping]:
+    return [_deref(b, schemas, root)[0] for word in ("oneOf", "anyOf", "allOf") for b in schema.get(word, [])]
+
+
+def _table(schema: Mapping, schemas: Mapping, root: Mapping) -> str:
+    required = set(schema.get("required", []))
+    lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    for key, sub in schema.get("properties", {}).items():
+        resolved, inner_root = _deref(sub, schemas, root)
+        default = "**required**" if key in required else _code(resolved["default"]) if "default" in resolved else "-"
+        meaning = " ".join((sub.get("description") or resolved.get("description", "")).split()).replace("|", "\\|")
+        lines.append(f"| `{key}` | {_kind(resolved, schemas, inner_root)} | {default} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _kind(schema: Mapping, schemas: Mapping, root: Mapping) -> str:
+    if "const" in schema:
+        return _code(schema["const"])
+    if "enum" in schema:
+        return ", ".join(_code(value) for value in schema["enum"])
+    branches = _branches(schema, schemas, root)
+    if branches and "type" not in schema:
+        return " or ".join(dict.fromkeys(_kind(branch, schemas, root) for branch in branches))
+    kind = schema.get("type", "any")
+    kind = " or ".join(kind) if isinstance(kind, list) else kind
+    if kind == "array" and isinstance(schema.get("items"), Mapping):
+        return "list of " + _kind(_deref(schema["items"], schemas, root)[0], schemas, root)
+    limits = [f"{sign} {schema[word]}" for word, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"))
+              if word in schema]  # fmt: skip
+    words = {"object": "mapping", "null": "none"}
+    named = {"file": "file", "code": "path.py:name"}.get(schema.get("format", ""), words.get(kind, kind))
+    return " ".join([named, *limits])
+
+
+def _code(value: Any) -> str:
+    return f"`{json.dumps(value)}`" if not isinstance(value, str) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    print(config_reference(), end="")
