@@ -93,27 +93,43 @@ class BPNet(nn.Module):
 
 
 class ChromBPNet(nn.Module):
-    """ChromBPNet: an accessibility BPNet and an enzyme bias BPNet, logits added and counts added.
+    """ChromBPNet: an accessibility model and an enzyme bias model, logits added and counts added.
 
     Parameters
     ----------
-    accessibility, bias : BPNet
-        Both without control tracks. The bias profile is cropped to the accessibility profile's length.
+    accessibility, bias : torch.nn.Module
+        Both return profile logits and log counts, without extra inputs.
+    crop : int, default 0
+        Positions cut off either side of the bias profile, to the accessibility profile's length.
     """
 
-    def __init__(self, accessibility: BPNet, bias: BPNet):
+    def __init__(self, accessibility: nn.Module, bias: nn.Module, crop: int = 0):
         super().__init__()
         self.accessibility = accessibility
         self.bias = bias
+        self.crop = crop
         self.logsumexp = LogSumExp()
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor]:
-        """``(n, 4, length)`` to profile logits ``(n, strands, out)`` and log counts ``(n, 1)``."""
+        """``(n, 4, length)`` to profile logits, as the accessibility model's, and log counts ``(n, 1)``."""
         profile, counts = self.accessibility(X)
         bias_profile, bias_counts = self.bias(X)
-        crop = self.accessibility.trimming - self.bias.trimming
-        profile = profile + bias_profile[:, :, crop : -crop or None]
+        profile = profile + bias_profile[..., self.crop : -self.crop or None]
         return profile, self.logsumexp(torch.cat([counts, bias_counts], dim=1))
+
+
+def join(accessibility: nn.Module, bias: nn.Module, where: str) -> ChromBPNet:
+    """Join two BPNets into a ChromBPNet, the bias profile cropped to the other's length."""
+    for part in (accessibility, bias):
+        if not isinstance(part, BPNet) or part.n_control_tracks:
+            raise MarginomeError("ChromBPNet joins two BPNets without control tracks; this is none", where=where)
+    crop = accessibility.trimming - bias.trimming
+    if crop < 0:
+        raise MarginomeError(
+            f"the bias model cuts off more ({bias.trimming}) than the accessibility model ({accessibility.trimming})",
+            where=where,
+        )
+    return ChromBPNet(accessibility, bias, crop)
 
 
 def build(loaded: Any, settings: Mapping[str, Any], where: str) -> nn.Module:
@@ -184,14 +200,16 @@ def _from_state(state: dict[str, Tensor], parameters: dict, component: str | Non
             part: {k.removeprefix(f"{part}."): v for k, v in state.items() if k.startswith(f"{part}.")}
             for part in ("accessibility", "bias")
         }
-        return _assemble({part: _bpnet(weights, parameters, where) for part, weights in parts.items()}, component)
+        # the trimming given is the profile's; the bias model's follows from its own layers
+        built = {p: _bpnet(w, parameters if p == "accessibility" else {}, where) for p, w in parts.items()}
+        return _assemble(built, component, where)
     if component not in (None, "accessibility"):
         raise MarginomeError(f"component '{component}' was asked for, but the file holds a single BPNet", where=where)
     return _bpnet(state, parameters, where)
 
 
-def _assemble(parts: dict[str, BPNet], component: str | None) -> nn.Module:
-    return ChromBPNet(**parts) if component in (None, "combined") else parts[component]
+def _assemble(parts: dict[str, BPNet], component: str | None, where: str) -> nn.Module:
+    return join(**parts, where=where) if component in (None, "combined") else parts[component]
 
 
 def _bpnet(weights: dict[str, Tensor], parameters: Mapping, where: str) -> BPNet:
@@ -257,6 +275,7 @@ def _from_record(record: Record, parameters: dict, component: str | None, where:
         return _assemble(
             {part: _from_record(record[part], parameters, None, where) for part in ("accessibility", "bias")},
             component,
+            where,
         )
     if kind not in ("BPNet", "BasePairNet"):
         raise MarginomeError(

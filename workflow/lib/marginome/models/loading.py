@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from marginome.errors import MarginomeError, unknown_name
-from marginome.models import beluga, bpnet
+from marginome.models import beluga, bpnet, keras
 from marginome.models.arguments import Argument, resolve_arguments
 from marginome.models.outputs import Output, Readouts, describe, resolve_outputs
-from marginome.models.own import code_from_file
 from marginome.models.pickles import Record, is_torch_file, read_torch_file
 from marginome.models.wrappers import ALPHABET, AlphabetOrder, Ensemble, average_strands
 from marginome.storage import sha256_of
+from marginome.usercode import load_user_object
 
 LOADERS = ("bpnet_lite", "chrombpnet", "bpnet_keras", "keras", "beluga", "torch_export", "pickled_module")
 SETTINGS = (
@@ -262,8 +262,6 @@ def _build(loader: str, file: str | None, bias_file: str | None, settings: Mappi
         if loader == "bpnet_lite":
             return _bpnet_lite(file, bias_file, settings, here)
         if loader in ("keras", "chrombpnet", "bpnet_keras"):
-            from marginome.models import keras
-
             return Built(**keras.load_keras(file, bias_file, settings, loader, here))
         if loader == "beluga":
             state = bpnet.plain_state(read_torch_file(file), here)
@@ -279,9 +277,7 @@ def _bpnet_lite(file: str, bias_file: str | None, settings: Mapping[str, Any], w
     module = bpnet.build(read_torch_file(file), settings, where)
     if bias_file:
         bias = bpnet.build(read_torch_file(bias_file), {}, f"{where}: {bias_file}")
-        if not isinstance(module, bpnet.BPNet) or not isinstance(bias, bpnet.BPNet):
-            raise MarginomeError("bias_weights go with weights that hold the accessibility model alone", where=where)
-        module = bpnet.ChromBPNet(module, bias)
+        module = bpnet.join(module, bias, where)
     arguments = ()
     tracks = getattr(module, "n_control_tracks", 0)
     if tracks:
@@ -299,7 +295,7 @@ def bpnet_outputs(softmax: str = "both") -> tuple[Output, ...]:
 
 
 def _own(loader: str, file: str | None, settings: Mapping[str, Any], where: str) -> Built:
-    code = code_from_file(loader, f"{where}: loader")
+    code = load_user_object(loader, where=f"{where}: loader")
     parameters = dict(settings.get("parameters") or {})
     try:
         accepts = inspect.signature(code).parameters

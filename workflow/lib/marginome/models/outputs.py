@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from marginome.errors import MarginomeError, unknown_name
 from marginome.models.layers import nested_items, select
-from marginome.models.own import code_from_file
+from marginome.usercode import load_user_object
 
 MEASURES = ("difference", "log2_fold_change", "euclidean", "jensen_shannon_distance")
 TRANSFORMS = {
@@ -131,7 +131,9 @@ def _steps(output: Output) -> list[Any]:
         how, axes = output.reduce
         steps.append(lambda x: REDUCTIONS[how](x, dim=axes))
     if output.transform is not None:
-        steps.append(TRANSFORMS.get(output.transform) or code_from_file(output.transform, f"output '{output.name}'"))
+        steps.append(
+            TRANSFORMS.get(output.transform) or load_user_object(output.transform, where=f"output '{output.name}'")
+        )
     return steps
 
 
