@@ -1,0 +1,595 @@
+"""Background sets: the sequences that motifs are put into, of every kind, with a check of what was obtained."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from marginome.errors import MarginomeError, unknown_name
+from marginome.genomes import Genome, place_regions, read_fasta, read_regions
+from marginome.motifs import Motif, collect_motifs
+from marginome.seeds import stable_seed
+from marginome.storage import atomic, write_json
+
+log = logging.getLogger(__name__)
+
+BASES = "ACGT"
+DINUCLEOTIDES = tuple(a + b for a in BASES for b in BASES)
+
+#: How often a generated sequence that holds an excluded hit is drawn anew before that is an error.
+ATTEMPTS = 100
+
+#: Keys that every kind knows, and those of each kind, with their defaults; `None` without a default.
+#: backgrounds.schema.yaml describes them.
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "uniform": ("n", "length"),
+    "composition": ("n", "length"),
+    "gc_matched": ("n", "length", "genome", "peaks"),
+    "dinucleotide_shuffle": ("n", "length"),
+    "fasta": ("fasta",),
+    "bed": ("genome", "regions", "length"),
+}
+_FROM_SEQUENCES = {"fasta": None, "genome": None, "regions": None, "off_edge": "drop", "unknown_contigs": "error",
+                   "max_unknown_fraction": 0.0}  # fmt: skip
+OPTIONAL: dict[str, dict[str, Any]] = {
+    "uniform": {},
+    "composition": {"probabilities": None} | _FROM_SEQUENCES,
+    "gc_matched": {
+        "exclude": [],
+        "flank": 1000,
+        "stride": None,
+        "bin_width": 0.02,
+        "chromosomes": None,
+        "max_unknown_fraction": 0.0,
+        "max_soft_masked_fraction": 1.0,
+        "signal": None,
+        "overlapping": False,
+        "shortfall": "error",
+        "off_edge": "drop",
+        "unknown_contigs": "error",
+    },
+    "dinucleotide_shuffle": dict(_FROM_SEQUENCES),
+    "fasta": {"n": None, "length": None, "max_unknown_fraction": 0.0},
+    "bed": {"n": None, "off_edge": "drop", "unknown_contigs": "error", "max_unknown_fraction": 0.0},
+}
+COMMON: dict[str, Any] = {"exclude_hits": None}
+
+
+@dataclass
+class BackgroundSet:
+    """Sequences of one length, where they are from, and how they compare with what they should be like.
+
+    Attributes
+    ----------
+    name : str
+    ids : list of str
+        Unique; ``chrom:start-end`` (0-based, half-open) for windows of a genome.
+    sequences : list of str
+        A, C, G, T and N, upper case.
+    regions : pandas.DataFrame or None
+        ``chrom, start, end`` of sequences that are windows of a genome.
+    table : pandas.DataFrame
+        One row per sequence: ``id, length`` (bp)``, gc`` (fraction of A, C, G and T)``, unknown`` (bp)``, source``
+        (what it was made from), and ``AA`` to ``TT``, the fractions of the 16 dinucleotides.
+    checks : dict
+        What was obtained against what was wanted: see `make_background`.
+    target : pandas.DataFrame or None
+        The same columns as `table` for the sequences that the set should resemble.
+    """
+
+    name: str
+    ids: list[str]
+    sequences: list[str]
+    regions: pd.DataFrame | None
+    table: pd.DataFrame
+    checks: dict[str, Any] = field(default_factory=dict)
+    target: pd.DataFrame | None = None
+
+
+def make_background(settings: Mapping[str, Any], *, name: str, seed: int) -> BackgroundSet:
+    """Make one background set of the config.
+
+    Parameters
+    ----------
+    settings : mapping
+        One entry of ``backgrounds:``; backgrounds.schema.yaml describes the keys of each kind:
+
+        - ``uniform``: every base drawn with probability 1/4.
+        - ``composition``: every base drawn with given probabilities, or those of given sequences.
+        - ``gc_matched``: windows of a genome with the GC distribution of peaks, away from them.
+        - ``dinucleotide_shuffle``: shuffles of given sequences that keep all dinucleotide counts.
+        - ``fasta``, ``bed``: given sequences, or regions of a genome.
+    name : str
+        The set's name: draws of two sets differ.
+    seed : int
+        The config's seed. A sequence that is drawn depends on it, the set's name and the sequence's own number or
+        source alone: another `n` leaves the first ones as they are for ``uniform`` and ``composition``.
+
+    Returns
+    -------
+    BackgroundSet
+        ``checks`` holds ``n``, ``gc_mean``, and where there is something to compare with
+        ``gc_target_mean``, ``gc_ks_distance`` (Kolmogorov-Smirnov distance of the GC distributions, 0 to
+        1), ``dinucleotide_distance`` (total variation distance of the mean dinucleotide frequencies, 0 to
+        1); ``bins`` (per GC bin: wanted, available, obtained) and ``bins_short``; ``equal_to_input``
+        (shuffles); ``dropped`` (counts by reason), ``hits_excluded``.
+
+    Raises
+    ------
+    MarginomeError
+        An unknown or missing key, a file that cannot be read, fewer sequences than asked for.
+    """
+    where = f"backgrounds.{name}"
+    chosen = check_settings(settings, where=where)
+    made = _KINDS[chosen["kind"]](chosen, name, seed)
+    lengths = {len(sequence) for sequence in made.sequences}
+    if len(lengths) > 1:
+        raise MarginomeError(
+            f"the sequences have {len(lengths)} lengths, {min(lengths)} to {max(lengths)} bp; a set has one",
+            where=where,
+            remedy=f"Give length: {min(lengths)} or less; longer ones are cut around their middle.",
+        )
+    made.checks = (
+        {"kind": chosen["kind"], "n": len(made.ids), "length_bp": lengths.pop()} | _compare(made) | made.checks
+    )
+    log.info("%s: %s", where, ", ".join(f"{k} {v}" for k, v in made.checks.items() if not isinstance(v, (list, dict))))
+    return made
+
+
+def check_settings(settings: Mapping[str, Any], *, where: str = "background") -> dict[str, Any]:
+    """Return the settings of one set with defaults filled in, or say which key is unknown or missing."""
+    kind = settings.get("kind")
+    if kind not in REQUIRED:
+        raise unknown_name("kind", kind, REQUIRED, where=where)
+    allowed = ["kind", *REQUIRED[kind], *OPTIONAL[kind], *COMMON]
+    for key in settings:
+        if key not in allowed:
+            raise unknown_name(f"key of kind {kind}", key, allowed, where=where)
+    missing = [key for key in REQUIRED[kind] if settings.get(key) is None]
+    if missing:
+        raise MarginomeError(f"missing: {', '.join(missing)}", where=where, remedy=f"Kind {kind} needs them.")
+    chosen = OPTIONAL[kind] | COMMON | dict(settings)
+    if kind in ("composition", "dinucleotide_shuffle"):
+        sources = [chosen.get("probabilities"), chosen["fasta"], chosen["genome"] and chosen["regions"]]
+        if sum(source is not None for source in sources) != 1 or bool(chosen["genome"]) != bool(chosen["regions"]):
+            options = "fasta, or genome and regions" + (", or probabilities" if kind == "composition" else "")
+            raise MarginomeError("what to start from is not clear", where=where, remedy=f"Give one of: {options}.")
+    return chosen
+
+
+# ------------------------------------------------------------------------------------------------ composition
+def composition_table(ids: Sequence[str], sequences: Sequence[str], source: Sequence[str]) -> pd.DataFrame:
+    """Return length, GC, unknown bases and dinucleotide fractions of sequences, one row each.
+
+    Dinucleotides with an unknown base are left out of the fractions.
+    """
+    counts = np.zeros((len(sequences), 16))
+    basic = np.zeros((len(sequences), 3))
+    for i, sequence in enumerate(sequences):
+        codes = encode(sequence)
+        known = codes < 4
+        pairs = known[:-1] & known[1:]
+        counts[i] = np.bincount(4 * codes[:-1][pairs].astype(int) + codes[1:][pairs], minlength=16)
+        basic[i] = len(codes), ((codes == 1) | (codes == 2)).sum(), (~known).sum()
+    with np.errstate(invalid="ignore"):
+        gc = basic[:, 1] / (basic[:, 0] - basic[:, 2])
+        fractions = counts / counts.sum(1, keepdims=True)
+    table = pd.DataFrame(
+        {
+            "id": list(ids),
+            "length": basic[:, 0].astype(int),
+            "gc": gc,
+            "unknown": basic[:, 2].astype(int),
+            "source": list(source),
+        }
+    )
+    return pd.concat([table, pd.DataFrame(fractions, columns=list(DINUCLEOTIDES))], axis=1)
+
+
+_CODES = np.full(256, 4, dtype=np.uint8)
+for _i, _base in enumerate(BASES):
+    _CODES[ord(_base)] = _CODES[ord(_base.lower())] = _i
+
+
+def encode(sequence: str) -> np.ndarray:
+    """Return uint8 codes: 0 to 3 for A, C, G, T (either case), 4 for anything else."""
+    return _CODES[np.frombuffer(sequence.encode("ascii", "replace"), dtype=np.uint8)]
+
+
+def decode(codes: np.ndarray) -> str:
+    """Return the sequence of codes 0 to 4."""
+    return np.frombuffer(b"ACGTN", dtype=np.uint8)[codes].tobytes().decode()
+
+
+def _clean(sequence: str) -> str:
+    """Upper case, and N for everything that is not A, C, G or T."""
+    return decode(encode(sequence))
+
+
+def _compare(made: BackgroundSet) -> dict[str, Any]:
+    checks: dict[str, Any] = {"gc_mean": float(np.nanmean(made.table["gc"]))}
+    if made.target is not None:
+        from scipy.stats import ks_2samp
+
+        got, wanted = made.table["gc"].dropna(), made.target["gc"].dropna()
+        columns = list(DINUCLEOTIDES)
+        distance = (made.table[columns].mean() - made.target[columns].mean()).abs().sum() / 2
+        checks |= {
+            "gc_target_mean": float(wanted.mean()),
+            "gc_ks_distance": float(ks_2samp(got, wanted).statistic),
+            "dinucleotide_distance": float(distance),
+        }
+    return checks
+
+
+# ------------------------------------------------------------------------------------------------ strong hits
+class HitFinder:
+    """Says whether a sequence holds a strong hit of any of some motifs, on either strand.
+
+    Parameters
+    ----------
+    motifs : sequence of Motif
+    p_value : float
+        A hit scores at least as high as a fraction `p_value` of all words would, were bases equally
+        frequent. The score is the sum of log2(p / 0.25) with a pseudocount of 0.001 in every cell; its
+        distribution is summed exactly over scores rounded to 1/100 of a bit (as FIMO does; Grant, Bailey and
+        Noble 2011, Bioinformatics 27:1017).
+    """
+
+    STEP = 0.01
+
+    def __init__(self, motifs: Sequence[Motif], p_value: float):
+        self.motifs = list(motifs)
+        self._scores: list[np.ndarray] = []
+        self._limits: list[int] = []
+        for motif in self.motifs:
+            pwm = (motif.pwm + 1e-3) / (1 + 4e-3)
+            steps = np.rint(np.log2(pwm / 0.25) / self.STEP).astype(np.int64)
+            self._scores.append(steps)
+            self._limits.append(self._threshold(steps, p_value))
+
+    @staticmethod
+    def _threshold(steps: np.ndarray, p_value: float) -> int:
+        """Return the least score whose tail probability is at most `p_value`; above all scores if none is."""
+        low = steps.min(1)
+        probability = np.ones(1)
+        for row, least in zip(steps, low):
+            longer = np.zeros(len(probability) + int(row.max() - least))
+            for score in row - least:
+                longer[score : score + len(probability)] += 0.25 * probability
+            probability = longer
+        tail = probability[::-1].cumsum()[::-1]
+        enough = np.flatnonzero(tail <= p_value * (1 + 1e-9))
+        return int(low.sum() + (enough[0] if len(enough) else len(tail)))
+
+    def find(self, sequence: str) -> str | None:
+        """Return the id of the first motif with a hit, or None."""
+        codes = encode(sequence).astype(np.int64)
+        for motif, steps, limit in zip(self.motifs, self._scores, self._limits):
+            width = len(steps)
+            if len(codes) < width:
+                continue
+            for strand in (steps, steps[::-1, ::-1]):
+                padded = np.c_[strand, np.full(width, -(10**9))]  # an unknown base is no part of a hit
+                total = np.zeros(len(codes) - width + 1, dtype=np.int64)
+                for i in range(width):
+                    total += padded[i, codes[i : len(codes) - width + 1 + i]]
+                if total.max() >= limit:
+                    return motif.motif_id
+        return None
+
+
+def _hit_finder(settings: Mapping[str, Any], name: str) -> HitFinder | None:
+    chosen = settings["exclude_hits"]
+    if not chosen:
+        return None
+    motifs = collect_motifs(chosen["motifs"], name=f"{name}.exclude_hits")
+    return HitFinder(motifs, chosen.get("p_value", 1e-5))
+
+
+# ------------------------------------------------------------------------------------------------ generated kinds
+def _generate(
+    settings: Mapping[str, Any],
+    name: str,
+    seed: int,
+    ids: Sequence[str],
+    draw: Callable[[int, int], str],
+) -> tuple[list[str], int]:
+    """Draw each sequence (attempt 0, 1, ...) until it holds no excluded hit; also count the draws refused."""
+    finder = _hit_finder(settings, name)
+    sequences, excluded = [], 0
+    for i, identifier in enumerate(ids):
+        for attempt in range(ATTEMPTS):
+            sequence = draw(i, attempt)
+            if finder is None or (hit := finder.find(sequence)) is None:
+                break
+            excluded += 1
+        else:
+            raise MarginomeError(
+                f"'{identifier}' held a strong hit of '{hit}' in each of {ATTEMPTS} draws",
+                where=f"backgrounds.{name}.exclude_hits",
+                remedy="Use a smaller p_value, fewer motifs or shorter sequences.",
+            )
+        sequences.append(sequence)
+    return sequences, excluded
+
+
+def _uniform(settings: Mapping[str, Any], name: str, seed: int) -> BackgroundSet:
+    return _from_probabilities(settings, name, seed, np.full(4, 0.25), "uniform", None, {})
+
+
+def _composition(settings: Mapping[str, Any], name: str, seed: int) -> BackgroundSet:
+    where = f"backgrounds.{name}.probabilities"
+    if settings["probabilities"] is not None:
+        given = settings["probabilities"]
+        values = np.array([given[base] for base in BASES] if isinstance(given, Mapping) else given, dtype=np.float64)
+        if values.shape != (4,) or (values < 0).any() or abs(values.sum() - 1) > 1e-6:
+            raise MarginomeError(
+                f"found {given}, wanted four probabilities of A, C, G, T that sum to 1", where=where
+            )  # fmt: skip
+        return _from_probabilities(settings, name, seed, values, "composition", None, {})
+    ids, sequences, _, dropped = _source_sequences(settings, name, keep_length=True)
+    codes = np.concatenate([encode(sequence) for sequence in sequences])
+    counts = np.bincount(codes, minlength=5)[:4]
+    if not counts.sum():
+        raise MarginomeError("the sequences hold no base", where=f"backgrounds.{name}", remedy="Give others.")
+    target = composition_table(ids, sequences, ids)
+    made = _from_probabilities(settings, name, seed, counts / counts.sum(), "composition", target, dropped)
+    made.checks["probabilities"] = dict(zip(BASES, (counts / counts.sum()).round(6).tolist()))
+    return made
+
+
+def _from_probabilities(
+    settings: Mapping[str, Any],
+    name: str,
+    seed: int,
+    probabilities: np.ndarray,
+    kind: str,
+    target: pd.DataFrame | None,
+    dropped: dict[str, int],
+) -> BackgroundSet:
+    length, cumulative = settings["length"], np.cumsum(probabilities)
+
+    def draw(i: int, attempt: int) -> str:
+        rng = np.random.default_rng(stable_seed(seed, "background", name, kind, i, attempt))
+        return decode(np.searchsorted(cumulative[:3], rng.random(length), side="right").astype(np.uint8))
+
+    ids = [f"{name}_{i}" for i in range(settings["n"])]
+    sequences, excluded = _generate(settings, name, seed, ids, draw)
+    table = composition_table(ids, sequences, [kind] * len(ids))
+    return BackgroundSet(name, ids, sequences, None, table, _counted(dropped, excluded), target)
+
+
+def _counted(dropped: Mapping[str, int], excluded: int) -> dict[str, Any]:
+    return {"dropped": {reason: int(n) for reason, n in dropped.items() if n}, "hits_excluded": int(excluded)}
+
+
+def _dinucleotide_shuffle(settings: Mapping[str, Any], name: str, seed: int) -> BackgroundSet:
+    import torch
+
+    from marginome.sequences import one_hot_encode
+    from marginome.shuffles import dinucleotide_shuffle
+
+    sources, originals, _, dropped = _source_sequences(settings, name)
+    wanted, available = settings["n"], len(sources)
+    # which sources are used, and in which order, depends on their names alone
+    order = sorted(range(available), key=lambda i: stable_seed(seed, "shuffle source", name, sources[i]))
+    per_source = -(-wanted // available)
+    used = order[: min(wanted, available)]
+    chosen = [used[i % len(used)] for i in range(wanted)]
+    ids = [f"{sources[s]}_shuffle{i // len(used)}" for i, s in enumerate(chosen)]
+    encoded = torch.stack([one_hot_encode(originals[s]) for s in used])
+
+    def shuffled(attempt: int) -> tuple[np.ndarray, np.ndarray]:
+        seeds = [stable_seed(seed, "dinucleotide_shuffle", name, sources[s], attempt) for s in used]
+        made = dinucleotide_shuffle(encoded, n=per_source, random_state=seeds, allow_N=True, return_unchanged=True)
+        codes = made.sequences.argmax(2).masked_fill(made.sequences.sum(2) == 0, 4)
+        return codes.numpy().astype(np.uint8), made.unchanged.numpy()
+
+    rounds = {0: shuffled(0)}
+    equal = np.zeros(wanted, dtype=bool)
+
+    def draw(i: int, attempt: int) -> str:
+        if attempt not in rounds:
+            rounds[attempt] = shuffled(attempt)
+        sequences, unchanged = rounds[attempt]
+        row, copy = i % len(used), i // len(used)
+        equal[i] = bool(unchanged[row, copy])
+        return decode(sequences[row, copy])
+
+    sequences, excluded = _generate(settings, name, seed, ids, draw)
+    table = composition_table(ids, sequences, [sources[s] for s in chosen])
+    used_ids = [sources[s] for s in used]
+    target = composition_table(used_ids, [originals[s] for s in used], used_ids)
+    checks = _counted(dropped, excluded) | {"equal_to_input": int(equal.sum()), "source_sequences": len(used)}
+    if equal.any():
+        log.warning("%s: %d of %d shuffles equal their input", name, equal.sum(), wanted)
+    return BackgroundSet(name, ids, sequences, None, table, checks, target)
+
+
+# ------------------------------------------------------------------------------------------------ given sequences
+def _source_sequences(
+    settings: Mapping[str, Any], name: str, *, keep_length: bool = False
+) -> tuple[list[str], list[str], pd.DataFrame | None, dict[str, int]]:
+    """Return ids, sequences, regions and dropped counts of a FASTA file, or of regions of a genome."""
+    where = f"backgrounds.{name}"
+    length = None if keep_length else settings["length"]
+    regions, dropped = None, {}
+    if settings.get("fasta"):
+        ids, sequences = read_fasta(settings["fasta"])
+        if length is not None:
+            longest = max(map(len, sequences))
+            if longest < length:
+                raise MarginomeError(
+                    f"the longest sequence is {longest} bp, wanted {length} bp",
+                    where=f"{where}.length, {settings['fasta']}",
+                    remedy="Give a smaller length or longer sequences.",
+                )
+            kept = [i for i, sequence in enumerate(sequences) if len(sequence) >= length]
+            dropped["too_short"] = len(sequences) - len(kept)
+            ids = [ids[i] for i in kept]
+            cut = [(len(sequences[i]) - length) // 2 for i in kept]
+            sequences = [sequences[i][begin : begin + length] for i, begin in zip(kept, cut)]
+        source = settings["fasta"]
+    else:
+        source = settings["regions"]
+        placed = _placed(settings, source, length)
+        regions = placed.regions
+        dropped |= {"off_edge": placed.off_edge, "unknown_contig": placed.unknown_contig}
+        ids, again = [], ~regions.duplicated(["chrom", "start", "end"]).to_numpy()
+        dropped["duplicate"] = int((~again).sum())
+        regions = regions[again].reset_index(drop=True)
+        with Genome(settings["genome"]) as genome:
+            rows = list(regions[["chrom", "start", "end"]].itertuples(index=False, name=None))
+            sequences = [genome.fetch(*row) for row in rows]
+            ids = [f"{chrom}:{start}-{end}" for chrom, start, end in rows]
+    sequences = [_clean(sequence) for sequence in sequences]
+    unknown = np.array([sequence.count("N") / len(sequence) for sequence in sequences])
+    # what is shuffled or drawn from must be known bases; windows and given sequences may be let in
+    good = unknown <= settings["max_unknown_fraction"]
+    dropped["unknown_bases"] = int((~good).sum())
+    if not good.any():
+        raise MarginomeError(
+            f"all {len(good)} sequences have more than {settings['max_unknown_fraction']:.0%} unknown bases (N)",
+            where=f"{where}, {source}",
+            remedy="Raise max_unknown_fraction (models see N as no base at all), or give others.",
+        )
+    kept = np.flatnonzero(good)
+    if regions is not None:
+        regions = regions.iloc[kept].reset_index(drop=True)
+    if dropped["unknown_bases"]:
+        log.info("%s: %d sequences with too many unknown bases left out", where, dropped["unknown_bases"])
+    return [ids[i] for i in kept], [sequences[i] for i in kept], regions, dropped
+
+
+def _placed(settings: Mapping[str, Any], source: str, length: int | None) -> Any:
+    with Genome(settings["genome"]) as genome:
+        return place_regions(
+            read_regions(source),
+            length,
+            genome.contigs,
+            off_edge=settings["off_edge"],
+            unknown_contigs=settings["unknown_contigs"],
+            where=str(source),
+            genome=str(settings["genome"]),
+        )
+
+
+def _given(settings: Mapping[str, Any], name: str, seed: int) -> BackgroundSet:
+    ids, sequences, regions, dropped = _source_sequences(settings, name)
+    wanted = settings["n"]
+    finder = _hit_finder(settings, name)
+    order = range(len(ids))
+    if wanted is not None:  # a subset depends on the names alone, not on the order in the file
+        order = sorted(order, key=lambda i: stable_seed(seed, "background subset", name, ids[i]))
+    kept, excluded = [], 0
+    for i in order:
+        if finder is not None and finder.find(sequences[i]) is not None:
+            excluded += 1
+            continue
+        kept.append(i)
+        if wanted is not None and len(kept) == wanted:
+            break
+    if not kept or (wanted is not None and len(kept) < wanted):
+        lost = {**dropped, "strong hits": excluded}
+        reasons = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in lost.items() if n)
+        raise MarginomeError(
+            f"{len(kept)} sequences are there, wanted {wanted or 'at least one'}"
+            + (f" (left out: {reasons})" if reasons else ""),
+            where=f"backgrounds.{name}.n",
+            remedy="Give a smaller n or more sequences.",
+        )
+    kept.sort()
+    ids, sequences = [ids[i] for i in kept], [sequences[i] for i in kept]
+    if regions is not None:
+        regions = regions.iloc[kept].reset_index(drop=True)[["chrom", "start", "end"]]
+    table = composition_table(ids, sequences, [str(settings.get("fasta") or settings["regions"])] * len(ids))
+    return BackgroundSet(name, ids, sequences, regions, table, _counted(dropped, excluded), None)
+
+
+# ------------------------------------------------------------------------------------------------ GC-matched windows
+def _gc_matched(settings: Mapping[str, Any], name: str, seed: int) -> BackgroundSet:
+    from marginome.gc_matching import match_windows
+
+    length = settings["length"]
+    placed = _placed(settings, settings["peaks"], length)
+    dropped = {"peaks_off_edge": placed.off_edge, "peaks_unknown_contig": placed.unknown_contig}
+    finder = _hit_finder(settings, name)
+    with Genome(settings["genome"]) as genome:
+        peaks = list(placed.regions[["chrom", "start", "end"]].itertuples(index=False, name=None))
+        peak_ids = [f"{chrom}:{start}-{end}" for chrom, start, end in peaks]
+        target = composition_table(peak_ids, [genome.fetch(*peak) for peak in peaks], peak_ids)
+        chosen, checks = match_windows(settings, name, seed, genome, target["gc"].dropna().to_numpy(), peaks, finder)
+        rows = list(chosen[["chrom", "start", "end"]].itertuples(index=False, name=None))
+        sequences = [_clean(genome.fetch(*row)) for row in rows]
+    ids = [f"{chrom}:{start}-{end}" for chrom, start, end in rows]
+    table = composition_table(ids, sequences, [str(settings["genome"])] * len(ids))
+    checks["dropped"] = {reason: n for reason, n in (dropped | checks.pop("dropped")).items() if n}
+    return BackgroundSet(name, ids, sequences, chosen, table, checks, target)
+
+
+_KINDS: dict[str, Callable[[Mapping[str, Any], str, int], BackgroundSet]] = {
+    "uniform": _uniform,
+    "composition": _composition,
+    "gc_matched": _gc_matched,
+    "dinucleotide_shuffle": _dinucleotide_shuffle,
+    "fasta": _given,
+    "bed": _given,
+}
+
+
+# ------------------------------------------------------------------------------------------------ files
+def write_background(
+    made: BackgroundSet,
+    *,
+    fasta: str | os.PathLike,
+    bed: str | os.PathLike | None = None,
+    tsv: str | os.PathLike | None = None,
+    checks: str | os.PathLike | None = None,
+) -> None:
+    """Write a background set so that other programs can use it, each file atomically.
+
+    Parameters
+    ----------
+    made : BackgroundSet
+    fasta : path
+        Block-gzipped (bgzip) when its name ends in ``.gz``, else plain.
+    bed : path, optional
+        BED4: windows of the genome with their ids; empty for sets without coordinates.
+    tsv : path, optional
+        `BackgroundSet.table`; fractions with 6 decimals.
+    checks : path, optional
+        `BackgroundSet.checks` as JSON.
+    """
+    from Bio import bgzf
+
+    text = "".join(f">{name}\n{sequence}\n" for name, sequence in zip(made.ids, made.sequences)).encode()
+    with atomic(fasta) as temporary:
+        if str(fasta).endswith(".gz"):
+            with bgzf.BgzfWriter(str(temporary), "wb") as handle:
+                handle.write(text)
+        else:
+            temporary.write_bytes(text)
+    if bed is not None:
+        rows = []
+        if made.regions is not None:
+            columns = made.regions[["chrom", "start", "end"]].itertuples(index=False, name=None)
+            rows = [f"{chrom}\t{start}\t{end}\t{name}\n" for (chrom, start, end), name in zip(columns, made.ids)]
+        with atomic(bed) as temporary:
+            temporary.write_text("".join(rows), encoding="utf-8")
+    if tsv is not None:
+        with atomic(tsv) as temporary:
+            made.table.to_csv(temporary, sep="\t", index=False, float_format="%.6f")
+    if checks is not None:
+        write_json(checks, made.checks)
+
+
+def read_background(fasta: str | os.PathLike) -> tuple[list[str], list[str]]:
+    """Read the ids and sequences of a background set that `write_background` wrote."""
+    return read_fasta(fasta)
