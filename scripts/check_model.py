@@ -1,12 +1,15 @@
 from marginome.jobs.models import check_model
 from marginome.jobs.runner import job
+from marginome.leases import leased_device
 
-with job(snakemake.log[0], threads=snakemake.params.engine["threads"]):
+engine = snakemake.params.engine
+with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
     check_model(
         snakemake.params.settings,
         name=snakemake.wildcards.model,
         digests=snakemake.params.digests,
-        engine=snakemake.params.engine,
+        engine=engine,
+        device=device,
         json=snakemake.output.json,
         page=snakemake.output.page,
     )

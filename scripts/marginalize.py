@@ -1,13 +1,16 @@
 from marginome.jobs.runner import job
 from marginome.jobs.screen import marginalize_shard
+from marginome.leases import leased_device
 
-with job(snakemake.log[0], threads=snakemake.params.engine["threads"]):
+engine = snakemake.params.engine
+with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
     marginalize_shard(
         snakemake.params.settings,
         model=snakemake.wildcards.model,
         digests=snakemake.params.digests,
         screen=snakemake.params.screen,
-        engine=snakemake.params.engine,
+        engine=engine,
+        device=device,
         check=snakemake.input.check,
         fasta=snakemake.input.fasta,
         baseline=snakemake.input.baseline,

@@ -1,12 +1,15 @@
 from marginome.jobs.baseline import predict_baseline
 from marginome.jobs.runner import job
+from marginome.leases import leased_device
 
-with job(snakemake.log[0], threads=snakemake.params.engine["threads"]):
+engine = snakemake.params.engine
+with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
     predict_baseline(
         snakemake.params.settings,
         name=snakemake.wildcards.model,
         digests=snakemake.params.digests,
-        engine=snakemake.params.engine,
+        engine=engine,
+        device=device,
         check=snakemake.input.check,
         fasta=snakemake.input.fasta,
         predictions=snakemake.output.predictions,

@@ -28,6 +28,7 @@ def predict_baseline(
     name: str,
     digests: Mapping[str, str],
     engine: Mapping[str, Any],
+    device: str,
     check: str | os.PathLike,
     fasta: str | os.PathLike,
     predictions: str | os.PathLike,
@@ -43,7 +44,9 @@ def predict_baseline(
     digests : mapping
         SHA-256 of the model's files, by path.
     engine : mapping
-        device, precision, threads, ... of the run.
+        precision, threads, ... of the run.
+    device : str
+        Where to compute: cpu or cuda:<index>.
     check : path
         What `check_model` found.
     fasta : path
@@ -52,19 +55,19 @@ def predict_baseline(
         HDF5 to write: ``outputs/<name>`` (backgrounds, ...) float32, ``ids``.
     """
     loaded, ids, X = load_inputs(settings, name=name, fasta=fasta)
-    device = resolve_device(engine["device"])
-    log.info("model %s (%s), %d backgrounds of %d bp on %s, %s", name, loaded.loader, len(ids), X.shape[2], device,
+    where = resolve_device(device)
+    log.info("model %s (%s), %d backgrounds of %d bp on %s, %s", name, loaded.loader, len(ids), X.shape[2], where,
              engine["precision"])  # fmt: skip
-    with precision_context(engine["precision"], device):
+    with precision_context(engine["precision"], where):
         outputs = predict(
-            loaded.readouts(), X, args=loaded.arguments(ids, X) or None, batch_size=BATCH, device=device, verbose=False
+            loaded.readouts(), X, args=loaded.arguments(ids, X) or None, batch_size=BATCH, device=where, verbose=False
         )
     metadata = {
         "model": name,
         "model_files": dict(digests),
         "fasta": str(fasta),
         "fasta_sha256": sha256_of(fasta),
-        "device": device.type,
+        "device": where.type,
         "precision": engine["precision"],
     }
     with write_hdf5(predictions, metadata) as handle:

@@ -33,6 +33,7 @@ def marginalize_shard(
     digests: Mapping[str, str],
     screen: Mapping[str, Any],
     engine: Mapping[str, Any],
+    device: str,
     check: str | os.PathLike,
     fasta: str | os.PathLike,
     baseline: str | os.PathLike,
@@ -49,7 +50,9 @@ def marginalize_shard(
     screen : mapping
         ``outputs`` (names or None) and ``keep`` of the screen's entry.
     engine : mapping
-        device, precision, engine, threads, memory_mb.
+        precision, engine, threads, memory_mb.
+    device : str
+        Where to compute: cpu or cuda:<index>.
     check, fasta, baseline, inserts : path
         What earlier rules made.
     shard : str
@@ -58,14 +61,14 @@ def marginalize_shard(
         HDF5 to write; see `write_shard`.
     """
     loaded, ids, X = load_inputs(settings, name=model, fasta=fasta)
-    device = resolve_device(engine["device"])
+    where = resolve_device(device)
     outputs = select_outputs(loaded.outputs, screen["outputs"], where=f"screen's outputs, model '{model}'")
     names = [o.name for o in outputs]
     table = read_table(inserts)
     number, _, count = shard.partition("-of-")
     checked = read_json(check)
     blocks = whole_blocks(len(table), int(checked["block"]), int(number), int(count))
-    before = read_baseline(baseline, names, fasta=fasta, device=device)
+    before = read_baseline(baseline, names, fasta=fasta, device=where)
     readouts = readouts_of(outputs)
     log.info("shard %s: %d of %d inserts x %d backgrounds, outputs %s", shard, _size(blocks), len(table), len(ids),
              ", ".join(names))  # fmt: skip
@@ -73,7 +76,7 @@ def marginalize_shard(
         ModelReadouts(loaded.module, outputs).eval(),
         X,
         loaded.arguments(ids, X),
-        device=device,
+        device=where,
         precision=engine["precision"],
         engine=engine["engine"],
         memory_bytes=int(engine["memory_mb"]) << 20,
@@ -90,11 +93,11 @@ def marginalize_shard(
         with_profiles=(table["role"] == "motif").to_numpy() & bool(screen["keep"]["profiles"]),
     )
     metadata = {"model": model, "model_files": dict(digests), "shard": shard, "threads": engine["threads"],
-                "device": device.type, "precision": engine["precision"], "block": int(checked["block"])}  # fmt: skip
+                "device": where.type, "precision": engine["precision"], "block": int(checked["block"])}  # fmt: skip
     write_shard(
         output, results, blocks, readouts, outputs, len(ids), keep_backgrounds=keep, engine=runner, metadata=metadata
     )
-    log.info("peak memory %.0f MB", peak_memory(device) / 2**20)
+    log.info("peak memory %.0f MB", peak_memory(where) / 2**20)
 
 
 def edits_of(table: pd.DataFrame) -> Edits:
