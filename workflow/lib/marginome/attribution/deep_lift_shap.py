@@ -1,0 +1,552 @@
+"""DeepLIFT/SHAP: what each base of a sequence adds to a model's output, compared with shuffles of the sequence."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from marginome.attribution.module_rules import ModuleRules
+from marginome.attribution.recording import Recorder, attach_rules, named_modules_of
+from marginome.attribution.rules import RepeatSequence
+from marginome.devices import resolve_device
+from marginome.errors import MarginomeError
+from marginome.prediction import (
+    cast_argument,
+    check_args,
+    check_finite,
+    evaluating,
+    is_out_of_memory,
+    leaves,
+    model_dtype,
+    to_device,
+)
+from marginome.sequences import name_some, torch_dtype, validate_one_hot
+from marginome.shuffles import dinucleotide_shuffle
+
+log = logging.getLogger(__name__)
+
+# Pairs that "auto" starts with. On a CPU small batches stay in its cache; a GPU wants to be filled.
+AUTO_PAIRS = {"cpu": 32, "cuda": 512}
+REDUCED = (torch.float16, torch.bfloat16)
+
+
+class AttributionsReferences(NamedTuple):
+    """Attributions (n, 4, length) and the references (n, n_references, 4, length) they were computed with."""
+
+    attributions: torch.Tensor
+    references: torch.Tensor
+
+
+class AttributionsDeltas(NamedTuple):
+    """Attributions (n, 4, length) and the convergence delta of every pair (n, n_references)."""
+
+    attributions: torch.Tensor
+    deltas: torch.Tensor
+
+
+class Attributions(NamedTuple):
+    """Attributions (n, 4, length), references (n, n_references, 4, length), deltas (n, n_references)."""
+
+    attributions: torch.Tensor
+    references: torch.Tensor
+    deltas: torch.Tensor
+
+
+def deep_lift_shap(
+    model: torch.nn.Module,
+    X: torch.Tensor,
+    args: Sequence[torch.Tensor] | None = None,
+    target: int = 0,
+    batch_size: int | str = "auto",
+    references: Callable[..., torch.Tensor] | torch.Tensor = dinucleotide_shuffle,
+    n_shuffles: int = 20,
+    return_references: bool = False,
+    hypothetical: bool = False,
+    warning_threshold: float = 0.001,
+    additional_nonlinear_ops: dict[type, Callable] | None = None,
+    print_convergence_deltas: bool = False,
+    raw_outputs: bool = False,
+    only_warn: bool = False,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    random_state: int | Sequence[int] | None = None,
+    verbose: bool = False,
+    *,
+    return_deltas: bool = False,
+    allow_tf32: bool = False,
+) -> torch.Tensor | AttributionsReferences | AttributionsDeltas | Attributions:
+    """Attribute one output of a model to the bases of sequences by DeepLIFT/SHAP.
+
+    A sequence is compared with references, by default dinucleotide shuffles of itself. For each pair, DeepLIFT's
+    multipliers distribute the difference of the two outputs over the positions at which the two sequences differ;
+    the attributions of a sequence are the mean over its references.
+
+    Every form of an operation counts (module, function, tensor method, operator), modules may be used several
+    times, and rules that are exact exist for the elementwise functions of PyTorch, element and matrix products
+    (attention), quotients, softmax, maxima and max pooling, GLU, layer, group and instance norm, and moments; see
+    `marginome.attribution.rules`. An operation without a rule is treated by its derivative, and a warning names it.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Returns (n, targets), trailing axes of 1 allowed. `marginome.Readout` makes such a model of any other. Run
+        in evaluation mode; mode, device, hooks and ``requires_grad`` are restored, also after an error.
+    X : torch.Tensor, shape (n, 4, length)
+        One-hot encoded sequences, any dtype. All-zero columns (N) have attributions of 0 unless hypothetical.
+    args : sequence of torch.Tensor, optional
+        More inputs of the model, n entries each; a reference gets those of its sequence.
+    target : int, default 0
+        Which of the model's outputs.
+    batch_size : int or "auto", default "auto"
+        Pairs of sequence and reference at a time, which bounds the memory. "auto" is 32 on a CPU and 512 on a
+        GPU, halved, with a warning in the log, as long as memory runs out.
+    references : callable or torch.Tensor, default dinucleotide_shuffle
+        References (n, n_references, 4, length); or (n_references, 4, length), the same for all sequences; or a
+        function ``references(X, n=..., random_state=...)`` that returns the former, called with one sequence at
+        a time (dinucleotide_shuffle: with all of a batch).
+    n_shuffles : int, default 20
+        References of each sequence, when they are made by a function.
+    return_references : bool, default False
+        Also return the references.
+    hypothetical : bool, default False
+        Return attributions of all four bases at each position, as if each were there, for TF-MoDISco.
+    warning_threshold : float, default 0.001
+        A convergence delta above this gives a warning, and so does a mean delta above 1 % of the mean difference.
+    additional_nonlinear_ops : dict, optional
+        Rules for modules of your own, {module class: rule(module, grad_input, grad_output)}, as in captum and
+        tangermeme: the module has ``.input`` and ``.output`` of the sequences stacked on the references.
+    print_convergence_deltas : bool, default False
+        Print the deltas of every batch.
+    raw_outputs : bool, default False
+        Return the multipliers of each pair, shape (n, n_references, 4, length).
+    only_warn : bool, default False
+        Warn instead of failing when `X` is not one-hot.
+    dtype : torch.dtype or str, optional
+        The dtype of the model's weights by default. float16 or bfloat16 run by autocast; any other converts a
+        copy of the model: float64 tells rounding from a wrong rule.
+    device : str or torch.device, optional
+        CUDA where there is one by default, else the CPU.
+    random_state : int, sequence of int or None
+        Seed of the references: one for all sequences, or one for each. Either way the references of a sequence do
+        not depend on which others there are. None draws new ones each time.
+    verbose : bool, default False
+        Show a progress bar in pairs.
+    return_deltas : bool, default False
+        Also return the absolute convergence delta of every pair, shape (n, n_references): how far the attributions
+        are from adding up to the difference of the outputs.
+    allow_tf32 : bool, default False
+        Whether CUDA may round the factors of convolutions and matrix products to 10 bits of mantissa, as PyTorch
+        does for convolutions by default. Off here: it makes deltas about a thousand times larger.
+
+    Returns
+    -------
+    torch.Tensor or named tuple
+        Attributions (n, 4, length), on the CPU, in the dtype computed in; with the references and deltas asked
+        for, in this order, as a named tuple: `AttributionsReferences`, `AttributionsDeltas` or `Attributions`.
+
+    Raises
+    ------
+    MarginomeError
+        Sequences, references, extra arguments or a target that do not fit; a model that does not return
+        (n, targets), returns NaN, or whose output does not depend on the sequence.
+
+    Notes
+    -----
+    With multipliers m, sequence x and reference r, the attribution of base c at a position is
+    ``sum over k of (1[k = c] - r[k]) m[k]``, averaged over references; for the base that is there this is
+    DeepLIFT's contribution. The sequence is run forward once for all its references; only the references' half is
+    differentiated. Parts of the model that the target does not need are not computed after the first batch.
+
+    References: Shrikumar, Greenside & Kundaje 2017, ICML (PMLR 70:3145); Lundberg & Lee 2017, NeurIPS.
+
+    Examples
+    --------
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 50, 1))
+    >>> X = marginome.random_one_hot((2, 4, 50), random_state=0)
+    >>> deep_lift_shap(model, X, n_shuffles=5, random_state=0, device="cpu").shape
+    torch.Size([2, 4, 50])
+    """
+    try:
+        validate_one_hot(X, "X")
+    except MarginomeError as error:
+        if not only_warn or not isinstance(X, torch.Tensor) or X.ndim != 3 or X.numel() == 0:
+            raise
+        warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+    args = check_args(args, len(X))
+    device = resolve_device(device)
+    source = _References(references, n_shuffles, random_state, X)
+    automatic = batch_size == "auto"
+    pairs = AUTO_PAIRS.get(device.type, AUTO_PAIRS["cpu"]) if automatic else batch_size
+    if not isinstance(pairs, int) or isinstance(pairs, bool) or pairs < 1:
+        raise MarginomeError(f"expected a whole number above 0 or 'auto', found {batch_size!r}", where="batch_size")
+    if not isinstance(target, int) or isinstance(target, bool):
+        raise MarginomeError(f"expected one whole number, found {target!r}", where="target")
+
+    dtype = None if dtype is None else torch_dtype(dtype)
+    if (
+        dtype is not None
+        and dtype not in REDUCED
+        and isinstance(model, torch.nn.Module)
+        and dtype != model_dtype(model)
+    ):
+        model = copy.deepcopy(model).to(dtype)
+    n, shape = len(X), tuple(X.shape[1:])
+    deltas = torch.empty(n, source.n)
+    differences = torch.empty(n, source.n)
+    result: torch.Tensor | None = None
+    kept = []
+    with (
+        evaluating(model, device),
+        _attributable(model, allow_tf32),
+        ModuleRules(model, additional_nonlinear_ops) as own,
+    ):
+        pass_ = _Passes(model, model_dtype(model), dtype if dtype in REDUCED else None, device, target, own)
+        start = 0
+        with tqdm(total=n * source.n, disable=not verbose, unit="pair", desc="deep_lift_shap") as bar:
+            while start < n:
+                stop = min(n, start + max(1, pairs // source.n))
+                drawn = source.draw(start, stop)
+                try:
+                    group = _attribute_group(
+                        pass_, X[start:stop], [a[start:stop] for a in args], drawn, min(pairs, source.n), start,
+                        raw_outputs, hypothetical,
+                    )  # fmt: skip
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    if not automatic or pairs == 1:
+                        raise MarginomeError(
+                            f"memory ran out on {device} with {pairs} pairs of sequence and reference in a batch",
+                            where="batch_size",
+                            remedy="Lower batch_size, or use 'auto'." if pairs > 1 else "Use a larger machine.",
+                        ) from error
+                    group = None
+                if group is None:  # outside the handler, so that its traceback keeps nothing alive
+                    pairs //= 2
+                    log.warning("memory ran out on %s: going on with %d pairs in a batch", device, pairs)
+                    if device.type == "cuda":
+                        torch.cuda.empty_cache()
+                    continue
+                values, deltas[start:stop], differences[start:stop] = group
+                if result is None:
+                    result = values.new_empty((n, source.n, *shape) if raw_outputs else (n, *shape))
+                result[start:stop] = values
+                if return_references:
+                    kept.append(drawn.cpu())
+                if print_convergence_deltas:
+                    print(deltas[start:stop])
+                bar.update((stop - start) * source.n)
+                start = stop
+    _warn(pass_, deltas, differences, warning_threshold)
+    if return_references:
+        kept_references = torch.cat(kept)
+        return (
+            Attributions(result, kept_references, deltas)
+            if return_deltas
+            else AttributionsReferences(result, kept_references)
+        )
+    return AttributionsDeltas(result, deltas) if return_deltas else result
+
+
+def _attribute_group(
+    passes: _Passes,
+    X: torch.Tensor,
+    args: list[torch.Tensor],
+    references: torch.Tensor,
+    at_a_time: int,
+    first: int,
+    raw_outputs: bool,
+    hypothetical: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Attribute a few sequences: (attributions or multipliers, deltas, differences of outputs), on the CPU."""
+    n, n_refs = references.shape[:2]
+    x = to_device(X, passes.dtype, passes.device)
+    args = [cast_argument(a, passes.dtype, passes.device) for a in args]
+    deltas, differences, raw = [], [], []
+    total = torch.zeros(x.shape, dtype=torch.float64 if n_refs > at_a_time else x.dtype, device=x.device)
+    on_sequence = None
+    for begin in range(0, n_refs, at_a_time):
+        r = to_device(references[:, begin : begin + at_a_time], passes.dtype, passes.device)
+        multipliers, yx, yr, on_sequence = passes.multipliers(x, r, args, on_sequence, first)
+        difference = (yx - yr).double()
+        explained = ((x.unsqueeze(1) - r) * multipliers).sum(dim=(2, 3), dtype=torch.float64)
+        deltas.append((difference - explained).abs().float().cpu())
+        differences.append(difference.abs().float().cpu())
+        if raw_outputs:
+            raw.append(multipliers.cpu())
+        else:
+            # sum over references of (multiplier - its expectation under the reference's base)
+            total += (multipliers - (multipliers * r).sum(dim=2, keepdim=True)).sum(dim=1)
+    if raw_outputs:
+        return torch.cat(raw, dim=1), torch.cat(deltas, dim=1), torch.cat(differences, dim=1)
+    attributions = (total / n_refs).to(x.dtype)
+    if not hypothetical:
+        attributions = attributions * x
+    return attributions.cpu(), torch.cat(deltas, dim=1), torch.cat(differences, dim=1)
+
+
+@dataclass
+class _OnSequence:
+    """What a pass over sequences left: its calls and outputs; whether each sequence is there once per reference."""
+
+    recorder: Recorder
+    own: list
+    output: torch.Tensor
+    repeated: int
+
+
+@dataclass
+class _Passes:
+    """The two passes of a model, and what was learnt about it on the first batch."""
+
+    model: torch.nn.Module
+    dtype: torch.dtype
+    autocast: torch.dtype | None
+    device: torch.device
+    target: int
+    own: ModuleRules
+    operations: list | None = None  # in order, from the first pass
+    unused: set[int] = field(default_factory=set)  # calls that the target does not need
+    without_rule: list[str] = field(default_factory=list)
+    notes: set[str] = field(default_factory=set)
+    repeat: bool = False  # run a sequence once per reference: its values cannot be matched otherwise
+    copy: bool = False  # the model changes values in place after they were used
+
+    def multipliers(
+        self, x: torch.Tensor, r: torch.Tensor, args: list[torch.Tensor], on_sequence: _OnSequence | None, first: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, _OnSequence]:
+        """Return multipliers (n, n_refs, 4, length), outputs (n, 1) and (n, n_refs), and the sequences' pass."""
+        n, n_refs = r.shape[:2]
+        while True:
+            times = n_refs if self.repeat else 1
+            if on_sequence is None or on_sequence.repeated != times:
+                on_sequence = self.on_sequences(x, args, times, first)
+            flat = r.flatten(0, 1).requires_grad_()
+            recorder = Recorder(self.operations, self.unused, copy=self.copy)
+            own, y = self.run(flat, [a.repeat_interleave(n_refs, dim=0) for a in args], recorder)
+            if recorder.changed_in_place():
+                self.copy, on_sequence = True, None
+                continue
+            check_finite(y, what=f"output on the references of sequences {first} to {first + n - 1}")
+            groups = (n * n_refs, 1) if self.repeat else (n, n_refs)
+            self.own.pair(on_sequence.own, own, n_refs // times)
+            attach_rules(on_sequence.recorder, recorder, y, *groups, self.notes)
+            try:
+                (gradient,) = torch.autograd.grad(y.sum(), flat)
+            except RepeatSequence as reason:
+                log.info("each sequence is run once per reference: %s", reason)
+                self.repeat, on_sequence = True, None
+                continue
+            yx = on_sequence.output.view(n, times)[:, :1]
+            return gradient.unflatten(0, (n, n_refs)), yx, y.detach().view(n, n_refs), on_sequence
+
+    def on_sequences(self, x: torch.Tensor, args: list[torch.Tensor], times: int, first: int) -> _OnSequence:
+        """Run the model on sequences, each `times` times; the first time, learn what it consists of."""
+        x, args = x.repeat_interleave(times, dim=0), [a.repeat_interleave(times, dim=0) for a in args]
+        while True:
+            learn = self.operations is None
+            recorder = Recorder(self.operations, self.unused, copy=self.copy, trace=learn)
+            with named_modules_of(self.model, recorder) if learn else contextlib.nullcontext():
+                own, y = self.run(x.detach().requires_grad_(), args, recorder)
+            if recorder.changed_in_place():
+                self.copy = True
+                continue
+            check_finite(y, first=first)
+            if learn:
+                self.operations = recorder.operations
+                self.unused = recorder.unused_by(y)
+                self.without_rule = recorder.without_rule(y)
+            kept = _OnSequence(recorder, own, y.detach(), times)
+            for record in recorder.recorded:  # the graph of this pass is not needed
+                record.node = None
+            recorder.nodes.clear()
+            recorder.accesses.clear()
+            recorder._alive.clear()
+            return kept
+
+    def run(self, X: torch.Tensor, args: list[torch.Tensor], recorder: Recorder) -> tuple[list, torch.Tensor]:
+        """Run the model under a recorder; return the calls of modules with rules of their own and the target."""
+        # A new autocast block for each pass: it keeps cast weights, and passes have to make the same calls.
+        with torch.autocast(self.device.type, self.autocast) if self.autocast else contextlib.nullcontext():
+            self.own.begin()
+            with recorder:
+                y = _target_of(self.model(X, *args), self.target, len(X))
+                recorder.finish()
+        return self.own.end(), y
+
+
+def _target_of(y: Any, target: int, n: int) -> torch.Tensor:
+    """Return the target (n,) of a model's output (n, targets)."""
+    if not isinstance(y, torch.Tensor):
+        found = f"{type(y).__name__} of {sum(1 for _ in leaves(y))} tensors"
+        raise MarginomeError(
+            f"the model returned a {found}, a tensor (n, targets) is wanted",
+            where="output of the model",
+            remedy="Wrap the model: marginome.Readout(model, head=...).",
+        )
+    while y.ndim > 2 and y.shape[-1] == 1:
+        y = y.squeeze(-1)
+    if y.ndim != 2 or y.shape[0] != n:
+        raise MarginomeError(
+            f"the model returned shape {tuple(y.shape)} for {n} sequences, (n, targets) is wanted",
+            where="output of the model",
+            remedy="Wrap the model: marginome.Readout(model, index=..., reduce=...) makes (n, targets) of it.",
+        )
+    if not -y.shape[1] <= target < y.shape[1]:
+        raise MarginomeError(
+            f"{target} is out of range: the model has {y.shape[1]} output{'s' if y.shape[1] > 1 else ''}",
+            where="target",
+        )
+    y = y[:, target]
+    if not y.requires_grad:
+        raise MarginomeError(
+            "the output does not depend on the sequence by differentiable operations",
+            where="output of the model",
+            remedy="Check that forward() neither detaches nor runs under torch.no_grad.",
+        )
+    return y
+
+
+class _References:
+    """The references of sequences, given or drawn."""
+
+    def __init__(self, given: Any, n_shuffles: int, random_state: int | Sequence[int] | None, X: torch.Tensor):
+        self.X = X
+        self.function, self.given = None, None
+        if isinstance(given, torch.Tensor):
+            each = tuple(X.shape[1:])
+            if given.ndim == 3 and tuple(given.shape[1:]) == each:
+                given = given.unsqueeze(0).expand(len(X), -1, -1, -1)
+            elif given.ndim != 4 or given.shape[0] != len(X) or tuple(given.shape[2:]) != each:
+                raise MarginomeError(
+                    f"expected shape ({len(X)}, n_references, {each[0]}, {each[1]}), or (n_references, {each[0]}, "
+                    f"{each[1]}) for all sequences alike, found {tuple(given.shape)}",
+                    where="references",
+                )
+            if given.shape[1] == 0:
+                raise MarginomeError("there is no reference in it", where="references")
+            if given.is_floating_point() and not given.isfinite().all():
+                bad = (~given.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
+                raise MarginomeError(f"NaN or infinite for sequence {name_some(bad)}", where="references")
+            self.given, self.n = given, given.shape[1]
+        elif callable(given):
+            if not isinstance(n_shuffles, int) or isinstance(n_shuffles, bool) or n_shuffles < 1:
+                raise MarginomeError(f"expected a whole number above 0, found {n_shuffles!r}", where="n_shuffles")
+            self.function, self.n = given, n_shuffles
+        else:
+            raise MarginomeError(f"expected a function or a tensor, found {type(given).__name__}", where="references")
+        if random_state is None or isinstance(random_state, int):
+            self.seeds = [random_state] * len(X)
+        else:
+            self.seeds = [int(seed) for seed in random_state]
+            if len(self.seeds) != len(X):
+                raise MarginomeError(
+                    f"expected one seed, or one for each of {len(X)} sequences, found {len(self.seeds)}",
+                    where="random_state",
+                )
+
+    def draw(self, start: int, stop: int) -> torch.Tensor:
+        """Return the references of some sequences, (stop - start, n_references, 4, length)."""
+        if self.given is not None:
+            return self.given[start:stop]
+        if self.function is dinucleotide_shuffle:
+            seeds = None if self.seeds[start] is None else self.seeds[start:stop]
+            drawn = self.function(self.X[start:stop], n=self.n, random_state=seeds)
+        else:
+            parts = [self.function(self.X[i : i + 1], n=self.n, random_state=self.seeds[i]) for i in range(start, stop)]
+            drawn = torch.cat(parts)
+        expected = (stop - start, self.n, *self.X.shape[1:])
+        if tuple(drawn.shape) != expected:
+            raise MarginomeError(
+                f"the function returned shape {tuple(drawn.shape)}, expected {expected}", where="references"
+            )
+        return drawn
+
+
+def _warn(passes: _Passes, deltas: torch.Tensor, differences: torch.Tensor, threshold: float) -> None:
+    """Say what has no rule, and which pairs did not converge."""
+    named = [*passes.without_rule, *sorted(passes.notes)]
+    if named:
+        warnings.warn(
+            "no DeepLIFT rule for " + ", ".join(named) + ": treated by its derivative, so that attributions need "
+            "not add up to the difference of the outputs. Look at the deltas, or use saturation_mutagenesis.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    relative = float(deltas.mean() / differences.mean().clamp_min(1e-12))
+    over = deltas > threshold
+    if bool(over.any()) or relative > 0.01:
+        worst = divmod(int(deltas.argmax()), deltas.shape[1])
+        warnings.warn(
+            f"convergence deltas: {int(over.sum())} of {deltas.numel()} pairs above {threshold:g}, the largest "
+            f"{float(deltas.max()):.3g} (sequence {worst[0]}, reference {worst[1]}), the mean {relative:.2g} of the mean "
+            "difference of outputs. "
+            + ("See the operations named before." if named else "dtype='float64' tells whether it is rounding."),
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+@contextlib.contextmanager
+def _attributable(model: torch.nn.Module, allow_tf32: bool) -> Iterator[None]:
+    """Make a model differentiable in the sequence alone, by operations that have rules, in full precision."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with contextlib.ExitStack() as stack:
+        # Attention and recurrent layers as the steps they consist of, rather than as one fused operation.
+        stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
+        if any(isinstance(m, torch.nn.RNNBase) for m in model.modules()):
+            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(torch.enable_grad())
+        try:
+            torch.backends.mha.set_fastpath_enabled(False)
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allow_tf32
+            for p in trained:
+                p.requires_grad_(False)
+            yield
+        finally:
+            for p in trained:
+                p.requires_grad_(True)
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+            torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def find_unsupported_operations(
+    model: torch.nn.Module, X: torch.Tensor, args: Sequence[torch.Tensor] | None = None
+) -> list[str]:
+    """Name the operations of a model for which DeepLIFT has no rule here.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Returns a tensor or a nested structure of tensors; all that depend on the sequence are looked at.
+    X : torch.Tensor, shape (n, 4, length)
+        A few sequences to run it on, on the model's own device.
+    args : sequence of torch.Tensor, optional
+        More inputs, n entries each.
+
+    Returns
+    -------
+    list of str
+        ``"aten.<operation> in module '<name> (<class>)'"``, each once; empty for a model that can be attributed.
+    """
+    validate_one_hot(X, "X")
+    args = check_args(args, len(X))
+    home = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    with evaluating(model, home), _attributable(model, False):
+        dtype = model_dtype(model)
+        recorder = Recorder(trace=True)
+        with named_modules_of(model, recorder), recorder:
+            outputs = model(to_device(X, dtype, home).requires_grad_(), *(cast_argument(a, dtype, home) for a in args))
+            recorder.finish()
+        return recorder.without_rule(*(t for _, t in leaves(outputs) if t.requires_grad))
