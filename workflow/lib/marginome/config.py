@@ -57,7 +57,8 @@ def file_keys(config: Mapping) -> Iterator[tuple[str, str]]:
     A value ``path.py:name`` (user's code) yields the part before the colon.
     """
     schemas = _schemas()
-    yield from _walk_files(config, schemas["config.schema.yaml"], schemas, "")
+    # several kinds of one entry may know the same key: once is enough
+    yield from dict.fromkeys(_walk_files(config, schemas["config.schema.yaml"], schemas, ""))
 
 
 def entry_files(config: Mapping, section: str, name: str) -> list[str]:
@@ -133,6 +134,17 @@ def _explain(error: Any) -> Iterator[MarginomeError]:
         yield MarginomeError(
             f"{error.instance!r} is not allowed: {error.schema.get('description', error.message)}", where=where
         )
+    elif error.validator == "oneOf" and isinstance(error.instance, dict) and _kinds(error.validator_value):
+        # entries that say their kind: only the branch of that kind matters
+        kinds = _kinds(error.validator_value)
+        if "kind" not in error.instance:
+            yield MarginomeError("missing: kind", where=where, remedy=f"Allowed: {', '.join(kinds)}.")
+        elif str(error.instance["kind"]) not in kinds:
+            yield unknown_name("kind", error.instance["kind"], kinds, where=f"{where}.kind")
+        else:
+            for part in error.context:
+                if part.relative_schema_path[0] == kinds[error.instance["kind"]]:
+                    yield from _explain(part)
     elif error.validator in ("oneOf", "anyOf") and error.context:
         # the branch the user most likely meant: the one that fails deepest, then the one of the right type
         best = max(
@@ -166,6 +178,12 @@ def _explain(error: Any) -> Iterator[MarginomeError]:
             )
         else:
             yield MarginomeError(error.message, where=where, remedy=error.schema.get("description"))
+
+
+def _kinds(branches: list) -> dict[str, int]:
+    """Return the number of each branch by its `kind`, or nothing unless every branch has one."""
+    named = {branch.get("properties", {}).get("kind", {}).get("const"): i for i, branch in enumerate(branches)}
+    return {} if None in named else named
 
 
 def _yaml_type(value: object) -> str:
