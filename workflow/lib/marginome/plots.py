@@ -1,0 +1,74 @@
+"""Figures, as matplotlib `Figure` objects without a window: the caller saves them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from marginome.storage import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from marginome.backgrounds import BackgroundSet
+
+#: Colours that stay apart for colour-blind readers (Okabe and Ito).
+BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#777777"
+
+
+def save_figure(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a figure atomically, the same bytes every time; the format follows the name (svg, pdf, png)."""
+    import matplotlib
+
+    suffix = str(path).rsplit(".", 1)[-1]
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix, {})
+    with matplotlib.rc_context({"svg.hashsalt": "marginome"}), atomic(path) as temporary:
+        figure.savefig(temporary, format=suffix, bbox_inches="tight", dpi=150, metadata=undated)
+
+
+def composition_figure(made: BackgroundSet) -> Figure:
+    """Show the composition of a background set against what it should resemble.
+
+    Parameters
+    ----------
+    made : BackgroundSet
+        Of `marginome.backgrounds.make_background`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left: cumulative GC distribution of the set and, where there is one, of its target, with their
+        Kolmogorov-Smirnov distance. Right: mean fraction of each dinucleotide in both (the bars are the
+        standard deviation over sequences).
+    """
+    from matplotlib.figure import Figure
+
+    from marginome.backgrounds import DINUCLEOTIDES
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
+    shown = [(made.table, BLUE, f"{made.name} (n = {len(made.table)})")]
+    if made.target is not None:
+        shown.append((made.target, ORANGE, f"target (n = {len(made.target)})"))
+    columns = list(DINUCLEOTIDES)
+    at, width = np.arange(len(columns)), 0.8 / len(shown)
+    for i, (table, colour, label) in enumerate(shown):
+        left.ecdf(table["gc"].dropna(), color=colour, label=label)
+        spread = table[columns].std(ddof=1).fillna(0.0) if len(table) > 1 else None
+        right.bar(
+            at + (i - (len(shown) - 1) / 2) * width, table[columns].mean(), width, yerr=spread, color=colour,
+            label=label, error_kw={"elinewidth": 0.6, "ecolor": GREY},
+        )  # fmt: skip
+    left.set(xlabel="GC fraction", ylabel="cumulative fraction of sequences")
+    if "gc_ks_distance" in made.checks:
+        left.set_title(f"GC, KS distance {made.checks['gc_ks_distance']:.3f}", fontsize=10)
+    right.set_xticks(at, columns, rotation=90, fontfamily="monospace")
+    right.set(ylabel="mean fraction")
+    if "dinucleotide_distance" in made.checks:
+        right.set_title(f"dinucleotides, total variation {made.checks['dinucleotide_distance']:.3f}", fontsize=10)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    left.legend(fontsize=8, frameon=False, loc="upper left")
+    return figure
