@@ -1,0 +1,11 @@
+"""Pages to look at: one interactive page per screen, plain pages for checks and tables, and the overview.
+
+Every page is one HTML file that opens from disk and asks for nothing else. Charts are drawn by Apache ECharts 6.1.0
+(Apache-2.0, assets/vendor), embedded in the page.
+"""
+
+from __future__ import annotations
+
+from marginome.report.screen import AttributionLogos, Packed, Profiles, write_report
+
+__all__ = ["AttributionLogos", "Packed", "Profiles", "write_report"]

@@ -1,0 +1,184 @@
+"""One HTML file that needs nothing else: how text, data, style and scripts are put into it safely."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import os
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+
+import numpy as np
+
+from marginome.storage import atomic
+
+#: Runs before the first paint, so that a reader of a dark page never sees a white flash.
+_THEME = """
+(() => {
+  let kept = null;
+  try { kept = localStorage.getItem('marginome-theme'); } catch (e) { /* storage is off for files from disk */ }
+  const dark = matchMedia('(prefers-color-scheme: dark)').matches;
+  document.documentElement.dataset.theme = kept || (dark ? 'dark' : 'light');
+})();
+"""
+
+
+def asset(name: str) -> str:
+    """Return the text of a file of this package's ``assets`` folder."""
+    return resources.files("marginome.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def escape(text: object) -> str:
+    """Return `text` for use between tags or in a quoted attribute: markup in it is shown, never followed."""
+    return html.escape(str(text), quote=True)
+
+
+def json_island(identifier: str, value: object) -> str:
+    """Return a script element that holds `value` as JSON and cannot be left from inside.
+
+    Everything that could end the element or start another (``<``, ``>``, ``&``) is written as an escape
+    that JSON reads back as the same character. Not-a-number and infinity, which JSON lacks, become null.
+    """
+    text = json.dumps(_plain(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return f'<script type="application/json" id="{escape(identifier)}">{text}</script>'
+
+
+def _plain(value: object) -> object:
+    """Bring numpy's scalars and arrays to what JSON has."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | np.ndarray):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """Return a template with every ``[[name]]`` replaced by its HTML, in one pass: values are not searched again."""
+    return re.sub(r"\[\[(\w+)\]\]", lambda match: values[match[1]], template)
+
+
+class Arrays:
+    """Numeric arrays for a page: one compressed block and a directory of what is in it.
+
+    Numbers wider than a byte are stored byte plane by byte plane (all first bytes, all second bytes, ...),
+    which deflate compresses far better than numbers one after the other. Everything is little-endian.
+    """
+
+    def __init__(self) -> None:
+        self.directory: dict[str, dict] = {}
+        self._parts: list[bytes] = []
+        self._length = 0
+
+    def add(self, name: str, values: np.ndarray) -> None:
+        """Add an array of float32, int16, uint8, uint16 or uint32 under a name.
+
+        Parameters
+        ----------
+        name : str
+            Unique in the block.
+        values : numpy.ndarray
+            Any shape; stored in C order, the page sees it flat.
+        """
+        values = np.ascontiguousarray(values)
+        kinds = {"float32": "f4", "int16": "i2", "uint8": "u1", "uint16": "u2", "uint32": "u4"}
+        kind = kinds[values.dtype.name]
+        raw = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        planes = raw.reshape(-1).view(np.uint8).reshape(-1, values.itemsize).T
+        data = planes.tobytes()
+        self.directory[name] = {"kind": kind, "offset": self._length, "count": int(values.size)}
+        self._parts.append(data)
+        self._length += len(data)
+
+    def compressed(self) -> bytes:
+        """Return the block, deflated (zlib format)."""
+        return zlib.compress(b"".join(self._parts), 9)
+
+    def island(self, identifier: str) -> str:
+        """Return a script element that holds the block as base64 text."""
+        text = base64.b64encode(self.compressed()).decode("ascii")
+        return f'<script type="application/octet-stream" id="{escape(identifier)}">{text}</script>'
+
+
+def shortened(values: np.ndarray) -> np.ndarray:
+    """Return numbers as float32 with 16 significant bits (relative error at most 8e-6): half the bytes.
+
+    A page shows three digits and its download six; the Parquet file has them all.
+    """
+    single = np.asarray(values, dtype=np.float32)
+    bits = single.view(np.uint32)
+    rounded = ((bits + np.uint32(0x80)) & np.uint32(0xFFFFFF00)).view(np.float32)
+    return np.where(np.isfinite(single) & np.isfinite(rounded), rounded, single)
+
+
+def document(*, title: str, body: str, islands: Sequence[str] = (), scripts: Sequence[str] = ()) -> str:
+    """Return a whole HTML page that reaches for nothing outside itself.
+
+    The content security policy allows the scripts given here by their SHA-256 and no other; no connection,
+    frame, font or picture from elsewhere. So even a name that slipped through unescaped could not run.
+
+    Parameters
+    ----------
+    title : str
+        Plain text.
+    body : str
+        HTML, already escaped.
+    islands : sequence of str
+        What `json_island` and `Arrays.island` return; put after the body, so that it is painted first.
+    scripts : sequence of str
+        JavaScript sources, run in this order at the end.
+
+    Returns
+    -------
+    str
+    """
+    scripts = [s.replace("\r\n", "\n") for s in (_THEME, *scripts)]
+    for source in scripts:
+        if "</script" in source.lower() or "<!--" in source:
+            raise ValueError("a script holds text that would end its own element")
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    policy = (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    theme, *rest = [f"<script>{s}</script>" for s in scripts]
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="generator" content="marginome">',
+            f"<title>{escape(title)}</title>",
+            f"<style>{asset('style.css')}</style>",
+            theme,
+            "</head>",
+            "<body>",
+            body,
+            *islands,
+            *rest,
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def save(path: str | os.PathLike, page: str) -> None:
+    """Write a page atomically as UTF-8; text that Unicode cannot hold (lone surrogates) is replaced."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(page.encode("utf-8", errors="replace"))
