@@ -31,7 +31,7 @@ _PUBLIC = {
     "saturation_mutagenesis": "mutagenesis",
     "recursive_seqlets": "seqlets",
     "tfmodisco_seqlets": "seqlets",
-    "plot_logo": "plots",
+    "plot_logo": "logos",
     "difference": "effects",
     "log2_fold_change": "effects",
     "euclidean": "effects",
