@@ -166,10 +166,14 @@ def write_hdf5(path: str | os.PathLike, metadata: Mapping | None = None) -> Iter
 
 
 def dataset(group: h5py.Group, name: str, *, unit: str | None = None, **kwargs) -> h5py.Dataset:
-    """Create a chunked, compressed, checksummed dataset; `kwargs` go to ``create_dataset``."""
+    """Create a chunked, compressed, checksummed dataset; `kwargs` go to ``create_dataset``.
+
+    Text of variable length is kept as it is: HDF5 has no filters for it.
+    """
     data = kwargs.get("data")
     shape = kwargs.get("shape", None if data is None else getattr(data, "shape", None))
-    if shape and all(s > 0 for s in shape):
+    text = kwargs.get("dtype") == h5py.string_dtype()
+    if shape and all(s > 0 for s in shape) and not text:
         kwargs = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True} | kwargs
     made = group.create_dataset(name, **kwargs)
     if unit:

@@ -71,6 +71,7 @@ def predict_baseline(
         "precision": engine["precision"],
     }
     with write_hdf5(predictions, metadata) as handle:
+        handle.attrs["length_bp"] = X.shape[2]
         handle.create_dataset("ids", data=np.array(ids, dtype=object), dtype=_text())
         for output in loaded.outputs:
             values = outputs[output.name].float().cpu().numpy()

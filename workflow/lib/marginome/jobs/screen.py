@@ -84,18 +84,20 @@ def marginalize_shard(
     )
     log.info("engine: %s%s", runner.info.path, f" ({runner.info.reason})" if runner.info.reason else "")
     keep = _keeps_backgrounds(len(table), len(ids), len(readouts.output), screen["keep"])
-    results = marginalize_blocks(
-        runner,
-        outputs,
-        before,
-        edits_of(table),
-        blocks=blocks,
-        with_profiles=(table["role"] == "motif").to_numpy() & bool(screen["keep"]["profiles"]),
-    )
+    wanted = (table["role"] == "motif").to_numpy() & bool(screen["keep"]["profiles"])
+    results = marginalize_blocks(runner, outputs, before, edits_of(table), blocks=blocks, with_profiles=wanted)
     metadata = {"model": model, "model_files": dict(digests), "shard": shard, "threads": engine["threads"],
                 "device": where.type, "precision": engine["precision"], "block": int(checked["block"])}  # fmt: skip
     write_shard(
-        output, results, blocks, readouts, outputs, len(ids), keep_backgrounds=keep, engine=runner, metadata=metadata
+        output,
+        results,
+        blocks,
+        readouts,
+        len(ids),
+        with_profiles=wanted,
+        keep_backgrounds=keep,
+        engine=runner,
+        metadata=metadata,
     )
     log.info("peak memory %.0f MB", peak_memory(where) / 2**20)
 
@@ -110,9 +112,9 @@ def write_shard(
     results: Any,
     blocks: Sequence[slice],
     readouts: Readouts,
-    outputs: Sequence[Any],
     n_backgrounds: int,
     *,
+    with_profiles: np.ndarray,
     keep_backgrounds: bool,
     engine: Engine,
     metadata: Mapping[str, Any],
@@ -152,11 +154,12 @@ def write_shard(
             tables["after_mean"][part] = found.after.numpy()
             if single is not None:
                 single[part] = values
+            wanted = with_profiles[block]
             if found.profiles:
-                profile_rows.append(np.arange(block.start, block.stop))
+                profile_rows.append(np.arange(block.start, block.stop)[wanted])
             for name, means in found.profiles.items():
                 for kind, mean_profile in zip(("logits", "probabilities"), means):
-                    _append(handle, f"profiles/{name}/{kind}", mean_profile.float().numpy())
+                    _append(handle, f"profiles/{name}/{kind}", mean_profile.float().numpy()[wanted])
             done += m
             progress.update(m * n_backgrounds)
         if profile_rows:

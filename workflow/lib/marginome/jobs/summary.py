@@ -192,6 +192,7 @@ def _copy_profiles(
                 probs = probabilities(torch.from_numpy(logits), values.attrs["softmax"] or None).numpy()
                 made = target.require_group(f"{group}/{name}")
                 made.attrs["softmax"] = values.attrs["softmax"]
+                made.attrs["first_bp"] = max(0, (int(handle.attrs["length_bp"]) - logits.shape[-1]) // 2)
                 made.attrs["readme"] = "before: means over backgrounds; after: per insert, in the order of insert_id"
                 dataset(made, "before_logits", data=logits.astype(np.float64).mean(0).astype(np.float32))
                 dataset(made, "before_probabilities", data=probs.mean(0).astype(np.float32))
