@@ -116,7 +116,7 @@ def check_model(
             raise MarginomeError(
                 f"the model needs more memory than there is on {device} to run {len(X)} sequences",
                 where=where,
-                remedy="Use a machine or a GPU with more memory; run the members of an ensemble as models of their own.",
+                remedy="Use a machine or a GPU with more memory; run the members of an ensemble one by one.",
             ) from error
         raise
     return {

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from marginome.errors import MarginomeError, unknown_name
 from marginome.models import beluga, bpnet, keras
 from marginome.models.arguments import Argument, resolve_arguments
+from marginome.models.exported import is_exported, load_exported
 from marginome.models.outputs import Output, Readouts, describe, resolve_outputs
 from marginome.models.pickles import Record, is_torch_file, read_torch_file
 from marginome.models.wrappers import ALPHABET, AlphabetOrder, Ensemble, average_strands
@@ -267,7 +268,7 @@ def _build(loader: str, file: str | None, bias_file: str | None, settings: Mappi
             state = bpnet.plain_state(read_torch_file(file), here)
             return Built(beluga.build(state, here), beluga.INPUT_LENGTH, (), beluga.OUTPUTS, beluga.ALPHABET)
         if loader == "torch_export":
-            return Built(_exported(file, here))
+            return Built(load_exported(file, bool(settings.get("trust_pickle")), here))
         return Built(_pickled(file, settings, here))
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _no_memory(here, error) from error
@@ -327,37 +328,6 @@ def _own(loader: str, file: str | None, settings: Mapping[str, Any], where: str)
     return Built(module)
 
 
-def is_exported(path: str) -> bool:
-    """Whether a file is one that ``torch.export.save`` wrote."""
-    import zipfile
-
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    return any(n.endswith(("archive_format", "serialized_exported_program.json")) or "/models/" in n for n in names)
-
-
-def _exported(file: str, where: str) -> nn.Module:
-    if not is_exported(file):
-        raise MarginomeError(
-            "this is not a file of torch.export.save", where=where,
-            remedy="Give the loader that fits it, or leave loader out.",
-        )  # fmt: skip
-    try:
-        program = torch.export.load(file)
-        return program.module()
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        raise MarginomeError(
-            f"the exported program cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0]})",
-            where=where,
-            remedy="It may be damaged, or written by another version of PyTorch: export it again with "
-            f"PyTorch {torch.__version__}.",
-        ) from error
-
-
 def _pickled(file: str, settings: Mapping[str, Any], where: str) -> nn.Module:
     if not settings.get("trust_pickle"):
         raise MarginomeError(
@@ -404,11 +374,7 @@ def _input_length(built: Sequence[Built], settings: Mapping[str, Any], where: st
 
 def _ready(module: nn.Module, where: str) -> nn.Module:
     """In eval mode, float32, on the CPU, without gradients of the weights; every weight finite."""
-    try:
-        module = module.to("cpu").float()
-        module.eval()
-    except NotImplementedError:  # an exported program has its mode from the export
-        pass
+    module = module.to("cpu").float().eval()
     module.requires_grad_(False)
     for kind, tensors in (("weight", module.named_parameters()), ("buffer", module.named_buffers())):
         for name, tensor in tensors:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import pickletools
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -129,10 +130,19 @@ def read_torch_file(path: str | Path) -> Any:
 
 def pickled_names(path: str | Path) -> set[str]:
     """Return the classes and functions that a PyTorch file refers to, without loading it."""
+    with open(path, "rb") as handle:
+        return names_of_pickles(handle, path)
+
+
+def names_of_pickles(handle: BinaryIO, path: str | Path) -> set[str]:
+    """Return the classes and functions that the pickles in an open PyTorch file refer to; `path` is for messages.
+
+    References that cannot be read off the opcodes (the torch.save of any version writes none) are named ``?``.
+    """
     names: set[str] = set()
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
+        if zipfile.is_zipfile(handle):
+            with zipfile.ZipFile(handle) as archive:
                 members = [name for name in archive.namelist() if name.endswith("data.pkl")]
                 if not members:
                     raise MarginomeError(
@@ -140,34 +150,34 @@ def pickled_names(path: str | Path) -> set[str]:
                         where=str(path),
                         remedy="Give the file that torch.save or torch.export.save wrote.",
                     )
-                with archive.open(members[0]) as handle:
-                    names |= _names_of_one_pickle(handle)
+                for member in members:
+                    names |= _names_of_one_pickle(io.BytesIO(archive.read(member)))
         else:
-            with open(path, "rb") as handle:
-                if handle.read(2) == b"PK":
-                    raise ValueError("a zip archive without its end")
-                handle.seek(0)
-                for _ in range(_LEGACY_PICKLES):
-                    names |= _names_of_one_pickle(handle)
-                    if not handle.peek(1):  # a plain pickle
-                        break
+            handle.seek(0)
+            if handle.read(2) == b"PK":
+                raise ValueError("a zip archive without its end")
+            handle.seek(0)
+            for _ in range(_LEGACY_PICKLES):
+                names |= _names_of_one_pickle(handle)
+                rest = handle.read(1)
+                if not rest:  # a plain pickle
+                    break
+                handle.seek(-1, io.SEEK_CUR)
+    except MarginomeError:
+        raise
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError, IndexError) as error:
-        if isinstance(error, MarginomeError | FileNotFoundError | PermissionError):
-            raise
         raise damaged_weights(path, error) from error
     return names
 
 
-def _names_of_one_pickle(handle: Any) -> set[str]:
-    names, strings = set(), []
+def _names_of_one_pickle(handle: BinaryIO) -> set[str]:
+    names = set()
     for operation, argument, _ in pickletools.genops(handle):
-        if operation.name == "GLOBAL":
+        if operation.name in ("GLOBAL", "INST"):
             module, name = argument.split(" ", 1)
             names.add(_modern(module, name))
-        elif operation.name == "STACK_GLOBAL":
-            names.add(_modern(*strings[-2:]) if len(strings) > 1 else "?")
-        elif isinstance(argument, str):
-            strings.append(argument)
+        elif operation.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
+            names.add("?")
     return names
 
 
@@ -177,16 +187,17 @@ def _modern(module: str, name: str) -> str:
     return f"{torch._utils.IMPORT_MAPPING.get(module, module)}.{name}"
 
 
-def _plain() -> dict[str, Any]:
+def plain_names() -> dict[str, Any]:
+    """What every PyTorch file may refer to: tensors, storages, dtypes, plain containers."""
     return torch._weights_only_unpickler._get_allowed_globals()  # tensors, storages, dtypes, containers
 
 
 def _needs_stand_in(name: str) -> bool:
-    return name not in _plain() and _is_known(name)
+    return name not in plain_names() and _is_known(name)
 
 
 def _is_known(name: str) -> bool:
-    if name.startswith("numpy.dtypes.") or name in KNOWN_NAMES or name in _plain():
+    if name.startswith("numpy.dtypes.") or name in KNOWN_NAMES or name in plain_names():
         return True
     return any(name.startswith(package) for package in KNOWN_MODULES)
 
