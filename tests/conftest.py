@@ -10,9 +10,9 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMB
     os.environ.setdefault(name, "1")
 
 import pytest  # noqa: E402
+from filelock import FileLock  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1]
-RESOURCES = ROOT / "resources"
+from workspace import RESOURCES, ROOT, Workspace, small_config  # noqa: E402, F401
 
 
 def pytest_configure(config):
@@ -34,3 +34,24 @@ def need(program: str, package: str) -> None:
 def resources() -> Path:
     """The folder of shipped real data."""
     return RESOURCES
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    """A fresh working directory."""
+    return Workspace(tmp_path, small_config())
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Workspace:
+    """A working directory in which the small demo has run; read it, do not change it. Shared by all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    folder = base / "finished"
+    with FileLock(str(base / "finished.lock"), timeout=900):
+        folder.mkdir(exist_ok=True)
+        space = Workspace(folder, small_config())
+        if not (folder / "done").exists():
+            space.run(cores=2)
+            (folder / "done").touch()
+    return space

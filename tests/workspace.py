@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
-from filelock import FileLock
 
-from conftest import RESOURCES, ROOT
+ROOT = Path(__file__).resolve().parents[1]
+RESOURCES = ROOT / "resources"
 
 # The motif the model knows (three matrices of it) and some that it does not.
 MOTIFS = ["MA0139.2", "MA1929.2", "MA1930.2", "MA0138.3", "MA0506.3", "MA0035.5", "MA0476.2", "MA0079.5", "MA0095.4",
@@ -74,24 +72,3 @@ def rules_run(output: str) -> set[str]:
                     break
                 found.add(name)
     return found
-
-
-@pytest.fixture
-def workspace(tmp_path) -> Workspace:
-    """A fresh working directory."""
-    return Workspace(tmp_path, small_config())
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Workspace:
-    """A working directory in which the small demo has run; read it, do not change it. Shared by all test processes."""
-    base = tmp_path_factory.getbasetemp()
-    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    folder = base / "finished"
-    with FileLock(str(base / "finished.lock"), timeout=900):
-        folder.mkdir(exist_ok=True)
-        space = Workspace(folder, small_config())
-        if not (folder / "done").exists():
-            space.run(cores=2)
-            (folder / "done").touch()
-    return space
