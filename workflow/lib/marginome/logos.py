@@ -192,7 +192,7 @@ def _draw_annotations(
         taken[track] = max(right, left + (len(label) + 1) * positions_per_letter)
         bars.append((track, left, right))
         if label:
-            y = (track + 0.82) * TRACK_HEIGHT
+            y = (track + 0.78) * TRACK_HEIGHT
             ax.text(left, y, label, fontsize=LABEL_SIZE, transform=transform, va="top", clip_on=True)
     lines = [
         [(left, (track + 0.9) * TRACK_HEIGHT), (right, (track + 0.9) * TRACK_HEIGHT)] for track, left, right in bars
