@@ -12,18 +12,19 @@ import torch
 
 from marginome.devices import available_memory, check_precision, peak_memory, precision_context, resolve_device
 from marginome.errors import MarginomeError, unknown_name
-from marginome.prediction import cast_argument, check_args, map_structure, model_dtype
+from marginome.prediction import cast_argument, check_args, model_dtype
 from marginome.sequences import validate_one_hot
 
+from .capture import CannotCaptureError, Graph
 from .edits import Edits
+from .paths import Full, Incremental, middle, tensors
+from .selfcheck import check
 
 log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "incremental", "full")
-# Sequences at a time of a full pass: few stay in a CPU's cache, many fill a GPU.
-FULL_BATCH = {"cpu": 32, "cuda": 512}
 # Edits that are computed together. What an edit's numbers may depend on, in the last digits, is its block.
-EDIT_BLOCK = {"cpu": 64, "cuda": 64}
+EDIT_BLOCK = 64
 
 
 @dataclass
@@ -121,20 +122,63 @@ class Engine:
         self.device = resolve_device(device)
         self.precision = check_precision(precision)
         self.memory_bytes = memory_bytes or available_memory(self.device) // 2
-        self.block = block or EDIT_BLOCK[self.device.type]
+        self.block = block or EDIT_BLOCK
         self.model = _evaluating_copy(model, self.device)
         self.dtype = model_dtype(self.model)
         self.X = X.to(self.device)
         self.args = tuple(cast_argument(a, self.dtype, self.device) for a in check_args(args, len(X)))
         self._info = EngineInfo("full", "", str(self.device), precision, self.block)
-        self._path = _Full(self)
-        self._info.reason = "asked for" if engine == "full" else "the incremental path is not written yet"
+        self._path: Full | Incremental = Full(self.model, self.X, self.args, self.dtype, self.device, precision)
+        if engine == "full":
+            self._info.reason = "asked for"
+        else:
+            reason = self._try_incremental(self_check)
+            self._info.reason = reason
+            if reason and engine == "incremental":
+                raise MarginomeError(
+                    f"the model cannot be run incrementally: {reason}", where="engine", remedy="Use 'auto' or 'full'."
+                )
+            if reason:
+                log.warning("every edited sequence goes through the whole model, because %s", reason)
         self.before = self._path.before()
+
+    def _try_incremental(self, self_check: bool) -> str:
+        """Set the incremental path up and check it; return why it cannot be used, or nothing."""
+        sample = slice(0, min(len(self.X), 2))
+        try:
+            with precision_context("float32", self.device):
+                few = torch.cat([self.X[:1]] * 3).to(self.dtype)
+                graph = Graph(self.model, few, tuple(torch.cat([a[:1]] * 3) for a in self.args))
+            path = Incremental(graph, self.X, self.args, self.device, self.precision, self.memory_bytes)
+            info = self._info
+            info.full_operations = tuple(path.plan(*middle(self.X.shape[-1], 8)).whole)
+            if not path.saves():
+                return f"no operation on the sequence can be confined to a span (the first is {path.first_operation()})"
+            if self_check:
+                found = check(self._path, path, sample)
+                info.check_error, info.precision_error, info.effect_error = found[:3]
+                if found[3]:
+                    return found[3]
+        except CannotCaptureError as error:
+            return str(error)
+        self._path = path
+        info.path = "incremental"
+        log.info(
+            "only what an edit changes is computed; %s; errors: %s (logic, float64), %.1e of the output, %.1e of the "
+            "effect (%s)",
+            f"on whole sequences: {', '.join(info.full_operations)}" if info.full_operations else "all of it",
+            info.check_error,
+            info.precision_error or 0,
+            info.effect_error or 0,
+            self.precision,
+        )
+        return ""
 
     @property
     def info(self) -> EngineInfo:
         """How the numbers are made, with the peak memory up to now."""
         self._info.peak_bytes = peak_memory(self.device)
+        self._info.notes = list(self._path.notes)
         return self._info
 
     def run(self, edits: Edits, *, backgrounds: slice | None = None) -> Iterator[tuple[slice, slice, Any]]:
@@ -156,20 +200,27 @@ class Engine:
         """
         edits.check(self.X.shape[-1])
         first, last, _ = (backgrounds or slice(None)).indices(len(self.X))
-        for e in range(0, len(edits.one_hot), self.block):
-            part = slice(e, min(e + self.block, len(edits.one_hot)))
-            for b in range(first, last, self._backgrounds_at_a_time):
-                some = slice(b, min(b + self._backgrounds_at_a_time, last))
+        at_a_time = min(self._backgrounds_at_a_time, self._path.backgrounds_cached)
+        for b in range(first, last, at_a_time):
+            some = slice(b, min(b + at_a_time, last))
+            for e in range(0, len(edits.one_hot), self.block):
+                part = slice(e, min(e + self.block, len(edits.one_hot)))
                 yield part, some, self._path.product(edits.take(part), some)
 
     def pairs(self, edits: Edits, background_index: torch.Tensor) -> Any:
-        """Make edit i in background ``background_index[i]`` and return the nested outputs ``(m, ...)``."""
+        """Make edit i in background ``background_index[i]`` and return the nested outputs ``(m, ...)``, on the device.
+
+        All outputs are held at once: the caller bounds memory by the number of edits per call. What is computed
+        together, and so the last digits, depends on the edits of the call.
+        """
         edits.check(self.X.shape[-1])
         if background_index.shape != edits.starts.shape:
             raise MarginomeError(
                 f"expected one background per edit, found {tuple(background_index.shape)} for {len(edits.starts)}",
                 where="background_index",
             )
+        if int(background_index.min()) < 0 or int(background_index.max()) >= len(self.X):
+            raise MarginomeError(f"there are {len(self.X)} backgrounds", where="background_index")
         return self._path.pairs(edits, background_index)
 
     @property
@@ -187,44 +238,3 @@ def _evaluating_copy(model: torch.nn.Module, device: torch.device) -> torch.nn.M
     if any(m.training for m in model.modules()) or any(t.device != device for t in tensors_):
         return copy.deepcopy(model).to(device).eval()
     return model
-
-
-def tensors(nested: Any) -> list[torch.Tensor]:
-    """Return the tensors of a nested structure in order."""
-    found: list[torch.Tensor] = []
-    map_structure(found.append, nested)
-    return found
-
-
-class _Full:
-    """The full pass: every edited sequence through the whole model."""
-
-    def __init__(self, engine: Engine):
-        self.engine = engine
-        self.batch = FULL_BATCH[engine.device.type]
-
-    def before(self) -> Any:
-        e = self.engine
-        return self._batches(len(e.X), lambda s: e.X[s], lambda s: s)
-
-    def product(self, edits: Edits, backgrounds: slice) -> Any:
-        """Return ``(m, b, ...)`` for every edit in every background of a slice."""
-        index = torch.arange(backgrounds.start, backgrounds.stop)
-        m, b = len(edits.starts), len(index)
-        each = edits.take(torch.arange(m).repeat_interleave(b))
-        return map_structure(lambda y: y.unflatten(0, (m, b)), self.pairs(each, index.repeat(m)))
-
-    def pairs(self, edits: Edits, index: torch.Tensor) -> Any:
-        X = self.engine.X
-        index = index.to(X.device)
-        return self._batches(len(index), lambda s: edits.take(s).apply(X[index[s]]), lambda s: index[s])
-
-    def _batches(self, n: int, sequences, rows) -> Any:
-        """Run the model over n sequences in batches and concatenate what it returns."""
-        e = self.engine
-        parts = []
-        with precision_context(e.precision, e.device):
-            for start in range(0, n, self.batch):
-                s = slice(start, min(start + self.batch, n))
-                parts.append(e.model(sequences(s).to(e.dtype), *(a[rows(s)] for a in e.args)))
-        return map_structure(lambda *t: torch.cat(t), parts[0], *parts[1:])

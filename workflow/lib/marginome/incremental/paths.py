@@ -1,0 +1,389 @@
+"""The two ways to run a model on edited backgrounds: whole (`Full`), and only what an edit changes (`Incremental`)."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import fx
+
+from marginome.devices import free_memory, is_out_of_memory, precision_context
+from marginome.prediction import map_structure
+
+from .capture import SEQUENCE, Graph, name_of
+from .edits import Edits
+from .plan import Plan, State, channels_last
+
+log = logging.getLogger(__name__)
+
+# Sequences at a time of a full pass: few stay in a CPU's cache, many fill a GPU.
+FULL_BATCH = {"cpu": 32, "cuda": 512}
+# Memory traffic of one batch of pairs, in bytes: a CPU's batch should stay in its cache, a GPU's should fill it.
+BATCH_BYTES = {"cpu": 96e6, "cuda": 16e9}
+# A rough machine for deciding what to compute together: only the ratios matter.
+FLOPS, BYTES_PER_SECOND, SECONDS_PER_STEP = 1e11, 2e10, 6e-6
+# Plans that are kept; each holds little besides its list of steps.
+PLANS = 256
+
+
+def middle(length: int, width: int) -> tuple[int, int]:
+    """Return the span of a width in the middle of a sequence."""
+    width = min(width, length)
+    start = length // 2 - width // 2
+    return start, start + width
+
+
+def tensors(nested: Any) -> list[torch.Tensor]:
+    """Return the tensors of a nested structure in order."""
+    found: list[torch.Tensor] = []
+    map_structure(found.append, nested)
+    return found
+
+
+class Full:
+    """The full pass: every edited sequence through the whole model."""
+
+    def __init__(self, model, X, args, dtype, device, precision):
+        self.model, self.X, self.args, self.dtype = model, X, args, dtype
+        self.device, self.precision = device, precision
+        self.batch = FULL_BATCH[device.type]
+        self.backgrounds_cached = len(X)
+        self.notes: list[str] = []
+
+    def before(self) -> Any:
+        """Return the outputs on the backgrounds."""
+        return self._batches(len(self.X), lambda s: self.X[s], lambda s: s)
+
+    def product(self, edits: Edits, backgrounds: slice) -> Any:
+        """Return ``(m, b, ...)`` for every edit in every background of a slice."""
+        index = torch.arange(backgrounds.start, backgrounds.stop)
+        m, b = len(edits.starts), len(index)
+        each = edits.take(torch.arange(m).repeat_interleave(b))
+        return map_structure(lambda y: y.unflatten(0, (m, b)), self.pairs(each, index.repeat(m)))
+
+    def pairs(self, edits: Edits, index: torch.Tensor) -> Any:
+        """Return ``(m, ...)`` for edit i in background ``index[i]``."""
+        index = index.to(self.X.device)
+        return self._batches(len(index), lambda s: edits.take(s).apply(self.X[index[s]]), lambda s: index[s])
+
+    def _batches(self, n: int, sequences: Callable, rows: Callable) -> Any:
+        """Run the model over n sequences in batches and concatenate what it returns."""
+        parts = []
+        start = 0
+        while start < n:
+            s = slice(start, min(start + self.batch, n))
+            try:
+                with precision_context(self.precision, self.device):
+                    parts.append(self.model(sequences(s).to(self.dtype), *(a[rows(s)] for a in self.args)))
+                start = s.stop
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self.batch == 1:
+                    raise
+            self.batch //= 2
+            _note(self.notes, f"memory ran out: {self.batch} sequences at a time from then on", self.device)
+        return map_structure(lambda *t: torch.cat(t), parts[0], *parts[1:])
+
+
+class Incremental:
+    """The incremental path: the backgrounds once, with what edits need of them kept; then only what edits change.
+
+    Backgrounds are always run in the graph's own dtype without TF32; the precision is that of the changes.
+    """
+
+    def __init__(self, graph: Graph, X, args, device: torch.device, precision: str, memory_bytes: int):
+        self.graph, self.X, self.args = graph, X, args
+        self.device, self.precision = device, precision
+        self.low = torch.bfloat16 if precision == "bfloat16" else graph.dtype
+        self.memory_bytes = memory_bytes
+        self.notes: list[str] = []
+        self._statics: dict = {}
+        self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
+        self._cached: dict[fx.Node, torch.Tensor] = {}
+        self._cached_rows = slice(0, 0)
+        self._shrink = 1
+        length = X.shape[-1]
+        narrow, wide = self.plan(*middle(length, 1)), self.plan(*middle(length, 33))
+        # Seconds per pair as a line in the edit's width, seconds per batch, and pairs per batch.
+        self._per_bp = (_seconds(wide) - _seconds(narrow)) / max(1, min(33, length) - 1)
+        self._per_pair = _seconds(narrow) - self._per_bp
+        self._per_batch = SECONDS_PER_STEP * (len(narrow.steps) + 1) + narrow.weights / BYTES_PER_SECOND
+        self._keep = {base.node for plan in (narrow, wide) for base in plan.bases}
+        # What is kept of one background, and how many fit.
+        sizes = [torch.Size(graph.shape[n]).numel() * graph.dtype.itemsize for n in self._keep]
+        self.bytes_per_background = max(1, sum(sizes))
+        self.backgrounds_cached = max(1, min(len(X), memory_bytes // 2 // self.bytes_per_background))
+        self._before: list | None = None
+
+    def plan(self, lo: int, hi: int) -> Plan:
+        """Return the plan for edits inside a span, made once."""
+        if (lo, hi) in self._plans:
+            self._plans.move_to_end((lo, hi))
+        else:
+            self._plans[lo, hi] = Plan(self.graph, lo, hi, low=self.low, statics=self._statics)
+            if len(self._plans) > PLANS:
+                self._plans.popitem(last=False)
+        return self._plans[lo, hi]
+
+    def saves(self) -> bool:
+        """Whether any operation is computed on a span."""
+        plan = self.plan(*middle(self.X.shape[-1], 8))
+        return any(
+            change is not None and change.axis is not None and node is not self.graph.x
+            for node, change in plan.changes.items()
+        )
+
+    def first_operation(self) -> str:
+        """Return the name of the first operation on the sequence."""
+        return next(name_of(n) for n in self.graph.nodes if self.graph.kind[n] == SEQUENCE and n is not self.graph.x)
+
+    def before(self) -> Any:
+        """Return the outputs on the backgrounds; the first ones stay cached."""
+        if self._before is None:
+            parts = [
+                self._cache(slice(i, min(i + self.backgrounds_cached, len(self.X))))
+                for i in reversed(range(0, len(self.X), self.backgrounds_cached))
+            ]
+            parts.reverse()
+            self._before = [
+                torch.cat(values) if isinstance(values[0], torch.Tensor) and self._per_sequence(i) else values[0]
+                for i, values in enumerate(zip(*parts))
+            ]
+        return self.graph.nest(self._before)
+
+    def product(self, edits: Edits, backgrounds: slice) -> Any:
+        """Return ``(m, b, ...)`` for every edit in every background of a slice (no more than are cached)."""
+        self.before()
+        m, b = len(edits.starts), backgrounds.stop - backgrounds.start
+        out = _Outputs(self, (m, b), backgrounds)
+        inserts = edits.one_hot.to(self.device)
+        for rows, lo, hi in self._groups(edits, b):
+            plan = self.plan(lo, hi)
+            self._ensure(plan, backgrounds)
+            cut = _cut_out(inserts, edits.starts, rows, lo, hi)
+            size = self._pairs_at_a_time(plan)
+            per = min(len(rows), size)
+            for b0 in range(backgrounds.start, backgrounds.stop, max(1, size // per)):
+                some = slice(b0, min(b0 + max(1, size // per), backgrounds.stop))
+                here = slice(some.start - backgrounds.start, some.stop - backgrounds.start)
+                old = self.X[some, :, lo:hi]
+                for part, y in self._run(plan, cut[:, None], old[None], some, per):
+                    out.write(plan, (rows[part], here), y)
+        return out.nest()
+
+    def pairs(self, edits: Edits, index: torch.Tensor) -> Any:
+        """Return ``(m, ...)`` for edit i in background ``index[i]``."""
+        self.before()
+        out = _Outputs(self, (len(index),), index.to(self.device))
+        inserts = edits.one_hot.to(self.device)
+        for first in range(0, len(self.X), self.backgrounds_cached):
+            block = slice(first, min(first + self.backgrounds_cached, len(self.X)))
+            inside = ((index >= block.start) & (index < block.stop)).nonzero().flatten()
+            if len(inside) == 0:
+                continue
+            for of_inside, lo, hi in self._groups(edits.take(inside), 1):
+                rows = inside[of_inside]
+                plan = self.plan(lo, hi)
+                self._ensure(plan, block)
+                size = self._pairs_at_a_time(plan)
+                # Pairs that share a background come together: as many of each, its values are read once for all.
+                rows = rows[torch.argsort(index[rows], stable=True)]
+                which, counts = index[rows].unique_consecutive(return_counts=True)
+                each = int(counts[0])
+                if bool((counts == each).all()) and each > 1:
+                    grid = rows.view(len(which), each)
+                    b = max(1, size // each)
+                    parts = [(grid[i : i + b].t().flatten(), which[i : i + b]) for i in range(0, len(which), b)]
+                else:
+                    parts = [(rows[i : i + size], index[rows[i : i + size]]) for i in range(0, len(rows), size)]
+                for some, backgrounds in parts:
+                    m, b = len(some) // len(backgrounds), len(backgrounds)
+                    cut = _cut_out(inserts, edits.starts, some, lo, hi).unflatten(0, (m, b))
+                    old = self.X[backgrounds.to(self.device), :, lo:hi]
+                    for part, y in self._run(plan, cut, old[None], backgrounds, max(1, size // b)):
+                        out.write(plan, (some.view(m, b)[part],), y)
+        return out.nest()
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _run(
+        self, plan: Plan, inserts: torch.Tensor, old: torch.Tensor, backgrounds: slice | torch.Tensor, per: int
+    ) -> Iterator[tuple[slice, list]]:
+        """Run a plan on inserts ``(m, b or 1, 4, w)`` in backgrounds ``(1, b, 4, w)``, `per` rows at a time."""
+        offset = self._cached_rows.start
+        if isinstance(backgrounds, slice):
+            within: slice | torch.Tensor = slice(backgrounds.start - offset, backgrounds.stop - offset)
+        else:
+            within = (backgrounds - offset).to(self.device)
+        bases = None
+        start = 0
+        while start < len(inserts):
+            part = slice(start, min(start + per, len(inserts)))
+            try:
+                with precision_context(self.precision, self.device, autocast=False):
+                    if bases is None:
+                        bases = plan.prepare(self._cached, within)
+                    new = inserts[part]
+                    delta = torch.where((new != 0).any(2, keepdim=True), new - old, 0).to(self.low)
+                    state = State(len(delta), delta.shape[1], bases)
+                    y = plan.run(state, channels_last(delta.flatten(0, 1)))
+                yield part, [None if t is None else t.unflatten(0, (state.m, state.b)) for t in y]
+                start = part.stop
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or per == 1:
+                    raise
+            per //= 2
+            self._shrink *= 2
+            _note(
+                self.notes, f"memory ran out: batches of pairs {self._shrink} times smaller from then on", self.device
+            )
+
+    def _pairs_at_a_time(self, plan: Plan) -> int:
+        """Return how many pairs a batch has: from the plan alone, so that numbers do not depend on the load."""
+        budget = min(BATCH_BYTES[self.device.type], self.memory_bytes / 4)
+        # Weights that are read once per batch want enough pairs to be worth it.
+        floor = plan.weights / BYTES_PER_SECOND / max(1e-9, _seconds(plan))
+        size = max(budget / max(1, plan.bytes), min(floor, 256), 1)
+        return max(1, int(min(size, self.memory_bytes / 4 / max(1, plan.bytes))) // self._shrink)
+
+    def _groups(self, edits: Edits, backgrounds: int) -> list[tuple[torch.Tensor, int, int]]:
+        """Put edits together whose common span costs less than computing them apart.
+
+        Depends on the edits (and the model) only, never on timing.
+        """
+        spans = edits.spans()
+        changing = spans[:, 1] > spans[:, 0]
+        spans[~changing, 1] = spans[~changing, 0] + 1  # sets nothing, but has its row in the outputs
+        length = self.X.shape[-1]
+        spans.clamp_(max=length)
+        spans[:, 0].clamp_(max=length - 1)
+        order = sorted(range(len(spans)), key=lambda i: (int(spans[i, 0]), int(spans[i, 1]), i))
+
+        def cost(pairs: int, width: int) -> float:
+            size = max(1.0, BATCH_BYTES[self.device.type] / BYTES_PER_SECOND / max(1e-9, self._per_pair))
+            return pairs * (self._per_pair + self._per_bp * width) + self._per_batch * max(1.0, pairs / size)
+
+        groups: list[tuple[list[int], int, int]] = []
+        for i in order:
+            lo, hi = (int(v) for v in spans[i])
+            if groups:
+                rows, a, b = groups[-1]
+                n, wide = len(rows) * backgrounds, max(b, hi) - a
+                if cost(n + backgrounds, wide) <= cost(n, b - a) + cost(backgrounds, hi - lo):
+                    rows.append(i)
+                    groups[-1] = rows, a, max(b, hi)
+                    continue
+            groups.append(([i], lo, hi))
+        return [(torch.tensor(rows), lo, hi) for rows, lo, hi in groups]
+
+    def _ensure(self, plan: Plan, backgrounds: slice) -> None:
+        """See to it that what a plan reads is cached for these backgrounds."""
+        needed = {base.node for base in plan.bases}
+        here = self._cached_rows.start <= backgrounds.start and backgrounds.stop <= self._cached_rows.stop
+        if needed <= self._cached.keys() and here:
+            return
+        if needed - self._keep:  # a span at an edge may need what one in the middle does not
+            self._keep |= needed
+        first = backgrounds.start // self.backgrounds_cached * self.backgrounds_cached
+        rows = slice(first, min(first + self.backgrounds_cached, len(self.X)))
+        if backgrounds.stop > rows.stop:
+            rows = backgrounds
+        self._cache(rows)
+
+    def _cache(self, rows: slice) -> list:
+        """Run backgrounds through the graph, keep what edits need, and return the outputs."""
+        self._cached = {}
+        batch = FULL_BATCH[self.device.type]
+        pieces: dict[fx.Node, list[torch.Tensor]] = {node: [] for node in self._keep}
+        outputs = []
+        with precision_context("float32", self.device):
+            for start in range(rows.start, rows.stop, batch):
+                s = slice(start, min(start + batch, rows.stop))
+                y, kept = self.graph.run(self.X[s].to(self.graph.dtype), tuple(a[s] for a in self.args), self._keep)
+                outputs.append(y)
+                for node in self._keep:
+                    pieces[node].append(channels_last(kept[node]))
+        for node in list(pieces):
+            # One node after the other, so that no more than one is there twice.
+            self._cached[node] = channels_last(torch.cat(pieces.pop(node)))
+        self._cached_rows = rows
+        return [
+            torch.cat(values) if isinstance(values[0], torch.Tensor) and self._per_sequence(i) else values[0]
+            for i, values in enumerate(zip(*outputs))
+        ]
+
+    def _per_sequence(self, output: int) -> bool:
+        """Whether an output has one entry per sequence (and is no constant of the model)."""
+        return self.graph.outputs[output] in self.graph.shape
+
+
+class _Outputs:
+    """Outputs of a set of pairs, filled part by part."""
+
+    def __init__(self, path: Incremental, leading: tuple[int, ...], backgrounds: slice | torch.Tensor):
+        self.path = path
+        self.leading = leading
+        assert path._before is not None
+        self.before = [b[backgrounds] if path._per_sequence(i) else b for i, b in enumerate(path._before)]
+        self.whole_rows = isinstance(backgrounds, slice)
+        self.tensors: list[torch.Tensor | None] = [None] * len(self.before)
+
+    def write(self, plan: Plan, where: tuple, values: list[torch.Tensor | None]) -> None:
+        """Write the registers of a run, ``(m, b, ...)``, to their rows."""
+        for i, ((how, change, _), value) in enumerate(zip(plan.outputs, values)):
+            if how == "same":
+                continue
+            target = self._tensor(i)
+            at = where if len(where) == 1 else (where[0][:, None], torch.arange(where[1].start, where[1].stop)[None])
+            at = tuple(w.to(target.device) for w in at)
+            if how == "whole":
+                target.index_put_(at, value.to(target.dtype))
+                continue
+            view = target.view(*self.leading, *change.inner).narrow(
+                len(self.leading) + change.axis - 1, change.lo, change.width
+            )
+            view[at] = view[at] + value
+
+    def _tensor(self, i: int) -> torch.Tensor:
+        if self.tensors[i] is None:
+            before = self.before[i]
+            shape = (*self.leading, *before.shape[1:])
+            # Starts as the background's outputs: edits may reach only a part of them.
+            self.tensors[i] = before.expand(shape).clone(memory_format=torch.contiguous_format)
+        return self.tensors[i]
+
+    def nest(self) -> Any:
+        """Return the outputs as the model nests them."""
+        flat = []
+        for i, before in enumerate(self.before):
+            if not self.path._per_sequence(i):
+                flat.append(before)
+            elif self.tensors[i] is None:
+                flat.append(before.expand(*self.leading, *before.shape[1:]))
+            else:
+                flat.append(self.tensors[i])
+        return self.path.graph.nest(flat)
+
+
+def _cut_out(inserts: torch.Tensor, starts: torch.Tensor, rows: torch.Tensor, lo: int, hi: int) -> torch.Tensor:
+    """Return inserts as they lie in ``[lo, hi)``: ``(rows, 4, hi - lo)``, all-zero columns around them."""
+    width = inserts.shape[-1]
+    places = torch.arange(lo, hi)[None] - starts[rows][:, None]  # column of the insert at each position
+    inside = (places >= 0) & (places < width)
+    rows, places, inside = rows.to(inserts.device), places.to(inserts.device), inside.to(inserts.device)
+    cut = inserts[rows].gather(2, places.clamp(0, width - 1)[:, None].expand(-1, 4, -1))
+    return cut * inside[:, None]
+
+
+def _seconds(plan: Plan) -> float:
+    return plan.flops / FLOPS + plan.bytes / BYTES_PER_SECOND
+
+
+def _note(notes: list[str], text: str, device: torch.device) -> None:
+    log.warning(text)
+    notes.append(text)
+    free_memory(device)

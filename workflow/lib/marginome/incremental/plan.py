@@ -1,0 +1,520 @@
+"""A plan: for edits inside one span of positions, which span of every tensor changes, and the steps that compute it.
+
+A plan is made once per span and used for every batch of edits inside it. Making it has two halves. First every node
+of the graph gets, in order, a `Change` by the rule of its operation (`marginome.incremental.rules`): the span that can
+differ from the background, and how to compute it there. Then the outputs ask for what they need, backwards, and only
+that becomes steps.
+
+A changed tensor is held in one of two forms, on its span only: ``delta``, the difference from the background, which is
+all that linear operations need (no halo, no bias, no padding: outside the span the difference is 0), and ``value``,
+which operations such as max pooling need. Either is made from the other with the cached background.
+
+Tensors of a batch of pairs have one row per pair, m edits x b backgrounds, backgrounds fastest. Feature maps are kept
+with the channels last in memory (their logical shape stays the model's): a window is then one block of memory per
+pair, and a convolution's taps are matrix products.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx
+
+from .capture import BACKGROUND, CONSTANT, SYMBOL, Graph, name_of
+
+
+class NeedsEverythingError(Exception):
+    """Raised by a rule that cannot confine a change: the operation is then computed on whole sequences."""
+
+
+@dataclass(eq=False)
+class Register:
+    """A tensor of the running plan; registers that share memory share their root."""
+
+    index: int
+    root: int
+
+
+@dataclass
+class Step:
+    """One computation: ``run(state, *inputs)`` gives the tensor of `out`."""
+
+    run: Callable
+    inputs: tuple[Register, ...]
+    out: Register
+    # Position in `inputs` of the tensor that may be overwritten, if nothing needs it afterwards.
+    steals: int | None = None
+    owned: bool = False
+    drop: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Base:
+    """A part of a node's background values, cut, transformed and laid out once per batch of backgrounds."""
+
+    node: fx.Node
+    inner: tuple[int, ...]
+    axis: int | None
+    lo: int
+    hi: int
+    transform: str
+    low: bool
+
+
+TRANSFORMS = {
+    "as it is": lambda t: t,
+    "negative part": lambda t: t.clamp_max(0),
+    "minus positive part": lambda t: t.clamp_min(0).neg_(),
+}
+
+
+@dataclass
+class Change:
+    """How a node differs from its background values.
+
+    Attributes
+    ----------
+    axis : int or None
+        Axis of the positions (the batch is axis 0); None: the whole tensor may differ.
+    lo, hi : int
+        The span that may differ.
+    inner : tuple of int
+        The shape (without the batch) that `axis` counts in. It is the node's own, but for a tensor that was flattened
+        over its positions, where it is the shape before.
+    forms : dict of callables
+        ``delta`` and/or ``value``: emits the steps and returns the register.
+    linear : callable, optional
+        ``linear(start, scale)`` emits the steps of ``start + scale * delta`` at once; `start` is a `Base` or None,
+        `scale` a tensor per channel or None.
+    """
+
+    axis: int | None
+    lo: int
+    hi: int
+    inner: tuple[int, ...]
+    forms: dict[str, Callable[[], Register]] = field(default_factory=dict)
+    linear: Callable[[Base | None, torch.Tensor | None], Register] | None = None
+
+    @property
+    def width(self) -> int:
+        """Positions that may differ."""
+        return self.hi - self.lo
+
+
+@dataclass
+class State:
+    """What the steps of a plan run on: m edits x b backgrounds, and the prepared parts of those backgrounds."""
+
+    m: int
+    b: int
+    bases: dict[Base, torch.Tensor]
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs there are."""
+        return self.m * self.b
+
+    def split(self, t: torch.Tensor) -> torch.Tensor:
+        """``(m * b, ...)`` as ``(m, b, ...)``, so that it broadcasts against background values ``(b, ...)``."""
+        return t.unflatten(0, (self.m, self.b))
+
+    def spread(self, base: Base) -> torch.Tensor:
+        """Return a fresh ``(m * b, ...)`` copy of background values, in their memory layout."""
+        t = channels_to_end(self.bases[base])
+        t = t.expand(self.m, *t.shape).clone(memory_format=torch.contiguous_format).flatten(0, 1)
+        return channels_back(t)
+
+
+def channels_to_end(t: torch.Tensor) -> torch.Tensor:
+    """View feature maps with the channels as last axis."""
+    return t.movedim(1, -1) if t.ndim > 2 else t
+
+
+def channels_back(t: torch.Tensor) -> torch.Tensor:
+    """Undo `channels_to_end`."""
+    return t.movedim(-1, 1) if t.ndim > 2 else t
+
+
+def channels_last(t: torch.Tensor) -> torch.Tensor:
+    """Lay feature maps out with the channels last in memory."""
+    return channels_back(channels_to_end(t).contiguous())
+
+
+class Plan:
+    """The steps for edits inside ``[lo, hi)``.
+
+    Parameters
+    ----------
+    graph : Graph
+    lo, hi : int
+        Positions that edits may set.
+    low : torch.dtype, optional
+        The dtype of differences and of the weights they meet (bfloat16); the graph's own by default. Background
+        values, and what is not held as a difference, stay in the graph's dtype.
+    statics : dict, optional
+        Rearranged weights, shared by the plans of a graph.
+
+    Attributes
+    ----------
+    bases : set of Base
+        The background values that the steps read; their nodes are what has to be cached.
+    whole : list of str
+        Operations that are computed on whole sequences although a span of their input changed.
+    flops, bytes, weights : int
+        Rough work and memory traffic per pair, and bytes of weights read per batch of pairs, for choosing how much
+        to do at a time.
+    """
+
+    def __init__(self, graph: Graph, lo: int, hi: int, *, low: torch.dtype | None = None, statics: dict | None = None):
+        from .rules import RULES  # the rules import this module
+
+        self.graph = graph
+        self.low = low or graph.dtype
+        self.statics = {} if statics is None else statics
+        self.steps: list[Step] = []
+        self.bases: set[Base] = set()
+        self.whole: list[str] = []
+        self.flops = 0
+        self.bytes = 0
+        self.weights = 0
+        self.changes: dict[fx.Node, Change | None] = {}
+        self._made: dict[tuple, Register] = {}
+        self._registers = 0
+        self._users = _sequence_users(graph)
+
+        self.input = self._register()
+        given = self.input
+        self.changes[graph.x] = Change(2, lo, hi, graph.shape[graph.x], {"delta": lambda: given})
+        for node in graph.nodes:
+            if node is graph.x or graph.kind[node] in (SYMBOL, BACKGROUND):
+                self.changes.setdefault(node, None)
+                continue
+            if all(self.changes.get(n) is None for n in node.all_input_nodes):
+                self.changes[node] = None
+                continue
+            try:
+                rule = RULES.get(name_of(node))
+                if rule is None or (node not in graph.shape and not _several(node)):
+                    raise NeedsEverythingError
+                if any(n not in graph.shape for n in node.all_input_nodes if self.changes.get(n) is not None):
+                    if name_of(node) != "getitem":
+                        raise NeedsEverythingError
+                self.changes[node] = rule(self, node)
+            except NeedsEverythingError:
+                self.changes[node] = self._everything(node)
+        self.outputs = [self._output(o) for o in graph.outputs]
+        self._finish()
+
+    # ---- what rules use ------------------------------------------------------------------------------------------
+
+    def change(self, node: Any) -> Change | None:
+        """Return how an argument changed; None if it did not (or is no node)."""
+        return self.changes.get(node) if isinstance(node, fx.Node) else None
+
+    def window(self, node: fx.Node) -> Change:
+        """Return the change of a node that is confined to a span; raise NeedsEverythingError if it is not."""
+        change = self.changes[node]
+        if change is None or change.axis is None:
+            raise NeedsEverythingError
+        return change
+
+    def plain_window(self, node: fx.Node) -> Change:
+        """Return `window(node)` if the positions are an axis of the node itself (not flattened away)."""
+        change = self.window(node)
+        if change.inner != self.graph.shape[node]:
+            raise NeedsEverythingError
+        return change
+
+    def length(self, node: fx.Node) -> int:
+        """Return the number of positions of a confined node."""
+        change = self.window(node)
+        return change.inner[change.axis - 1]
+
+    def only_use(self, node: fx.Node) -> bool:
+        """Whether one operation alone reads a node, so that the two can be computed as one."""
+        return self._users.get(node, 0) == 1
+
+    def constant(self, node: Any) -> Any:
+        """Return the value of a constant argument; raise NeedsEverythingError if it depends on an input."""
+        if not isinstance(node, fx.Node):
+            return node
+        if self.graph.kind[node] != CONSTANT:
+            raise NeedsEverythingError
+        return self.graph.constant[node]
+
+    def static(self, key: tuple, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Return weights in the arrangement that a step wants, made once per graph."""
+        if key not in self.statics:
+            self.statics[key] = make()
+        return self.statics[key]
+
+    def base(
+        self, node: fx.Node, lo: int | None = None, hi: int | None = None, *, transform="as it is", low=False
+    ) -> Base:
+        """Ask for background values of a node: on ``[lo, hi)`` of its positions, or whole."""
+        change = self.changes.get(node)
+        if lo is None or change is None or change.axis is None:
+            base = Base(node, self.graph.shape[node], None, 0, 0, transform, low)
+        else:
+            base = Base(node, change.inner, change.axis, lo, hi, transform, low)
+        self.bases.add(base)
+        return base
+
+    def base_at(self, node: fx.Node, axis: int, lo: int, hi: int) -> Base:
+        """Ask for background values of an unchanged node on ``[lo, hi)`` of an axis."""
+        base = Base(node, self.graph.shape[node], axis, lo, hi, "as it is", False)
+        self.bases.add(base)
+        return base
+
+    def step(self, run: Callable, *inputs: Register, steals: int | None = None, view_of: int | None = None) -> Register:
+        """Add a step; `view_of` says which input its result may share memory with."""
+        out = self._register(None if view_of is None else inputs[view_of].root)
+        self.steps.append(Step(run, inputs, out, steals))
+        return out
+
+    def count(self, flops: float = 0, elements: float = 0, *, fixed: float = 0) -> None:
+        """Account for work and elements read or written per pair, and for weights read once per batch of pairs."""
+        self.flops += int(flops)
+        self.bytes += int(elements * self.low.itemsize)
+        self.weights += int(fixed * self.low.itemsize)
+
+    def elements(self, change: Change, width: int | None = None) -> int:
+        """Return how many elements of a changed tensor one pair has on its span."""
+        rest = math.prod(change.inner)
+        if change.axis is None:
+            return rest
+        return rest // max(1, change.inner[change.axis - 1]) * (change.width if width is None else width)
+
+    def delta(self, node: fx.Node) -> Register:
+        """Return the difference from the background on the node's span."""
+        return self._once(node, "delta", "value", self._to_delta)
+
+    def value(self, node: fx.Node) -> Register:
+        """Return the changed values on the node's span."""
+        return self._once(node, "value", "delta", self._to_value)
+
+    def delta_on(self, node: fx.Node, lo: int, hi: int) -> Register:
+        """Return the difference on any span: 0 where nothing changed or where there are no positions."""
+        change = self.changes[node]
+        d = self.delta(node)
+        if (lo, hi) == (change.lo, change.hi):
+            return d
+        axis, at, width = change.axis, change.lo, hi - lo
+        first, last = max(lo, at), max(min(hi, change.hi), max(lo, at))
+        if (lo, hi) == (first, last):
+            return self.step(lambda s, d: d.narrow(axis, first - at, last - first), d, view_of=0)
+        self.count(elements=2 * self.elements(change, width))
+
+        def pad(s, d):
+            shape = list(d.shape)
+            shape[axis] = width
+            out = zeros_like_layout(d, shape)
+            out.narrow(axis, first - lo, last - first).copy_(d.narrow(axis, first - at, last - first))
+            return out
+
+        return self.step(pad, d)
+
+    def value_on(self, node: fx.Node, lo: int, hi: int, fill: float = 0.0) -> Register:
+        """Return changed values on any span: background around the change, `fill` where there are no positions."""
+        change = self.changes[node]
+        if (lo, hi) == (change.lo, change.hi):
+            return self.value(node)
+        v = self.value(node)
+        axis, length = change.axis, change.inner[change.axis - 1]
+        first, last = max(lo, change.lo), max(min(hi, change.hi), max(lo, change.lo))
+        if (lo, hi) == (first, last):
+            return self.step(lambda s, v: v.narrow(axis, first - change.lo, last - first), v, view_of=0)
+        inside_lo, inside_hi = max(lo, 0), min(hi, length)
+        base = self.base(node, inside_lo, inside_hi)
+        self.count(elements=2 * self.elements(change, hi - lo))
+
+        def surround(s, v):
+            around = s.spread(base)
+            if (inside_lo, inside_hi) != (lo, hi):
+                shape = list(around.shape)
+                shape[axis] = hi - lo
+                wide = zeros_like_layout(around, shape, fill)
+                wide.narrow(axis, inside_lo - lo, inside_hi - inside_lo).copy_(around)
+                around = wide
+            if last > first:
+                around.narrow(axis, first - lo, last - first).copy_(v.narrow(axis, first - change.lo, last - first))
+            return around
+
+        return self.step(surround, v)
+
+    def full(self, node: Any) -> Register | Any:
+        """Return a whole argument for the batch of pairs: a register, or a plain value for what is no tensor of it."""
+        if not isinstance(node, fx.Node):
+            return node
+        if self.graph.kind[node] == CONSTANT:
+            return self.graph.constant[node]
+        key = (node, "full")
+        if key not in self._made:
+            self._made[key] = self._make_full(node)
+        return self._made[key]
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _register(self, root: int | None = None) -> Register:
+        index = self._registers
+        self._registers += 1
+        return Register(index, index if root is None else root)
+
+    def _once(self, node: fx.Node, form: str, other: str, convert: Callable) -> Register:
+        if (node, form) not in self._made:
+            forms = self.changes[node].forms
+            # A form that is there already is converted; else the operation makes the form that is asked for.
+            if form in forms and ((node, other) not in self._made or node is self.graph.x):
+                self._made[node, form] = forms[form]()
+            else:
+                self._made[node, form] = convert(node)
+        return self._made[node, form]
+
+    def _to_value(self, node: fx.Node) -> Register:
+        change = self.changes[node]
+        base = self.base(node, change.lo, change.hi)
+        self.count(elements=3 * self.elements(change))
+        return self.step(lambda s, d: (s.split(d) + s.bases[base]).flatten(0, 1), self.delta(node))
+
+    def _to_delta(self, node: fx.Node) -> Register:
+        change = self.changes[node]
+        if node not in self.graph.shape:
+            raise NeedsEverythingError
+        base = self.base(node, change.lo, change.hi)
+        low = self.low
+        self.count(elements=3 * self.elements(change))
+        return self.step(lambda s, v: (s.split(v) - s.bases[base]).flatten(0, 1).to(low), self.value(node))
+
+    def _everything(self, node: fx.Node) -> Change:
+        """Return the change of a node that is computed on whole sequences."""
+        confined = any(c is not None and c.axis is not None for c in map(self.changes.get, node.all_input_nodes))
+
+        def value() -> Register:
+            if confined:
+                self.whole.append(name_of(node))
+            return self._call(node)
+
+        return Change(None, 0, 0, self.graph.shape.get(node, ()), {"value": value})
+
+    def _call(self, node: fx.Node) -> Register:
+        """Run an operation as the model does, on whole tensors."""
+        nodes = list(dict.fromkeys(n for n in node.all_input_nodes if self.graph.kind[n] != CONSTANT))
+        given = [self.full(n) for n in nodes]
+        graph = self.graph
+        if node in graph.shape:
+            self.count(elements=2 * math.prod(graph.shape[node]))
+        return self.step(lambda s, *values: graph.call(node, dict(zip(nodes, values)).__getitem__), *given)
+
+    def _make_full(self, node: fx.Node) -> Register:
+        graph = self.graph
+        if graph.kind[node] == SYMBOL:
+            if name_of(node) == "sym_size":
+                size = node.meta["val"]
+                # The only free size of a tensor that is cached is the number of sequences.
+                source = node.args[0]
+                if source in graph.shape or source in (graph.x, *graph.args):
+                    fixed = None if node.args[1] == 0 else int(size)
+                    return self.step(lambda s: s.pairs if fixed is None else fixed)
+            return self._call(node)
+        change = self.changes[node]
+        if change is None or _several(node):
+            if node not in graph.shape:
+                return self._call(node)
+            base = self.base(node)
+            return self.step(lambda s: s.spread(base))
+        if change.axis is None:
+            return self.value(node)
+        shape = graph.shape[node]
+        v = self.value_on(node, 0, change.inner[change.axis - 1])
+        if shape == change.inner:
+            return v
+        return self.step(lambda s, v: v.reshape(-1, *shape), v)
+
+    def _output(self, output: Any) -> tuple[str, Any, Any]:
+        """Return (how, change, register) of an output: 'same', 'window' (difference) or 'whole' (values)."""
+        if not isinstance(output, fx.Node) or self.graph.kind[output] == CONSTANT or self.changes[output] is None:
+            return "same", None, None
+        change = self.changes[output]
+        if change.axis is not None:
+            return "window", change, self.delta(output)
+        return "whole", change, self.value(output)
+
+    def _finish(self) -> None:
+        """Work out when each tensor is dropped, and which may be overwritten in place."""
+        kept = {register.root for _, _, register in self.outputs if register is not None}
+        last: dict[int, int] = {}  # root -> last step that reads it
+        root_of = {self.input.index: self.input.root}
+        for i, step in enumerate(self.steps):
+            root_of[step.out.index] = step.out.root
+            last[step.out.root] = i
+            for register in step.inputs:
+                last[register.root] = i
+        born: dict[int, list[int]] = {}
+        for index, root in root_of.items():
+            born.setdefault(root, []).append(index)
+        for i, step in enumerate(self.steps):
+            dead = {r.root for r in step.inputs if last[r.root] == i and r.root not in kept}
+            if step.steals is not None:
+                register = step.inputs[step.steals]
+                twice = sum(r.root == register.root for r in step.inputs) > 1
+                step.owned = register.root in dead and not twice
+            step.drop = tuple(index for root in dead if root != step.out.root for index in born[root])
+
+    def run(self, state: State, delta: torch.Tensor) -> list[torch.Tensor | None]:
+        """Run the steps on the difference of the sequences ``(pairs, 4, hi - lo)``; return the outputs' registers."""
+        values: dict[int, Any] = {self.input.index: delta}
+        for step in self.steps:
+            inputs = [values[r.index] for r in step.inputs]
+            if step.steals is not None:
+                values[step.out.index] = step.run(state, *inputs, owned=step.owned)
+            else:
+                values[step.out.index] = step.run(state, *inputs)
+            del inputs
+            for index in step.drop:
+                values.pop(index, None)
+        return [None if register is None else values[register.index] for _, _, register in self.outputs]
+
+    def prepare(self, cached: dict[fx.Node, torch.Tensor], rows: slice | torch.Tensor) -> dict[Base, torch.Tensor]:
+        """Cut what the steps read out of the cached backgrounds, for some of them (a slice, or one per pair)."""
+        bases = {}
+        for base in self.bases:
+            t = cached[base.node]
+            t = t.view(-1, *base.inner) if base.inner != tuple(t.shape[1:]) else t
+            if base.axis is not None:
+                t = t.narrow(base.axis, base.lo, base.hi - base.lo)
+            t = t[rows] if isinstance(rows, slice) else t.index_select(0, rows)
+            if base.transform != "as it is":
+                t = TRANSFORMS[base.transform](t)
+            if base.low:
+                t = t.to(self.low)
+            bases[base] = channels_last(t)
+        return bases
+
+
+def _several(node: fx.Node) -> bool:
+    """Whether an operation returns several tensors, which getitem takes apart."""
+    return isinstance(node.meta.get("val"), list | tuple)
+
+
+def zeros_like_layout(t: torch.Tensor, shape: list[int], fill: float = 0.0) -> torch.Tensor:
+    """Return a filled tensor of another shape, with the channels last in memory like all feature maps."""
+    if len(shape) < 3:
+        return t.new_full(shape, fill)
+    return channels_back(t.new_full([shape[0], *shape[2:], shape[1]], fill))
+
+
+def _sequence_users(graph: Graph) -> dict[fx.Node, int]:
+    """Count the operations (and outputs) that read each node."""
+    users: dict[fx.Node, int] = {}
+    for node in graph.nodes:
+        for used in node.all_input_nodes:
+            if graph.kind[node] != SYMBOL:
+                users[used] = users.get(used, 0) + 1
+    for output in graph.outputs:
+        if isinstance(output, fx.Node):
+            users[output] = users.get(output, 0) + 1
+    return users
