@@ -6,6 +6,7 @@ with job(snakemake.log[0], threads=snakemake.threads):
         effects=snakemake.input.effects,
         backgrounds=snakemake.input.backgrounds,
         profiles=snakemake.input.profiles,
+        baselines=snakemake.input.baselines,
         motifs=snakemake.input.motifs,
         top=snakemake.params.top,
         heatmap=snakemake.output.heatmap,

@@ -4,10 +4,10 @@ from marginome.jobs.runner import job
 with job(snakemake.log[0]):
     write_overview(
         snakemake.params.report,
-        pages=snakemake.input.pages,
-        provenance=snakemake.input.provenance,
-        backgrounds=snakemake.input.backgrounds,
-        checks=snakemake.input.checks,
+        screens=snakemake.params.screens,
+        backgrounds=snakemake.params.backgrounds,
+        models=snakemake.params.models,
+        commands=[snakemake.params.command],
         page=snakemake.output.page,
         readme=snakemake.output.readme,
     )

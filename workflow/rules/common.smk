@@ -90,20 +90,56 @@ def shards_of(pattern):
     return inputs
 
 
+# What a reader gets, by kind of file.
+SCREEN_FILES = {
+    screen: {
+        "page": f"results/screens/{screen}/report.html",
+        "effects": f"results/screens/{screen}/effects.parquet",
+        "tsv": f"results/screens/{screen}/effects.tsv.gz",
+        "backgrounds": f"results/screens/{screen}/effects.h5",
+        "profiles": f"results/screens/{screen}/profiles.h5",
+        "agreement": f"results/screens/{screen}/agreement.parquet",
+        "consensus": f"results/screens/{screen}/consensus.parquet",
+        "heatmap": f"results/screens/{screen}/figures/heatmap.svg",
+        "provenance": f"results/screens/{screen}/provenance.json",
+    }
+    for screen in CONFIG["screens"]
+}
+BACKGROUND_FILES = {
+    background: {
+        "fasta": f"results/backgrounds/{background}.fa.gz",
+        "bed": f"results/backgrounds/{background}.bed",
+        "tsv": f"results/backgrounds/{background}.tsv",
+        "figure": f"results/backgrounds/{background}.svg",
+    }
+    for background in CONFIG["backgrounds"]
+}
+MODEL_FILES = {
+    model: {"json": f"results/models/{model}/check.json", "page": f"results/models/{model}/check.html"}
+    for model in CONFIG["models"]
+}
+
+
 def screen_results():
     """Everything a reader gets of every screen."""
-    return expand(
-        [
-            "results/screens/{screen}/effects.parquet",
-            "results/screens/{screen}/effects.tsv.gz",
-            "results/screens/{screen}/effects.h5",
-            "results/screens/{screen}/profiles.h5",
-            "results/screens/{screen}/figures/heatmap.svg",
-            "results/screens/{screen}/report.html",
-            "results/screens/{screen}/provenance.json",
+    return [file for files in SCREEN_FILES.values() for file in files.values()]
+
+
+def overview_inputs():
+    """The files that the overview reads or shows; it links to the rest."""
+    return {
+        "screens": [
+            files[k] for files in SCREEN_FILES.values() for k in ("effects", "page", "heatmap", "provenance")
         ],
-        screen=CONFIG["screens"],
-    )
+        "backgrounds": [files[k] for files in BACKGROUND_FILES.values() for k in ("tsv", "figure")],
+        "models": [file for files in MODEL_FILES.values() for file in files.values()],
+    }
+
+
+def run_command():
+    """The command that makes the results again, as it is shown to readers."""
+    named = [f"--configfile {file}" for file in workflow.overwrite_configfiles]
+    return " ".join(["snakemake --cores all", *named])
 
 
 def screen_section(screen):

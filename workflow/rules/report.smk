@@ -63,13 +63,14 @@ rule report_screen:
 
 rule write_overview:
     input:
-        pages=expand(rules.report_screen.output.page, screen=CONFIG["screens"]),
-        provenance=expand(rules.write_provenance.output.json, screen=CONFIG["screens"]),
-        figures=expand(rules.plot_screen.output.heatmap, screen=CONFIG["screens"]),
-        backgrounds=expand(rules.make_background.output.tsv, background=CONFIG["backgrounds"]),
-        checks=expand(rules.check_model.output.json, model=CONFIG["models"]),
+        **overview_inputs(),
     output:
-        page="results/index.html",
+        page=report(
+            "results/index.html",
+            caption="../report/write_overview.rst",
+            category="Overview",
+            labels={"figure": "all results"},
+        ),
         readme="results/README.md",
     log:
         "logs/write_overview/overview.log",
@@ -83,6 +84,10 @@ rule write_overview:
         runtime=10,
     params:
         report=CONFIG["report"],
+        screens=SCREEN_FILES,
+        backgrounds=BACKGROUND_FILES,
+        models=MODEL_FILES,
+        command=run_command(),
         code=code_digest("jobs.report"),
     script:
         "../../scripts/write_overview.py"

@@ -107,6 +107,9 @@ rule plot_screen:
         effects=rules.summarize_screen.output.effects,
         backgrounds=rules.summarize_screen.output.backgrounds,
         profiles=rules.summarize_screen.output.profiles,
+        baselines=per_screen(
+            rules.predict_baseline.output.predictions, model="models", background="backgrounds"
+        ),
         motifs=per_screen(rules.collect_motifs.output.table, collection="motifs"),
     output:
         heatmap=report(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from marginome.report import Profiles, write_report
-from marginome.storage import read_hdf5, read_json, read_table
+from marginome import report as marginome_report
+from marginome.report import Badge, Entry, Link, Profiles, ScreenEntry, write_report
+from marginome.storage import atomic, read_hdf5, read_json, read_table
+from marginome.tables import EFFECTS, describe
 
 log = logging.getLogger("marginome")
 
@@ -140,3 +143,121 @@ def read_profiles(handle: h5py.File, table: pd.DataFrame) -> list[Profiles]:
 
 def _combinations(table: pd.DataFrame) -> list[tuple[str, str]]:
     return list(table[["model", "background"]].drop_duplicates().itertuples(index=False, name=None))
+
+
+def write_overview(
+    report: Mapping[str, Any],
+    *,
+    screens: Mapping[str, Mapping[str, str]],
+    backgrounds: Mapping[str, Mapping[str, str]],
+    models: Mapping[str, Mapping[str, str]],
+    commands: Sequence[str],
+    page: str | os.PathLike,
+    readme: str | os.PathLike,
+) -> None:
+    """Write the page that leads to every result, and a text file that says what each file is.
+
+    Parameters
+    ----------
+    report : mapping
+        ``title`` of the config's report section.
+    screens, backgrounds, models : mapping of name to mapping of kind to path
+        What there is; paths are relative to the working directory.
+    commands : sequence of str
+        How to make the results again.
+    page, readme : path
+        HTML and Markdown to write.
+    """
+    base = os.path.dirname(page) or "."
+
+    def link(text: str, path: str) -> Link:
+        return Link(text, os.path.relpath(path, base))
+
+    entries = [
+        ScreenEntry(
+            name,
+            os.path.relpath(files["page"], base),
+            read_table(files["effects"]),
+            [link(text, files[kind]) for kind, text in _SCREEN_LINKS.items() if kind in files],
+            files["heatmap"],
+            "Effects of the strongest motifs in every background.",
+        )
+        for name, files in screens.items()
+    ]
+    sets = []
+    for name, files in backgrounds.items():
+        table = pd.read_csv(files["tsv"], sep="\t", comment="#")
+        facts = {
+            "backgrounds": len(table),
+            "length (bp)": int(table["length"].iloc[0]),
+            "mean GC": float(table["gc"].mean()),
+        }
+        sets.append(
+            Entry(name, facts, [link(kind.upper(), path) for kind, path in files.items() if kind != "figure"],
+                  files["figure"], "Composition of the backgrounds against what they stand for.")
+        )  # fmt: skip
+    checked = []
+    for name, files in models.items():
+        found = read_json(files["json"])
+        facts = {
+            "loader": found["loader"],
+            "outputs": ", ".join(output["name"] for output in found["outputs"][:12]),
+            "engine": found["engine"]["path"],
+            "sequences per second": found["sequences_per_second"],
+            "check": Badge("passed", True) if not found["problems"] else Badge("failed", False),
+        }
+        checked.append(Entry(name, facts, [link("What the check found", files["page"])]))
+    record = read_json(next(iter(screens.values()))["provenance"]) if screens else {}
+    marginome_report.write_overview(
+        page,
+        title=report["title"],
+        screens=entries,
+        backgrounds=sets,
+        models=checked,
+        provenance={key: record[key] for key in ("versions", "machine", "code") if key in record},
+        commands=commands,
+    )
+    with atomic(readme) as temporary:
+        temporary.write_text(_README, encoding="utf-8")
+
+
+_SCREEN_LINKS = {
+    "effects": "effects.parquet",
+    "tsv": "effects.tsv.gz",
+    "backgrounds": "effects.h5",
+    "profiles": "profiles.h5",
+    "consensus": "consensus.parquet",
+    "agreement": "agreement.parquet",
+    "provenance": "provenance.json",
+}
+
+_README = f"""\
+# What is here
+
+Open `index.html` in a browser: it leads to everything else and works offline.
+
+| file | what it is |
+|---|---|
+| `index.html` | overview: strongest motifs, background sets, models, and how to make all of it again |
+| `screens/<screen>/report.html` | one screen to explore: every motif, its effects, controls, profiles |
+| `screens/<screen>/effects.parquet`, `effects.tsv.gz` | a row per model, background set, insert and output |
+| `screens/<screen>/effects.h5` | effects of single backgrounds: `<model>/<background>/effects` |
+| `screens/<screen>/profiles.h5` | mean profiles before and after each insert: logits and probabilities |
+| `screens/<screen>/consensus.parquet` | what all background sets say of each insert: mean, spread, ranks, largest q |
+| `screens/<screen>/agreement.parquet` | how far every two background sets (or models) agree |
+| `screens/<screen>/inserts.parquet` | what was put in, controls included, in the order it was computed |
+| `screens/<screen>/families.parquet` | families of similar motifs |
+| `screens/<screen>/figures/*.svg` | figures for papers |
+| `screens/<screen>/provenance.json` | config, seeds, checksums of every input, versions, machine, engine |
+| `screens/<screen>/shards/` | parts of the computation; may be deleted when the tables are done |
+| `backgrounds/<set>.fa.gz`, `.bed`, `.tsv`, `.svg` | the backgrounds, where they are from, their composition |
+| `motifs/<collection>.parquet` | the motifs as they were read and checked |
+| `models/<model>/check.html`, `check.json` | what the model is and whether it behaved |
+| `baselines/<model>/<set>.h5` | predictions on the backgrounds without an insert |
+
+Everything is read with pandas and h5py alone.
+
+## Columns of the effect table
+
+{describe(EFFECTS)}
+"""
