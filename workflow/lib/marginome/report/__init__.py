@@ -6,6 +6,19 @@ Every page is one HTML file that opens from disk and asks for nothing else. Char
 
 from __future__ import annotations
 
+from marginome.report.overview import Badge, Entry, Link, ScreenEntry, Section, write_overview, write_page
 from marginome.report.screen import AttributionLogos, Packed, Profiles, write_report
 
-__all__ = ["AttributionLogos", "Packed", "Profiles", "write_report"]
+__all__ = [
+    "AttributionLogos",
+    "Badge",
+    "Entry",
+    "Link",
+    "Packed",
+    "Profiles",
+    "ScreenEntry",
+    "Section",
+    "write_overview",
+    "write_page",
+    "write_report",
+]

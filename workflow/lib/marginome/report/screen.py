@@ -193,6 +193,7 @@ def write_report(
         "help": {c.name: c.description for c in EFFECTS},
     }
     values = {
+        "mark": asset("mark.svg").strip(),
         "title": escape(title),
         "subtitle": escape(_subtitle(effects, insert)),
         "overview": f'<a class="back" href="{escape(overview)}">All results</a>' if overview else "",
