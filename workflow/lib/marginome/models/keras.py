@@ -232,14 +232,16 @@ class Graph(nn.Module):
             layers, inputs, outputs = _sequential_as_graph(layers, where)
         else:
             inputs, outputs = _references(inner["input_layers"]), _references(inner["output_layers"])
+        calls = {_name(layer): _calls(layer, where) for layer in layers}
+        calls, outputs = _numbered_from_zero(calls, outputs)
         self.inputs = [name for name, _, _ in inputs]
         self.outputs = [name for name, _, _ in outputs]
         self.calls = nn.ModuleDict()
         self._nested: dict[str, str] = {}
         self.plan: list[tuple[str, tuple, tuple]] = []  # (module, where its inputs are, where its output goes)
         values: dict[tuple, _Value] = {}
-        waiting = [(layer, node, refs) for layer in layers for node, refs in enumerate(_calls(layer, where))]
-        by_name = {layer["config"].get("name", layer.get("name")): layer for layer in layers}
+        waiting = [(layer, node, refs) for layer in layers for node, refs in enumerate(calls[_name(layer)])]
+        by_name = {_name(layer): layer for layer in layers}
         for name, _, _ in inputs:
             shape = by_name[name]["config"].get("batch_shape") or by_name[name]["config"].get("batch_input_shape")
             values[(name, 0, 0)] = _Value(tuple(shape[1:]))
@@ -247,7 +249,7 @@ class Graph(nn.Module):
         while waiting:
             ready = [item for item in waiting if all(ref in values for ref in item[2])]
             if not ready:
-                raise MarginomeError(f"the layer {waiting[0][0].get('name')} has inputs that do not exist", where=where)
+                raise MarginomeError(f"the layer {_name(waiting[0][0])} has inputs that do not exist", where=where)
             for layer, node, refs in ready:
                 self._call(layer, node, refs, values, weights, where)
             waiting = [item for item in waiting if not any(item is done for done in ready)]
@@ -293,7 +295,7 @@ class Graph(nn.Module):
         self, layer: Mapping, node: int, refs: Sequence[tuple], values: dict, weights: _Weights, where: str
     ) -> None:
         kind, config = layer["class_name"], layer["config"]
-        name = config.get("name", layer.get("name"))
+        name = _name(layer)
         target = (name, node, 0)
         if kind in _MODELS or ("layers" in config and kind != "Bidirectional"):
             graph = Graph(layer, weights.within(name), where)
@@ -321,10 +323,29 @@ def _sequential_as_graph(layers: Sequence[Mapping], where: str) -> tuple[list, l
         if shape is None:
             raise MarginomeError("the first layer does not tell the shape of the sequences", where=where)
         layers.insert(0, {"class_name": "InputLayer", "config": {"name": "sequence", "batch_input_shape": shape}})
-    names = [layer["config"].get("name", layer.get("name")) for layer in layers]
+    names = [_name(layer) for layer in layers]
     for layer, before in zip(layers[1:], names):
         layer["inbound_nodes"] = [[[before, 0, 0, {}]]]
     return layers, [(names[0], 0, 0)], [(names[-1], 0, 0)]
+
+
+def _name(layer: Mapping) -> str:
+    return layer["config"].get("name", layer.get("name"))
+
+
+def _numbered_from_zero(calls: dict[str, list[list[tuple]]], outputs: list[tuple]) -> tuple[dict, list[tuple]]:
+    """Count the calls of each layer from 0: Keras 2 counts those of a nested model from 1 (0 is its own making)."""
+    highest: dict[str, int] = {}
+    for name, node, _ in [*outputs, *(ref for refs in calls.values() for call in refs for ref in call)]:
+        highest[name] = max(highest.get(name, 0), node)
+
+    def counted(ref: tuple) -> tuple:
+        name, node, index = ref
+        offset = 1 if calls.get(name) and highest[name] == len(calls[name]) else 0
+        return name, node - offset, index
+
+    shifted = {name: [[counted(ref) for ref in call] for call in refs] for name, refs in calls.items()}
+    return shifted, [counted(ref) for ref in outputs]
 
 
 def _references(entry: Any) -> list[tuple]:
@@ -341,7 +362,7 @@ def _calls(layer: Mapping, where: str) -> list[list[tuple]]:
             refs = [_keras3_reference(item) for item in _flatten(node.get("args", []))]
             if any(_flatten_has_tensor(value) for value in node.get("kwargs", {}).values()) or None in refs:
                 raise MarginomeError(
-                    f"layer {layer['config'].get('name')} is called with more than tensors; not supported", where=where
+                    f"layer {_name(layer)} is called with more than tensors; not supported", where=where
                 )
             calls.append(refs)
         else:
