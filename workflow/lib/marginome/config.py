@@ -263,9 +263,53 @@ def _cross_checks(config: Mapping) -> Iterator[MarginomeError]:
         elif stated:
             length = next(iter(stated.values()))
             yield from _check_positions(entry["positions"], length, f"config: screens.{screen}.positions")
+    for name, entry in config["attributions"].items():
+        yield from _check_attribution(config, entry, f"config: attributions.{name}")
     if config["device"] == "cpu" and config["precision"] == "tf32":
         yield MarginomeError(
             "tf32 exists on CUDA only", where="config: precision", remedy="Use float32 on the CPU, or device: cuda."
+        )
+
+
+def _check_attribution(config: Mapping, entry: Mapping, where: str) -> Iterator[MarginomeError]:
+    loci, references = entry["loci"], entry["references"]
+    annotate, marginalize = entry.get("annotate") or {}, entry.get("marginalize") or {}
+    insert = loci.get("insert") or {}
+    named = [("models", "model", "model", [entry["model"]])]
+    sets = {
+        "loci.background": [loci[key] for key in ("background",) if key in loci],
+        "references.background": [references[key] for key in ("background",) if key in references],
+        "marginalize.backgrounds": marginalize.get("backgrounds", []),
+    }
+    named += [("backgrounds", "background set", key, names) for key, names in sets.items()]
+    named.append(("motifs", "motif collection", "annotate.motifs", annotate.get("motifs", [])))
+    named.append(
+        ("motifs", "motif collection", "loci.insert.collection", [insert[k] for k in ("collection",) if k in insert])
+    )
+    for section, noun, key, names in named:
+        for name in names:
+            if name not in config[section]:
+                yield unknown_name(noun, name, config[section], where=f"{where}.{key}")
+    if insert and ("sequence" in insert) == ("motif" in insert and "collection" in insert):
+        yield MarginomeError(
+            "what to put in is not clear",
+            where=f"{where}.loci.insert",
+            remedy="Give sequence, or collection and motif.",
+        )
+    length = config["models"].get(entry["model"], {}).get("input_length")
+    for key, names in sets.items():
+        for name in names:
+            found = config["backgrounds"].get(name, {}).get("length")
+            if length is not None and found is not None and length != found:
+                yield MarginomeError(
+                    f"lengths differ: background set '{name}' has {found} bp, model '{entry['model']}' {length} bp",
+                    where=f"{where}.{key}",
+                    remedy="Give the background set the model's input_length.",
+                )
+    if entry["seqlets"]["min_length"] > entry["seqlets"]["max_length"]:
+        yield MarginomeError(
+            f"min_length {entry['seqlets']['min_length']} is more than max_length {entry['seqlets']['max_length']}",
+            where=f"{where}.seqlets",
         )
 
 
