@@ -1,0 +1,660 @@
+"""Statistics of effects: intervals over backgrounds, p-values against controls, false discovery rates, agreement.
+
+What a p-value here answers: *does this insert do more, in these backgrounds, than inserts of its width and composition
+that mean nothing?* The spread of an effect over backgrounds (`effect_se`) does not answer it: a random insert has an
+effect of its own, the same in every background, often many standard errors from zero. So the null is the distribution
+of the effects of control inserts (`marginome.controls`) in the same backgrounds.
+
+docs/statistics.md gives the reasons and the measured calibration. NumPy, SciPy and pandas only; float64 throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from marginome.controls import MIN_CONTROLS, composition
+from marginome.errors import MarginomeError
+
+#: Share of the controls in each fitted tail, and the least number of them.
+TAIL_FRACTION, MIN_TAIL = 0.03, 20
+# Prior of the tail's shape and the grid it is averaged over; see Null.
+_SHAPE_MEAN, _SHAPE_SD = 0.1, 0.15
+_SHAPES = np.linspace(-0.5, 1.0, 46)
+_LOG_SCALES = np.linspace(-1.6, 1.6, 49)
+_HUBER = 2.0
+_SCALE_TERMS = 5  # of the smooth terms, the first so many describe the scale too
+
+
+class EffectSummary(NamedTuple):
+    """Effects summarised over backgrounds; every field but `n` is float64 of shape (n_inserts, k).
+
+    Attributes
+    ----------
+    mean, sd, se : numpy.ndarray
+        Mean over backgrounds, standard deviation (n - 1), standard error of the mean.
+    ci_low, ci_high : numpy.ndarray
+        Student-t interval of the mean.
+    sign_consistency : numpy.ndarray
+        Fraction of the backgrounds whose effect has the sign of the mean.
+    n : int
+        Number of backgrounds.
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray
+    se: np.ndarray
+    ci_low: np.ndarray
+    ci_high: np.ndarray
+    sign_consistency: np.ndarray
+    n: int
+
+
+def summarize_effects(effects: np.ndarray, *, confidence: float = 0.95) -> EffectSummary:
+    """Summarise the effects of inserts over backgrounds.
+
+    Parameters
+    ----------
+    effects : numpy.ndarray
+        Shape (n_inserts, n_backgrounds) or (n_inserts, n_backgrounds, k): one effect per insert, background and target.
+    confidence : float, default 0.95
+        Coverage of the interval.
+
+    Returns
+    -------
+    EffectSummary
+        Arrays of shape (n_inserts, k) (k = 1 for two-dimensional effects). With one background, `sd`, `se` and the
+        interval are NaN.
+
+    Raises
+    ------
+    MarginomeError
+        If the shape is another one, there are no backgrounds, or an effect is not finite.
+
+    Notes
+    -----
+    The interval treats the backgrounds as a random sample; it says how well the mean effect over such backgrounds is
+    known, not whether the motif does more than a random insert (that is `score_effects`).
+    """
+    effects = np.asarray(effects, dtype=np.float64)
+    if effects.ndim == 2:
+        effects = effects[:, :, None]
+    if effects.ndim != 3 or effects.shape[1] == 0:
+        raise MarginomeError(
+            f"effects have shape {effects.shape}, wanted (n_inserts, n_backgrounds, k) with at least one background",
+            where="effects",
+        )
+    _check_finite(effects, "effects")
+    n = effects.shape[1]
+    mean = effects.mean(axis=1)
+    sd = effects.std(axis=1, ddof=1) if n > 1 else np.full(mean.shape, np.nan)
+    se = sd / math.sqrt(n)
+    half = stats.t.ppf(0.5 + confidence / 2, n - 1) * se if n > 1 else se
+    consistency = (np.sign(effects) == np.sign(mean)[:, None]).mean(axis=1)
+    return EffectSummary(mean, sd, se, mean - half, mean + half, consistency, n)
+
+
+def _check_finite(values: np.ndarray, name: str) -> None:
+    """Refuse NaN and infinities, with the first row that has one."""
+    if not np.isfinite(values).all():
+        row = int(np.argwhere(~np.isfinite(values))[0][0])
+        raise MarginomeError(f"row {row} holds a value that is not finite", where=name)
+
+
+# ------------------------------------------------------------------------------------------------------ the pooled null
+
+
+class Null:
+    """The distribution of the effect of meaningless inserts, given their width and GC content; one target.
+
+    Parameters
+    ----------
+    effects : numpy.ndarray
+        Mean effects over the backgrounds of the control inserts, shape (n_controls,).
+    widths : numpy.ndarray
+        Letters each control substitutes (N columns not counted), shape (n_controls,).
+    gc : numpy.ndarray
+        Their GC fraction, shape (n_controls,).
+
+    Attributes
+    ----------
+    z : numpy.ndarray
+        The controls' own studentised effects, each against a location fitted without it, ascending.
+    n : int
+        Number of controls.
+
+    Raises
+    ------
+    MarginomeError
+        If there are fewer than `MIN_CONTROLS` controls, or they all have the same effect.
+
+    Notes
+    -----
+    *Location and scale.* The location is quadratic in GC and linear in log width (with their interactions), plus an
+    offset for each width: inserts of one width overwrite the same bases of the same backgrounds, and with 8 to 32
+    backgrounds what they destroy does not average out. Offsets are shrunk (ridge) by the amount that gives the
+    smallest leave-one-out error. Huber weights keep controls that happen to hold a site from moving it. The log of the
+    scale is linear in log width and quadratic in GC, fitted to the log of the absolute residuals, and normalised to the
+    standard deviation of the central half of the controls (interquartile range / 1.349), for the same reason.
+
+    *Body and tails.* The studentised controls are pooled. In the body the p-value is the rank among them,
+    (b + 1) / (n + 1). Beyond the outermost 3 % (at least 20 controls) a generalised Pareto distribution is fitted to
+    the exceedances (Pickands 1975; for tails of permutation nulls Knijnenburg et al. 2009,
+    doi:10.1093/bioinformatics/btp211), each tail on its own. The fit is not plugged in: from 20 to 100 exceedances the
+    maximum-likelihood tail is too short so often that p-values at 1e-4 come out five to ten times too small on average.
+    Instead the tail probability is averaged over the posterior of shape and scale (prior: shape ~ normal(0.1, 0.15),
+    from exponential to heavy; scale ~ 1 / scale). That is the predictive distribution of a new control (for extremes:
+    Coles and Tawn 1996; Coles 2001, section 9.1), which is what a p-value needs.
+    """
+
+    def __init__(self, effects: np.ndarray, widths: np.ndarray, gc: np.ndarray):
+        effects, widths, gc = (np.asarray(a, dtype=np.float64) for a in (effects, widths, gc))
+        if len(effects) < MIN_CONTROLS:
+            raise MarginomeError(
+                f"{len(effects)} controls are too few for a null, at least {MIN_CONTROLS} are needed",
+                where="controls",
+                remedy="Ask for more controls (a few hundred), or switch them off.",
+            )
+        if np.ptp(effects) == 0:
+            raise MarginomeError(
+                f"all {len(effects)} controls have the effect {effects[0]:g}",
+                where="controls",
+                remedy="The output does not depend on the inserted bases: check the output and the insert's position.",
+            )
+        self.n = len(effects)
+        self._width_mean = float(np.log(widths).mean())
+        self._widths = np.unique(widths)
+        # About 40 controls a coefficient, so that a small or uniform set does not get a wild surface.
+        smooth = self._smooth(widths, gc)
+        rank = [0]
+        for j in range(1, smooth.shape[1]):
+            if len(rank) < max(1, self.n // 40) and np.linalg.matrix_rank(smooth[:, [*rank, j]]) > len(rank):
+                rank.append(j)
+        self._columns = np.array(rank)
+        self._scale_columns = self._columns[self._columns < _SCALE_TERMS]
+        self._factor = 1.0
+        self.z = np.sort(self._fit(effects, widths, gc))
+        self._upper, self._lower = _Tail(self.z), _Tail(-self.z[::-1])
+
+    def _smooth(self, widths: np.ndarray, gc: np.ndarray) -> np.ndarray:
+        """Return the smooth terms in width and GC, shape (n, 7), most useful first."""
+        g, v = gc - 0.5, np.log(widths) - self._width_mean
+        return np.stack([np.ones_like(g), v, g, g * g, v * v, v * g, v * g * g], axis=1)
+
+    def _terms(self, widths: np.ndarray, gc: np.ndarray) -> np.ndarray:
+        """Return the design matrix: smooth terms, then an indicator of each width among the controls."""
+        return np.hstack([self._smooth(widths, gc)[:, self._columns], widths[:, None] == self._widths])
+
+    def _fit(self, effects: np.ndarray, widths: np.ndarray, gc: np.ndarray) -> np.ndarray:
+        """Fit location and scale; return the controls' studentised leave-one-out residuals."""
+        design = self._terms(widths, gc)
+        offsets = np.arange(design.shape[1]) >= len(self._columns)
+        scale_terms = self._smooth(widths, gc)[:, self._scale_columns]
+        scale = np.full(self.n, effects.std())
+        weights = np.ones(self.n)
+        spread = 0.3  # of the offsets, in units of the scale
+        for step in range(10):
+            precision = weights / scale**2
+            # The offsets' spread is chosen once, when weights and scale have settled; 0 leaves the offsets out.
+            candidates = (0.0, 0.1, 0.2, 0.4, 0.8) if step == 5 else (spread,)
+            best = None
+            for candidate in candidates:
+                penalty = np.where(offsets, 1 / max(candidate * np.median(scale), 1e-9 * np.median(scale)) ** 2, 0.0)
+                inverse = np.linalg.pinv((design.T * precision) @ design + np.diag(penalty), hermitian=True)
+                beta = inverse @ (design.T @ (precision * effects))
+                leverage = precision * np.einsum("ij,jk,ik->i", design, inverse, design)
+                left_out = (effects - design @ beta) / np.maximum(1 - leverage, 0.05)
+                error = (precision * left_out**2).sum()
+                if best is None or error < best[0]:
+                    best = (error, candidate, beta, left_out)
+            _, spread, self._beta, residuals = best
+            size = np.abs(residuals)
+            # The floor keeps controls of (nearly) no effect at all from dragging the logarithm down.
+            floor = max(1e-2 * np.median(size), 1e-3 * size.mean())
+            self._log_scale = np.linalg.lstsq(scale_terms, np.log(size + floor), rcond=None)[0]
+            scale = np.exp(scale_terms @ self._log_scale)
+            standard = size / (scale * max(np.median(size / scale) * 1.4826, 1e-3))
+            weights = np.minimum(1.0, _HUBER / np.maximum(standard, 1e-9))
+        z = residuals / scale
+        middle = np.subtract(*np.percentile(z, [75, 25])) / 1.349
+        self._factor = middle if middle > 1e-3 * z.std() else z.std()
+        return z / self._factor
+
+    def location(self, widths: np.ndarray, gc: np.ndarray) -> np.ndarray:
+        """Return the expected effect of a meaningless insert.
+
+        Parameters
+        ----------
+        widths, gc : numpy.ndarray
+            Substituted letters and GC fraction of inserts, shape (n,).
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n,), in the effect's unit.
+        """
+        return self._terms(np.asarray(widths, float), np.asarray(gc, float)) @ self._beta
+
+    def scale(self, widths: np.ndarray, gc: np.ndarray) -> np.ndarray:
+        """Return the spread of the effects of meaningless inserts.
+
+        Parameters
+        ----------
+        widths, gc : numpy.ndarray
+            As for `location`.
+
+        Returns
+        -------
+        numpy.ndarray
+                Shape (n,), in the effect's unit: the standard deviation of the normal distribution with the controls'
+            interquartile range; their tails are heavier.
+        """
+        terms = self._smooth(np.asarray(widths, float), np.asarray(gc, float))[:, self._scale_columns]
+        return self._factor * np.exp(terms @ self._log_scale)
+
+    def p(self, z: np.ndarray, alternative: str = "two-sided") -> np.ndarray:
+        """Return the probability of a studentised effect at least as extreme under the null.
+
+        Parameters
+        ----------
+        z : numpy.ndarray
+            (effect - location) / scale, any shape.
+        alternative : str, default "two-sided"
+            "two-sided" is twice the smaller of the two tails (at most 1); "greater" the upper tail.
+
+        Returns
+        -------
+        numpy.ndarray
+            As `z`.
+        """
+        upper = self._upper.survival(z)
+        if alternative == "greater":
+            return upper
+        return np.minimum(1.0, 2 * np.minimum(upper, self._lower.survival(-z)))
+
+
+class _Tail:
+    """P(Z >= z) for one direction: ranks in the body, a predictive generalised Pareto tail beyond."""
+
+    def __init__(self, ascending: np.ndarray):
+        self.sample = ascending
+        n = len(ascending)
+        k = max(MIN_TAIL, round(TAIL_FRACTION * n))
+        self.threshold = (ascending[-k] + ascending[-k - 1]) / 2
+        self.share = (k + 1) / (n + 1)
+        exceedances = ascending[-k:] - self.threshold
+        unit = exceedances.mean()
+        shape, scale = (a.ravel() for a in np.meshgrid(_SHAPES, unit * np.exp(_LOG_SCALES), indexing="ij"))
+        log_posterior = -0.5 * ((shape - _SHAPE_MEAN) / _SHAPE_SD) ** 2  # flat in log(scale): the prior 1 / scale
+        log_posterior += stats.genpareto.logpdf(exceedances[:, None], shape, scale=scale).sum(axis=0)
+        weight = np.exp(log_posterior - log_posterior.max())
+        keep = weight > 1e-9
+        self.shape, self.scale, self.weight = shape[keep], scale[keep], weight[keep] / weight[keep].sum()
+        self.unit = unit
+
+    def survival(self, z: np.ndarray) -> np.ndarray:
+        """Return P(Z >= z), shape of `z`."""
+        z = np.asarray(z, dtype=np.float64)
+        ranks = (len(self.sample) - np.searchsorted(self.sample, z, side="left") + 1) / (len(self.sample) + 1)
+        beyond = z > self.threshold
+        out = ranks
+        if beyond.any():
+            excess = z[beyond] - self.threshold
+            out[beyond] = self.share * (stats.genpareto.sf(excess[:, None], self.shape, scale=self.scale) @ self.weight)
+        return out
+
+
+class Scores(NamedTuple):
+    """Effects against their null; arrays are float64 of shape (n_inserts, k).
+
+    Attributes
+    ----------
+    control_mean, control_sd : numpy.ndarray
+        Location and scale of the effects of control inserts of this width and GC (`Null.location`, `Null.scale`).
+    z : numpy.ndarray
+        (effect - control_mean) / control_sd. NaN where the controls have no spread.
+    p : numpy.ndarray
+        See `Null.p`. NaN where the controls have no spread.
+    n_controls : int
+        Number of control inserts in the null.
+    p_resolution : float
+        The smallest p-value that may be quoted as it is, 0.1 / n_controls but not below 1e-4: so far the calibration
+        was checked (docs/statistics.md). Below it p still orders the inserts, as an extrapolation of the tail.
+    """
+
+    control_mean: np.ndarray
+    control_sd: np.ndarray
+    z: np.ndarray
+    p: np.ndarray
+    n_controls: int
+    p_resolution: float
+
+
+def score_effects(
+    effects: np.ndarray,
+    sequences: Sequence[str],
+    control_effects: np.ndarray,
+    control_sequences: Sequence[str],
+    *,
+    alternative: str = "two-sided",
+) -> Scores:
+    """Compare mean effects of inserts with those of control inserts at the same start in the same backgrounds.
+
+    Parameters
+    ----------
+    effects : numpy.ndarray
+        Mean effect over the backgrounds (`summarize_effects(...).mean`), shape (n_inserts, k) or (n_inserts,).
+    sequences : sequence of str
+        The inserts (A, C, G, T, N), for their width and GC.
+    control_effects : numpy.ndarray
+        The same of the controls, shape (n_controls, k) or (n_controls,).
+    control_sequences : sequence of str
+        The controls, `ControlSet.sequences`.
+    alternative : str, default "two-sided"
+        "two-sided", or "greater" for measures that cannot be negative (Euclidean, Jensen-Shannon distance).
+
+    Returns
+    -------
+    Scores
+        Arrays of shape (n_inserts, k).
+
+    Raises
+    ------
+    MarginomeError
+        If shapes do not match, a value is not finite, the alternative is unknown or there are too few controls.
+
+    Notes
+    -----
+    One call is one null: call it for each model, background set and start; targets are fitted one by one. The method is
+    described at `Null`. An insert and its reverse complement are compared with the same null, because controls are
+    put in in either orientation by chance (`marginome.controls.draw_controls`).
+    """
+    if alternative not in ("two-sided", "greater"):
+        raise MarginomeError(f"'{alternative}', wanted 'two-sided' or 'greater'", where="alternative")
+    effects, control_effects = (
+        _as_table(effects, sequences, "effects"),
+        _as_table(control_effects, control_sequences, "control_effects"),
+    )
+    if effects.shape[1] != control_effects.shape[1]:
+        raise MarginomeError(
+            f"{effects.shape[1]} targets for the inserts, {control_effects.shape[1]} for the controls", where="effects"
+        )
+    widths, gc = composition(sequences)
+    control_widths, control_gc = composition(control_sequences)
+    mean, sd, p = (np.empty(effects.shape) for _ in range(3))
+    for j in range(effects.shape[1]):
+        column = control_effects[:, j]
+        if len(column) >= MIN_CONTROLS and np.ptp(column) == 0:  # an output that no insert reaches
+            mean[:, j], sd[:, j], p[:, j] = column[0], 0.0, np.nan
+            continue
+        null = Null(column, control_widths, control_gc)
+        mean[:, j], sd[:, j] = null.location(widths, gc), null.scale(widths, gc)
+        p[:, j] = null.p((effects[:, j] - mean[:, j]) / sd[:, j], alternative)
+    z = np.divide(effects - mean, sd, out=np.full(effects.shape, np.nan), where=sd > 0)
+    n = len(control_effects)
+    return Scores(mean, sd, z, p, n, max(1e-4, 0.1 / n))
+
+
+def _as_table(values: np.ndarray, sequences: Sequence[str], name: str) -> np.ndarray:
+    """Return finite float64 values of shape (n, k), one row for each sequence."""
+    values = np.asarray(values, dtype=np.float64)
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or len(values) != len(sequences):
+        raise MarginomeError(f"shape {values.shape} for {len(sequences)} sequences, wanted (n, k)", where=name)
+    _check_finite(values, name)
+    return values
+
+
+# --------------------------------------------------------------------------------------------------------- discoveries
+
+#: Columns whose values together name one family of hypotheses: the tests are the inserts (motifs in both orientations).
+FAMILY = ("model", "output", "background", "start")
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Return Benjamini-Hochberg adjusted p-values (q-values).
+
+    Parameters
+    ----------
+    p : numpy.ndarray
+        P-values of one family, shape (n,). NaN is not a test: it stays NaN and is not counted.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float64, shape (n,). Calling all with q <= x discoveries keeps the expected share of false ones at most x, for
+        independent or positively dependent tests (Benjamini and Hochberg 1995; Benjamini and Yekutieli 2001).
+    """
+    p = np.asarray(p, dtype=np.float64)
+    q = np.full(p.shape, np.nan)
+    tested = ~np.isnan(p)
+    if tested.any():
+        q[tested] = stats.false_discovery_control(p[tested], method="bh")
+    return q
+
+
+def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY) -> pd.DataFrame:
+    """Return a table with its column `q`: Benjamini-Hochberg within each family.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Has the column `p` and those of `family`.
+    family : sequence of str, default ("model", "output", "background", "start")
+        Rows that agree in these columns are one family. Motifs (and their orientations) are what is tested in it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A copy, rows in their order, index kept.
+
+    Raises
+    ------
+    MarginomeError
+        If a column is missing.
+    """
+    _check_columns(table, [*family, "p"], "add_q")
+    out = table.copy()
+    groups = table.groupby(list(family), dropna=False, sort=False)["p"] if len(family) else None
+    out["q"] = groups.transform(benjamini_hochberg) if groups is not None else benjamini_hochberg(table["p"])
+    return out
+
+
+def _check_columns(table: pd.DataFrame, columns: Sequence[str], where: str) -> None:
+    """Refuse a table without some columns."""
+    missing = [c for c in columns if c not in table.columns]
+    if missing:
+        raise MarginomeError(
+            f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}", where=where
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------- agreement
+
+#: Columns that name an insert at a place.
+INSERT = ("collection", "motif_id", "orientation", "start")
+
+
+def agreement(table: pd.DataFrame, across: str, *, value: str = "effect", of: Sequence[str] = INSERT) -> pd.DataFrame:
+    """Compare the effects of the same inserts between every two background sets, models or folds.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row for each insert and member of `across`; other things (output, model) must be one and the same, so call
+        it per group.
+    across : str
+        The column whose values are compared: "background", "model", "fold".
+    value : str, default "effect"
+        The compared column.
+    of : sequence of str, default ("collection", "motif_id", "orientation", "start")
+        The columns that name an insert.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each pair: `first, second, n` (inserts both have), `spearman` (rank correlation), `pearson`,
+        `sign_agreement` (share of inserts with the same sign), `top_overlap` (share of the 20 largest absolute values
+        of one that are among the 20 of the other; of all, if there are fewer than 20). NaN where it is not defined.
+
+    Raises
+    ------
+    MarginomeError
+        If a column is missing or an insert occurs twice in one member.
+    """
+    wide = _widen(table, across, value, of)
+    rows = []
+    for i, first in enumerate(wide.columns):
+        for second in wide.columns[i + 1 :]:
+            both = wide[[first, second]].dropna()
+            a, b = both[first].to_numpy(), both[second].to_numpy()
+            varied = len(a) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0
+            top = min(20, len(a))
+            largest = [set(np.argsort(-np.abs(x), kind="stable")[:top]) for x in (a, b)]
+            rows.append(
+                {
+                    "first": first,
+                    "second": second,
+                    "n": len(a),
+                    "spearman": stats.spearmanr(a, b).statistic if varied else np.nan,
+                    "pearson": stats.pearsonr(a, b).statistic if varied else np.nan,
+                    "sign_agreement": (np.sign(a) == np.sign(b)).mean() if len(a) else np.nan,
+                    "top_overlap": len(largest[0] & largest[1]) / top if top else np.nan,
+                }
+            )
+    columns = ["first", "second", "n", "spearman", "pearson", "sign_agreement", "top_overlap"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def consensus(table: pd.DataFrame, across: str, *, value: str = "effect", of: Sequence[str] = INSERT) -> pd.DataFrame:
+    """Say for each insert what all background sets, models or folds say together.
+
+    Parameters
+    ----------
+    table, across, value, of
+        As for `agreement`. With columns `p` and `q` in the table, the largest q is given too.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each insert, best first: the columns of `of`, `n_sets` (members that have it), `mean`, `spread`
+        (standard deviation between members, n - 1), `lowest`, `highest`, `sign_agreement` (share of members with the
+        sign of the mean), `mean_rank` (of the absolute value, 1 the largest, averaged over members),
+        `worst_rank`, `consensus_rank` (rank of the mean rank; ties share the smallest) and, if the table has `q`,
+        `q_max`: below x only if every member finds the insert at x. A finding that hangs on one member has a low
+        `sign_agreement`, a large `worst_rank` or a large `q_max`.
+
+    Raises
+    ------
+    MarginomeError
+        As `agreement`.
+    """
+    wide = _widen(table, across, value, of)
+    ranks = wide.abs().rank(ascending=False, method="average")
+    mean = wide.mean(axis=1)
+    same = np.sign(wide).eq(np.sign(mean), axis=0).where(wide.notna())
+    out = pd.DataFrame(
+        {
+            "n_sets": wide.notna().sum(axis=1),
+            "mean": mean,
+            "spread": wide.std(axis=1, ddof=1),
+            "lowest": wide.min(axis=1),
+            "highest": wide.max(axis=1),
+            "sign_agreement": same.astype(float).mean(axis=1),
+            "mean_rank": ranks.mean(axis=1),
+            "worst_rank": ranks.max(axis=1),
+        }
+    )
+    out["consensus_rank"] = out["mean_rank"].rank(method="min")
+    if "q" in table.columns:
+        out["q_max"] = _widen(table, across, "q", of).max(axis=1, skipna=False)
+    return out.sort_values("mean_rank", kind="stable").reset_index()
+
+
+def _widen(table: pd.DataFrame, across: str, value: str, of: Sequence[str]) -> pd.DataFrame:
+    """Return `value` with a row for each insert and a column for each member of `across`."""
+    _check_columns(table, [*of, across, value], "agreement")
+    keys = [*of, across]
+    repeated = table.duplicated(keys)
+    if repeated.any():
+        example = dict(table.loc[repeated, keys].iloc[0])
+        raise MarginomeError(
+            f"{int(repeated.sum())} rows repeat an insert within one {across}, e.g. {example}",
+            where="agreement",
+            remedy="Select one output (and one model) first.",
+        )
+    return table.set_index(keys)[value].astype(float).unstack(across)
+
+
+# ------------------------------------------------------------------------------------------------------ reproducibility
+
+
+def compare_tables(
+    expected: pd.DataFrame,
+    found: pd.DataFrame,
+    tolerance: float | Mapping[str, float] = 0.0,
+    *,
+    keys: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """List where a table differs from the one it should reproduce.
+
+    Parameters
+    ----------
+    expected, found : pandas.DataFrame
+        Two tables of the same kind.
+    tolerance : float or mapping of column to float, default 0
+        Largest absolute difference of numbers that is none. With a mapping, columns not in it must be equal.
+    keys : sequence of str, optional
+        Columns that identify a row; the order of rows then does not matter. Without them rows are compared in order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each difference, none if the tables agree: `row` (the key, or the row's number), `column`,
+        `expected`, `found`, `difference` (absolute, NaN where it is not a number). A row or column of one table only
+        appears once, with `column` or `row` "(whole row)" or "(whole column)" and "present" or "missing". NaN equals
+        NaN, and a null equals a null.
+
+    Raises
+    ------
+    MarginomeError
+        If a key column is missing or a key occurs twice.
+    """
+    if keys is not None:
+        for name, table in (("expected", expected), ("found", found)):
+            _check_columns(table, keys, name)
+            if table.duplicated(list(keys)).any():
+                example = table.loc[table.duplicated(list(keys)), list(keys)].iloc[0].tolist()
+                raise MarginomeError(f"two rows have the key {example}", where=name)
+        expected, found = expected.set_index(list(keys)), found.set_index(list(keys))
+    else:
+        expected, found = expected.reset_index(drop=True), found.reset_index(drop=True)
+
+    differences: list[tuple] = []
+    for column in [c for c in [*expected.columns, *found.columns] if (c in expected) != (c in found)]:
+        here = ("present", "missing") if column in expected else ("missing", "present")
+        differences.append(("(whole column)", column, *here, np.nan))
+    for row in expected.index.symmetric_difference(found.index):
+        here = ("present", "missing") if row in expected.index else ("missing", "present")
+        differences.append((row, "(whole row)", *here, np.nan))
+
+    shared = expected.index.intersection(found.index)
+    for column in [c for c in expected.columns if c in found]:
+        a, b = expected.loc[shared, column], found.loc[shared, column]
+        allowed = tolerance.get(column, 0.0) if isinstance(tolerance, Mapping) else tolerance
+        numeric = pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b)
+        size = np.full(len(shared), np.nan)
+        if numeric:
+            with np.errstate(invalid="ignore"):  # inf - inf
+                size = np.abs(a.to_numpy(dtype=float, na_value=np.nan) - b.to_numpy(dtype=float, na_value=np.nan))
+        empty_a, empty_b = a.isna().to_numpy(), b.isna().to_numpy()
+        equal = np.array([x == y for x, y in zip(a.array, b.array)], dtype=object)
+        equal[empty_a | empty_b] = False
+        same = equal.astype(bool) | (empty_a & empty_b) | (size <= allowed)
+        differences += [(shared[i], column, a.iloc[i], b.iloc[i], size[i]) for i in np.flatnonzero(~same)]
+    return pd.DataFrame(differences, columns=["row", "column", "expected", "found", "difference"])
