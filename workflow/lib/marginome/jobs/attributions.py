@@ -1,0 +1,512 @@
+"""Attributions of loci: collected, computed in shards, merged; and the file that the later stages read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+
+from marginome.attribution import deep_lift_shap, find_unsupported_operations
+from marginome.backgrounds import BackgroundSet, read_background, write_background
+from marginome.devices import peak_memory, resolve_device
+from marginome.errors import MarginomeError, unknown_name
+from marginome.jobs.runner import Progress
+from marginome.loci import collect_loci as read_loci
+from marginome.loci import count_sequences, read_some, regions_of
+from marginome.models import LoadedModel, load_model
+from marginome.models.outputs import Readouts
+from marginome.mutagenesis import saturation_mutagenesis
+from marginome.prediction import Readout
+from marginome.screens import whole_blocks
+from marginome.seeds import stable_seed
+from marginome.sequences import one_hot_encode
+from marginome.shuffles import dinucleotide_shuffle
+from marginome.storage import damaged, dataset, hdf5_metadata, read_hdf5, read_json, read_table, write_hdf5
+
+log = logging.getLogger("marginome")
+
+# Loci computed and written together. It is what a locus's last digits may depend on, and what a shard is made of.
+BLOCK = {"cpu": 8, "cuda": 64}
+METHODS = ("deep_lift_shap", "saturation_mutagenesis")
+
+
+# ------------------------------------------------------------------------------------------------ loci
+def collect_loci(
+    settings: Mapping[str, Any],
+    *,
+    name: str,
+    check: str | os.PathLike,
+    model: Mapping[str, Any],
+    attribution: Mapping[str, Any],
+    background: str | os.PathLike | None,
+    motifs: str | os.PathLike | None,
+    fasta: str | os.PathLike,
+    bed: str | os.PathLike,
+) -> None:
+    """Read and check the loci of one entry; also check that its output exists, before any long job.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``loci`` of the entry.
+    name : str
+        The entry's name.
+    check : path
+        What `check_model` found of the model: its outputs.
+    model : mapping
+        The model's entry: its input_length.
+    attribution : mapping
+        ``model``, ``output``, ``target`` of the entry.
+    background, motifs : path or None
+        FASTA of the background set and table of the collection that ``loci`` names.
+    fasta, bed : path
+        To write; the BED file is empty where no coordinates are known.
+    """
+    checked = read_json(check)
+    outputs = [output["name"] for output in checked["outputs"]]
+    where = f"config: attributions.{name}"
+    if attribution["output"] is None and len(outputs) > 1:
+        raise MarginomeError(
+            f"model '{attribution['model']}' has {len(outputs)} outputs", where=where,
+            remedy=f"Give output: one of {', '.join(outputs)}.",
+        )  # fmt: skip
+    if attribution["output"] is not None and attribution["output"] not in outputs:
+        raise unknown_name("output", attribution["output"], outputs, where=f"{where}.output")
+    length = model.get("input_length") or checked.get("input_length")
+    found = read_loci(
+        settings, name=name, length=length, background=background, motifs=None if motifs is None else read_table(motifs)
+    )
+    made = BackgroundSet(name, found.ids, found.sequences, found.regions, pd.DataFrame())
+    write_background(made, fasta=fasta, bed=bed)
+    log.info("%d loci of %d bp", len(found.ids), len(found.sequences[0]))
+
+
+# ------------------------------------------------------------------------------------------------ shards
+class Attributed(NamedTuple):
+    """Attributions of a block of loci.
+
+    Attributes
+    ----------
+    hypothetical : torch.Tensor, float32, (n, 4, length)
+        Mean over the ensemble's members.
+    observed : torch.Tensor, float32, (n, length)
+        Of the base that is there.
+    spread : torch.Tensor or None
+        Ensembles: standard deviation of `observed` between members, (n, length).
+    deltas : torch.Tensor, float32, (n, references)
+        Largest convergence delta of any member; no references with mutagenesis alone.
+    method : torch.Tensor, uint8, (n,)
+        Index into `METHODS`.
+    """
+
+    hypothetical: torch.Tensor
+    observed: torch.Tensor
+    spread: torch.Tensor | None
+    deltas: torch.Tensor
+    method: torch.Tensor
+
+
+def attribute_shard(
+    settings: Mapping[str, Any],
+    *,
+    name: str,
+    model: str,
+    digests: Mapping[str, str],
+    attribution: Mapping[str, Any],
+    seed: int,
+    engine: Mapping[str, Any],
+    device: str,
+    fasta: str | os.PathLike,
+    references: str | os.PathLike | None,
+    shard: str,
+    output: str | os.PathLike,
+) -> None:
+    """Attribute the loci of one shard and stream them to HDF5.
+
+    Parameters
+    ----------
+    settings, model, digests
+        The model's entry, name and file digests.
+    name : str
+        Of the entry of ``attributions:``.
+    attribution : mapping
+        ``output, target, method, references, max_delta, on_exceed, precision_bits`` of the entry.
+    seed : int
+        The config's seed; the references of a locus depend on it and on the locus's id alone.
+    engine : mapping
+        precision, engine, threads of the run.
+    device : str
+        Where to compute: cpu or cuda:<index>.
+    fasta : path
+        The loci.
+    references : path or None
+        FASTA of the background set that are the references.
+    shard : str
+        ``3-of-16``.
+    output : path
+        HDF5 to write; the datasets of `merge_attributions`.
+    """
+    where = resolve_device(device)
+    loaded = load_model(model, dict(settings))
+    chosen, target = choose_output(loaded, attribution["output"], attribution["target"], where=f"attributions.{name}")
+    number, _, count = shard.partition("-of-")
+    blocks = whole_blocks(count_sequences(fasta), BLOCK[where.type], int(number), int(count))
+    shared = None if references is None else torch.stack([one_hot_encode(s) for s in read_background(references)[1]])
+    start, stop = (blocks[0].start, blocks[-1].stop) if blocks else (0, 0)
+    log.info("shard %s: loci %d to %d, %s of output %s on %s", shard, start, stop, attribution["method"],
+             chosen.name, where)  # fmt: skip
+    metadata = {
+        "attribution": name, "model": model, "model_files": dict(digests), "output": chosen.name, "target": target,
+        "unit": chosen.unit, "kind": chosen.kind, "method": attribution["method"],
+        "references": attribution["references"],
+        "max_delta": attribution["max_delta"], "on_exceed": attribution["on_exceed"], "seed": seed,
+        "members": loaded.members, "device": where.type, "precision": engine["precision"],
+        "threads": engine["threads"], "block": BLOCK[where.type],
+    }  # fmt: skip
+    attributor = _Attributor(loaded, chosen, target, attribution, engine, where, seed, shared)
+    progress = Progress(stop - start, "loci")
+    rows = read_some(fasta, start, stop)
+    with write_hdf5(output, metadata) as handle:
+        handle.attrs["rows"] = (start, stop)
+        for block in blocks:
+            ids, sequences = zip(*islice(rows, block.stop - block.start))
+            X = torch.stack([one_hot_encode(sequence) for sequence in sequences])
+            found = attributor(list(ids), X)
+            _write_block(handle, ids, X, found, attributor.seeds(ids), attribution["precision_bits"])
+            progress.update(len(ids))
+        if attributor.exceeded:
+            log.warning("%d loci have convergence deltas above %g (%s)", attributor.exceeded,
+                        attribution["max_delta"], attribution["on_exceed"])  # fmt: skip
+    log.info("peak memory %.0f MB", peak_memory(where) / 2**20)
+
+
+def choose_output(loaded: LoadedModel, output: str | None, target: str | int | None, *, where: str) -> tuple[Any, int]:
+    """Return the output of a model and the number of the target that an entry asks for."""
+    known = [o.name for o in loaded.outputs]
+    if output is None and len(known) > 1:
+        raise MarginomeError(f"the model has {len(known)} outputs", where=where, remedy=f"One of {', '.join(known)}.")
+    if output is not None and output not in known:
+        raise unknown_name("output", output, known, where=f"{where}.output")
+    chosen = loaded.outputs[known.index(output) if output is not None else 0]
+    if chosen.kind == "profile":
+        return chosen, 0
+    if target is None:
+        if len(chosen.names) > 1:
+            raise MarginomeError(
+                f"output '{chosen.name}' has {len(chosen.names)} targets", where=f"{where}.target",
+                remedy=f"Give one of {', '.join(chosen.names[:8])}{', ...' if len(chosen.names) > 8 else ''}.",
+            )  # fmt: skip
+        return chosen, 0
+    if isinstance(target, int):
+        if target >= len(chosen.names):
+            raise MarginomeError(f"{target}, but there are {len(chosen.names)} targets", where=f"{where}.target")
+        return chosen, target
+    if target not in chosen.names:
+        raise unknown_name("target", target, chosen.names, where=f"{where}.target")
+    return chosen, chosen.names.index(target)
+
+
+class _Attributor:
+    """Attributes blocks of loci by every member of a model, and applies the gate on convergence deltas."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        output: Any,
+        target: int,
+        attribution: Mapping[str, Any],
+        engine: Mapping[str, Any],
+        device: torch.device,
+        seed: int,
+        references: torch.Tensor | None,
+    ):
+        reduce = "profile" if output.kind == "profile" else None
+        self.models = [
+            Readout(Readouts(loaded.member(i).module, (output,)), output.name, reduce=reduce)
+            for i in range(loaded.members)
+        ]
+        self.loaded, self.output, self.target, self.settings = loaded, output, target, attribution
+        self.engine, self.device, self.seed, self.references = engine, device, seed, references
+        self.exceeded = 0
+
+    def seeds(self, ids: Sequence[str]) -> list[int]:
+        """Return the seed of the references of each locus."""
+        return [stable_seed(self.seed, "references", name) for name in ids]
+
+    def __call__(self, ids: list[str], X: torch.Tensor) -> Attributed:
+        args = self.loaded.arguments(ids, X)
+        if self.settings["method"] == "saturation_mutagenesis":
+            parts = [self._mutagenesis(model, X, args) for model in self.models]
+            return self._together(parts, X, torch.zeros(len(ids), 0), torch.ones(len(ids), dtype=torch.uint8))
+        references = self.references
+        if references is None:
+            n = self.settings["references"]["n"]
+            references = dinucleotide_shuffle(X, n=n, random_state=self.seeds(ids), allow_N=True)
+        parts, deltas = [], []
+        for model in self.models:
+            found = deep_lift_shap(
+                model, X, args=args or None, target=self.target, references=references, hypothetical=True,
+                warning_threshold=float("inf"), device=self.device, return_deltas=True,
+                dtype="bfloat16" if self.engine["precision"] == "bfloat16" else None,
+                allow_tf32=self.engine["precision"] == "tf32",
+            )  # fmt: skip
+            parts.append(found.attributions.float())
+            deltas.append(found.deltas.float())
+        worst = torch.stack(deltas).amax(0)
+        method = torch.zeros(len(ids), dtype=torch.uint8)
+        over = (worst > self.settings["max_delta"]).any(1)
+        if over.any():
+            self._gate(ids, X, args, worst, over)
+            if self.settings["on_exceed"] == "mutagenesis":
+                some = tuple(a[over] for a in args)
+                for part, model in zip(parts, self.models):
+                    part[over] = self._mutagenesis(model, X[over], some)
+                method[over] = 1
+        return self._together(parts, X, worst, method)
+
+    def _gate(self, ids: list[str], X: torch.Tensor, args: tuple, deltas: torch.Tensor, over: torch.Tensor) -> None:
+        """Stop, or say once, that deltas are too high; the message names the operations without a rule."""
+        first = self.exceeded == 0
+        self.exceeded += int(over.sum())
+        if not first:
+            return
+        device = next(self.models[0].parameters()).device
+        named = find_unsupported_operations(self.models[0], X[:1].to(device), tuple(a[:1] for a in args) or None)
+        reason = (
+            f"no DeepLIFT rule for {', '.join(named)}" if named else "every operation has a rule, so this is rounding"
+        )
+        locus, reference = divmod(int(deltas.argmax()), deltas.shape[1])
+        what = (
+            f"the convergence delta of locus {ids[locus]} and reference {reference} is {float(deltas.max()):.3g} "
+            f"{self.output.unit}, more than max_delta {self.settings['max_delta']:g}; {reason}"
+        )
+        if self.settings["on_exceed"] == "fail":
+            raise MarginomeError(
+                what,
+                where=f"model '{self.loaded.name}', output '{self.output.name}'",
+                remedy="Set method: saturation_mutagenesis, on_exceed: mutagenesis or warn, or raise max_delta."
+                if named
+                else "Raise max_delta, or set precision: float32.",
+            )
+        log.warning("%s", what)
+
+    def _mutagenesis(self, model: torch.nn.Module, X: torch.Tensor, args: tuple) -> torch.Tensor:
+        return saturation_mutagenesis(
+            model, X, args=args or None, target=self.target, hypothetical=True, device=self.device,
+            dtype="bfloat16" if self.engine["precision"] == "bfloat16" else None, fast=self.engine["engine"] != "full",
+        ).float()  # fmt: skip
+
+    def _together(
+        self, parts: list[torch.Tensor], X: torch.Tensor, deltas: torch.Tensor, method: torch.Tensor
+    ) -> Attributed:
+        observed = torch.stack([(part * X).sum(1) for part in parts])
+        spread = observed.double().std(0).float() if len(parts) > 1 else None
+        hypothetical = torch.stack(parts).double().mean(0).float()
+        return Attributed(hypothetical, observed.double().mean(0).float(), spread, deltas, method)
+
+
+def _write_block(
+    handle: h5py.File, ids: Sequence[str], X: torch.Tensor, found: Attributed, seeds: Sequence[int], bits: int
+) -> None:
+    largest = float(found.hypothetical.abs().max())
+    if not np.isfinite(largest):
+        bad = ids[int((~found.hypothetical.isfinite()).flatten(1).any(1).nonzero()[0])]
+        raise MarginomeError(f"the attributions of locus {bad} are not finite", remedy="Check the model on it.")
+    if bits == 16 and largest > 6e4:
+        raise MarginomeError(
+            f"an attribution of {largest:.3g} is too large for 16 bits", where="precision_bits", remedy="Set it to 32."
+        )
+    kind = np.float16 if bits == 16 else np.float32
+    columns = {
+        "ids": np.array(ids, dtype=object),
+        "sequences": X.to(torch.int8).numpy(),
+        "hypothetical": found.hypothetical.numpy().astype(kind),
+        "observed": found.observed.numpy().astype(kind),
+        "deltas": found.deltas.numpy(),
+        "method": found.method.numpy(),
+        "seeds": np.array(seeds, dtype=np.int64),
+    }
+    if found.spread is not None:
+        columns["spread"] = found.spread.numpy().astype(kind)
+    for name, values in columns.items():
+        _append(handle, name, values)
+
+
+def _append(handle: h5py.File, name: str, values: np.ndarray) -> None:
+    """Append rows to a dataset, which is made with the first ones."""
+    if name not in handle:
+        shape = values.shape[1:]
+        if values.dtype == object:
+            handle.create_dataset(name, shape=(0,), maxshape=(None,), dtype=h5py.string_dtype(), chunks=(256,))
+        else:
+            rows = max(1, min(1024, (1 << 17) // max(1, int(np.prod(shape)) * values.itemsize)))
+            chunks = (rows, *(max(1, size) for size in shape))
+            options = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+            handle.create_dataset(
+                name, shape=(0, *shape), maxshape=(None, *(size or None for size in shape)), dtype=values.dtype,
+                chunks=chunks, **options,
+            )  # fmt: skip
+    made = handle[name]
+    made.resize(made.shape[0] + len(values), axis=0)
+    if values.size:
+        made[-len(values) :] = values
+
+
+# ------------------------------------------------------------------------------------------------ merging
+def merge_attributions(
+    *, shards: Sequence[str | os.PathLike], fasta: str | os.PathLike, attributions: str | os.PathLike
+) -> None:
+    """Put the shards of an entry together, in the loci's order; memory is a few hundred loci.
+
+    Parameters
+    ----------
+    shards : sequence of path
+        In their order.
+    fasta : path
+        The loci.
+    attributions : path
+        HDF5 to write, see `merge_attributions`.
+    """
+    total, last = count_sequences(fasta), 0
+    metadata = hdf5_metadata(shards[0])
+    largest, exceeded, replaced = 0.0, 0, 0
+    with write_hdf5(attributions, metadata) as target:
+        for path in shards:
+            with read_hdf5(path) as source:
+                start, stop = (int(v) for v in source.attrs["rows"])
+                if start == stop:
+                    continue
+                if start != last:
+                    raise damaged(path, f"it begins with locus {start}, expected {last}")
+                for begin in range(0, stop - start, 256):
+                    for name in source:
+                        _append(target, name, source[name][begin : begin + 256])
+                deltas = source["deltas"][...]
+                if deltas.size:
+                    largest = max(largest, float(deltas.max()))
+                    exceeded += int((deltas.max(1) > metadata["max_delta"]).sum())
+                replaced += int((source["method"][...] == 1).sum()) if metadata["method"] == METHODS[0] else 0
+                last = stop
+        if last != total:
+            raise MarginomeError(
+                f"the shards hold {last} of {total} loci",
+                where=str(Path(shards[0]).parent),
+                remedy="Delete this folder and run the same command again.",
+            )
+        regions = regions_of([name.decode() for name in target["ids"][...]])
+        if regions is not None:
+            target.create_dataset("chrom", data=regions["chrom"].to_numpy(object), dtype=h5py.string_dtype())
+            for column in ("start", "end"):
+                dataset(target, column, data=regions[column].to_numpy(np.int64), unit="bp")
+        for name, what in _DESCRIPTIONS.items():
+            if name in target:
+                target[name].attrs["description"] = what
+                if name in ("hypothetical", "observed", "spread", "deltas"):
+                    target[name].attrs["unit"] = metadata["unit"]
+        target.attrs["alphabet"] = "ACGT"
+        target.attrs["methods"] = json.dumps(METHODS)
+    log.info("%d loci; largest convergence delta %.3g, %d loci above %g, %d by mutagenesis instead", total, largest,
+             exceeded, metadata["max_delta"], replaced)  # fmt: skip
+
+
+_DESCRIPTIONS = {
+    "ids": "Name of the locus; chrom:start-end (0-based, half-open) where it is a region.",
+    "sequences": "One-hot (locus, A C G T, position); all-zero where the base is unknown.",
+    "hypothetical": "Attribution of each base at each position as if it were there.",
+    "observed": "Attribution of the base that is there.",
+    "spread": "Standard deviation of `observed` between the members of the ensemble.",
+    "deltas": "Convergence delta of every (locus, reference) pair, the largest of any member.",
+    "method": "0 DeepLIFT/SHAP, 1 saturation mutagenesis.",
+    "seeds": "Seed of the locus's references.",
+}
+
+
+class AttributionFile:
+    """What the later stages read of an attributions file; arrays are read when asked for."""
+
+    def __init__(self, handle: h5py.File):
+        self._handle = handle
+        self.metadata: dict[str, Any] = json.loads(handle.attrs["marginome"])
+        self.ids = [name.decode() for name in handle["ids"][...]]
+        self.length = int(handle["sequences"].shape[2])
+        self.regions = regions_of(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def observed(self) -> np.ndarray:
+        """Return attributions of the bases that are there, float32 (loci, length)."""
+        return self._handle["observed"][...].astype(np.float32)
+
+    def part(self, name: str, row: int, start: int = 0, end: int | None = None) -> np.ndarray:
+        """Return positions start to end of one locus of ``sequences`` or ``hypothetical``, (4, end - start)."""
+        return self._handle[name][row, :, start:end]
+
+    def central(self, name: str, start: int, end: int) -> np.ndarray:
+        """Return positions start to end of all loci, float32 (loci, 4, end - start)."""
+        source = self._handle[name]
+        made = np.empty((len(self), 4, end - start), dtype=np.float32)
+        for row in range(0, len(self), 256):
+            made[row : row + 256] = source[row : row + 256, :, start:end]
+        return made
+
+    def spans(self, name: str, rows: pd.DataFrame, flank: int) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield (4, width) arrays of spans with flanks cut at the ends, and where the first column is.
+
+        One locus is read once for all its spans, in the order of `rows`, which is sorted by locus for speed.
+        """
+        held, values = -1, None
+        for index, start, end in rows[["example_idx", "start", "end"]].itertuples(index=False):
+            if index != held:
+                held, values = index, self._handle[name][index]
+            begin = max(0, start - flank)
+            yield values[:, begin : min(self.length, end + flank)], begin
+
+
+@contextmanager
+def open_attributions(path: str | os.PathLike, digests: Mapping[str, str] | None = None) -> Iterator[AttributionFile]:
+    """Open an attributions file; it must have been made with these model files, if they are given.
+
+    Parameters
+    ----------
+    path : path
+        Written by `merge_attributions`.
+    digests : mapping, optional
+        SHA-256 of the files of the model that the config names, by path.
+
+    Yields
+    ------
+    AttributionFile
+
+    Raises
+    ------
+    MarginomeError
+        A damaged file (it is removed), another kind of file, or attributions of another model.
+    """
+    with read_hdf5(path) as handle:
+        missing = [name for name in ("ids", "sequences", "hypothetical", "observed", "deltas") if name not in handle]
+        if missing:
+            raise MarginomeError(
+                f"this is no attributions file: {', '.join(missing)} missing",
+                where=str(path),
+                remedy="Delete it and run the same command again.",
+            )
+        found = AttributionFile(handle)
+        if digests is not None and sorted(found.metadata["model_files"].values()) != sorted(digests.values()):
+            raise MarginomeError(
+                f"the attributions are of other model files ({', '.join(found.metadata['model_files'])}) than the "
+                f"config names ({', '.join(digests)}): checksums differ",
+                where=str(path),
+                remedy="Delete this file and run the same command again.",
+            )
+        yield found
