@@ -1,0 +1,151 @@
+"""What users get wrong: one clear message, before anything long, and no traceback."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from workspace import RESOURCES, ROOT
+
+pytestmark = pytest.mark.workflow
+WEIGHTS = RESOURCES / "models" / "bpnet_ctcf_k562_2114.state_dict.pt"
+
+
+def _told(workspace, target: str, *texts: str) -> str:
+    output = workspace.run(*target.split(), check=False)
+    assert output.returncode != 0, output.stdout
+    assert "Traceback" not in output.stdout, output.stdout[-3000:]
+    for text in texts:
+        assert text in output.stdout, f"'{text}' is not in:\n{output.stdout[-3000:]}"
+    return output.stdout
+
+
+def test_a_wrong_key_stops_at_once_with_the_closest(workspace):
+    workspace.config["screens"]["ctcf_jaspar"]["orientation"] = "both"
+    _told(workspace, "-n", "screens.ctcf_jaspar", "'orientation'", "Did you mean 'orientations'")
+
+
+def test_missing_weights(workspace):
+    workspace.config["models"]["bpnet_ctcf"]["weights"] = "resources/models/bpnet_ctcf_k562_2114.state_dict.pth"
+    _told(workspace, "-n", "models.bpnet_ctcf.weights", "does not exist", "Did you mean", "state_dict.pt'")
+
+
+def test_truncated_weights(workspace):
+    cut = workspace.path("cut.pt")
+    cut.write_bytes(WEIGHTS.read_bytes()[:100_000])
+    workspace.config["models"]["bpnet_ctcf"]["weights"] = "cut.pt"
+    _told(workspace, "models", "ERROR", "cut.pt")
+
+
+def test_weights_of_another_architecture(workspace):
+    workspace.config["models"]["bpnet_ctcf"] |= {"loader": "beluga", "input_length": 2000}
+    for background in workspace.config["backgrounds"].values():
+        background["length"] = 2000
+    _told(workspace, "models", "ERROR", "bpnet_ctcf")
+
+
+def test_a_pickle_without_trust(workspace):
+    code = (
+        "import torch, sys\n"
+        "class Net(torch.nn.Module): pass\n"
+        "torch.save(Net(), sys.argv[1])\n"
+    )  # a module of a class that nobody knows
+    subprocess.run([sys.executable, "-c", code, str(workspace.path("own.pt"))], check=True)
+    workspace.config["models"]["bpnet_ctcf"] = {"weights": "own.pt", "input_length": 2114}
+    _told(workspace, "models", "ERROR", "trust_pickle")
+
+
+def _genome(workspace):
+    for background in workspace.config["backgrounds"].values():
+        background["genome"] = "genome.fa"
+    with gzip.open(RESOURCES / "genome" / "hg19_chr20_piece.fa.gz", "rt") as source:
+        workspace.path("genome.fa").write_text(source.read())
+    return workspace.path("genome.fa")
+
+
+def test_a_fasta_without_an_index_and_with_a_stale_one(workspace):
+    genome = _genome(workspace)
+    target = "results/backgrounds/gc_matched.fa.gz"
+    workspace.run(target)  # makes the index
+    first = workspace.path(target).read_bytes()
+    index = genome.with_name("genome.fa.fai")
+    index.write_text("chr20_1000000_2000000\t500\t5\t60\t61\n")  # of another genome, and older
+    os.utime(index, (1, 1))
+    workspace.run("--force", target)
+    assert workspace.path(target).read_bytes() == first
+
+
+def test_peaks_on_unknown_chromosomes(workspace):
+    _genome(workspace)
+    workspace.path("peaks.bed").write_text("chr20\t1000\t1500\nchr7\t1000\t1500\n")
+    workspace.config["backgrounds"]["gc_matched"]["peaks"] = "peaks.bed"
+    _told(workspace, "results/backgrounds/gc_matched.fa.gz", "ERROR", "chr20", "peaks.bed")
+
+
+def test_fewer_gc_matched_windows_than_asked(workspace):
+    workspace.config["backgrounds"]["gc_matched"]["n"] = 100_000
+    _told(workspace, "results/backgrounds/gc_matched.fa.gz", "ERROR", "100000", "GC")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "empty"),
+        ("MEME version 4\n\nALPHABET= ACGT\n", "no motif"),
+        (
+            "MEME version 4\n\nALPHABET= ACGT\n\nMOTIF M1\nletter-probability matrix: alength= 4 w= 2\n"
+            "0.1 0.2 0.3 0.4\n0.1 0.2 zero 0.4\n",
+            "line 8",
+        ),
+    ],
+)  # fmt: skip
+def test_an_empty_or_malformed_motif_file(workspace, text, told):
+    workspace.path("motifs.meme").write_text(text)
+    workspace.config["motifs"]["jaspar"] = {"files": ["motifs.meme"]}
+    _told(workspace, "motifs", "motifs.meme", told)
+
+
+def test_no_permission_to_write(workspace):
+    """As a user who may read the folder and not write to it: nobody, if the tests run as root."""
+    target = workspace.path("results", "motifs")
+    target.mkdir(parents=True)
+    target.chmod(0o555)
+    code = (
+        "import os, sys\n"
+        "from marginome.jobs.motifs import collect_motifs\n"
+        "from marginome.jobs.runner import job\n"
+        "if os.geteuid() == 0: os.setuid(65534)\n"
+        "os.chdir(sys.argv[1])\n"
+        "with job('/dev/null'):\n"
+        "    collect_motifs({'files': [sys.argv[2]]}, name='x', digests={}, table='results/motifs/x.parquet')\n"
+    )
+    readable = workspace.path("x.meme")
+    shutil.copy(RESOURCES / "motifs" / "JASPAR2026_CORE_vertebrates.meme", readable)
+    for folder in [workspace.folder, *list(workspace.folder.parents)[:2]]:
+        folder.chmod(0o755)
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(workspace.folder), str(readable)], capture_output=True, text=True, cwd=ROOT
+    )
+    target.chmod(0o755)
+    assert run.returncode == 1 and "no permission to write" in run.stderr and "Traceback" not in run.stderr, run.stderr
+
+
+def test_a_full_disk(workspace):
+    """A file system of 64 kB stands in for a full one; what was there stays."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    small = workspace.path("results", "motifs")
+    small.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], check=True)
+    try:
+        del workspace.config["motifs"]["jaspar"]["include"]  # all of JASPAR needs more than that
+        _told(workspace, "motifs", "the disk is full", "Free some space")
+        assert not any(small.iterdir())
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    workspace.run("motifs")  # the same command again completes it

@@ -1,0 +1,132 @@
+"""The small demo, really run: its tables say what is known of the model, and agree with the peer."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tangermeme.marginalize import marginalize as peer_marginalize
+
+from marginome.backgrounds import read_background
+from marginome.models import load_model
+from marginome.sequences import one_hot_encode
+from marginome.tables import EFFECTS
+from workspace import MOTIFS, RESOURCES, rules_run
+
+pytestmark = pytest.mark.workflow
+CTCF = ["MA0139.2", "MA1929.2", "MA1930.2"]
+SCREEN = "results/screens/ctcf_jaspar"
+
+
+@pytest.fixture(scope="module")
+def effects(finished):
+    return pd.read_parquet(finished.path(SCREEN, "effects.parquet"))
+
+
+def test_every_file_that_the_readme_names_is_there(finished):
+    for name in ("effects.parquet", "effects.tsv.gz", "effects.h5", "profiles.h5", "report.html", "provenance.json",
+                 "inserts.parquet", "families.parquet", "agreement.parquet", "consensus.parquet"):  # fmt: skip
+        assert finished.path(SCREEN, name).stat().st_size > 0, name
+    for figure in ("heatmap", "before_after", "profiles", "logos"):
+        assert b"<svg" in finished.path(SCREEN, "figures", f"{figure}.svg").read_bytes()[:2000]
+    for name in ("index.html", "README.md", "models/bpnet_ctcf/check.json", "models/bpnet_ctcf/check.html"):
+        assert finished.path("results", name).stat().st_size > 0, name
+    for background in ("gc_matched", "shuffled_peaks"):
+        for suffix in ("fa.gz", "bed", "tsv", "svg"):
+            assert finished.path(f"results/backgrounds/{background}.{suffix}").exists()
+
+
+def test_the_table_has_the_columns_of_the_schema(finished, effects):
+    known = {column.name: column for column in EFFECTS}
+    schema = pq.read_schema(finished.path(SCREEN, "effects.parquet"))
+    assert set(schema.names) <= set(known)
+    assert {c.name for c in EFFECTS if c.required} <= set(schema.names)
+    assert all(schema.field(name).type == known[name].type for name in schema.names)
+    assert len(effects) == len(MOTIFS) * 2 * 2 * 2  # orientations, background sets, outputs
+    tsv = pd.read_csv(finished.path(SCREEN, "effects.tsv.gz"), sep="\t")
+    pd.testing.assert_series_equal(tsv["effect"], effects["effect"])
+
+
+@pytest.mark.parametrize("background", ["gc_matched", "shuffled_peaks"])
+def test_ctcf_leads_and_nothing_else_does(effects, background):
+    counts = effects[(effects["output"] == "counts") & (effects["background"] == background)]
+    ranked = counts.sort_values("effect", ascending=False)
+    assert set(ranked["motif_id"].head(6)) == set(CTCF)  # three matrices, both orientations
+    assert ranked["effect"].head(6).between(0.8, 2.5).all()
+    # known sizes: CTCF +1.65, its reverse complement +1.52, REST +0.05, AP-1, GATA, NRF1 at most 0.01 on random sequence
+    core = counts[counts["motif_id"] == "MA0139.2"]["effect"]
+    assert core.between(1.0, 2.2).all()
+    others = counts[~counts["motif_id"].isin(CTCF)]["effect"]
+    assert others.abs().max() < 0.35 * core.min()
+    assert (ranked["sign_consistency"].head(6) == 1).all()
+
+
+def test_the_interval_is_a_t_interval_over_the_backgrounds(finished, effects):
+    from scipy import stats
+
+    row = effects[(effects["output"] == "counts") & (effects["background"] == "gc_matched")].iloc[5]
+    with h5py.File(finished.path(SCREEN, "effects.h5")) as handle:
+        group = handle["bpnet_ctcf/gc_matched"]
+        ids = group["insert_id"].asstr()[...]
+        place = [f"|{row['motif_id']}|{row['orientation']}|" in i for i in ids].index(True)
+        single = group["effects"][place, :, json.loads(group.attrs["readouts"])["output"].index("counts")]
+    single = single.astype(np.float64)
+    assert row["effect"] == pytest.approx(single.mean(), rel=1e-12)
+    assert row["effect_sd"] == pytest.approx(single.std(ddof=1), rel=1e-12)
+    low, high = stats.t.interval(0.95, len(single) - 1, single.mean(), stats.sem(single))
+    assert (row["ci_low"], row["ci_high"]) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_a_dozen_motifs_agree_with_the_peer(finished, effects):
+    """tangermeme.marginalize, motif by motif, on the same backgrounds: counts and mean profiles to 1e-5."""
+    model = load_model("m", {"loader": "bpnet_lite", "weights": str(RESOURCES / "models/bpnet_ctcf_k562_2114.state_dict.pt"),
+                             "input_length": 2114}).module  # fmt: skip
+    _, sequences = read_background(finished.path("results/backgrounds/gc_matched.fa.gz"))
+    X = torch.stack([one_hot_encode(s) for s in sequences]).float()
+    counts = effects[(effects["output"] == "counts") & (effects["background"] == "gc_matched")]
+    with h5py.File(finished.path(SCREEN, "profiles.h5")) as handle:
+        group = handle["bpnet_ctcf/gc_matched/profile"]
+        ids = list(group["insert_id"].asstr()[...])
+        before_logits, after_logits = group["before_logits"][...], group["after_logits"][...]
+    checked = 0
+    for row in counts[counts["orientation"] == "+"].itertuples():
+        before, after = peer_marginalize(model, X, row.insert, start=row.start, device="cpu")
+        assert row.before_mean == pytest.approx(before[1].double().mean().item(), abs=1e-5)
+        assert row.after_mean == pytest.approx(after[1].double().mean().item(), abs=1e-5)
+        assert row.effect == pytest.approx((after[1] - before[1]).double().mean().item(), abs=1e-5)
+        place = next(i for i, name in enumerate(ids) if f"|{row.motif_id}|+|" in name)
+        np.testing.assert_allclose(after_logits[place], after[0].double().mean(0).numpy(), atol=1e-5)
+        np.testing.assert_allclose(before_logits, before[0].double().mean(0).numpy(), atol=1e-5)
+        checked += 1
+    assert checked == 12
+
+
+def test_provenance_holds_what_a_reader_needs(finished):
+    record = json.loads(finished.path(SCREEN, "provenance.json").read_text())
+    assert record["config"]["seed"] == 1
+    assert record["config"]["models"]["bpnet_ctcf"]["loader"] == "bpnet_lite"
+    weights = next(v for k, v in record["input_sha256"].items() if k.endswith("state_dict.pt"))
+    assert weights == "649654bc38bb7e90ff8adf961763302be31729f2489a830fe8bd335b127c50a2"
+    assert all(shard["engine"]["path"] == "incremental" for shard in record["shards"])
+    assert record["versions"]["torch"] and record["code"]["digest"]
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert "Nothing to be done" in finished.run("-n").stdout
+
+
+def test_snakemakes_own_report_is_built(finished, tmp_path):
+    target = tmp_path / "report.zip"
+    finished.run("--report", str(target))
+    assert target.stat().st_size > 10_000
+
+
+def test_a_dry_run_of_a_fresh_folder_plans_every_stage(workspace):
+    planned = rules_run(workspace.run("-n").stdout)
+    assert {"make_background", "collect_motifs", "check_model", "predict_baseline", "list_inserts", "marginalize",
+            "summarize_screen", "plot_screen", "report_screen", "write_provenance", "write_overview"} <= planned  # fmt: skip
