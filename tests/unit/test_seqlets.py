@@ -171,7 +171,7 @@ def test_tfmodisco_seqlets_are_the_peers(seed):
 
 def test_tfmodisco_seqlets_of_both_signs():
     X = np.random.RandomState(0).laplace(scale=0.01, size=(40, 500))
-    at = np.random.RandomState(1).permuted(np.tile([60, 200, 340], (40, 1)), axis=1)
+    at = np.random.default_rng(1).permuted(np.tile([60, 200, 340], (40, 1)), axis=1)
     for i in range(40):
         X[i, at[i, 0] : at[i, 0] + 11] += 0.3
         X[i, at[i, 1] : at[i, 1] + 11] -= 0.2
