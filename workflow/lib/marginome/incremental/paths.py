@@ -94,13 +94,13 @@ class Incremental:
     Backgrounds are always run in the graph's own dtype without TF32; the precision is that of the changes.
     """
 
-    def __init__(self, graph: Graph, X, args, device: torch.device, precision: str, memory_bytes: int):
+    def __init__(self, graph: Graph, X, args, device: torch.device, precision: str, memory_bytes: int, statics=None):
         self.graph, self.X, self.args = graph, X, args
         self.device, self.precision = device, precision
         self.low = torch.bfloat16 if precision == "bfloat16" else graph.dtype
         self.memory_bytes = memory_bytes
         self.notes: list[str] = []
-        self._statics: dict = {}
+        self.statics: dict = {} if statics is None else statics
         self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
         self._cached: dict[fx.Node, torch.Tensor] = {}
         self._cached_rows = slice(0, 0)
@@ -123,7 +123,7 @@ class Incremental:
         if (lo, hi) in self._plans:
             self._plans.move_to_end((lo, hi))
         else:
-            self._plans[lo, hi] = Plan(self.graph, lo, hi, low=self.low, statics=self._statics)
+            self._plans[lo, hi] = Plan(self.graph, lo, hi, low=self.low, statics=self.statics)
             if len(self._plans) > PLANS:
                 self._plans.popitem(last=False)
         return self._plans[lo, hi]

@@ -246,7 +246,7 @@ class Plan:
             raise NeedsEverythingError
         return self.graph.constant[node]
 
-    def static(self, key: tuple, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    def static(self, key: tuple, make: Callable[[], Any]) -> Any:
         """Return weights in the arrangement that a step wants, made once per graph."""
         if key not in self.statics:
             self.statics[key] = make()

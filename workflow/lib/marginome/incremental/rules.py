@@ -469,15 +469,19 @@ def linear(plan: Plan, node: fx.Node) -> Change:
     after = math.prod(c.inner[c.axis :])
 
     # Positions first, so that a span's rows are one block of memory, in the order that feature maps have.
-    def rearranged() -> torch.Tensor:
-        m = matrix.t() if how == "linear" else matrix
-        return m.reshape(channels, positions, after, outputs).permute(1, 2, 0, 3).to(low).contiguous()
-
-    w = plan.static((node, "flattened"), rearranged)
+    def rearranged(lo: int, hi: int) -> torch.Tensor:
+        m = (matrix.t() if how == "linear" else matrix).reshape(channels, positions, after, outputs)
+        return m[:, lo:hi].permute(1, 2, 0, 3).to(low).contiguous()
 
     def delta() -> Register:
         plan.count(2 * plan.elements(c) * outputs, plan.elements(c), fixed=plan.elements(c) * outputs)
-        rows = w[c.lo : c.hi].reshape(-1, outputs)
+        # These weights can be most of a model: the first spans copy their rows, many spans share one whole copy.
+        copies = plan.static((node, "copies"), list)
+        if len(copies) < 8:
+            copies.append(None)
+            rows = rearranged(c.lo, c.hi).reshape(-1, outputs)
+        else:
+            rows = plan.static((node, "flattened"), lambda: rearranged(0, positions))[c.lo : c.hi].reshape(-1, outputs)
 
         def run(s, d):
             d = d.reshape(len(d), channels, c.width, after).permute(0, 2, 3, 1)
