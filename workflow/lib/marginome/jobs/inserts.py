@@ -77,13 +77,14 @@ def list_screen_inserts(
             )
         )
         log.info("collection %s: %d motifs in %d families", collection, len(found), len(set(grouped.family)))
-    table = _table(listed, screen, seed)
+    table = insert_table(listed, screen, seed)
     write_table(inserts, table, {"length": length, "seed": seed})
     write_table(families, pd.concat(members, ignore_index=True))
     log.info("%d inserts and %d controls", (table["role"] == "motif").sum(), (table["role"] == "control").sum())
 
 
-def _table(listed: Sequence[Insert], screen: Mapping[str, Any], seed: int) -> pd.DataFrame:
+def insert_table(listed: Sequence[Insert], screen: Mapping[str, Any], seed: int) -> pd.DataFrame:
+    """Return one row per insert and, behind them, one per control of the screen's ``controls`` and position."""
     rows = pd.DataFrame([asdict(insert) for insert in listed]).rename(columns={"sequence": "insert"})
     rows.insert(0, "insert_id", [insert.insert_id for insert in listed])
     rows.insert(1, "role", "motif")
