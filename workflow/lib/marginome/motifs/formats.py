@@ -156,6 +156,10 @@ def _split(text: str) -> list[tuple[int, str]]:
     return list(enumerate(re.split(r"\r\n|\r|\n", text), start=1))
 
 
+def _stem(source: str) -> str:
+    return Path(source).name.removesuffix(".gz").rsplit(".", 1)[0]
+
+
 def _at(source: str, line: int) -> str:
     return f"{source}, line {line}" if line else source
 
@@ -328,7 +332,9 @@ class _Block:
     rows: list[tuple[int, str | None, list[float]]] = field(default_factory=list)  # line, label, numbers
 
 
-_LABELLED = re.compile(r"^\s*([ACGTUacgtu])\s*[\[|:]?\s*(.*?)\s*\]?\s*$")
+_LABELLED = re.compile(
+    rf"^\s*([{''.join(IUPAC)}])\s*[\[|:]?\s+(.*?)\s*\]?\s*$|^\s*([ACGTU])\s*[\[|:]\s*(.*?)\s*\]?\s*$", re.IGNORECASE
+)
 
 
 def _blocks(text: str, source: str) -> list[_Block]:
@@ -341,11 +347,11 @@ def _blocks(text: str, source: str) -> list[_Block]:
             blocks.append(_Block(number, stripped[1:].strip()))
             continue
         if not blocks:  # a raw matrix without a header is named after its file
-            blocks.append(_Block(number, Path(source).name.removesuffix(".gz").rsplit(".", 1)[0]))
+            blocks.append(_Block(number, _stem(source)))
         label = None
         labelled = _LABELLED.match(stripped)
         if labelled:
-            label, stripped = labelled[1].upper().replace("U", "T"), labelled[2]
+            label, stripped = (labelled[1] or labelled[3]).upper().replace("U", "T"), labelled[2] or labelled[4] or ""
         fields = stripped.strip("[]").split()
         blocks[-1].rows.append((number, label, _numbers(fields, _at(source, number))))
     return blocks
@@ -353,8 +359,13 @@ def _blocks(text: str, source: str) -> list[_Block]:
 
 def _orientation(block: _Block) -> str | None:
     """Return "bases" (four rows, one per base), "positions" (four columns) or None where 4 x 4 may be both."""
-    if any(label for _, label, _ in block.rows):
-        return "bases"
+    labels = [label for _, label, _ in block.rows]
+    if any(labels):
+        # rows that begin with the consensus at their position (ENCODE's motifs), or with the base that they count
+        is_consensus = sorted(filter(None, labels)) != list("ACGT") and all(
+            label and len(values) == 4 for _, label, values in block.rows
+        )
+        return "positions" if is_consensus else "bases"
     by_rows = len(block.rows) == 4 and len({len(values) for *_, values in block.rows}) == 1
     by_columns = all(len(values) == 4 for *_, values in block.rows)
     if by_rows and by_columns:
@@ -434,14 +445,14 @@ def _block_motif(block: _Block, kind: str, source: str) -> Motif:
 
 # ------------------------------------------------------------------------------------------------ TRANSFAC
 def _read_transfac(text: str, source: str) -> list[Motif]:
-    """TRANSFAC: records that end in ``//``, with AC, ID, NA, and a matrix under P0."""
+    """TRANSFAC: records that end in ``//``, with AC, ID, NA, and a matrix under P0. CIS-BP: one matrix under Pos."""
     motifs: list[Motif] = []
     keys: dict[str, str] = {}
     began, order, rows, at = 0, "", [], []
 
     def finish(number: int) -> None:
         nonlocal keys, began, order, rows, at
-        motif_id = keys.get("AC") or keys.get("ID") or keys.get("NA")
+        motif_id = keys.get("AC") or keys.get("ID") or keys.get("NA") or keys.get("file")
         if motif_id or order:
             if not order or not rows:
                 raise MarginomeError(
@@ -466,7 +477,15 @@ def _read_transfac(text: str, source: str) -> list[Motif]:
             finish(number)
             continue
         began = began or number
-        if fields[0].upper() in ("P0", "PO"):
+        if fields[0].upper() in ("P0", "PO", "POS"):
+            if fields[0].upper() == "POS":  # a CIS-BP file holds one matrix and no name
+                keys.setdefault("file", _stem(source))
+            if order:
+                raise MarginomeError(
+                    "a second matrix begins before the record has ended",
+                    where=_at(source, number),
+                    remedy="End each record with a line '//', and name it with AC or ID.",
+                )
             order = "".join(fields[1:5]).upper().replace("U", "T")
             if sorted(order) != list("ACGT"):
                 raise MarginomeError(
@@ -722,7 +741,7 @@ def _recognise(text: str, source: str) -> str:
         )
     if re.match(r"^MEME version", first, re.IGNORECASE) or any(_MEME_MATRIX.match(line) for line in _lines_of(text)):
         return "meme"
-    if any(re.match(r"^P[0O]\s+[ACGTU]\s", line, re.IGNORECASE) for line in _lines_of(text)):
+    if any(re.match(r"^(P[0O]|Pos)\s+[ACGTU]\s", line, re.IGNORECASE) for line in _lines_of(text)):
         return "transfac"
     if any(re.match(r"^MOTIF\s", line) for line in head):
         return "meme"
@@ -730,7 +749,7 @@ def _recognise(text: str, source: str) -> str:
         body = [line for line in head if not line.startswith(">")]
         if not body:
             raise MarginomeError("only header lines in it", where=source, remedy="The file may have been cut off.")
-        is_matrix = re.match(r"^([ACGTUacgtu]\s*[\[|:]|[ACGTUacgtu]?\s*\[?\s*[-+.\d])", body[0])
+        is_matrix = re.match(r"^([ACGTU]\s*[\[|:]|[A-Z]?\s*[\[(]*\s*[-+.\d])", body[0], re.IGNORECASE)
         return "blocks" if is_matrix else "fasta"
     if re.match(r"^([ACGTUacgtu]\s*[\[|:]?\s*)?\[?\s*[-+.\d]", first) and not re.search(r"[B-Zb-df-z]{3}", first):
         return "blocks"
