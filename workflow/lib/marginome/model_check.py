@@ -175,7 +175,7 @@ class _Runner:
                     f"output '{name}' has {len(value)} rows for {len(X)} sequences",
                     where=self.where,
                     remedy="An exported program has to be exported with a dynamic batch "
-                    "(dynamic_shapes={'X': {0: torch.export.Dim.DYNAMIC}}).",
+                    "(dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).",
                 )
         return {name: value.double().cpu().numpy() for name, value in outputs.items()}
 
@@ -195,7 +195,7 @@ def _forward(run: _Runner, X: Tensor, args: Sequence[Tensor]) -> tuple[dict[str,
             f"{text[0] if text else ''}",
             where=run.where,
             remedy="An exported program has to be exported with a dynamic batch "
-            "(dynamic_shapes={'X': {0: torch.export.Dim.DYNAMIC}}).",
+            "(dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).",
         ) from error
     again = run(X, args)
     turned = run(X.flip(0), [a.flip(0) for a in args])

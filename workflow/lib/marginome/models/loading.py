@@ -15,6 +15,7 @@ from marginome.errors import MarginomeError, unknown_name
 from marginome.models import beluga, bpnet, keras
 from marginome.models.arguments import Argument, resolve_arguments
 from marginome.models.exported import is_exported, load_exported
+from marginome.models.layers import nested_items
 from marginome.models.outputs import Output, Readouts, describe, resolve_outputs
 from marginome.models.pickles import Record, is_torch_file, read_torch_file
 from marginome.models.wrappers import ALPHABET, AlphabetOrder, Ensemble, average_strands
@@ -403,6 +404,13 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
         text = str(error).strip().splitlines()
         if "allocate memory" in str(error) or "not enough memory" in str(error):
             raise _no_memory(where, error) from error
+        if "Guard failed" in str(error) and "size()[0]" in str(error):
+            raise MarginomeError(
+                f"the exported program takes batches of one size only ({text[0]})",
+                where=where,
+                remedy="Export it with a dynamic batch: torch.export.export(model, (X,), "
+                "dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).",
+            ) from error
         shapes = "".join(f", {argument.name} (1, {', '.join(map(str, argument.shape))})" for argument in arguments)
         raise MarginomeError(
             f"the model fails on a sequence of {length} bp: {type(error).__name__}: {text[0] if text else ''}",
@@ -424,8 +432,6 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    from marginome.models.layers import nested_items
-
     return [leaf for _, leaf in nested_items(value)]
 
 

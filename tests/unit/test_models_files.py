@@ -1,0 +1,326 @@
+"""What a weights file may and may not do: nothing in it is executed, and every way to be wrong has its message."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import torch
+
+from marginome import MarginomeError, random_one_hot
+from marginome.models import load_model
+from marginome.models.exported import suspicious
+from marginome.models.pickles import pickled_names
+
+STATE = "models/bpnet_ctcf_k562_2114.state_dict.pt"
+LENGTH = 60
+
+
+class Malicious:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, command: str):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv1d(4, 3, 5)
+        self.norm = torch.nn.BatchNorm1d(3)
+
+    def forward(self, X):
+        return torch.relu(self.norm(self.conv(X))).mean(-1)
+
+
+OUTPUTS = {"outputs": {"y": {"names": ["a", "b", "c"]}}, "input_length": LENGTH}
+
+
+def malicious(path, mark, protocol: int = 2) -> str:
+    """A state dict that touches `mark` when it is unpickled, in PyTorch's format."""
+    torch.save({"iconv.weight": torch.zeros(1), "x": Malicious(f"touch {mark}")}, path, pickle_protocol=protocol)
+    return str(path)
+
+
+# ---------------------------------------------------------------------------------- nothing is executed
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("loader", [None, "bpnet_lite", "beluga", "pickled_module"])
+def test_a_malicious_pickle_is_not_executed(tmp_path, loader, protocol):
+    mark = tmp_path / "executed"
+    file = malicious(tmp_path / "model.pt", mark, protocol)
+    settings = {"weights": file, "input_length": LENGTH} | ({"loader": loader} if loader else {})
+    with pytest.raises(MarginomeError, match=r"trust_pickle|posix\.system"):
+        load_model("bad", settings)
+    assert not mark.exists()
+    # the same file does run its command when it is trusted: so the test above can fail
+    with pytest.raises(MarginomeError, match=r"holds dict; wanted a torch\.nn\.Module"):
+        load_model("bad", {"weights": file, "input_length": LENGTH, "trust_pickle": True})
+    assert mark.exists()
+
+
+def test_a_plain_malicious_pickle_is_not_executed(tmp_path):
+    mark = tmp_path / "executed"
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(Malicious(f"touch {mark}"), protocol=2))
+    with pytest.raises(MarginomeError, match=r"needs code to be read \(posix\.system\); it was not run"):
+        load_model("bad", {"weights": str(tmp_path / "model.pkl"), "input_length": LENGTH})
+    assert not mark.exists()
+
+
+def test_classes_of_the_allow_list_are_not_executed_either(tmp_path):
+    """A pickle that calls a class of bpnet-lite or torch.nn with arguments: it becomes a record of them."""
+    opcodes = b"\x80\x02cbpnetlite.bpnet\nBPNet\nq\x00X\x04\x00\x00\x00argsq\x01\x85q\x02Rq\x03."
+    (tmp_path / "model.pkl").write_bytes(opcodes)
+    assert pickled_names(tmp_path / "model.pkl") == {"bpnetlite.bpnet.BPNet"}
+    with pytest.raises(MarginomeError):
+        load_model("bad", {"weights": str(tmp_path / "model.pkl"), "input_length": LENGTH})
+    assert "bpnetlite" not in sys.modules
+
+
+def test_a_foreign_module_saved_whole_needs_trust(tmp_path):
+    torch.manual_seed(0)
+    net = Net().eval()
+    torch.save(net, tmp_path / "net.pt")
+    settings = {"weights": str(tmp_path / "net.pt")} | OUTPUTS
+    with pytest.raises(MarginomeError, match=r"needs code to be read \(.*Net\).* trust_pickle: true"):
+        load_model("net", settings)
+    loaded = load_model("net", settings | {"trust_pickle": True})
+    X = random_one_hot((3, 4, LENGTH), random_state=0).float()
+    assert loaded.loader == "pickled_module" and torch.equal(loaded.module(X), net(X))
+    (tmp_path / "sequential").mkdir()
+    torch.save(torch.nn.Sequential(torch.nn.Conv1d(4, 2, 3)), tmp_path / "sequential/net.pt")
+    with pytest.raises(MarginomeError, match=r"module of class torch\.nn\.modules\.container\.Sequential, saved whole"):
+        load_model("net", settings | {"weights": str(tmp_path / "sequential/net.pt")})
+
+
+# ------------------------------------------------------------------------------------ exported programs
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    torch.manual_seed(0)
+    net = Net().eval()
+    X = random_one_hot((3, 4, LENGTH), random_state=0).float()
+    folder = tmp_path_factory.mktemp("exported")
+    for name, shapes in (("dynamic", ({0: torch.export.Dim.DYNAMIC},)), ("static", None)):
+        torch.export.save(torch.export.export(net, (X,), dynamic_shapes=shapes), folder / f"{name}.pt2")
+    with torch.no_grad():
+        return folder, X, net(X)
+
+
+def test_exported_program_predicts_as_before_export(exported):
+    folder, X, expected = exported
+    loaded = load_model("net", {"weights": str(folder / "dynamic.pt2")} | OUTPUTS)
+    assert loaded.loader == "torch_export" and not list(suspicious(str(folder / "dynamic.pt2")))
+    torch.testing.assert_close(loaded.module(X), expected, rtol=0, atol=0)
+    for n in (1, 5):
+        assert loaded.readouts()(torch.zeros(n, 4, LENGTH))["y"].shape == (n, 3)
+
+
+def test_exported_program_with_a_fixed_batch_is_refused(exported):
+    with pytest.raises(MarginomeError, match="dynamic batch"):
+        load_model("net", {"weights": str(exported[0] / "static.pt2")} | OUTPUTS)
+
+
+def rewritten(source, target, change) -> str:
+    """A copy of an archive with one member changed: `change(name, content)` gives the new content or None."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, change(name, content) or content)
+    return str(target)
+
+
+def _model_json(edit):
+    def change(name, content):
+        if name.endswith("models/model.json"):
+            model = json.loads(content)
+            edit(model)
+            return json.dumps(model)
+        return None
+
+    return change
+
+
+def _guard(mark):
+    return _model_json(lambda m: m["guards_code"].append(f"__import__('os').system('touch {mark}') == 0"))
+
+
+def _expression(mark):
+    def edit(model):
+        def walk(value):
+            if isinstance(value, dict):
+                if "expr_str" in value:
+                    value["expr_str"] = f"__import__('os').system('touch {mark}')"
+                for item in value.values():
+                    walk(item)
+            elif isinstance(value, list):
+                for item in value:
+                    walk(item)
+
+        walk(model)
+
+    return _model_json(edit)
+
+
+def _operation(mark):
+    return _model_json(lambda m: m["graph_module"]["graph"]["nodes"][0].update(target="torch.os.system"))
+
+
+def _pickle(mark):
+    def change(name, content):
+        return pickle.dumps(Malicious(f"touch {mark}"), protocol=2) if "sample_inputs" in name else None
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("attack", "found"),
+    [(_guard, "the expression __import__"), (_expression, "the expression __import__"),
+     (_operation, "the operation torch.os.system"), (_pickle, "posix.system in the pickle")],
+)  # fmt: skip
+def test_a_malicious_exported_program_is_not_loaded(exported, tmp_path, attack, found):
+    mark = tmp_path / "executed"
+    file = rewritten(exported[0] / "dynamic.pt2", tmp_path / "bad.pt2", attack(mark))
+    with pytest.raises(MarginomeError, match=f"what could run code \\({found}"):
+        load_model("bad", {"weights": file} | OUTPUTS)
+    assert not mark.exists()
+
+
+def test_the_pickle_in_an_exported_program_would_run(exported, tmp_path):
+    """What the vetting is for: PyTorch's own loader unpickles without asking."""
+    mark = tmp_path / "executed"
+    file = rewritten(exported[0] / "dynamic.pt2", tmp_path / "bad.pt2", _pickle(mark))
+    with pytest.raises(Exception):  # noqa: B017 - whatever it makes of the result
+        torch.export.load(file).module()
+    assert mark.exists()
+
+
+# --------------------------------------------------------------------------------------- what is wrong
+def bpnet_state(resources) -> dict[str, torch.Tensor]:
+    return torch.load(resources / STATE, weights_only=True)
+
+
+def saved(tmp_path, value) -> str:
+    torch.save(value, tmp_path / "weights.pt")
+    return str(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.9, 0.999])
+def test_truncated_file(resources, tmp_path, keep):
+    content = (resources / STATE).read_bytes()
+    (tmp_path / "cut.pt").write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(MarginomeError, match="damaged, cut short"):
+        load_model("cut", {"weights": str(tmp_path / "cut.pt"), "input_length": 2114, "loader": "bpnet_lite"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("rconvs.3.weight"), r"dilated layers found are \[0, 1, 2, 4, 5, 6, 7\]"),
+        (lambda s: s.update({"extra.weight": torch.zeros(2)}), r"1 unknown \(extra.weight\)"),
+        (lambda s: s.update({"linear.weight": torch.zeros(1, 70)}), "shapes do not fit a BPNet"),
+        (
+            lambda s: s["fconv.weight"].view(-1)[5:8].fill_(torch.nan),
+            "3 of 9600 values of the weight fconv.weight are NaN",
+        ),
+    ],
+)
+def test_weights_that_are_wrong(resources, tmp_path, change, message):
+    state = bpnet_state(resources)
+    change(state)
+    with pytest.raises(MarginomeError, match=message):
+        load_model("bpnet", {"weights": saved(tmp_path, state), "input_length": 2114})
+
+
+def test_weights_of_another_architecture(tmp_path):
+    file = saved(tmp_path, {"layer1.weight": torch.zeros(3, 3), "layer1.bias": torch.zeros(3)})
+    with pytest.raises(MarginomeError, match=r"not a BPNet of bpnet-lite: there is no iconv\.weight"):
+        load_model("x", {"weights": file, "loader": "bpnet_lite", "input_length": 2114})
+    with pytest.raises(MarginomeError, match=r"a state dict of 2 tensors .*; no loader knows this architecture"):
+        load_model("x", {"weights": file, "input_length": 2114})
+    with pytest.raises(MarginomeError, match="not the published Beluga"):
+        load_model("x", {"weights": file, "loader": "beluga"})
+    with pytest.raises(MarginomeError, match="holds a dict with the keys epoch, no state dict"):
+        load_model("x", {"weights": saved(tmp_path, {"epoch": 3}), "loader": "bpnet_lite", "input_length": 9})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"input_length": 1000}, "the model returns nothing for 1000 bp|the model fails on a sequence of 1000 bp"),
+        ({"input_length": 2114, "outputs": {"counts": {"head": 5}}}, "there is no head 5"),
+        ({"input_length": 2114, "outputs": {"y": {"head": 0}}}, "one number per target"),
+        ({}, "input_length is missing"),
+        ({"input_length": 2114, "loader": "bpnetlite"}, "Did you mean 'bpnet_lite'"),
+        ({"input_length": 2114, "weigths": "x"}, "Did you mean 'weights'"),
+        ({"input_length": 2114, "component": "bias"}, "the file holds a single BPNet"),
+        ({"input_length": 2114, "parameters": {"filters": 3}}, "no parameter 'filters'"),
+        ({"input_length": 2114, "alphabet": "ACGU"}, "no order of A, C, G, T"),
+        ({"input_length": 2114, "arguments": [{"name": "controls", "value": 1}]}, "shape is not known"),
+    ],
+)
+def test_settings_that_are_wrong(resources, settings, message):
+    with pytest.raises(MarginomeError, match=message):
+        load_model("ctcf", {"weights": str(resources / STATE)} | settings)
+
+
+def test_files_that_are_not_there_or_nothing(tmp_path):
+    with pytest.raises(MarginomeError, match="there is no file"):
+        load_model("x", {"weights": str(tmp_path / "none.pt")})
+    (tmp_path / "empty.pt").touch()
+    with pytest.raises(MarginomeError, match="is empty"):
+        load_model("x", {"weights": str(tmp_path / "empty.pt")})
+    (tmp_path / "text.pt").write_text("once upon a time")
+    with pytest.raises(MarginomeError, match="kind of file is not recognised"):
+        load_model("x", {"weights": str(tmp_path / "text.pt"), "input_length": 5})
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    with pytest.raises(MarginomeError, match=r"a \.keras archive: save it as \.h5"):
+        load_model("x", {"weights": str(tmp_path / "model.keras"), "input_length": 5})
+    with pytest.raises(MarginomeError, match="neither loader nor weights"):
+        load_model("x", {"input_length": 5})
+
+
+def test_members_of_an_ensemble_must_be_alike(resources, tmp_path):
+    state = bpnet_state(resources)
+    state["fconv.weight"], state["fconv.bias"] = state["fconv.weight"][:1], state["fconv.bias"][:1]
+    with pytest.raises(MarginomeError, match="the members of the ensemble differ"):
+        load_model("folds", {"weights": [str(resources / STATE), saved(tmp_path, state)], "input_length": 2114})
+
+
+def test_a_model_that_needs_more_memory_than_there_is(tmp_path):
+    """In a process with a limit on its memory: one line, no crash."""
+    (tmp_path / "big.py").write_text(
+        "import torch\n\n\nclass Big(torch.nn.Module):\n    def forward(self, X):\n"
+        "        return torch.zeros(len(X), 1 << 40) + X.sum()\n"
+    )
+    code = (
+        "from marginome.models import load_model\nfrom marginome import MarginomeError\n"
+        f"try:\n    load_model('big', {{'loader': {str(tmp_path / 'big.py') + ':Big'!r}, 'input_length': 100}})\n"
+        "except MarginomeError as error:\n    print(error)\n"
+    )
+    limit = 8 << 30
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert "model 'big'" in done.stdout and "needs more memory than there is" in done.stdout, done.stderr
+
+
+def test_half_precision_and_prefixes_are_understood(resources, tmp_path):
+    state = {f"module.{k}": v.half() for k, v in bpnet_state(resources).items()}
+    checkpoint = saved(tmp_path, {"epoch": 3, "state_dict": state})
+    loaded = load_model("x", {"weights": checkpoint, "input_length": 2114})
+    assert all(p.dtype == torch.float32 for p in loaded.module.parameters())
+    shutil.copy(checkpoint, tmp_path / "renamed.bin")
+    assert load_model("x", {"weights": str(tmp_path / "renamed.bin"), "input_length": 2114}).loader == "bpnet_lite"
