@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
     from marginome.report import Profiles
 
-UP, DOWN, GREY, INK = "#c8500a", "#0068ac", "#8b95a1", "#16202c"
+UP, DOWN, GREY, INK = "#b54400", "#0068ac", "#8b95a1", "#16202c"
 #: A base's colour is the same here and on the interactive page.
-BASES = {"A": "#00805e", "C": "#0068ac", "G": "#c98600", "T": "#c8500a"}
-SETS = ("#0068ac", "#c98600", "#00805e", "#b5478a", "#5a6776", "#c8500a")
-DIVERGING = LinearSegmentedColormap.from_list("marginome", ["#083a68", "#4b8cc4", "#f7f7f5", "#dd8a4e", "#7d2c02"])
+BASES = {"A": "#00805e", "C": "#0068ac", "G": "#c98600", "T": "#b54400"}
+SETS = ("#0068ac", "#c98600", "#00805e", "#b5478a", "#5a6776", "#b54400")
+DIVERGING = LinearSegmentedColormap.from_list(
+    "marginome", ["#083a68", "#4b8cc4", "#f7f7f5", "#dd8a4e", "#7d2c02"]
+).with_extremes(bad="#dfe4ea")
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 9, "axes.labelsize": 8, "xtick.labelsize": 7,
     "ytick.labelsize": 7, "legend.fontsize": 7, "legend.frameon": False, "axes.spines.top": False,
@@ -201,7 +203,6 @@ def _outputs_panel(
 
 def _heat(ax: Axes, values: np.ndarray, most: float):
     image = ax.imshow(values, aspect="auto", cmap=DIVERGING, vmin=-most, vmax=most, interpolation="nearest")
-    image.cmap.set_bad("#dfe4ea")
     ax.tick_params(length=0)
     ax.set_xticks([])
     ax.spines[:].set_visible(False)
@@ -306,15 +307,13 @@ def profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, top:
     -------
     matplotlib.figure.Figure
         A row per insert, a column per background set. The minus strand points down; the shaded place is the insert.
-
-    Raises
-    ------
-    MarginomeError
-        When there are no profiles.
+        Without profiles (models whose outputs are scalars) the figure says so.
     """
     effects = effects.reset_index(drop=True)
     if not profiles:
-        raise MarginomeError("there are no profiles to draw", where="profiles")
+        figure = Figure(figsize=(5, 0.6))
+        figure.text(0.5, 0.5, "There are no profiles in this screen.", ha="center", va="center")
+        return figure
     first = effects.loc[profiles[0].rows[0]]
     blocks = [
         block
@@ -322,7 +321,12 @@ def profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, top:
         if block.output == profiles[0].output and effects.loc[block.rows[0], "model"] == first["model"]
     ][:3]
     rows = np.asarray(blocks[0].rows)
-    change = np.array([np.abs(np.asarray(after) - blocks[0].before).sum() for after in blocks[0].after])
+    change = np.concatenate(  # in pieces: the profiles of all inserts together may not fit in memory
+        [
+            np.abs(blocks[0].after[i : i + 256] - np.asarray(blocks[0].before)).sum(axis=(1, 2))
+            for i in range(0, len(rows), 256)
+        ]
+    )
     chosen, seen = [], set()
     for i in np.argsort(-change, kind="stable"):
         motif = tuple(effects.loc[rows[i], [c for c in ("collection", "motif_id") if c in effects]])

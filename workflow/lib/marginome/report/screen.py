@@ -245,7 +245,7 @@ def _column(arrays: Arrays, table: pd.DataFrame, name: str) -> dict:
         whole = pd.api.types.is_integer_dtype(values) or bool(np.all(numbers[~np.isnan(numbers)] % 1 == 0))
         if name in _LOGARITHMIC:
             with np.errstate(divide="ignore", invalid="ignore"):
-                arrays.add(name, shortened(np.log10(numbers)))
+                arrays.add(name, np.log10(numbers).astype(np.float32))
             return {"name": name, "kind": "log10"}
         if whole and np.nanmax(np.abs(numbers), initial=0) < 2**24:  # float32 holds these exactly
             arrays.add(name, numbers.astype(np.float32))

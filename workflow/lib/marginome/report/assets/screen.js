@@ -101,10 +101,10 @@
     const x = column.data[row];
     if (Number.isNaN(x)) return '';
     if (column.kind === 'whole') return String(x);
-    if (column.kind === 'number') return String(Number(x.toPrecision(5)));
+    if (column.kind === 'number') return String(Number(x.toPrecision(6)));
     if (x === -Infinity) return '0';
     const whole = Math.floor(x);
-    return x === 0 ? '1' : x > -5 ? String(Number((10 ** x).toPrecision(4))) : `${(10 ** (x - whole)).toFixed(3)}e${whole}`;
+    return x === 0 ? '1' : x > -5 ? String(Number((10 ** x).toPrecision(5))) : `${(10 ** (x - whole)).toFixed(4)}e${whole}`;
   }
 
   const rowName = (row) => show('motif_name', row) || show('motif_id', row);
@@ -394,8 +394,10 @@
     return out;
   }
   const hasQ = given('q');
+  const oneSided = levels('measure').map((m) => ['euclidean', 'jensen_shannon_distance'].includes(m));
   function significant(row) {
     if (hasQ) return number('q', row) <= Math.log10(threshold()) + 1e-6;
+    if (oneSided[code('measure', row)]) return false; // a distance is never below 0: without controls its interval says nothing
     const low = number('ci_low', row), high = number('ci_high', row);
     return low > 0 || high < 0;
   }

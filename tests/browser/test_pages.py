@@ -1,0 +1,399 @@
+"""What a reader does with the pages, in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from marginome.report import write_report
+from synthetic_screen import synthetic_screen
+
+pytestmark = pytest.mark.browser
+
+
+def numbers(cells):
+    return [float(c.replace("\u2212", "-").replace("+", "")) for c in cells]
+
+
+def test_page_asks_for_nothing_and_logs_nothing(browser, pages):
+    for name in ("small", "hostile", "large"):
+        browser.open(pages[name])
+        for tab in browser.texts("#tabs button"):
+            browser.tab(tab)
+        browser.run("document.getElementById('theme').click()")
+        browser.run("document.getElementById('theme').click()")
+        time.sleep(0.3)
+        assert browser.logged() == []
+        asked = [url for url in browser.requests() if not url.startswith(("data:", "blob:"))]
+        assert asked == [pages[name].as_uri()]
+
+
+def test_policy_stops_a_request_and_a_script(browser, pages):
+    browser.open(pages["small"])
+    browser.run(
+        "window.owned = 0; const s = document.createElement('script'); s.textContent = 'window.owned = 1';"
+        "document.body.append(s); const i = new Image(); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i);"
+    )
+    time.sleep(0.3)
+    assert browser.run("return window.owned") == 0
+    assert sum("Content Security Policy" in message for message in browser.logged()) >= 2
+
+
+def test_first_row_is_the_largest_effect_and_is_shown_in_detail(browser, pages):
+    browser.open(pages["small"])
+    table = synthetic_screen(60).effects
+    part = table[table["background"] == "gc_matched"].sort_values("effect", ascending=False)
+    assert browser.count.startswith("120 of 240 rows, 60 motifs")
+    np.testing.assert_allclose(numbers(browser.column("Effect"))[:8], part["effect"].head(8), rtol=6e-3)
+    assert browser.chosen == part["motif_name"].iat[0]
+    big = browser.text(".big b")
+    assert numbers([big])[0] == pytest.approx(part["effect"].iat[0], rel=6e-3)
+    assert browser.text(".sequence") == part["insert"].iat[0]
+    drawn = browser.texts("#detail h3")
+    assert drawn == [
+        "Effect across backgrounds, against controls",
+        "Output before and after, each background",
+        "Mean profile",
+    ]
+    # something is painted in every chart
+    assert browser.run(
+        "return [...document.querySelectorAll('#detail canvas, #figure canvas, #tbody canvas')].every(c => {"
+        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; return d.some(v => v > 0); })"
+    )
+
+
+def test_sorting(browser, pages):
+    browser.open(pages["small"])
+    table = synthetic_screen(60).effects
+    part = table[table["background"] == "gc_matched"]
+    state = (
+        "return [...document.querySelectorAll('#thead th')].map(h => h.getAttribute('aria-sort'))"
+        ".filter(s => s && s !== 'none')"
+    )
+    browser.header("Effect")
+    np.testing.assert_allclose(numbers(browser.column("Effect"))[:6], part["effect"].sort_values().head(6), rtol=6e-3)
+    assert browser.run(state) == ["ascending"]
+    browser.header("Effect")
+    sizes = part["effect"].abs().sort_values(ascending=False).head(6)
+    np.testing.assert_allclose(np.abs(numbers(browser.column("Effect"))[:6]), sizes, rtol=6e-3)
+    browser.header("Motif")
+    names = browser.texts("#tbody tr.row td:nth-child(2) .strong")
+    assert names == sorted(names, key=str.casefold) and len(set(names)) > 3
+    browser.header("q")
+    q = [float(c.replace("\u2212", "-")) for c in browser.column("q")]
+    assert q == sorted(q)
+
+
+def test_search_and_filters(browser, pages):
+    browser.open(pages["small"])
+    table = synthetic_screen(60).effects
+    part = table[table["background"] == "gc_matched"]
+    browser.set("search", "CtcF")
+    wanted = part[part["motif_name"].str.contains("ctcf", case=False)]
+    assert browser.count.startswith(f"{len(wanted)} of 240 rows")
+    browser.set("search", "ma0139.2 ctcf")
+    assert browser.count.startswith("2 of 240 rows, 1 motif")
+    browser.set("search", "no such motif")
+    assert browser.count.startswith("0 of 240 rows, 0 motifs") and browser.column("Motif") == []
+    browser.run("document.getElementById('reset').click()")
+    assert browser.count.startswith("120 of 240")
+    browser.set("q", "0.05")
+    assert browser.count.startswith(f"{(part['q'] <= 0.05).sum()} of 240")
+    browser.set("background", "")
+    assert browser.count.startswith(f"{(table['q'] <= 0.05).sum()} of 240")
+    browser.set("q", "")
+    browser.set("orientation", "-")
+    assert browser.count.startswith("120 of 240") and set(browser.column("Strand")) == {"\u2212"}
+    browser.set("family", "0")
+    assert browser.count.startswith(f"{((table['orientation'] == '-') & (table['family'] == 0)).sum()} of 240")
+    browser.set("family", "")
+    browser.run("document.getElementById('reps').click()")
+    own = (table["family_representative"] == table["motif_id"]) & (table["orientation"] == "-")
+    assert browser.count.startswith(f"{own.sum()} of 240")
+    assert browser.logged() == []
+
+
+def test_filter_by_output(browser, pages):
+    browser.open(pages["large"])
+    assert browser.count.startswith("2,038 of 48,912")
+    browser.set("output", "task 7")
+    table = synthetic_screen(1019, outputs=tuple(f"task {i}" for i in range(12))).effects
+    part = table[(table["output"] == "task 7") & (table["background"] == "gc_matched")]
+    got = numbers(browser.column("Effect"))
+    np.testing.assert_allclose(got, part["effect"].sort_values(ascending=False).head(len(got)), rtol=6e-3)
+    browser.set("output", "")
+    browser.set("background", "")
+    assert browser.count.startswith("48,912 of 48,912")
+    # the rows in the middle of a long table are there too
+    browser.run("document.getElementById('table').scrollTop = 40 * 24000")
+    time.sleep(0.3)
+    middle = numbers(browser.column("Effect"))
+    ordered = table["effect"].sort_values(ascending=False).to_numpy()
+    positions = browser.run(
+        "return [...document.querySelectorAll('#tbody tr.row')].map(r => Number(r.dataset.position))"
+    )
+    assert 23900 < positions[0] < 24100 and len(positions) < 40
+    np.testing.assert_allclose(middle, ordered[positions], rtol=6e-3, atol=1e-9)
+
+
+def test_choosing_with_the_keyboard(browser, pages):
+    browser.open(pages["small"])
+    browser.run("document.getElementById('table').focus()")
+    browser.key(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    table = synthetic_screen(60).effects
+    part = table[table["background"] == "gc_matched"].sort_values("effect", ascending=False)
+    assert browser.chosen == part["motif_name"].iat[2]
+    browser.key(Keys.END)
+    assert browser.chosen == part["motif_name"].iat[-1]
+    assert browser.run("return document.querySelector('#tbody tr[aria-selected=true]') !== null")
+    browser.key("/")
+    browser.key("gata")
+    assert "gata" in browser.run("return document.getElementById('search').value")
+    browser.key(Keys.ESCAPE)
+    assert browser.count.startswith("120 of 240")
+    assert browser.run("return document.activeElement.id") == "table"
+    # every control can be reached by Tab and has a name
+    nameless = browser.run(
+        "return [...document.querySelectorAll('button, select, input, a[href]')].filter(e => e.offsetParent !== null)"
+        ".filter(e => !(e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length))"
+        ".map(e => e.outerHTML)"
+    )
+    assert nameless == []
+
+
+def test_clicking_a_row_a_point_and_an_orientation(browser, pages):
+    browser.open(pages["small"])
+    browser.run("document.querySelectorAll('#tbody tr.row')[4].click()")
+    name = browser.texts("#tbody td:nth-child(2) .strong")[4]
+    assert browser.chosen == name
+    before = browser.text(".sequence")
+    browser.run("document.querySelector('.segmented [aria-pressed=false]').click()")
+    assert browser.chosen == name
+    after = browser.text(".sequence")
+    assert after == before.translate(str.maketrans("ACGT", "TGCA"))[::-1]
+    # the lowest effect is the last point of the rank figure: click where the library says it is
+    place = browser.run(
+        "const chart = echarts.getInstanceByDom(document.getElementById('figure')); const option = chart.getOption();"
+        "const all = option.series.slice(0, 3).flatMap(s => { const o = []; for (let i = 0; i < s.data.length; i += 2)"
+        "o.push([s.data[i], s.data[i + 1]]); return o; }); const last = all.reduce((a, b) => b[1] < a[1] ? b : a);"
+        "const p = chart.convertToPixel({seriesIndex: 0}, last); const box = chart.getDom().getBoundingClientRect();"
+        "return [box.left + p[0], box.top + p[1]];"
+    )
+    for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+        browser.driver.execute_cdp_cmd(
+            "Input.dispatchMouseEvent",
+            {"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1},
+        )
+    part = synthetic_screen(60).effects.query("background == 'gc_matched'").sort_values("effect")
+    browser.wait("return document.querySelector('#detail h2').textContent === arguments[0]", part["motif_name"].iat[0])
+
+
+def test_a_link_restores_the_view(browser, pages):
+    browser.open(pages["large"])
+    browser.set("output", "task 3")
+    browser.set("background", "shuffled")
+    browser.set("orientation", "+")
+    browser.set("q", "0.01")
+    browser.set("search", "a")
+    browser.header("z")
+    browser.tab("Heatmap")
+    browser.run("document.querySelectorAll('#tbody tr.row')[6].click()")
+    seen = (
+        browser.count,
+        browser.chosen,
+        browser.column("Effect"),
+        browser.text(".big"),
+    )
+    fragment = browser.run("return location.hash")
+    browser.open(pages["large"], fragment)
+    again = (
+        browser.count,
+        browser.chosen,
+        browser.column("Effect"),
+        browser.text(".big"),
+    )
+    assert again[:2] == seen[:2] and again[3] == seen[3] and again[2][:8] == seen[2][:8]
+    assert browser.text("#tabs [aria-selected=true]") == "Heatmap"
+    controls = {"output": "task 3", "background": "shuffled", "orientation": "+", "q": "0.01", "search": "a"}
+    for control, value in controls.items():
+        assert browser.run("return document.getElementById(arguments[0]).value", control) == value
+    assert browser.run("return location.hash") == fragment
+    # a link to what is not there opens the page as if it were new
+    browser.open(pages["large"], "#output=nothing&figure=x&sort=constructor+desc&row.motif_id=gone&q=7")
+    assert browser.count.startswith("2,038 of 48,912") and browser.logged() == []
+
+
+def test_download_is_the_filtered_table(browser, pages):
+    browser.open(pages["small"])
+    browser.set("search", "ctcf")
+    browser.set("background", "")
+    target = browser.downloaded("small.filtered.tsv")
+    got = pd.read_csv(target, sep="\t", dtype={"insert": str})
+    table = synthetic_screen(60).effects
+    want = table[table["motif_name"].str.contains("CTCF")].sort_values("effect", ascending=False)
+    assert list(got.columns) == list(want.columns) and list(got["motif_id"]) == list(want["motif_id"])
+    for column in want:
+        if pd.api.types.is_numeric_dtype(want[column]):
+            np.testing.assert_allclose(
+                got[column], want[column], rtol=2e-4 if column in ("p", "q") else 7e-6
+            )  # six digits
+        else:
+            assert list(got[column]) == list(want[column]), column
+
+
+def test_hostile_names_are_text_everywhere(browser, pages):
+    browser.open(pages["hostile"])
+    browser.set("background", "")
+    names = synthetic_screen(30, hostile=True).effects["motif_name"].unique()[:9]
+    for tab in ("Volcano", "Agreement", "Heatmap", "Rank"):
+        browser.tab(tab)
+    for i, name in enumerate(names):
+        browser.set("search", f"#{i}")
+        assert set(browser.texts("#tbody td:nth-child(2) .strong")) == {name}
+        browser.run("document.querySelector('#tbody tr.row').click()")
+        assert browser.chosen == name
+        # the tooltip of its point
+        browser.run(
+            "const c = echarts.getInstanceByDom(document.getElementById('figure'));"
+            "for (let s = 0; s < 3; s++) c.dispatchAction({type: 'showTip', seriesIndex: s, dataIndex: 0});"
+        )
+    time.sleep(0.3)
+    assert browser.run("return window.owned ?? null") is None
+    assert browser.texts("img, #tbody script, #detail script, #detail b b") == []
+    assert browser.logged() == []
+    browser.set("search", "")
+    target = browser.downloaded("hostile.filtered.tsv")
+    with open(target, encoding="utf-8", newline="\n") as handle:
+        rows = list(csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert {len(row) for row in rows} == {len(rows[0])} and len(rows) == 121  # a tab in a name makes no column
+
+
+def test_light_dark_and_the_toggle(browser, pages):
+    ground = "return getComputedStyle(document.documentElement).backgroundColor"
+    seen = {}
+    for scheme in ("light", "dark"):
+        browser.media(scheme)
+        browser.open(pages["small"])
+        seen[scheme] = browser.run(ground)
+    assert seen["light"] != seen["dark"]
+    browser.run("document.getElementById('theme').click()")
+    assert browser.run(ground) == seen["light"] and browser.logged() == []
+    browser.run("try { localStorage.clear() } catch (e) {}")
+    browser.media("light")
+
+
+@pytest.mark.parametrize("width", [1400, 760, 420])
+def test_nothing_sticks_out_at_the_side(browser, pages, width):
+    browser.size(width)
+    try:
+        for name in ("small", "large", "overview"):
+            browser.open(pages[name], ready=name != "overview")
+            wide, inner = browser.run("return [document.documentElement.scrollWidth, innerWidth]")
+            assert wide <= inner, name
+    finally:
+        browser.size(1400)
+
+
+def test_colours_can_be_read(browser, pages):
+    """WCAG contrast of text on its ground: 4.5 for text, in both themes."""
+    script = """
+      const part = v => v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4;
+      const light = c => {
+        const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map(Number).map(part);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const ground = e => {
+        for (; e; e = e.parentElement) {
+          const c = getComputedStyle(e).backgroundColor;
+          if (!/, 0\\)$/.test(c)) return c;
+        }
+        return 'rgb(255,255,255)';
+      };
+      const words = 'h1, h2, p, td, th button, label, select, .tag, dt, dd, .big b, .note, a, .segmented button';
+      return [...document.querySelectorAll(words)]
+        .filter(e => e.offsetParent && e.textContent.trim() && !e.closest('.sequence'))
+        .map(e => {
+          const a = light(getComputedStyle(e).color), b = light(ground(e));
+          return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.className + ' ' + e.textContent.slice(0, 30)];
+        })
+        .filter(([r]) => r < 4.5)"""
+    for scheme in ("light", "dark"):
+        browser.media(scheme)
+        browser.open(pages["small"])
+        assert browser.run(script) == [], scheme
+    browser.media("light")
+
+
+def test_times_of_the_whole_database(browser, pages, capsys):
+    """First paint under 2 s, filtering under 100 ms: 1,019 motifs x 2 orientations x 12 outputs x 2 sets."""
+    paints, readies, filters, figures = [], [], [], []
+    for _ in range(3):
+        browser.open(pages["large"])
+        paints.append(browser.run("return performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        readies.append(browser.run("return marginomeTimes.ready"))
+    for output in ("task 0", ""):
+        browser.set("output", output)
+        for text in ("c", "ct", "ctcf", "", "gata", ""):
+            browser.run("marginomeTimes.figure = 0")
+            browser.set("search", text)
+            browser.wait("return marginomeTimes.figure > 0")
+            filters.append(browser.run("return marginomeTimes.filter"))
+            figures.append(browser.run("return marginomeTimes.figure"))
+    with capsys.disabled():
+        print(
+            f"\n48,912 rows: first paint {np.median(paints):.0f} ms, table and figure {np.median(readies):.0f} ms; "
+            f"a filter: table {np.median(filters):.0f} ms (at most {max(filters):.0f}), "
+            f"figure {np.median(figures):.0f} ms"
+        )
+    assert np.median(paints) < 2000 and np.median(readies) < 2000
+    assert np.median(filters) < 100
+
+
+def test_screen_of_one_plain_output(browser, tmp_path):
+    """The least there can be: one output, one set, one orientation, no controls, no details."""
+    screen = synthetic_screen(5, backgrounds=("only",))
+    table = screen.effects[screen.effects["orientation"] == "+"][
+        ["model", "background", "motif_id", "orientation", "output", "effect"]
+    ]
+    write_report(tmp_path / "least.html", effects=table, motifs=screen.motifs)
+    browser.open(tmp_path / "least.html")
+    assert browser.count == "5 of 5 rows, 5 motifs"
+    assert browser.texts("#tabs button") == ["Rank"]
+    assert browser.logged() == []
+
+
+def test_pairs_and_positions(browser, tmp_path):
+    screen = synthetic_screen(4, backgrounds=("only",))
+    base = screen.effects[screen.effects["orientation"] == "+"].assign(order="given", partner_id="MA0002.3")
+    table = pd.concat(
+        [
+            base.assign(gap=gap, partner_orientation=other, effect=base["effect"] / (1 + gap))
+            for gap in range(0, 20, 2) for other in "+-"
+        ],
+        ignore_index=True,
+    )  # fmt: skip
+    write_report(tmp_path / "pairs.html", effects=table, motifs=screen.motifs)
+    browser.open(tmp_path / "pairs.html")
+    assert "Effect against the gap" in browser.texts("#detail h3")
+    starts = pd.concat(
+        [base.drop(columns=["order", "partner_id"]).assign(start=s) for s in (100, 200)], ignore_index=True
+    )
+    write_report(tmp_path / "starts.html", effects=starts, motifs=screen.motifs)
+    browser.open(tmp_path / "starts.html")
+    assert "Effect against the position" in browser.texts("#detail h3")
+    assert numbers(browser.column("Start")) and "2 positions" in browser.text(".brand p")
+    assert browser.logged() == []
+
+
+def test_overview(browser, pages):
+    browser.open(pages["overview"], ready=False)
+    asked = [url for url in browser.requests() if not url.startswith(("data:", "blob:"))]
+    assert asked == [pages["overview"].as_uri()] and browser.logged() == []
+    browser.run("document.querySelector('a.button').click()")
+    browser.wait("return document.documentElement.dataset.ready === 'yes'")
+    assert browser.text("h1") == "Screen small"

@@ -1,0 +1,367 @@
+"""The pages: what is in them is what was given, and nothing in a name is ever read as markup."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import zlib
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from marginome.errors import MarginomeError
+from marginome.report import (
+    AttributionLogos,
+    Badge,
+    Entry,
+    Link,
+    Profiles,
+    ScreenEntry,
+    Section,
+    write_overview,
+    write_page,
+    write_report,
+)
+from marginome.report.overview import screen_summary
+from marginome.report.page import Arrays, asset, document, filled, json_island, shortened
+from marginome.report.screen import ECHARTS
+from synthetic_screen import synthetic_screen
+
+ECHARTS_SHA256 = (
+    "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"  # npm echarts 6.1.0, dist/echarts.min.js
+)
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page, as a browser would take it apart."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.scripts, self.text, self._script = [], [], [], None
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self._script = dict(attrs)
+
+    def handle_data(self, data):
+        if self._script is not None:
+            self.scripts.append((self._script, data))
+        else:
+            self.text.append(data)
+
+    def handle_endtag(self, tag):
+        if tag == "script":
+            self._script = None
+
+    def island(self, name):
+        return next(text for attrs, text in self.scripts if attrs.get("id") == name)
+
+    def unpack(self, name, directory):
+        """Decode a block of arrays independently of the code that packed it."""
+        block = zlib.decompress(base64.b64decode(self.island(name)))
+        found = {}
+        for key, at in directory.items():
+            dtype = np.dtype({"f4": "<f4", "i2": "<i2", "u1": "u1", "u2": "<u2", "u4": "<u4"}[at["kind"]])
+            size = dtype.itemsize * at["count"]
+            planes = np.frombuffer(block[at["offset"] : at["offset"] + size], np.uint8).reshape(dtype.itemsize, -1)
+            found[key] = np.ascontiguousarray(planes.T).view(dtype).ravel()
+        return found
+
+
+def page_of(tmp_path, screen, **options):
+    path = tmp_path / "report.html"
+    packed = write_report(
+        path, effects=screen.effects, motifs=screen.motifs, per_background=screen.per_background,
+        baseline=screen.baseline, profiles=screen.profiles, **options,
+    )  # fmt: skip
+    page = Page(path)
+    return page, json.loads(page.island("meta")), packed
+
+
+def test_json_island_cannot_be_left_and_reads_back():
+    value = {
+        "a": "</script><script>alert(1)</script>",
+        "b": ["<!--", "&amp;", "\u2028", "\ud800", 'quote"'],
+        "c": float("nan"),
+    }
+    island = json_island("x", value)
+    inside = re.fullmatch(r'<script type="application/json" id="x">(.*)</script>', island, re.S)[1]
+    assert not set("<>&") & set(inside)
+    assert json.loads(inside) == {**value, "c": None}
+
+
+def test_arrays_read_back(tmp_path):
+    draw = np.random.default_rng(0)
+    given = {
+        "f": draw.normal(size=(7, 3)).astype(np.float32),
+        "i": np.array([-32768, 0, 32767], np.int16),
+        "b": np.arange(256, dtype=np.uint8),
+        "w": np.array([0, 65535], np.uint16),
+        "l": np.array([0, 2**32 - 1], np.uint32),
+        "none": np.zeros(0, np.float32),
+    }
+    arrays = Arrays()
+    for name, values in given.items():
+        arrays.add(name, values)
+    path = tmp_path / "page.html"
+    path.write_text(arrays.island("x"))
+    found = Page(path).unpack("x", arrays.directory)
+    for name, values in given.items():
+        np.testing.assert_array_equal(found[name], values.ravel())
+
+
+def test_shortened_numbers_keep_six_digits():
+    draw = np.random.default_rng(1)
+    x = np.concatenate([draw.normal(size=20000) * 10.0 ** draw.uniform(-30, 30, 20000), [0.0, 1.0, -1.0]])
+    got = shortened(x).astype(np.float64)
+    assert np.all(np.abs(got - x) <= 1.1e-6 * np.abs(x))
+    special = shortened(np.array([np.nan, np.inf, -np.inf, 3.4028e38]))
+    assert np.isnan(special[0]) and special[1] == np.inf and special[2] == -np.inf and np.isfinite(special[3])
+
+
+def test_document_allows_its_own_scripts_by_hash_and_nothing_else(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(document(title="<b>&", body="<p>x</p>", scripts=["let a = 1;\n", "let b = 2;\r\nlet c;"]))
+    page = Page(path)
+    policy = next(a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a)
+    allowed = re.search(r"script-src ([^;]+)", policy)[1].split()
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for _, text in page.scripts
+    ]
+    assert allowed == hashes and len(hashes) == 3
+    assert "default-src 'none'" in policy and "unsafe-inline" not in re.search(r"script-src[^;]+", policy)[0]
+    assert not any(name in attrs for _, attrs in page.tags for name in ("src", "href", "onload", "onclick"))
+    assert "<title>&lt;b&gt;&amp;</title>" in page.source
+
+
+@pytest.mark.parametrize("script", ["x = '</SCRIPT>'", "<!-- x"])
+def test_document_refuses_a_script_that_ends_its_own_element(script):
+    with pytest.raises(ValueError, match="end its own element"):
+        document(title="x", body="", scripts=[script])
+
+
+def test_filled_does_not_search_values_again():
+    assert filled("[[a]] [[b]]", {"a": "[[b]]", "b": "x"}) == "[[b]] x"
+
+
+def test_vendored_library_is_the_published_file_with_its_licence():
+    assert hashlib.sha256(asset(ECHARTS).encode()).hexdigest() == ECHARTS_SHA256
+    licence = asset("vendor/echarts-6.1.0.LICENSE.txt")
+    assert "Apache License" in licence and "The Apache Software Foundation" in licence and "Mike Bostock" in licence
+    assert "Licensed to the Apache Software Foundation" in asset(ECHARTS)[:400]  # stays in every page
+
+
+def test_table_of_the_page_is_the_table_given(tmp_path):
+    screen = synthetic_screen(12, outputs=("counts", "other"))
+    table = screen.effects
+    table.loc[3, ["effect", "q"]] = np.nan
+    table.loc[4, "p"] = 1e-250
+    table.loc[5, "p"] = 0.0
+    table["largest_change_bp"] = pd.array([None, 5, *[7] * (len(table) - 2)], dtype="Int64")
+    table["control_kind"] = table["control_kind"].where(table.index != 6)
+    page, meta, packed = page_of(tmp_path, screen)
+    arrays = page.unpack("table-data", meta["arrays"])
+    assert [c["name"] for c in meta["columns"]] == list(table.columns) and packed.rows == len(table)
+    for column in meta["columns"]:
+        got, want = arrays[column["name"]], table[column["name"]]
+        if column["kind"] == "text":
+            assert [column["levels"][i] for i in got] == [None if pd.isna(v) else v for v in want], column["name"]
+        elif column["kind"] == "log10":
+            with np.errstate(divide="ignore"):
+                np.testing.assert_allclose(got, np.log10(want), rtol=1.1e-6, equal_nan=True)
+        elif column["kind"] == "whole":
+            np.testing.assert_array_equal(got, want.to_numpy(float, na_value=np.nan))
+        else:
+            np.testing.assert_allclose(got, want, rtol=1.1e-6, equal_nan=True)
+    kinds = {c["name"]: c["kind"] for c in meta["columns"]}
+    assert kinds["start"] == kinds["largest_change_bp"] == kinds["family"] == "whole" and kinds["p"] == "log10"
+    # the groups: rows of one insert, of one motif
+    for label, keys in (("#insert", ["motif_id", "orientation"]), ("#motif", ["motif_id"]), ("#site", ["motif_id"])):
+        np.testing.assert_array_equal(arrays[label], table.groupby(keys, sort=False).ngroup())
+    # the matrices, in the order of motifs
+    at = 0
+    for width, (_, motif) in zip(meta["pwm_widths"], screen.motifs.iterrows(), strict=True):
+        got = arrays["#pwm"][at : at + 4 * width].reshape(width, 4).T / 255
+        np.testing.assert_allclose(got, motif["pwm"], atol=0.5 / 255 + 1e-9)
+        at += 4 * width
+
+
+def test_details_are_what_was_given(tmp_path):
+    screen = synthetic_screen(10)
+    singles = screen.per_background.copy()
+    singles[2, 5:] = np.nan  # a smaller set
+    singles[7] = 0.0
+    screen = screen._replace(per_background=singles)
+    page, meta, packed = page_of(tmp_path, screen)
+    detail = page.unpack("detail-data", meta["detail"])
+    rows = detail["#background_rows"]
+    assert sorted(rows) == list(range(len(singles))) and packed.per_background_inserts == 20
+    steps = detail["#background_effects"].reshape(len(rows), -1).astype(float)
+    steps[steps == -32768] = np.nan
+    got = steps * detail["#background_scale"][:, None]
+    bound = np.nanmax(np.abs(singles[rows]), axis=1, keepdims=True) / 32767
+    assert np.array_equal(np.isnan(got), np.isnan(singles[rows]))
+    assert np.all(np.abs(np.nan_to_num(got) - np.nan_to_num(singles[rows])) <= 0.51 * bound + 1e-12)
+    for number, block in enumerate(screen.profiles):
+        about = meta["profiles"][number]
+        order = [list(block.rows).index(r) for r in detail[f"#profile{number}_rows"]]
+        assert sorted(order) == list(range(20)) and about["length"] == 1000 and about["first"] == 557
+        before = detail[f"#profile{number}_before"].reshape(2, 1000)
+        np.testing.assert_allclose(before, block.before, rtol=1.1e-6)
+        after = before + detail[f"#profile{number}_change"].reshape(-1, 2, 1000) * about["step"]
+        np.testing.assert_allclose(after, block.after[order], atol=0.51 * block.after.max() / 4000)
+
+
+def test_details_that_do_not_fit_are_left_out_from_the_weakest(tmp_path):
+    screen = synthetic_screen(20)
+    _, meta, packed = page_of(tmp_path, screen, detail_bytes=2 * 8 * 2 * 16 * 2)  # half of it: 8 inserts in 2 sets
+    kept = set(meta["per_background"]["inserts"])
+    strength = (
+        screen.effects["effect"]
+        .abs()
+        .groupby(screen.effects.groupby(["motif_id", "orientation"], sort=False).ngroup())
+        .max()
+    )
+    assert len(kept) == 8 == packed.per_background_inserts and meta["per_background"]["of"] == 40
+    assert kept == set(strength.sort_values(ascending=False).index[:8])
+    assert 1 <= meta["profiles"][0]["n"] < meta["profiles"][0]["of"] == 40
+
+
+def test_long_profiles_are_averaged_in_bins(tmp_path):
+    screen = synthetic_screen(4)
+    before = np.linspace(0, 1, 5001)[None]
+    after = np.stack([before * 2, before * 3])
+    page, meta, _ = page_of(tmp_path, screen._replace(profiles=[Profiles(np.array([0, 2]), before, after, step=32)]))
+    about = meta["profiles"][0]
+    got = page.unpack("detail-data", meta["detail"])["#profile0_before"]
+    assert about["bp"] == 96 and about["length"] == 1667 == len(got)
+    np.testing.assert_allclose(got, [before[0, 3 * i : 3 * i + 3].mean() for i in range(1667)], rtol=1.1e-6)
+
+
+def test_attribution_logos_are_kept(tmp_path):
+    screen = synthetic_screen(4)
+    after = np.random.default_rng(0).normal(size=(2, 4, 9))
+    logos = [AttributionLogos(np.array([1, 4]), None, after, first=np.array([3, 5]), output="counts")]
+    page, meta, _ = page_of(tmp_path, screen, attributions=logos)
+    got = page.unpack("detail-data", meta["detail"])
+    np.testing.assert_allclose(got["#attribution0_after"], after.ravel(), rtol=1.1e-6)
+    assert meta["attributions"] == [{"output": "counts", "width": 9, "first": [3, 5]}]
+    with pytest.raises(MarginomeError, match="attributions"):
+        page_of(tmp_path, screen, attributions=[AttributionLogos(np.array([1]), None, after, first=0)])
+
+
+def test_motif_without_a_matrix_is_drawn_from_its_insert_as_given(tmp_path):
+    screen = synthetic_screen(4)
+    page, meta, _ = page_of(tmp_path, screen._replace(motifs=screen.motifs.iloc[1:]))
+    arrays = page.unpack("table-data", meta["arrays"])
+    insert = screen.effects["insert"].iat[0]
+    got = arrays["#pwm"][: 4 * meta["pwm_widths"][0]].reshape(-1, 4)
+    assert "".join("ACGT"[i] for i in got.argmax(1)) == insert and set(got.ravel()) == {0, 255}
+
+
+def test_hostile_names_stay_text(tmp_path):
+    screen = synthetic_screen(30, hostile=True)
+    evil = "</title><script>window.owned=1</script>"
+    options = {"title": evil, "name": evil, "commands": [evil], "provenance": {evil: {"k": [evil, {"x": evil}]}}}
+    page, meta, _ = page_of(tmp_path, screen, **options)
+    clean, _, _ = page_of(tmp_path, synthetic_screen(30), title="x", commands=["x"],
+                          provenance={"a": {"k": ["b", {"x": "c"}]}})  # fmt: skip
+    assert [t for t, _ in page.tags] == [t for t, _ in clean.tags]  # not one element more
+    assert [a.get("id") for a, _ in page.scripts] == [a.get("id") for a, _ in clean.scripts]
+    names = next(c["levels"] for c in meta["columns"] if c["name"] == "motif_name")
+    assert "<script>window.owned=1</script>" in names and meta["title"] == evil
+    assert evil in "".join(page.text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s._replace(effects=s.effects.drop(columns="effect")), "columns missing.*effect"),
+        (lambda s: s._replace(effects=s.effects.iloc[:0]), "no rows"),
+        (lambda s: s._replace(per_background=s.per_background[:5]), "per_background: has 5 rows, the effect table 16"),
+        (lambda s: s._replace(motifs=s.motifs.assign(pwm=[np.zeros((3, 5))] * 4)), r"MA0139.2.*\(4, width\)"),
+        (lambda s: s._replace(profiles=[s.profiles[0]._replace(rows=np.array([0]))]), "1 rows, 8 profiles"),
+    ],
+)
+def test_what_does_not_fit_is_an_error(tmp_path, change, message):
+    with pytest.raises(MarginomeError, match=message):
+        page_of(tmp_path, change(synthetic_screen(4)))
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_same_input_same_bytes(tmp_path):
+    screen = synthetic_screen(8)
+    first = page_of(tmp_path, screen)[0].source
+    assert page_of(tmp_path, screen)[0].source == first
+
+
+def test_size_of_the_whole_database(tmp_path, capsys):
+    screen = synthetic_screen(1019, outputs=tuple(f"task {i}" for i in range(12)))
+    _, _, packed = page_of(tmp_path, screen)
+    with capsys.disabled():
+        print(f"\n1,019 motifs x 2 orientations x 12 outputs x 2 sets: {packed.bytes / 1e6:.1f} MB")
+    assert packed.rows == 48912 and packed.bytes < 15e6
+
+
+def test_pages_of_prose_tables_and_figures(tmp_path):
+    figure = tmp_path / "a.svg"
+    figure.write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>")
+    table = pd.DataFrame(
+        {
+            "what": ["<i>x</i>", Link("go", "javascript:alert(1)"), Badge("fine", True), None],
+            "n": [1.23456, 2, -0.5, np.nan],
+        }
+    )
+    path = tmp_path / "page.html"
+    write_page(
+        path, title="<check>", subtitle="&", overview="../index.html", commands=["a && b"], provenance={"k": 1},
+        sections=[Section("One", "first\n\nsecond", table, [(figure, "cap <x>")], [Link("file", "x y.tsv")], 3)],
+    )  # fmt: skip
+    page = Page(path)
+    links = [a["href"] for t, a in page.tags if t == "a"]
+    assert links == ["../index.html", "x%20y.tsv", "javascript%3Aalert%281%29"]
+    text = " ".join(page.text)
+    for wanted in ("<i>x</i>", "1.235", "fine", "first", "second", "cap <x>", "a && b", "The first 3 of 4 rows."):
+        assert wanted in text, wanted
+    assert "\u22120.5" in text and "nan" not in text.lower()
+    images = [a["src"] for t, a in page.tags if t == "img"]
+    assert base64.b64decode(images[0].removeprefix("data:image/svg+xml;base64,")) == figure.read_bytes()
+    with pytest.raises(MarginomeError, match="only SVG and PNG"):
+        write_page(path, title="x", sections=[Section("x", figures=[("a.pdf", "")])])
+
+
+def test_overview_leads_to_everything(tmp_path):
+    screen = synthetic_screen(30)
+    write_overview(
+        tmp_path / "index.html", title="All", intro="intro",
+        screens=[ScreenEntry("first screen", "screens/a b/report.html", screen.effects, [Link("table", "t.tsv")])],
+        backgrounds=[Entry("gc", {"n": 16}, [Link("FASTA", "b/gc.fa.gz")])],
+        models=[Entry("bpnet", {"check": Badge("passed", True)}, [Link("check", "m/check.html")])],
+        provenance={"seed": 1}, commands=["make demo"],
+    )  # fmt: skip
+    page = Page(tmp_path / "index.html")
+    links = [a["href"] for t, a in page.tags if t == "a"]
+    assert links == ["screens/a%20b/report.html", "t.tsv", "b/gc.fa.gz", "m/check.html"]
+    text = " ".join(page.text)
+    assert "make demo" in text and "Attributions, seqlets" not in text and "30 motifs in 2 background sets" in text
+
+
+def test_summary_counts_what_the_table_says():
+    table = synthetic_screen(40).effects
+    said, top = screen_summary(table, top=5)
+    passed = table[table["q"] <= 0.05].groupby("motif_id")["background"].nunique()
+    assert f"{len(passed)} motifs do more" in said and f"{(passed == 2).sum()} in every one" in said
+    means = table.groupby(["motif_id", "orientation"])["effect"].mean().abs().sort_values(ascending=False)
+    best = list(dict.fromkeys(motif for motif, _ in means.index))[:5]
+    assert list(top["Identifier"]) == best
+    first = table[(table["motif_id"] == best[0]) & (table["orientation"] == means.index[0][1])].set_index("background")[
+        "effect"
+    ]
+    assert top[["gc_matched", "shuffled"]].iloc[0].tolist() == pytest.approx(first[["gc_matched", "shuffled"]].tolist())
