@@ -24,6 +24,7 @@ include: "workflow/rules/backgrounds.smk"
 include: "workflow/rules/motifs.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/screens.smk"
+include: "workflow/rules/elements.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -33,6 +34,7 @@ localrules:
     motifs,
     models,
     screens,
+    attributions,
 
 
 # Everything that the config asks for.
@@ -41,6 +43,7 @@ rule all:
     input:
         rules.write_overview.output,
         screen_results(),
+        attribution_results(),
 
 
 # Named targets: `snakemake --cores all screens` and so on.
@@ -62,3 +65,8 @@ rule models:
 rule screens:
     input:
         screen_results(),
+
+
+rule attributions:
+    input:
+        attribution_results(),

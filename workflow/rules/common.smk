@@ -23,6 +23,8 @@ wildcard_constraints:
     background=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     collection=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     screen=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    attribution=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    elements=r"seqlets|patterns",
     shard=r"\d+-of-\d+",
 
 
@@ -162,3 +164,143 @@ def screen_digests(screen):
         for file in entry_files(CONFIG, section, name)
     ]
     return file_digests(files)
+
+
+# ------------------------------------------------------------------------------------------- attributions
+def attribution_of(*keys):
+    """Params function: the keys of an attribution entry that a rule uses."""
+    return lambda wildcards: {key: CONFIG["attributions"][wildcards.attribution].get(key) for key in keys}
+
+
+def attributed_model(function):
+    """Input or params function of the model that an attribution entry names, e.g. `settings_of`'s."""
+
+    def inputs(wildcards):
+        return function(CONFIG["attributions"][wildcards.attribution]["model"])
+
+    return inputs
+
+
+def part_files(*path):
+    """Input function: the files that one part of an attribution entry names, marked ancient (see `files_of`)."""
+    return lambda wildcards: ancient(_part_files(wildcards, path))
+
+
+def part_digests(*path):
+    """Params function: SHA-256 of those files."""
+    return lambda wildcards: file_digests(_part_files(wildcards, path))
+
+
+def _part_files(wildcards, path):
+    # the entry of that name with nothing but the part, so that a change elsewhere in it reruns nothing
+    part = found = {}
+    entry = CONFIG["attributions"][wildcards.attribution]
+    for key in path[:-1]:
+        part[key], entry = {}, entry.get(key) or {}
+        part = part[key]
+    if path[-1] in entry:
+        part[path[-1]] = entry[path[-1]]
+    return entry_files({"attributions": {wildcards.attribution: found}}, "attributions", wildcards.attribution)
+
+
+def background_of(*path):
+    """Input function: the FASTA of the background set that a part of an attribution entry names, if it does."""
+
+    def inputs(wildcards):
+        entry = CONFIG["attributions"][wildcards.attribution]
+        for key in path:
+            entry = (entry or {}).get(key)
+        return expand(rules.make_background.output.fasta, background=[entry] if entry else [])
+
+    return inputs
+
+
+def insert_collection(wildcards):
+    """Input function: the table of the collection that the insert of the loci is from, if it is from one."""
+    insert = CONFIG["attributions"][wildcards.attribution]["loci"].get("insert") or {}
+    return expand(rules.collect_motifs.output.table, collection=[insert[k] for k in ("collection",) if k in insert])
+
+
+def element_settings(wildcards):
+    """Params function: how elements are put into backgrounds, without how many shards."""
+    entry = CONFIG["attributions"][wildcards.attribution]["marginalize"]
+    return {key: value for key, value in entry.items() if key not in ("shards", "keep", "backgrounds")}
+
+
+def element_screen(wildcards):
+    """Params function: what `marginalize` takes of a screen's entry."""
+    entry = CONFIG["attributions"][wildcards.attribution]["marginalize"]
+    return {"outputs": entry.get("outputs"), "keep": entry["keep"]}
+
+
+def collections_of(wildcards):
+    """Input function: tables of the motif collections that name seqlets and patterns."""
+    entry = CONFIG["attributions"][wildcards.attribution].get("annotate") or {}
+    return expand(rules.collect_motifs.output.table, collection=entry.get("motifs", []))
+
+
+def attribution_shards(wildcards):
+    """Input function: every shard of an attribution entry."""
+    count = CONFIG["attributions"][wildcards.attribution]["shards"]
+    return expand(
+        rules.attribute.output.shard,
+        attribution=wildcards.attribution,
+        shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
+    )
+
+
+def element_table(wildcards):
+    """Input function: the table of seqlets or patterns, named where the config says how."""
+    named = CONFIG["attributions"][wildcards.attribution].get("annotate")
+    if wildcards.elements == "patterns":
+        return rules.annotate_patterns.output.matches if named else rules.find_patterns.output.patterns
+    return rules.annotate_seqlets.output.annotations if named else rules.call_seqlets.output.seqlets
+
+
+def pattern_members(wildcards):
+    """Input function: the seqlets of the patterns, which samples are drawn from."""
+    return rules.find_patterns.output.seqlets if wildcards.elements == "patterns" else []
+
+
+def per_attribution(pattern):
+    """Input function: a pattern expanded over the background sets that elements are put into."""
+
+    def inputs(wildcards):
+        entry = CONFIG["attributions"][wildcards.attribution]
+        names = {"model": entry["model"], "background": entry["marginalize"]["backgrounds"]}
+        return expand(pattern, attribution=wildcards.attribution, **names)
+
+    return inputs
+
+
+def element_shards(wildcards):
+    """Input function: every shard of the seqlets or patterns of an attribution entry."""
+    entry = CONFIG["attributions"][wildcards.attribution]
+    count = entry["marginalize"]["shards"]
+    return expand(
+        rules.marginalize_elements.output.shard,
+        attribution=wildcards.attribution,
+        elements=wildcards.elements,
+        model=entry["model"],
+        background=entry["marginalize"]["backgrounds"],
+        shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
+    )
+
+
+def attribution_results():
+    """Everything a reader gets of every attribution entry."""
+    wanted = []
+    for name, entry in CONFIG["attributions"].items():
+        files = ["attributions.h5", "seqlets.parquet", "seqlets.bed"]
+        elements = ["seqlets"]
+        if entry.get("annotate"):
+            files.append("annotations.parquet")
+        if entry.get("patterns") is not None:
+            files += ["patterns.h5", "patterns.parquet"]
+            elements.append("patterns")
+            if entry.get("annotate"):
+                files.append("pattern_matches.parquet")
+        if entry.get("marginalize"):
+            files += [f"{kind}/effects.parquet" for kind in elements]
+        wanted += [f"results/attributions/{name}/{file}" for file in files]
+    return wanted

@@ -202,7 +202,7 @@ def annotation_columns(named: Annotations, collection: Sequence[tuple[str, Motif
         match_overlap`` (bp), ``best_id`` (the nearest motif whether it holds or not; null where not compared),
         ``tomtom_p, match_p, match_q, information_bits``.
     """
-    holds = named.q <= max_q
+    holds = (named.motif >= 0) & (named.q <= max_q)
     best = [collection[i] if i >= 0 else (None, None) for i in named.motif]
 
     def kept(values: Sequence[object]) -> list:

@@ -1,0 +1,13 @@
+from marginome.jobs.runner import job
+from marginome.jobs.seqlets import annotate_seqlets
+
+with job(snakemake.log[0], threads=snakemake.threads):
+    annotate_seqlets(
+        snakemake.params.annotate["annotate"],
+        seed=snakemake.params.seed,
+        attributions=snakemake.input.attributions,
+        seqlets=snakemake.input.seqlets,
+        motifs=snakemake.input.motifs,
+        annotations=snakemake.output.annotations,
+        threads=snakemake.threads,
+    )

@@ -1,0 +1,20 @@
+from marginome.jobs.attributions import attribute_shard
+from marginome.jobs.runner import job
+from marginome.leases import leased_device
+
+engine = snakemake.params.engine
+with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
+    attribute_shard(
+        snakemake.params.settings,
+        name=snakemake.wildcards.attribution,
+        model=snakemake.params.attribution["model"],
+        digests=snakemake.params.digests,
+        attribution=snakemake.params.attribution,
+        seed=snakemake.params.seed,
+        engine=engine,
+        device=device,
+        fasta=snakemake.input.fasta,
+        references=next(iter(snakemake.input.references), None),
+        shard=snakemake.wildcards.shard,
+        output=snakemake.output.shard,
+    )

@@ -1,0 +1,19 @@
+from marginome.jobs.elements import list_elements
+from marginome.jobs.runner import job
+
+with job(snakemake.log[0], threads=snakemake.threads):
+    list_elements(
+        snakemake.params.marginalize,
+        kind=snakemake.wildcards.elements,
+        name=snakemake.wildcards.attribution,
+        seed=snakemake.params.seed,
+        digests=snakemake.params.digests,
+        check=snakemake.input.check,
+        attributions=snakemake.input.attributions,
+        table=snakemake.input.table,
+        members=snakemake.input.members or None,
+        background=snakemake.input.backgrounds[0],
+        inserts=snakemake.output.inserts,
+        families=snakemake.output.families,
+        elements=snakemake.output.elements,
+    )

@@ -1,0 +1,20 @@
+from marginome.jobs.elements import marginalize_elements
+from marginome.jobs.runner import job
+from marginome.leases import leased_device
+
+engine = snakemake.params.engine
+with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
+    marginalize_elements(
+        snakemake.params.settings,
+        inserts=snakemake.input.inserts,
+        shard=snakemake.wildcards.shard,
+        output=snakemake.output.shard,
+        model=snakemake.wildcards.model,
+        digests=snakemake.params.digests,
+        screen=snakemake.params.screen,
+        engine=engine,
+        device=device,
+        check=snakemake.input.check,
+        fasta=snakemake.input.fasta,
+        baseline=snakemake.input.baseline,
+    )

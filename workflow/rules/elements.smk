@@ -1,0 +1,272 @@
+# From sequences to elements: attributions of loci, seqlets, patterns, and what each does in isolation.
+
+
+rule collect_loci:
+    input:
+        files=part_files("loci"),
+        check=attributed_model(lambda model: f"results/models/{model}/check.json"),
+        background=background_of("loci", "background"),
+        motifs=insert_collection,
+    output:
+        fasta="results/attributions/{attribution}/loci.fa.gz",
+        bed="results/attributions/{attribution}/loci.bed",
+    log:
+        "logs/collect_loci/{attribution}.log",
+    benchmark:
+        "benchmarks/collect_loci/{attribution}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=30,
+    params:
+        attribution=attribution_of("model", "output", "target", "loci"),
+        digests=part_digests("loci"),
+        model=attributed_model(lambda model: {"input_length": CONFIG["models"][model].get("input_length")}),
+        code=code_digest("jobs.attributions"),
+    script:
+        "../../scripts/collect_loci.py"
+
+
+rule attribute:
+    input:
+        files=attributed_model(lambda model: ancient(entry_files(CONFIG, "models", model))),
+        fasta=rules.collect_loci.output.fasta,
+        references=background_of("references", "background"),
+    output:
+        shard="results/attributions/{attribution}/shards/{shard}.h5",
+    log:
+        "logs/attribute/{attribution}/{shard}.log",
+    benchmark:
+        "benchmarks/attribute/{attribution}/{shard}.tsv"
+    retries: 1
+    conda:
+        "../../envs/marginome.yaml"
+    threads: CONFIG["threads"]
+    resources:
+        mem_mb=memory(CONFIG["memory_mb"] + 2000),
+        runtime=480,
+        gpu=gpus(),
+    params:
+        settings=attributed_model(lambda model: CONFIG["models"][model]),
+        digests=attributed_model(lambda model: file_digests(entry_files(CONFIG, "models", model))),
+        attribution=attribution_of(
+            "model", "output", "target", "method", "references", "max_delta", "on_exceed", "precision_bits"
+        ),
+        seed=CONFIG["seed"],
+        engine=engine_settings(),
+        code=code_digest("jobs.attributions"),
+    script:
+        "../../scripts/attribute.py"
+
+
+rule merge_attributions:
+    input:
+        shards=attribution_shards,
+        fasta=rules.collect_loci.output.fasta,
+    output:
+        attributions="results/attributions/{attribution}/attributions.h5",
+    log:
+        "logs/merge_attributions/{attribution}.log",
+    benchmark:
+        "benchmarks/merge_attributions/{attribution}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=60,
+    params:
+        code=code_digest("jobs.attributions"),
+    script:
+        "../../scripts/merge_attributions.py"
+
+
+rule call_seqlets:
+    input:
+        attributions=rules.merge_attributions.output.attributions,
+    output:
+        seqlets="results/attributions/{attribution}/seqlets.parquet",
+        bed="results/attributions/{attribution}/seqlets.bed",
+    log:
+        "logs/call_seqlets/{attribution}.log",
+    benchmark:
+        "benchmarks/call_seqlets/{attribution}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+    params:
+        seqlets=attribution_of("seqlets"),
+        code=code_digest("jobs.seqlets"),
+    script:
+        "../../scripts/call_seqlets.py"
+
+
+rule annotate_seqlets:
+    input:
+        attributions=rules.merge_attributions.output.attributions,
+        seqlets=rules.call_seqlets.output.seqlets,
+        motifs=collections_of,
+    output:
+        annotations="results/attributions/{attribution}/annotations.parquet",
+    log:
+        "logs/annotate_seqlets/{attribution}.log",
+    benchmark:
+        "benchmarks/annotate_seqlets/{attribution}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(3000),
+        runtime=120,
+    params:
+        annotate=attribution_of("annotate"),
+        seed=CONFIG["seed"],
+        code=code_digest("jobs.seqlets"),
+    script:
+        "../../scripts/annotate_seqlets.py"
+
+
+rule find_patterns:
+    input:
+        attributions=rules.merge_attributions.output.attributions,
+    output:
+        hdf5="results/attributions/{attribution}/patterns.h5",
+        patterns="results/attributions/{attribution}/patterns.parquet",
+        seqlets="results/attributions/{attribution}/pattern_seqlets.parquet",
+    log:
+        "logs/find_patterns/{attribution}.log",
+    benchmark:
+        "benchmarks/find_patterns/{attribution}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: lambda wildcards: CONFIG["attributions"][wildcards.attribution]["patterns"]["threads"]
+    resources:
+        mem_mb=memory(8000),
+        runtime=480,
+    params:
+        patterns=attribution_of("patterns"),
+        code=code_digest("jobs.patterns"),
+    script:
+        "../../scripts/find_patterns.py"
+
+
+rule annotate_patterns:
+    input:
+        patterns=rules.find_patterns.output.patterns,
+        motifs=collections_of,
+    output:
+        matches="results/attributions/{attribution}/pattern_matches.parquet",
+    log:
+        "logs/annotate_patterns/{attribution}.log",
+    benchmark:
+        "benchmarks/annotate_patterns/{attribution}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(3000),
+        runtime=60,
+    params:
+        annotate=attribution_of("annotate"),
+        seed=CONFIG["seed"],
+        code=code_digest("jobs.patterns"),
+    script:
+        "../../scripts/annotate_patterns.py"
+
+
+rule list_elements:
+    input:
+        files=part_files("marginalize", "annotations"),
+        check=attributed_model(lambda model: f"results/models/{model}/check.json"),
+        attributions=rules.merge_attributions.output.attributions,
+        table=element_table,
+        members=pattern_members,
+        backgrounds=per_attribution(rules.make_background.output.fasta),
+    output:
+        inserts="results/attributions/{attribution}/{elements}/inserts.parquet",
+        families="results/attributions/{attribution}/{elements}/families.parquet",
+        elements="results/attributions/{attribution}/{elements}/elements.parquet",
+    log:
+        "logs/list_elements/{attribution}/{elements}.log",
+    benchmark:
+        "benchmarks/list_elements/{attribution}/{elements}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(3000),
+        runtime=60,
+    params:
+        marginalize=element_settings,
+        annotations=part_digests("marginalize", "annotations"),
+        digests=attributed_model(lambda model: file_digests(entry_files(CONFIG, "models", model))),
+        seed=CONFIG["seed"],
+        code=code_digest("jobs.elements"),
+    script:
+        "../../scripts/list_elements.py"
+
+
+rule marginalize_elements:
+    input:
+        files=files_of("models", "model"),
+        check=rules.check_model.output.json,
+        fasta=rules.make_background.output.fasta,
+        baseline=rules.predict_baseline.output.predictions,
+        inserts=rules.list_elements.output.inserts,
+    output:
+        shard="results/attributions/{attribution}/{elements}/shards/{model}/{background}/{shard}.h5",
+    log:
+        "logs/marginalize_elements/{attribution}/{elements}/{model}/{background}/{shard}.log",
+    benchmark:
+        "benchmarks/marginalize_elements/{attribution}/{elements}/{model}/{background}/{shard}.tsv"
+    retries: 1
+    conda:
+        "../../envs/marginome.yaml"
+    threads: CONFIG["threads"]
+    resources:
+        mem_mb=memory(CONFIG["memory_mb"] + 2000),
+        runtime=240,
+        gpu=gpus(),
+    params:
+        settings=settings_of("models", "model"),
+        digests=digests_of("models", "model"),
+        screen=element_screen,
+        engine=engine_settings(),
+        code=code_digest("jobs.elements"),
+    script:
+        "../../scripts/marginalize_elements.py"
+
+
+rule summarize_elements:
+    input:
+        inserts=rules.list_elements.output.inserts,
+        families=rules.list_elements.output.families,
+        elements=rules.list_elements.output.elements,
+        baselines=per_attribution(rules.predict_baseline.output.predictions),
+        shards=element_shards,
+    output:
+        effects="results/attributions/{attribution}/{elements}/effects.parquet",
+        tsv="results/attributions/{attribution}/{elements}/effects.tsv.gz",
+        backgrounds="results/attributions/{attribution}/{elements}/effects.h5",
+        profiles="results/attributions/{attribution}/{elements}/profiles.h5",
+    log:
+        "logs/summarize_elements/{attribution}/{elements}.log",
+    benchmark:
+        "benchmarks/summarize_elements/{attribution}/{elements}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+    params:
+        model=lambda wildcards: CONFIG["attributions"][wildcards.attribution]["model"],
+        backgrounds=lambda wildcards: CONFIG["attributions"][wildcards.attribution]["marginalize"]["backgrounds"],
+        code=code_digest("jobs.elements"),
+    script:
+        "../../scripts/summarize_elements.py"
