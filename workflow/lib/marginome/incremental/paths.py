@@ -130,11 +130,7 @@ class Incremental:
 
     def saves(self) -> bool:
         """Whether any operation is computed on a span."""
-        plan = self.plan(*middle(self.X.shape[-1], 8))
-        return any(
-            change is not None and change.axis is not None and node is not self.graph.x
-            for node, change in plan.changes.items()
-        )
+        return bool(self.plan(*middle(self.X.shape[-1], 8)).confined)
 
     def first_operation(self) -> str:
         """Return the name of the first operation on the sequence."""

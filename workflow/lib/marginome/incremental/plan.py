@@ -164,13 +164,15 @@ class Plan:
         The background values that the steps read; their nodes are what has to be cached.
     whole : list of str
         Operations that are computed on whole sequences although a span of their input changed.
+    confined : list of str
+        Operations, other than moving values about, that are computed on what changed of their input only.
     flops, bytes, weights : int
         Rough work and memory traffic per pair, and bytes of weights read per batch of pairs, for choosing how much
         to do at a time.
     """
 
     def __init__(self, graph: Graph, lo: int, hi: int, *, low: torch.dtype | None = None, statics: dict | None = None):
-        from .rules import RULES  # the rules import this module
+        from .rules import MOVES, RULES  # the rules import this module
 
         self.graph = graph
         self.low = low or graph.dtype
@@ -178,6 +180,7 @@ class Plan:
         self.steps: list[Step] = []
         self.bases: set[Base] = set()
         self.whole: list[str] = []
+        self.confined: list[str] = []
         self.flops = 0
         self.bytes = 0
         self.weights = 0
@@ -204,6 +207,8 @@ class Plan:
                     if name_of(node) != "getitem":
                         raise NeedsEverythingError
                 self.changes[node] = rule(self, node)
+                if rule not in MOVES and any(self._is_confined(n) for n in node.all_input_nodes):
+                    self.confined.append(name_of(node))
             except NeedsEverythingError:
                 self.changes[node] = self._everything(node)
         self.outputs = [self._output(o) for o in graph.outputs]
@@ -364,6 +369,10 @@ class Plan:
         self._registers += 1
         return Register(index, index if root is None else root)
 
+    def _is_confined(self, node: fx.Node) -> bool:
+        change = self.changes.get(node)
+        return change is not None and change.axis is not None
+
     def _once(self, node: fx.Node, form: str, other: str, convert: Callable) -> Register:
         if (node, form) not in self._made:
             forms = self.changes[node].forms
@@ -391,7 +400,7 @@ class Plan:
 
     def _everything(self, node: fx.Node) -> Change:
         """Return the change of a node that is computed on whole sequences."""
-        confined = any(c is not None and c.axis is not None for c in map(self.changes.get, node.all_input_nodes))
+        confined = any(self._is_confined(n) for n in node.all_input_nodes)
 
         def value() -> Register:
             if confined:
@@ -421,7 +430,7 @@ class Plan:
                     return self.step(lambda s: s.pairs if fixed is None else fixed)
             return self._call(node)
         change = self.changes[node]
-        if change is None or _several(node):
+        if change is None or (_several(node) and change.axis is not None):
             if node not in graph.shape:
                 return self._call(node)
             base = self.base(node)

@@ -1054,3 +1054,7 @@ def pad(plan: Plan, node: fx.Node) -> Change | None:
         return plan.step(lambda s, d: F.pad(d, others), d) if any(others) else d
 
     return Change(c.axis, lo, hi, plan.graph.shape[node], {"delta": delta})
+
+
+# Rules of operations that only move values about: a model in which nothing else is confined gains nothing.
+MOVES = {same, permute, reshape, expand, cut, getitem, flip, index, concatenate, pad}

@@ -18,6 +18,7 @@ TOLERANCE = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 1e-1}
 EXACT = 1e-8
 
 
+@torch.no_grad()
 def check(full: Full, path: Incremental, rows: slice) -> tuple[float | None, float, float, str]:
     """Compare the incremental path with the full pass on edits at both ends and in the middle.
 
