@@ -216,7 +216,7 @@ def marginalize_annotations(
 def _check_annotations(annotations: torch.Tensor, X: torch.Tensor) -> list[tuple[int, int, int]]:
     """Return annotations as int tuples after checking shape and ranges."""
     if not isinstance(annotations, torch.Tensor):
-        annotations = torch.as_tensor(annotations)
+        annotations = torch.tensor(annotations)  # a copy: columns of a table may not be writable
     if annotations.ndim != 2 or annotations.shape[1] != 3:
         raise MarginomeError(
             f"expected (m, 3): example_idx, start, end; found {tuple(annotations.shape)}", where="annotations"
