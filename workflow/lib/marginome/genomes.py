@@ -198,31 +198,43 @@ def _current(path: Path, fai: Path, gzi: Path | None) -> bool:
         records = [(row[0], *map(int, row[1:5])) for row in rows]
         if not records:
             return False
-        size = path.stat().st_size
-        last = max(records, key=lambda record: record[2])
-        # every sequence begins after a line break, and a plain file ends where the last one does
+        size = _unpacked_size(path, gzi) if gzi else path.stat().st_size
+        _, length, offset, bases, width = max(records, key=lambda record: record[2])
+        end = offset + length + (length // bases if bases else 0) * (width - bases)
+        fits = end - (width - bases) <= size <= end + 1024  # blank lines may follow
+        # each sequence begins after its header; in a packed file only the first is looked at, as to seek is to unpack
         with open(path, "rb") if gzi is None else gzip.open(path) as handle:
-            # in a compressed file only the beginning is looked at: to seek is to unpack
-            for _, length, offset, _, _ in records if gzi is None else records[:1]:
-                if not length:
-                    continue
-                handle.seek(offset - 1)
-                around = handle.read(2)
-                if len(around) < 2 or around[:1] not in b"\r\n" or around[1:] in b">\r\n":
-                    log.info("%s: the index does not fit the file and is made anew", path)
-                    return False
-        if gzi is None:
-            _, length, offset, bases, width = last
-            end = offset + length + (length // bases if bases else 0) * (width - bases)
-            if not end - (width - bases) <= size <= end + 1024:
-                log.info("%s: the index does not fit the file and is made anew", path)
-                return False
-        return True
+            for name, _, offset, _, _ in records if gzi is None else records[:1]:
+                handle.seek(max(offset - 4096, 0))
+                header = handle.read(min(offset, 4096)).rstrip(b"\r\n").rpartition(b"\n")[2]
+                fits = fits and header.startswith(b">") and header[1:].split()[:1] == [name.encode()]
+        if not fits:
+            log.info("%s: the index does not fit the file and is made anew", path)
+        return fits
     except FileNotFoundError:
         return False
     except (OSError, ValueError, IndexError, EOFError, zlib.error) as error:
         log.info("%s: the index is damaged (%s) and is made anew", path, error)
         return False
+
+
+def _unpacked_size(path: Path, gzi: Path) -> int:
+    """Return the size (bytes) of what a bgzip file holds, by its index and the blocks after the last one listed."""
+    listed = np.frombuffer(gzi.read_bytes(), dtype="<u8")
+    if not len(listed) or len(listed) != 1 + 2 * int(listed[0]):
+        raise ValueError("the .gzi is cut off")
+    at, total = (int(listed[-2]), int(listed[-1])) if listed[0] else (0, 0)
+    with open(path, "rb") as handle:
+        while True:
+            handle.seek(at)
+            head = handle.read(18)
+            if not head:
+                return total
+            if len(head) < 18 or head[:2] != _GZIP or head[12:14] != b"BC":
+                raise ValueError("the .gzi points between blocks")
+            at += int.from_bytes(head[16:18], "little") + 1
+            handle.seek(at - 4)
+            total += int.from_bytes(handle.read(4), "little")
 
 
 @contextmanager
