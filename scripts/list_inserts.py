@@ -10,4 +10,5 @@ with job(snakemake.log[0], threads=snakemake.threads):
         checks=snakemake.input.checks,
         inserts=snakemake.output.inserts,
         families=snakemake.output.families,
+        threads=snakemake.threads,
     )

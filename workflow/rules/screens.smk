@@ -15,7 +15,7 @@ rule list_inserts:
         "benchmarks/list_inserts/{screen}.tsv"
     conda:
         "../../envs/marginome.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=memory(2000),
         runtime=30,

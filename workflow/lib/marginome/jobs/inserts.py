@@ -31,6 +31,7 @@ def list_screen_inserts(
     checks: Sequence[str | os.PathLike],
     inserts: str | os.PathLike,
     families: str | os.PathLike,
+    threads: int = 1,
 ) -> None:
     """List a screen's inserts and controls, check that they fit, and group similar motifs into families.
 
@@ -44,6 +45,8 @@ def list_screen_inserts(
         Tables of the collections, FASTA of the background sets, checks of the models.
     inserts, families : path
         Parquet tables to write: one row per insert or control (column ``role``), and one per motif.
+    threads : int, default 1
+        For the comparison of all motifs with all; the result does not depend on it.
     """
     _check_outputs(screen, checks)
     length = _common_length(backgrounds)
@@ -64,7 +67,7 @@ def list_screen_inserts(
             pairs=screen["pairs"],
             collection=collection,
         )
-        grouped = motif_families([m.pwm for m in found], [m.motif_id for m in found])
+        grouped = motif_families([m.pwm.T for m in found], [m.motif_id for m in found], threads=threads)
         members.append(
             pd.DataFrame(
                 {
