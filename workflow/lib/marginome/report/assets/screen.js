@@ -674,7 +674,7 @@
     placeOf = null;
     figure = chart(node, {
       grid: { left: 150, right: 18, top: top + 24, bottom: 8 },
-      xAxis: { type: 'category', position: 'top', data: keys.map((_, i) => i), axisLabel: { color: colours.muted, fontSize: 11, rotate: tight ? 48 : 0, width: 170, overflow: 'truncate', interval: room / keys.length < 13 ? 'auto' : 0, formatter: (v) => texts[v] }, axisTick: { show: false }, axisLine: { show: false } },
+      xAxis: { type: 'category', position: 'top', data: keys.map((_, i) => i), axisLabel: { color: colours.muted, fontSize: 11, rotate: tight ? 48 : 0, width: 170, overflow: 'truncate', interval: Math.max(0, Math.ceil((14 * keys.length) / room) - 1), formatter: (v) => texts[v] }, axisTick: { show: false }, axisLine: { show: false } },
       yAxis: { type: 'category', inverse: true, data: inserts.map((_, i) => i), axisLabel: { color: colours.text, fontSize: 11, width: 138, overflow: 'truncate', interval: 0, formatter: (v) => rowLabel(rowsOfInsert(inserts[v])[0]) }, axisTick: { show: false }, axisLine: { show: false } },
       visualMap: { min: -most, max: most, calculable: false, orient: 'horizontal', left: 4, top: 0, itemWidth: 10, itemHeight: 110, text: [format(most), format(-most)], textStyle: { color: colours.muted, fontSize: 11 }, inRange: { color: [colours.low, colours.middle, colours.high] }, dimension: 2, seriesIndex: 0 },
       series: [{ type: 'heatmap', data, emphasis: { itemStyle: { borderColor: colours.text, borderWidth: 1.5 } }, itemStyle: { borderColor: colours.card, borderWidth: keys.length > 60 ? 0 : 1 }, progressive: 0 }],
