@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
+from marginome.attribution.kernels import Backward
 from marginome.attribution.module_rules import ModuleRules
 from marginome.attribution.recording import Recorder, attach_rules, named_modules_of
 from marginome.attribution.rules import RepeatSequence
@@ -267,7 +268,7 @@ def _attribute_group(
     hypothetical: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Attribute a few sequences: (attributions or multipliers, deltas, differences of outputs), on the CPU."""
-    n, n_refs = references.shape[:2]
+    n_refs = references.shape[1]
     x = to_device(X, passes.dtype, passes.device)
     args = [cast_argument(a, passes.dtype, passes.device) for a in args]
     deltas, differences, raw = [], [], []
@@ -338,9 +339,10 @@ class _Passes:
             check_finite(y, what=f"output on the references of sequences {first} to {first + n - 1}")
             groups = (n * n_refs, 1) if self.repeat else (n, n_refs)
             self.own.pair(on_sequence.own, own, n_refs // times)
-            attach_rules(on_sequence.recorder, recorder, y, *groups, self.notes)
+            relu_is_ruled = attach_rules(on_sequence.recorder, recorder, y, *groups, self.notes)
             try:
-                (gradient,) = torch.autograd.grad(y.sum(), flat)
+                with Backward(relu_is_ruled):
+                    (gradient,) = torch.autograd.grad(y.sum(), flat)
             except RepeatSequence as reason:
                 log.info("each sequence is run once per reference: %s", reason)
                 self.repeat, on_sequence = True, None
@@ -487,8 +489,8 @@ def _warn(passes: _Passes, deltas: torch.Tensor, differences: torch.Tensor, thre
         worst = divmod(int(deltas.argmax()), deltas.shape[1])
         warnings.warn(
             f"convergence deltas: {int(over.sum())} of {deltas.numel()} pairs above {threshold:g}, the largest "
-            f"{float(deltas.max()):.3g} (sequence {worst[0]}, reference {worst[1]}), the mean {relative:.2g} of the mean "
-            "difference of outputs. "
+            f"{float(deltas.max()):.3g} (sequence {worst[0]}, reference {worst[1]}), the mean {relative:.2g} of the "
+            "mean difference of outputs. "
             + ("See the operations named before." if named else "dtype='float64' tells whether it is rounding."),
             RuntimeWarning,
             stacklevel=3,
@@ -505,7 +507,7 @@ def _attributable(model: torch.nn.Module, allow_tf32: bool) -> Iterator[None]:
         # Attention and recurrent layers as the steps they consist of, rather than as one fused operation.
         stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
         if any(isinstance(m, torch.nn.RNNBase) for m in model.modules()):
-            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            stack.enter_context(torch.backends.mkldnn.flags(False, None, None, None))
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         stack.enter_context(torch.enable_grad())
         try:

@@ -87,13 +87,7 @@ class Recorder(TorchDispatchMode):
             index = len(self.operations)
             self.operations.append(base)
             if self.expected is not None and self.expected[index : index + 1] != [base]:
-                was = self.expected[index] if index < len(self.expected) else "nothing more"
-                raise MarginomeError(
-                    f"the model takes another path for the references than for the sequence (aten.{base} instead of "
-                    f"{was}), so that the two cannot be compared step by step",
-                    where="model",
-                    remedy="Remove branches that depend on the data, or attribute by saturation_mutagenesis.",
-                )
+                raise _another_path(base, self.expected[index] if index < len(self.expected) else "nothing more")
             if index in self.unused:
                 return _zeros_like_result(func, args, kwargs)
 
@@ -127,7 +121,9 @@ class Recorder(TorchDispatchMode):
                 continue
             if self.trace:
                 module = self.modules[-1] if self.modules else ""
-                self.nodes.setdefault(node, f"aten.{base}" + (f" in module '{module}'" if module else ""))
+                # The last operation inside a function with a derivative of its own has that function's node.
+                label = f"aten.{base}" if _is_node_of(base, node_name(node)) else f"{node.name()} (around aten.{base})"
+                self.nodes.setdefault(node, label + (f" in module '{module}'" if module else ""))
             if record is not None:
                 record.node = node
                 self.recorded.append(record)
@@ -150,6 +146,8 @@ class Recorder(TorchDispatchMode):
     def finish(self) -> None:
         """Find the last nodes. Call it after the model, inside the mode's block."""
         self._find_nodes()
+        if self.expected is not None and len(self.operations) < len(self.expected):
+            raise _another_path("nothing more", self.expected[len(self.operations)])
 
     def unused_by(self, output: torch.Tensor) -> set[int]:
         """Return the numbers of the costly calls that an output does not depend on (needs `trace`)."""
@@ -171,7 +169,7 @@ class Recorder(TorchDispatchMode):
 
     def without_rule(self, *outputs: torch.Tensor) -> list[str]:
         """Return the operations on the way to the outputs that are neither linear nor have a rule (needs `trace`)."""
-        known = {record.node for record in self.recorded if _is_node_of(record, node_name(record.node))}
+        known = {record.node for record in self.recorded if _is_node_of(record.call.name, node_name(record.node))}
         found: dict[str, None] = {}
         for node in walk(*outputs):
             depends = [following is not None for following, _ in node.next_functions]
@@ -184,11 +182,19 @@ class Recorder(TorchDispatchMode):
         return list(found)
 
 
-def _is_node_of(record: Recorded, name: str) -> bool:
-    """Tell whether a node is that of the recorded operation (a change in place of a view hides it)."""
-    plain = record.call.name.replace("_", "").lower()
-    aliases = {"logsigmoidforward": "logsigmoid"}
-    return aliases.get(plain, plain) == name
+def _another_path(now: str, before: str) -> MarginomeError:
+    return MarginomeError(
+        f"the model takes another path for the references than for the sequence ({now} instead of {before}), so that "
+        "the two cannot be compared step by step",
+        where="model",
+        remedy="Remove branches that depend on the data, or attribute by saturation_mutagenesis.",
+    )
+
+
+def _is_node_of(operation: str, node: str) -> bool:
+    """Tell whether a node is that of an operation (a change in place of a view hides it behind another)."""
+    plain = operation.replace("_", "").lower()
+    return {"logsigmoidforward": "logsigmoid"}.get(plain, plain) == node
 
 
 def node_name(node: Any) -> str:
@@ -248,11 +254,11 @@ def named_modules_of(model: torch.nn.Module, recorder: Recorder) -> Iterator[Non
         label = f"{name} ({type(module).__name__})" if name else type(module).__name__
 
         def enter(_module, _inputs, label=label):
-            recorder.finish()
+            recorder._find_nodes()
             recorder.modules.append(label)
 
         def leave(_module, _inputs, _outputs):
-            recorder.finish()
+            recorder._find_nodes()
             recorder.modules.pop()
 
         handles.append(module.register_forward_pre_hook(enter))
@@ -264,7 +270,7 @@ def named_modules_of(model: torch.nn.Module, recorder: Recorder) -> Iterator[Non
             handle.remove()
 
 
-def attach_rules(x: Recorder, r: Recorder, output: torch.Tensor, n: int, n_refs: int, notes: set[str]) -> list:
+def attach_rules(x: Recorder, r: Recorder, output: torch.Tensor, n: int, n_refs: int, notes: set[str]) -> bool:
     """Replace derivatives by multipliers on the graph of the references' pass.
 
     Parameters
@@ -280,20 +286,22 @@ def attach_rules(x: Recorder, r: Recorder, output: torch.Tensor, n: int, n_refs:
 
     Returns
     -------
-    list
-        Handles to remove the rules again.
+    bool
+        Whether every ReLU on the way has its rule.
     """
     on_sequence = {record.index: record for record in x.recorded}
     needed = set(walk(output))
-    handles = []
+    open_relus = {node for node in needed if node_name(node) in ("relu", "threshold", "copyslices")}
     for record in r.recorded:
-        if record.node not in needed or not _is_node_of(record, node_name(record.node)):
+        if record.node not in needed or not _is_node_of(record.call.name, node_name(record.node)):
             continue
         partner = on_sequence.get(record.index)
         if partner is None:
             raise MarginomeError(f"aten.{record.call.name} was not seen on the sequence", where="model")
-        handles.append(record.node.register_hook(_hook(partner.call, record.call, n, n_refs, notes)))
-    return handles
+        record.node.register_hook(_hook(partner.call, record.call, n, n_refs, notes))
+        if record.call.name == "relu":
+            open_relus.discard(record.node)
+    return not open_relus
 
 
 def _hook(x: Call, r: Call, n: int, n_refs: int, notes: set[str]) -> Callable:

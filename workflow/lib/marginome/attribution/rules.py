@@ -27,6 +27,8 @@ from typing import Any
 
 import torch
 
+from marginome.attribution.kernels import relu_on_cpu
+
 Tensors = list["torch.Tensor | None"]
 
 
@@ -65,6 +67,7 @@ class Pair:
 
     @property
     def grad(self) -> torch.Tensor:
+        """The gradient with respect to the (first) output."""
         return self.grads[0]
 
 
@@ -136,14 +139,16 @@ def _relu_slope(zx: torch.Tensor, zr: torch.Tensor) -> torch.Tensor:
     ``max(zx, zr) / abs(zx - zr)`` cut to [0, 1]: 1 above zero, 0 below, the right ratio across, without a
     threshold and with a third of the memory traffic of the quotient of differences (a ratio of 1/0 is cut to 1).
     """
-    gap = torch.sub(zx, zr).abs_().add_(torch.finfo(zr.dtype).tiny)
+    zx = zx - torch.finfo(zr.dtype).tiny  # changes nothing but 0, and 0/0 with it
+    gap = torch.sub(zx, zr).abs_()
     return torch.maximum(zx, zr).div_(gap).clamp_(0, 1)
 
 
 def relu(pair: Pair) -> Tensors:
     """ReLU."""
     zx, zr = _wide(pair.x.args[0], pair.r.args[0])
-    return _only(pair, _relu_slope(zx, zr).mul_(pair.grad))
+    fused = relu_on_cpu(zx, zr, pair.grad)
+    return _only(pair, _relu_slope(zx, zr) * pair.grad if fused is None else fused)
 
 
 # Functions with kinks or jumps: there the derivative is no substitute for the secant unless the inputs are equal
@@ -211,7 +216,7 @@ def choice(pair: Pair) -> Tensors:
 
 def _to_shape_of(pair: Pair, gradients: Sequence[torch.Tensor | None]) -> Tensors:
     """Sum gradients over the axes along which an input was broadcast."""
-    return [None if p is None else g.sum_to_size(p.shape) for p, g in zip(pair.plain, gradients)]
+    return [None if p is None or g is None else g.sum_to_size(p.shape) for p, g in zip(pair.plain, gradients)]
 
 
 def _same_rank(pair: Pair) -> None:
@@ -223,9 +228,29 @@ def _same_rank(pair: Pair) -> None:
 
 def product(pair: Pair) -> Tensors:
     """Element product a * b: the other factor at the midpoint."""
+    if any(g is None for g in pair.plain):
+        return product_with_detached(pair)
     _same_rank(pair)
     (ax, bx), (ar, br) = pair.x.args[:2], pair.r.args[:2]
     return _to_shape_of(pair, [(bx + br) * pair.grad * 0.5, (ax + ar) * pair.grad * 0.5])
+
+
+def product_with_detached(pair: Pair) -> Tensors:
+    """Product with a factor that autograd does not follow, but that has a value for each sequence.
+
+    Where the factor is the same (an extra input) this is linear. Where it is computed from the sequence but detached,
+    as the softmax weights of some profile wrappers, no rule can be complete: it is noted, and the sequence's own
+    factor is used, as in captum and tangermeme.
+    """
+    _same_rank(pair)
+    position = next(i for i, g in enumerate(pair.plain) if g is not None)
+    fx, fr = pair.x.args[1 - position], pair.r.args[1 - position]
+    if bool((fx == fr).all()):
+        return pair.plain
+    pair.notes.add(f"aten.{pair.r.name} by a value that depends on the sequence but is detached")
+    gradients: Tensors = [None, None]
+    gradients[position] = fx * pair.grad
+    return _to_shape_of(pair, gradients)
 
 
 def quotient(pair: Pair) -> Tensors:
@@ -374,7 +399,7 @@ def log_softmax(pair: Pair) -> Tensors:
 
 
 def logsumexp(pair: Pair) -> Tensors:
-    """log sum exp over one or more axes."""
+    """Log sum exp over one or more axes."""
     given = pair.r.args[1]
     axes = sorted(pair.axis(a) for a in (given if isinstance(given, list | tuple) else [given]))
     keepdim = pair.r.args[2] if len(pair.r.args) > 2 else pair.r.kwargs.get("keepdim", False)
@@ -494,6 +519,13 @@ def _first_two(depends: list[bool], args: tuple, kwargs: dict) -> bool:
     return all(depends[:2]) and len(depends) > 1
 
 
+def _per_sequence(depends: list[bool], args: tuple, kwargs: dict) -> bool:
+    """Tell whether both factors have as many entries on their first axis: constants of a model rarely do."""
+    a, b = args[:2]
+    tensors = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
+    return all(depends[:2]) or (tensors and a.ndim == b.ndim > 0 and a.shape[0] == b.shape[0])
+
+
 def _second(depends: list[bool], args: tuple, kwargs: dict) -> bool:
     return len(depends) > 1 and depends[1] and not kwargs.get("rounding_mode")
 
@@ -520,7 +552,7 @@ RULES: dict[str, Rule] = {
     **{name: Rule(elementwise, _one) for name in sorted(KINKED | SMOOTH)},
     "where": Rule(choice),
     "masked_fill": Rule(choice),
-    "mul": Rule(product, _first_two),
+    "mul": Rule(product, _per_sequence),
     "div": Rule(quotient, _second),
     "maximum": Rule(extremum),
     "minimum": Rule(extremum),
