@@ -1,0 +1,234 @@
+"""check_model: what it says of good models, of models that are wrong in one way each, and its page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from marginome import MarginomeError, predict, random_one_hot, substitute
+from marginome.config import resolve_config
+from marginome.model_check import check_model, check_page, stop_on_problems, write_check_page
+from marginome.models import load_model
+from marginome.storage import read_json, write_json
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "config/examples"
+LENGTH = 50
+CODE = """
+import torch
+import torch.nn.functional as F
+
+
+class Model(torch.nn.Module):
+    def __init__(self, how="good", seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.conv, self.dense, self.norm = torch.nn.Conv1d(4, 8, 5), torch.nn.Linear(8, 2), torch.nn.BatchNorm1d(8)
+        self.how = how
+
+    def forward(self, X):
+        y = torch.relu(self.conv(X))
+        if self.how == "random":
+            y = F.dropout(y, 0.3, training=True)
+        if self.how == "mixes":
+            y = F.batch_norm(y, None, None, training=True)
+        if self.how == "sorts":
+            y = torch.sort(y, dim=2).values.cumsum(2)
+        y = self.dense(y.mean(2))
+        if self.how == "nan":
+            y = torch.log(y - y.mean(0) - 0.01)
+        if self.how == "constant":
+            y = y * 0 + 1
+        if self.how == "half constant":
+            y = y * torch.tensor([1.0, 0.0])
+        if self.how == "cancels":
+            y = (y + 1e4) - 1e4
+        if self.how == "float32 only":
+            y = y @ torch.eye(2)
+        if self.how == "negative":
+            y = y - 10
+        if self.how == "hungry" and len(X) > 1:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory")
+        if self.how == "transposed" and len(X) > 1:
+            raise ValueError("no batches here")
+        return y
+"""
+OUTPUTS = {"y": {"names": ["a", "b"]}}
+
+
+def load(tmp_path, how: str = "good", **more):
+    (tmp_path / "own.py").write_text(CODE)
+    settings = {"loader": f"{tmp_path / 'own.py'}:Model", "parameters": {"how": how}, "input_length": LENGTH}
+    return load_model("m", settings | {"outputs": OUTPUTS} | more)
+
+
+@pytest.fixture(scope="module")
+def bpnet_check(resources):
+    loaded = load_model(
+        "ctcf", {"weights": str(resources / "models/bpnet_ctcf_k562_2114.state_dict.pt"), "input_length": 2114}
+    )
+    X = random_one_hot((3, 4, 2114), random_state=0)
+    return check_model(loaded, X)
+
+
+def test_the_shipped_bpnet_is_fit_to_run(bpnet_check, tmp_path):
+    check = bpnet_check
+    assert check["problems"] == []
+    stop_on_problems(check)
+    assert [o["name"] for o in check["outputs"]] == ["counts", "profile"]
+    assert check["batch_difference"]["again"] == 0 and check["batch_difference"]["one_by_one"] < 1e-5
+    assert all(error < 1e-4 for error in check["precision_error"]["float32"].values())
+    assert check["attribution"]["unsupported_operations"] == []
+    assert all(d["relative"] < 1e-3 for d in check["attribution"]["deltas"].values())
+    assert check["sequences_per_second"] > 1 and check["block"] >= 1
+    assert check["engine"]["path"] in ("incremental", "full")
+    if check["engine"]["path"] == "incremental":
+        rates = check["pairs_per_second"]
+        assert rates[str(check["block"])] > 0.85 * max(rates.values())
+    write_json(tmp_path / "check.json", check)
+    assert read_json(tmp_path / "check.json") == json.loads(json.dumps(check))
+
+
+def test_the_page_says_what_was_found(bpnet_check, tmp_path):
+    write_check_page(tmp_path / "check.html", bpnet_check)
+    page = (tmp_path / "check.html").read_text()
+    for text in ("bpnet_lite", bpnet_check["files"][0]["sha256"], "log counts", "2,114 bp", "sequences per second"):
+        assert text in page
+    assert "<script" not in page and "default-src 'none'" in page
+
+
+def test_names_on_the_page_are_escaped(tmp_path):
+    nasty = "<script>alert(1)</script>"
+    loaded = load(tmp_path, "half constant", outputs={"y": {"names": [nasty, nasty + "2"], "unit": nasty}})
+    page = check_page(check_model(loaded, attribution=False))
+    assert nasty not in page and "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("how", "problem"),
+    [
+        ("random", "the same sequences give other numbers the second time"),
+        ("mixes", "depends on the other sequences of its batch"),
+        ("nan", "output 'y' is NaN or infinite for"),
+        ("constant", "does not depend on the sequence"),
+    ],
+)
+def test_a_model_that_would_give_wrong_numbers_is_stopped(tmp_path, how, problem):
+    check = check_model(load(tmp_path, how))
+    assert any(problem in found for found in check["problems"]), check["problems"]
+    with pytest.raises(MarginomeError, match="model 'm': "):
+        stop_on_problems(check)
+    assert "It is not run" in check_page(check)
+
+
+def test_a_good_small_model_has_no_warnings_of_its_own(tmp_path):
+    check = check_model(load(tmp_path))
+    assert check["problems"] == []
+    assert not [w for w in check["warnings"] if "goes through the whole model" not in w]
+
+
+@pytest.mark.parametrize(
+    ("how", "warning"),
+    [
+        ("half constant", "1 of 2 targets of output 'y' are the same for every sequence (the first: b)"),
+        ("cancels", "in float32 output 'y' is off by"),
+        ("float32 only", "cannot be run in float64"),
+        ("sorts", "DeepLIFT has no rule for"),
+    ],
+)
+def test_what_a_reader_should_know_is_a_warning(tmp_path, how, warning):
+    check = check_model(load(tmp_path, how), attribution=how == "sorts")
+    assert check["problems"] == []
+    assert any(warning in found for found in check["warnings"]), check["warnings"]
+    stop_on_problems(check)
+
+
+def test_a_fold_change_of_negative_values_is_a_problem(tmp_path):
+    check = check_model(load(tmp_path, "negative", outputs={"y": {"names": ["a", "b"], "measure": "log2_fold_change"}}))
+    assert any("no log fold change can be taken" in found for found in check["problems"])
+
+
+def test_too_little_memory_and_failures_are_one_message(tmp_path):
+    with pytest.raises(MarginomeError, match="model 'm': the model needs more memory than there is on cpu"):
+        check_model(load(tmp_path, "hungry"))
+    with pytest.raises(MarginomeError, match="fails on 8 sequences at once though it runs on one: ValueError"):
+        check_model(load(tmp_path, "transposed"))
+
+
+def test_an_exported_program_for_one_sequence_is_refused(tmp_path):
+    (tmp_path / "own.py").write_text(CODE)
+    net = load(tmp_path).module
+    program = torch.export.export(net, (torch.zeros(1, 4, LENGTH),))
+    torch.export.save(program, tmp_path / "one.pt2")
+    loaded = load_model("m", {"weights": str(tmp_path / "one.pt2"), "input_length": LENGTH, "outputs": OUTPUTS})
+    with pytest.raises(MarginomeError, match="dynamic batch"):
+        check_model(loaded)
+
+
+def test_precisions_are_compared_with_float64(tmp_path):
+    check = check_model(load(tmp_path), precision="bfloat16", attribution=False)
+    errors = check["precision_error"]
+    assert errors["float32"]["y"] < 1e-4 < errors["bfloat16"]["y"] < 1
+
+
+def test_the_same_check_twice_is_the_same(tmp_path):
+    timed = ("sequences_per_second", "pairs_per_second", "block", "peak_memory_mb")
+    first, second = (check_model(load(tmp_path), seed=3) for _ in range(2))
+    assert {k: v for k, v in first.items() if k not in timed} == {k: v for k, v in second.items() if k not in timed}
+    assert check_model(load(tmp_path), seed=4)["outputs"] != first["outputs"]
+
+
+def test_the_spread_of_an_ensemble(resources, tmp_path):
+    state = torch.load(resources / "models/bpnet_ctcf_k562_2114.state_dict.pt", weights_only=True)
+    shifted = state | {"linear.bias": state["linear.bias"] + 1.0}
+    small = {}
+    for name, value in (("a", state), ("b", shifted)):
+        torch.save(value, tmp_path / f"{name}.pt")
+        small[name] = str(tmp_path / f"{name}.pt")
+    loaded = load_model("folds", {"weights": list(small.values()), "input_length": 2114})
+    check = check_model(loaded, random_one_hot((2, 4, 2114), random_state=0), attribution=False)
+    assert check["member_sd"]["counts"] == pytest.approx(0.5**0.5, abs=1e-4)  # of x and x + 1
+    assert check["members"] == 2 and len(check["files"]) == 2
+
+
+# -------------------------------------------------------------------------------------------- examples
+@pytest.mark.parametrize("name", ["bpnet_controls", "chrombpnet_folds", "beluga", "mpra_dragonn", "own_model"])
+def test_examples_are_valid_configs(name):
+    file = EXAMPLES / f"{name}.yaml"
+    config = resolve_config(yaml.safe_load(file.read_text()), files=[str(file)], check_files=False)
+    assert config["screens"]
+
+
+def example_models(name: str) -> dict:
+    file = EXAMPLES / f"{name}.yaml"
+    return resolve_config(yaml.safe_load(file.read_text()), files=[str(file)])["models"]
+
+
+def test_the_examples_whose_data_ship_run(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (settings,) = example_models("mpra_dragonn").values()
+    check = check_model(load_model("mpra", settings))
+    assert check["problems"] == [] and len(check["outputs"][0]["names"]) == 12
+    assert check["attribution"]["deltas"]["activity"]["relative"] < 1e-3
+
+
+def test_the_own_models_of_the_example_know_their_motifs(monkeypatch):
+    """DeepBind: both CTCF models answer to CTCF by +23 to +25, the JUND model to AP-1 by about +7."""
+    monkeypatch.chdir(ROOT)
+    X = random_one_hot((60, 4, 101), random_state=0)
+
+    def effect(name: str, motif: str) -> float:
+        module = models[name].readouts()
+        scores = [predict(module, x, device="cpu")["score"] for x in (X, substitute(X, motif))]
+        return float((scores[1] - scores[0]).mean())
+
+    models = {name: load_model(name, settings) for name, settings in example_models("own_model").items()}
+    assert effect("deepbind_ctcf_selex", "TGGCCACCAGGGGGCGCTA") == pytest.approx(23.5, abs=2)
+    assert effect("deepbind_ctcf_chip", "TGGCCACCAGGGGGCGCTA") == pytest.approx(24.5, abs=2)
+    assert effect("deepbind_jund_chip", "ATGAGTCATC") == pytest.approx(7.5, abs=1.5)
+    assert abs(effect("deepbind_ctcf_chip", "ATGAGTCATC")) < 1
+    assert check_model(models["deepbind_jund_chip"], X[:4])["problems"] == []
