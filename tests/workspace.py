@@ -31,8 +31,9 @@ def small_config() -> dict:
 class Workspace:
     """A working directory with the shipped resources and a config, and the commands a user runs in it."""
 
-    def __init__(self, folder: Path, config: dict):
+    def __init__(self, folder: Path, config: dict, *, repository: Path = ROOT):
         self.folder = folder
+        self.repository = repository
         self.config = copy.deepcopy(config)
         if not (folder / "resources").exists():
             (folder / "resources").symlink_to(RESOURCES)
@@ -45,11 +46,11 @@ class Workspace:
     def run(self, *arguments: str, cores: int = 1, check: bool = True, **kwargs) -> subprocess.CompletedProcess:
         """Run snakemake with this folder's config; the output is in ``stdout`` (both streams)."""
         self.write()
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory",
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.repository / "Snakefile"), "--directory",
                    str(self.folder), "--configfile", str(self.folder / "config.yaml"), "--cores", str(cores),
                    "--nocolor", *arguments]  # fmt: skip
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, timeout=800, **kwargs
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.repository, timeout=800, **kwargs
         )
         if check and done.returncode:
             raise AssertionError(f"snakemake failed:\n{done.stdout[-6000:]}")

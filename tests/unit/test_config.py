@@ -23,9 +23,9 @@ def shipped(monkeypatch):
 def test_the_shipped_config_is_valid_and_gets_its_defaults(shipped):
     resolved = resolve_config(shipped, files=[str(ROOT / "config" / "config.yaml")])
     screen = next(iter(resolved["screens"].values()))
-    assert screen["controls"]["pooled"] is True
-    assert resolved["memory_mb"] >= 256
-    assert "controls" not in next(iter(shipped["screens"].values())) or shipped is not resolved
+    assert screen["controls"] == {"pool": 1000} and screen["keep"]["profiles"] is True
+    assert resolved["engine"] == "auto" and resolved["seed"] == 1
+    assert "controls" not in next(iter(shipped["screens"].values()))  # the user's own is left as it is
 
 
 def _first(mapping):
@@ -94,3 +94,27 @@ def test_checking_a_config_imports_no_torch():
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_reference_page_is_that_of_the_schemas():
+    """config/README.md is made by `python -m marginome.config_reference`."""
+    from marginome.config_reference import config_reference
+
+    assert (ROOT / "config" / "README.md").read_text() == config_reference()
+
+
+def _undescribed(schema, path):
+    if isinstance(schema, dict):
+        for key, sub in schema.get("properties", {}).items():
+            if not sub.get("description") and "$ref" not in sub and "const" not in sub:
+                yield f"{path}.{key}"
+        for key, sub in schema.items():
+            yield from _undescribed(sub, f"{path}.{key}")
+    elif isinstance(schema, list):
+        for i, sub in enumerate(schema):
+            yield from _undescribed(sub, f"{path}[{i}]")
+
+
+def test_every_key_is_described():
+    for file in (ROOT / "workflow" / "schemas").glob("*.schema.yaml"):
+        assert not list(_undescribed(yaml.safe_load(file.read_text()), file.name))

@@ -14,7 +14,7 @@ from marginome.config import _deref, _schemas
 _INTRODUCTION = """\
 # The config, key by key
 
-One YAML file says what is run: `snakemake --cores all --configfile my.yaml` (without `--configfile`: `config/config.yaml`,
+One YAML file says what is run: `snakemake --cores all --configfile my.yaml` (without it: `config/config.yaml`,
 the shipped demo). `config/examples/` has configs to start from. Paths are relative to the working directory. A wrong
 key, value, type or combination stops the run at once and says which key, what is allowed and what comes closest.
 
@@ -33,41 +33,48 @@ def config_reference() -> str:
         if isinstance(each, Mapping):
             described, root = _deref(each, schemas, main)
             parts += [f"## `{key}`: one entry each\n", described.get("description", "").strip() + "\n"]
-            parts += list(_sections(described, schemas, root, f"{key}.<name>"))
+            # A part that several kinds share is explained once.
+            parts += list(dict.fromkeys(_sections(described, schemas, root, f"{key}.<name>")))
         elif entry.get("properties"):
             parts += [f"## `{key}`\n", _table(entry, schemas, root)]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _sections(schema: Mapping, schemas: Mapping, root: Mapping, path: str) -> Iterator[str]:
-    """Tables of an entry and of what is nested in it."""
+def _sections(schema: Mapping, schemas: Mapping, root: Mapping, path: str, heading: str = "") -> Iterator[str]:
+    """An entry's table under its heading, then what is nested in it."""
     if schema.get("properties"):
-        yield _table(schema, schemas, root)
+        yield heading + _table(schema, schemas, root)
+        heading = ""
     for branch in _branches(schema, schemas, root):
         if branch.get("properties"):
             kind = branch["properties"].get("kind", {}).get("const")
-            title = f"`{path}` with `kind: {kind}`" if kind else f"`{path}`"
-            yield f"### {title}\n\n{branch.get('description', '').strip()}\n"
-            yield from _sections(branch, schemas, root, path)
+            title = f"### `{path}` with `kind: {kind}`\n\n" if kind else f"### `{path}`\n\n"
+            yield from _sections(branch, schemas, root, path, heading + title + _description(branch))
+            heading = ""
     nested = dict(schema.get("properties", {}))
     if isinstance(schema.get("additionalProperties"), Mapping) and schema["additionalProperties"]:
         nested["<name>"] = schema["additionalProperties"]
     for key, sub in nested.items():
         inner, inner_root = _deref(sub, schemas, root)
-        candidates = [inner, *_branches(inner, schemas, inner_root)]
-        for candidate in candidates:
+        for candidate in [inner, *_branches(inner, schemas, inner_root)]:
             item, item_root = _deref(candidate.get("items", {}) or {}, schemas, inner_root)
             for target, target_root in ((candidate, inner_root), (item, item_root)):
                 extra = target.get("additionalProperties")
                 if target.get("properties") and target is not schema:
-                    yield f"### `{path}.{key}`\n"
-                    yield from _sections(target, schemas, target_root, f"{path}.{key}")
+                    yield from _sections(target, schemas, target_root, f"{path}.{key}", f"### `{path}.{key}`\n\n")
                 elif isinstance(extra, Mapping) and extra and target.get("type") == "object":
                     each, each_root = _deref(extra, schemas, target_root)
                     for one in [each, *_branches(each, schemas, each_root)]:
                         if one.get("properties"):
-                            yield f"### `{path}.{key}.<name>`\n\n{one.get('description', '').strip()}\n"
-                            yield from _sections(one, schemas, each_root, f"{path}.{key}.<name>")
+                            below = f"{path}.{key}.<name>"
+                            yield from _sections(
+                                one, schemas, each_root, below, f"### `{below}`\n\n{_description(one)}"
+                            )
+
+
+def _description(schema: Mapping) -> str:
+    text = schema.get("description", "").strip()
+    return f"{text}\n\n" if text else ""
 
 
 def _branches(schema: Mapping, schemas: Mapping, root: Mapping) -> list[Mapping]:
