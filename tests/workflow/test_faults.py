@@ -1,0 +1,131 @@
+"""What breaks runs in real life. After each, the same command completes, and the tables equal an undisturbed run's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from workspace import ROOT, Workspace, rules_run, small_config
+
+pytestmark = pytest.mark.workflow
+TABLE = "results/screens/ctcf_jaspar/effects.parquet"
+
+
+@pytest.fixture
+def disturbed(finished, tmp_path):
+    """A copy of a finished run, to be damaged."""
+    shutil.copytree(finished.folder, tmp_path / "work", symlinks=True)
+    return Workspace(tmp_path / "work", small_config())
+
+
+def _same_as(finished, workspace) -> None:
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(workspace.path(TABLE)), pd.read_parquet(finished.path(TABLE)), check_exact=True
+    )
+
+
+def _without_results(workspace, *, keep: str = "") -> None:
+    """Remove the tables and shards, so that they are computed again."""
+    shutil.rmtree(workspace.path("results/screens/ctcf_jaspar/shards"))
+    for name in (
+        "effects.parquet",
+        "effects.tsv.gz",
+        "effects.h5",
+        "profiles.h5",
+        "agreement.parquet",
+        "consensus.parquet",
+    ):
+        workspace.path("results/screens/ctcf_jaspar", name).unlink()
+
+
+def _start(workspace) -> subprocess.Popen:
+    workspace.write()
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory",
+               str(workspace.folder), "--configfile", str(workspace.path("config.yaml")), "--cores", "1", "--nocolor",
+               TABLE]  # fmt: skip
+    # A test runner may ignore SIGINT; a terminal's Ctrl-C reaches the whole process group.
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+
+
+def _wait_for_shard(process: subprocess.Popen, seconds: float = 240) -> None:
+    """Return when a marginalize job has begun its work."""
+    end = time.monotonic() + seconds
+    for line in process.stdout:
+        if "engine:" in line:
+            return
+        if time.monotonic() > end:
+            break
+    raise AssertionError("no shard was started")
+
+
+def test_ctrl_c_and_a_killed_shard(finished, disturbed):
+    _without_results(disturbed)
+    process = _start(disturbed)
+    _wait_for_shard(process)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode != 0 and not disturbed.path(TABLE).exists()
+
+    process = _start(disturbed)
+    _wait_for_shard(process)
+    command = ["pgrep", "-f", rf"{disturbed.folder}.*marginalize\.py"]
+    shards = subprocess.run(command, capture_output=True, text=True).stdout.split()
+    assert shards
+    for pid in shards:
+        os.kill(int(pid), signal.SIGKILL)
+    process.communicate(timeout=600)
+
+    disturbed.run(TABLE)
+    _same_as(finished, disturbed)
+    leftovers = [p for p in disturbed.path("results").rglob(".tmp-*")]
+    assert all(p.suffix != ".parquet" for p in leftovers)
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped"])
+def test_a_damaged_shard_is_named_and_made_again(finished, disturbed, how):
+    shard = next(disturbed.path("results/screens/ctcf_jaspar/shards").rglob("*.h5"))
+    raw = bytearray(shard.read_bytes())
+    stamp = shard.stat()
+    if how == "truncated":
+        del raw[len(raw) // 2 :]
+    else:
+        for i in range(len(raw) // 3, 2 * len(raw) // 3, 37):
+            raw[i] ^= 0xFF
+    shard.write_bytes(raw)
+    os.utime(shard, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # Snakemake sees nothing
+    disturbed.path(TABLE).unlink()
+    first = disturbed.run(TABLE, check=False)
+    assert first.returncode != 0 and "damaged" in first.stdout and shard.name in first.stdout
+    assert "Traceback" not in first.stdout
+    disturbed.run(TABLE)
+    _same_as(finished, disturbed)
+
+
+def test_a_deleted_intermediate_is_made_again(finished, disturbed):
+    disturbed.path("results/baselines/bpnet_ctcf/gc_matched.h5").unlink()
+    disturbed.path(TABLE).unlink()
+    output = disturbed.run(TABLE)
+    assert "predict_baseline" in rules_run(output.stdout)
+    _same_as(finished, disturbed)
+
+
+def test_two_runs_on_one_folder(finished, disturbed):
+    """The second is told that the folder is locked; the first ends well."""
+    _without_results(disturbed)
+    process = _start(disturbed)
+    _wait_for_shard(process)
+    second = disturbed.run(TABLE, check=False)
+    assert second.returncode != 0 and "lock" in second.stdout.lower()
+    process.communicate(timeout=600)
+    assert process.returncode == 0
+    _same_as(finished, disturbed)

@@ -1,0 +1,93 @@
+"""What an edit reruns: what it can change, and nothing else. Dry runs on copies of the repository and a finished run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from workspace import RESOURCES, ROOT, Workspace, rules_run, small_config
+
+pytestmark = pytest.mark.workflow
+REPORTING = {"plot_screen", "report_screen", "write_overview", "write_provenance", "all"}
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A finished working directory and the repository it was made with, both free to be changed."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    shutil.copy2(ROOT / "Snakefile", repository)
+    for name in ("workflow", "scripts", "envs", "profiles", "config"):
+        shutil.copytree(ROOT / name, repository / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(finished.folder, tmp_path / "work", symlinks=True)
+    (tmp_path / "work" / "resources").unlink()
+    shutil.copytree(RESOURCES, tmp_path / "work" / "resources")
+    return Workspace(tmp_path / "work", small_config(), repository=repository)
+
+
+def _planned(workspace) -> set[str]:
+    return rules_run(workspace.run("-n").stdout)
+
+
+def _edit(path, old, new):
+    text = path.read_text()
+    assert old in text, f"{old!r} is not in {path}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_what_can_change_nothing_reruns_nothing(copied):
+    assert _planned(copied) == set()
+    library = copied.repository / "workflow" / "lib" / "marginome"
+    _edit(library / "screens.py", "from __future__", "# a comment\nfrom __future__")
+    _edit(library / "screens.py", '"""One model', '"""A model')
+    caption = copied.repository / "workflow" / "report" / "heatmap.rst"
+    caption.write_text(caption.read_text() + "\nOne more sentence.\n")
+    for file in [
+        copied.path("resources/models/bpnet_ctcf_k562_2114.state_dict.pt"),
+        copied.path("resources/genome/hg19_chr20_piece.fa.gz"),
+        *(copied.repository / "scripts").iterdir(),
+    ]:
+        os.utime(file)  # newer than every result
+    assert _planned(copied) == set()
+
+
+def test_an_edit_of_the_marginalization_reruns_what_depends_on_it(copied):
+    module = copied.repository / "workflow" / "lib" / "marginome" / "screens.py"
+    module.write_text(module.read_text() + "\nCHANGED = 1\n")
+    planned = _planned(copied)
+    assert {"marginalize", "summarize_screen", "all"} <= planned
+    assert not planned & {"make_background", "collect_motifs", "check_model", "list_inserts"}
+
+
+def test_an_edit_of_the_report_reruns_the_report(copied):
+    template = copied.repository / "workflow" / "lib" / "marginome" / "report" / "assets" / "style.css"
+    template.write_text(template.read_text() + "\n/* changed */\n")
+    planned = _planned(copied)
+    assert "report_screen" in planned and planned <= REPORTING
+
+
+def test_a_title_reruns_the_overview_alone(copied):
+    copied.config["report"]["title"] = "Another title"
+    assert _planned(copied) == {"write_overview", "all"}
+
+
+def test_another_model_file_under_the_same_name_reruns_what_used_it(copied):
+    import torch
+
+    path = copied.path("resources/models/bpnet_ctcf_k562_2114.state_dict.pt")
+    weights = torch.load(path, weights_only=True)
+    weights["linear.bias"] += 1
+    torch.save(weights, path)
+    os.utime(path, (1, 1))  # older than every result: the content decides
+    planned = _planned(copied)
+    assert {"check_model", "predict_baseline", "marginalize", "summarize_screen"} <= planned
+    assert not planned & {"make_background", "collect_motifs"}
+
+
+def test_a_changed_setting_reruns_its_part(copied):
+    copied.config["backgrounds"]["gc_matched"]["n"] = 5
+    planned = _planned(copied)
+    assert {"make_background", "predict_baseline", "marginalize"} <= planned
+    assert not planned & {"collect_motifs", "check_model"}
