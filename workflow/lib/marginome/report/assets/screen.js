@@ -38,17 +38,15 @@
   const N = arrays['#insert'].length;
   const insertOf = arrays['#insert'], siteOf = arrays['#site'], motifOf = arrays['#motif'];
 
-  /** Value of a cell: text, number (NaN where there is none). */
-  function value(name, row) {
-    const column = columns.get(name);
-    if (!column) return undefined;
-    if (column.kind === 'text') return column.levels[column.data[row]];
-    return column.kind === 'log10' ? 10 ** column.data[row] : column.data[row];
-  }
   const number = (name, row) => { const c = columns.get(name); return c ? c.data[row] : NaN; };
   const code = (name, row) => { const c = columns.get(name); return c ? c.data[row] : 0; };
   const levels = (name) => columns.get(name)?.levels ?? [];
-  const given = (name) => { const c = columns.get(name); return !!c && (c.kind === 'text' ? c.levels.some((v) => v !== null) : c.data.some((v) => v === v)); };
+  const known = new Map(); // whether a column has any value at all
+  const given = (name) => {
+    const c = columns.get(name);
+    if (!known.has(name)) known.set(name, !!c && (c.kind === 'text' ? c.levels.some((v) => v !== null) : c.data.some((v) => v === v)));
+    return known.get(name);
+  };
 
   /** Rows grouped by a code: rowsOf(code) is a view of row numbers. */
   function grouped(codes) {
@@ -145,24 +143,24 @@
     if (hash !== location.hash) history.replaceState(null, '', hash);
   }
   function readHash() {
-    const given = new URLSearchParams(location.hash.slice(1));
+    const asked = new URLSearchParams(location.hash.slice(1));
     Object.assign(state, initial, { search: '', q: null, reps: false, sort: 'effect', dir: 'desc', tab: 'rank', colour: '', pair: '', row: -1 });
     for (const name of FILTERS) {
-      const wanted = given.get(name);
+      const wanted = asked.get(name);
       if (wanted !== null && (wanted === '' || filterLevels(name).includes(wanted))) state[name] = wanted;
     }
-    state.search = given.get('search') ?? '';
-    const q = parseFloat(given.get('q'));
+    state.search = asked.get('search') ?? '';
+    const q = parseFloat(asked.get('q'));
     state.q = q >= 0 && q <= 1 ? q : null;
-    state.reps = given.get('reps') === '1';
-    const [sort, dir] = (given.get('sort') ?? 'effect desc').split(' ');
+    state.reps = asked.get('reps') === '1';
+    const [sort, dir] = (asked.get('sort') ?? 'effect desc').split(' ');
     if (has(sort)) Object.assign(state, { sort, dir: ['asc', 'desc', 'size'].includes(dir) ? dir : 'desc' });
-    state.tab = TABS.some(([id]) => id === given.get('figure')) ? given.get('figure') : 'rank';
-    state.colour = given.get('colour') ?? '';
-    state.pair = given.get('pair') ?? '';
-    if (given.has('row.motif_id')) {
-      const tests = KEY.filter((name) => given.has(`row.${name}`)).map((name) => {
-        const wanted = given.get(`row.${name}`), column = columns.get(name);
+    state.tab = TABS.some(([id]) => id === asked.get('figure')) ? asked.get('figure') : 'rank';
+    state.colour = asked.get('colour') ?? '';
+    state.pair = asked.get('pair') ?? '';
+    if (asked.has('row.motif_id')) {
+      const tests = KEY.filter((name) => asked.has(`row.${name}`)).map((name) => {
+        const wanted = asked.get(`row.${name}`), column = columns.get(name);
         const target = column.kind === 'text' ? column.levels.findIndex((v) => (v ?? '').replace(/[\t\r\n]/g, ' ') === wanted) : wanted === '' ? NaN : Number(wanted);
         return [column.data, target];
       });
@@ -213,8 +211,7 @@
   function matcher(skip = '') { // -> test of one row against every filter but `skip`
     const tests = [];
     for (const name of FILTERS) {
-      if (state[name] === '' && !(has(name) && columns.get(name).kind === 'text' && false)) continue;
-      if (name === skip || !has(name)) continue;
+      if (state[name] === '' || name === skip || !has(name)) continue;
       const column = columns.get(name);
       const target = column.kind === 'text' ? column.levels.findIndex((v) => (v ?? '') === state[name]) : Number(state[name]);
       tests.push([column.data, target]);
@@ -596,15 +593,15 @@
     return partners;
   }
   function drawAgreement(node) {
-    const pairs = DIMENSIONS.flatMap((d) => (d === 'orientation' ? ['+ -'] : []).concat(d === 'orientation' ? [] : [d]).map((x) => [d, x]));
     let [dimension, a, b] = state.pair.split('\t');
-    if (!DIMENSIONS.includes(dimension)) dimension = pairs[0][0];
+    if (!DIMENSIONS.includes(dimension)) dimension = DIMENSIONS[0];
     const names = filterLevels(dimension);
     if (dimension === 'orientation') names.sort(); // + before -
     if (!names.includes(a)) a = names[0];
     if (!names.includes(b) || b === a) b = names.find((n) => n !== a);
     const set = (d, x, y) => { state.pair = [d, x, y].join('\t'); drawFigure(); writeHash(); };
-    const options = (skip) => names.filter((n) => n !== skip).map((n) => [n, signs(n)]);
+    const said = (n) => (dimension === 'orientation' ? signs(n) : n);
+    const options = (skip) => names.filter((n) => n !== skip).map((n) => [n, said(n)]);
     $('tab-options').append('compare ', select(DIMENSIONS.map((d) => [d, `${d}s`]), dimension, 'What to compare', (d) => set(d, '', '')), select(options(b), a, 'Across', (v) => set(dimension, v, b)), ' with ', select(options(a), b, 'Up', (v) => set(dimension, a, v)));
     const { key, map } = partnerIndex(), test = matcher(dimension), data = columns.get(dimension).data;
     const ca = levels(dimension).indexOf(a), cb = levels(dimension).indexOf(b);
@@ -621,8 +618,8 @@
     const finite = values.filter((v) => v === v), low = Math.min(...finite.slice(0, 200000), 0), high = Math.max(...finite.slice(0, 200000), 0);
     placeOf = (row) => (at.has(row) ? [xy[2 * at.get(row)], xy[2 * at.get(row) + 1]] : null);
     const r = correlation(xy);
-    figure = scatter(node, groupsOf(Uint32Array.from(rows), xy), axis(`effect, ${dimension} ${signs(a)}`), axis(`effect, ${dimension} ${signs(b)}`, { nameGap: 44 }), { lines: [[{ coord: [low, low] }, { coord: [high, high] }]], labels: labelled(Uint32Array.from(rows), xy), name: 'agreement' });
-    return `Effects of the same motifs, ${dimension} ${signs(a)} across and ${signs(b)} up; the line is equality. ${counted(rows.length)} pairs${r === r ? `, Pearson r = ${r.toFixed(3)}` : ''}. Colour: ${dimension} ${signs(a)}.`;
+    figure = scatter(node, groupsOf(Uint32Array.from(rows), xy), axis(`effect, ${dimension} ${said(a)}`), axis(`effect, ${dimension} ${said(b)}`, { nameGap: 44 }), { lines: [[{ coord: [low, low] }, { coord: [high, high] }]], labels: labelled(Uint32Array.from(rows), xy), name: 'agreement' });
+    return `Effects of the same motifs, ${dimension} ${said(a)} across and ${said(b)} up; the line is equality. ${counted(rows.length)} pairs${r === r ? `, Pearson r = ${r.toFixed(3)}` : ''}. Colour: ${dimension} ${said(a)}.`;
   }
   function correlation(xy) {
     let n = 0, sx = 0, sy = 0, sxx = 0, syy = 0, sxy = 0;
