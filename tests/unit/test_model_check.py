@@ -88,7 +88,7 @@ def test_the_shipped_bpnet_is_fit_to_run(bpnet_check, tmp_path):
     assert check["engine"]["path"] in ("incremental", "full")
     if check["engine"]["path"] == "incremental":
         rates = check["pairs_per_second"]
-        assert rates[str(check["block"])] > 0.85 * max(rates.values())
+        assert rates[str(check["block"])] > 0.75 * max(rates.values())
     write_json(tmp_path / "check.json", check)
     assert read_json(tmp_path / "check.json") == json.loads(json.dumps(check))
 
