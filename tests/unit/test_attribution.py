@@ -271,6 +271,26 @@ def test_bfloat16_runs_by_autocast(X, references):
     assert not torch.equal(rounded, exact)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_faster_forms_are_the_same_numbers(threads):
+    """Wide and narrow enough for the fused ReLU on threads and for the other form of a narrow convolution."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv1d(4, 40, 9), nn.ReLU(), nn.Conv1d(40, 2, 21, padding=3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)
+    )
+    X = random_one_hot((2, 4, 1000), random_state=0)
+    model.double()(X.double())
+    references = random_one_hot((10, 4, 1000), random_state=1).view(2, 5, 4, 1000)
+    options = dict(references=references, target=TARGET, device="cpu", hypothetical=True)
+    with quiet():
+        theirs = peer_deep_lift_shap(model, X, **options)
+    for batch_size in (2, 5, 10):
+        ours, deltas = deep_lift_shap(model, X, batch_size=batch_size, return_deltas=True, **options)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+        assert deltas.max() < 1e-10
+
+
 def test_a_relu_at_zero_on_both_sides_passes_nothing():
     model = nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(16, 1))
     X = random_one_hot((1, 4, 4), random_state=0)
