@@ -249,6 +249,7 @@ def _explained(path: Path) -> Iterator[None]:
         pyfaidx.FetchError,
         pyfaidx.UnsupportedCompressionFormat,
         pyfaidx.IndexNotFoundError,
+        RuntimeError,  # what pyfaidx raises for ragged lines it did not foresee
     ) as error:
         raise MarginomeError(
             f"the FASTA file cannot be indexed or read ({' '.join(str(error).split())})",
