@@ -111,5 +111,5 @@ def test_edges():
     assert list(one.family) == [0] and one.representative == ["only"]
     with pytest.raises(MarginomeError, match="1 ids for 2 motifs"):
         motif_families([np.eye(4), np.eye(4)], ["a"])
-    with pytest.raises(MarginomeError, match="motif 'a'.*wanted finite \\(4, width\\)"):
+    with pytest.raises(MarginomeError, match=r"motif .a.: .*wanted finite \(4, width\)"):
         motif_families([np.ones((3, 5))], ["a"])

@@ -1,0 +1,173 @@
+"""Controls against brute-force enumeration, their ladder, and what they promise to a screen."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from marginome.controls import (
+    MIN_DISTINCT,
+    composition,
+    count_shuffles,
+    draw_control,
+    draw_controls,
+    gc_fraction,
+    list_controls,
+    reverse_complement_text,
+)
+from marginome.errors import MarginomeError
+
+
+def random_text(rng, length, alphabet="ACGT"):
+    return "".join(rng.choice(alphabet) for _ in range(length))
+
+
+def pairs(sequence):
+    return Counter(itertools.pairwise(sequence))
+
+
+def all_dinucleotide_shuffles(sequence):
+    """Enumerate by brute force: every arrangement of the letters with the same ends and the same pairs."""
+    arrangements = {"".join(a) for a in itertools.permutations(sequence)}
+    return {a for a in arrangements if (a[0], a[-1]) == (sequence[0], sequence[-1]) and pairs(a) == pairs(sequence)}
+
+
+@pytest.mark.parametrize("alphabet", ["A", "AC", "ACG", "ACGT"])
+def test_counts_equal_enumeration(alphabet):
+    rng = random.Random(alphabet)
+    for _ in range(60):
+        sequence = random_text(rng, rng.randint(1, 8), alphabet)
+        assert count_shuffles(sequence) == len(all_dinucleotide_shuffles(sequence)), sequence
+        letters = {"".join(a) for a in itertools.permutations(sequence)}
+        assert count_shuffles(sequence, "mononucleotide") == len(letters)
+        same_gc = [t for t in itertools.product("ACGT", repeat=len(sequence))
+                   if gc_fraction("".join(t)) == gc_fraction(sequence)] if len(sequence) < 7 else None  # fmt: skip
+        if same_gc is not None:
+            assert count_shuffles(sequence, "pool") == len(same_gc)
+
+
+@pytest.mark.parametrize("kind", ["dinucleotide", "mononucleotide", "pool"])
+def test_draws_are_uniform(kind):
+    sequence = {"dinucleotide": "ACGACTAGCA", "mononucleotide": "AACGT", "pool": "ACG"}[kind]
+    rng = random.Random(1)
+    drawn = Counter(draw_control(sequence, kind, rng) for _ in range(12_000))
+    assert len(drawn) == count_shuffles(sequence, kind) > 20
+    assert stats.chisquare(list(drawn.values())).pvalue > 1e-4
+    if kind == "dinucleotide":
+        assert set(drawn) == all_dinucleotide_shuffles(sequence)
+
+
+def test_n_stays_in_place():
+    rng = random.Random(2)
+    sequence = "ACGTTGCANNNNGGATCCAATGNACG"
+    for kind in ("dinucleotide", "mononucleotide", "pool"):
+        for _ in range(50):
+            control = draw_control(sequence, kind, rng)
+            assert [c == "N" for c in control] == [c == "N" for c in sequence]
+            assert gc_fraction(control) == gc_fraction(sequence)
+    for run, shuffled in zip(sequence.split("N"), draw_control(sequence, "dinucleotide", rng).split("N")):
+        assert pairs(run) == pairs(shuffled)
+    assert count_shuffles(sequence) == count_shuffles("ACGTTGCA") * count_shuffles("GGATCCAATG") * 1
+
+
+def test_ladder_and_what_it_promises():
+    rng = random.Random(3)
+    seen = Counter()
+    for _ in range(150):
+        sequence = random_text(rng, rng.randint(6, 22), rng.choice(["ACGT", "AC", "AT", "ACG"]))
+        reverse = reverse_complement_text(sequence)
+        controls, kind = draw_controls(sequence, 20, seed=1)
+        seen[kind] += 1
+        assert len(set(controls)) == len(controls)
+        assert sequence not in controls and reverse not in controls
+        enough = [k for k in ("dinucleotide", "mononucleotide", "pool")
+                  if count_shuffles(sequence, k) - len({sequence, reverse}) >= MIN_DISTINCT]  # fmt: skip
+        assert kind == (enough[0] if enough else "pool")
+        if enough:
+            assert len(controls) == 20
+        for control in controls:
+            either = (control, reverse_complement_text(control))
+            assert len(control) == len(sequence) and gc_fraction(control) == gc_fraction(sequence)
+            if kind == "mononucleotide":
+                assert any(Counter(c) == Counter(sequence) for c in either)
+            if kind == "dinucleotide":
+                assert any(pairs(c) == pairs(sequence) for c in either)
+    assert set(seen) == {"dinucleotide", "mononucleotide", "pool"}
+    # Too few dinucleotide shuffles of AP-1 to be a null, more than enough single-letter ones.
+    assert count_shuffles("TGACTCA") == 3 and draw_controls("TGACTCA", 20, 1)[1] == "mononucleotide"
+
+
+def test_same_controls_for_both_strands_and_half_of_them_reversed():
+    sequence = "TGGCCACCAGGGGGCGCTA"
+    assert draw_controls(sequence, 50, 1) == draw_controls(reverse_complement_text(sequence), 50, 1)
+    controls, kind = draw_controls(sequence, 400, 1)
+    assert kind == "dinucleotide"
+    forward = sum(pairs(c) == pairs(sequence) for c in controls)
+    assert 150 < forward < 250
+
+
+def test_all_of_a_small_pool_is_found():
+    controls, kind = draw_controls("ACG", 1000, 1)
+    assert kind == "pool"
+    assert len(controls) == count_shuffles("ACG", "pool") - 2
+
+
+@pytest.fixture(scope="module")
+def inserts():
+    rng = random.Random(4)
+    forward = [(f"m{i}", random_text(rng, rng.randint(6, 20))) for i in range(120)]
+    return [*forward, *((f"{name}-", reverse_complement_text(s)) for name, s in forward)]
+
+
+def test_list_controls_does_not_depend_on_order(inserts):
+    listed = list_controls(inserts, n=300, seed=5)
+    order = list(range(len(inserts)))
+    random.Random(6).shuffle(order)
+    other = list_controls([inserts[i] for i in order], n=300, seed=5)
+    assert listed.sequences == other.sequences
+    for place, i in enumerate(order):
+        np.testing.assert_array_equal(other.members[place], listed.members[i])
+        assert other.kinds[place] == listed.kinds[i]
+    assert list_controls(inserts, n=300, seed=6).sequences != listed.sequences
+
+
+def test_pooled_controls_are_spread_over_widths(inserts):
+    listed = list_controls(inserts, n=60, seed=5)
+    assert 58 <= len(listed.sequences) <= 60
+    wanted = Counter(len(s) for _, s in inserts[:120])
+    found = Counter(len(s) for s in listed.sequences)
+    assert all(abs(found[w] - wanted[w] / 2) <= 1.5 for w in wanted)
+    assert list(listed.sequences) == sorted(set(listed.sequences), key=lambda s: (len(s), s))
+
+
+def test_members_are_the_inserts_own(inserts):
+    listed = list_controls(inserts, n=25, seed=5, pooled=False)
+    for (_, sequence), members in zip(inserts, listed.members):
+        assert len(members) == 25
+        for i in members:
+            assert len(listed.sequences[i]) == len(sequence)
+            assert listed.sequences[i] not in (sequence, reverse_complement_text(sequence))
+    np.testing.assert_array_equal(listed.members[0], listed.members[120])  # its reverse complement
+
+
+def test_composition():
+    widths, gc = composition(["ACGT", "ANNG", "NNNN"])
+    np.testing.assert_array_equal(widths, [4, 2, 0])
+    np.testing.assert_array_equal(gc, [0.5, 0.5, 0.5])
+
+
+def test_mistakes_are_named():
+    with pytest.raises(MarginomeError, match=r"insert 'x'.*'acgt'"):
+        list_controls([("x", "acgt")])
+    with pytest.raises(MarginomeError, match=r"insert 'x'.*not all of them N"):
+        list_controls([("x", "NNN")])
+    with pytest.raises(MarginomeError, match="n is 0"):
+        list_controls([("x", "ACGT")], n=0)
+    with pytest.raises(MarginomeError, match="30 controls come out for 1 distinct inserts, 40 are needed"):
+        list_controls([("x", "ACGTGGTTCCAA")], n=30)
+    assert list_controls([]).sequences == ()

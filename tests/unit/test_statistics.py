@@ -1,0 +1,360 @@
+"""Statistics against SciPy, statsmodels and brute force on the same numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW
+
+from marginome.errors import MarginomeError
+from marginome.statistics import (
+    Null,
+    _Tail,
+    add_q,
+    agreement,
+    benjamini_hochberg,
+    compare_tables,
+    consensus,
+    score_effects,
+    summarize_effects,
+)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+# ------------------------------------------------------------------------------------------------------------ summaries
+
+
+def test_summary_equals_scipy_and_statsmodels(rng):
+    effects = rng.normal(0.3, 1, size=(5, 12, 3)).astype(np.float32)
+    found = summarize_effects(effects)
+    for i in range(5):
+        for j in range(3):
+            sample = effects[i, :, j].astype(np.float64)
+            low, high = DescrStatsW(sample).tconfint_mean(alpha=0.05)
+            np.testing.assert_allclose([found.ci_low[i, j], found.ci_high[i, j]], [low, high], rtol=1e-12)
+            np.testing.assert_allclose(found.se[i, j], stats.sem(sample), rtol=1e-12)
+            np.testing.assert_allclose(found.sd[i, j], stats.tstd(sample), rtol=1e-12)
+            assert found.sign_consistency[i, j] == np.mean(np.sign(sample) == np.sign(sample.mean()))
+    assert found.n == 12 and all(a.dtype == np.float64 for a in found[:-1])
+
+
+def test_interval_covers_the_mean(rng):
+    found = summarize_effects(rng.normal(2.0, 1, size=(4000, 6)), confidence=0.9)
+    covered = ((found.ci_low < 2) & (found.ci_high > 2)).mean()
+    assert 0.885 < covered < 0.915
+
+
+def test_one_background_has_no_interval():
+    found = summarize_effects(np.array([[1.5], [-2.0]]))
+    np.testing.assert_array_equal(found.mean[:, 0], [1.5, -2.0])
+    assert np.isnan(found.sd).all() and np.isnan(found.ci_low).all()
+
+
+def test_summary_mistakes():
+    with pytest.raises(MarginomeError, match=r"effects.*row 1 holds a value that is not finite"):
+        summarize_effects(np.array([[1.0, 2.0], [np.nan, 1.0]]))
+    with pytest.raises(MarginomeError, match="at least one background"):
+        summarize_effects(np.zeros((3, 0, 2)))
+
+
+# ------------------------------------------------------------------------------------------------------------- the null
+
+
+def simulated(rng, n, offsets):
+    """Controls with a location and scale that depend on width and GC, and heavy tails."""
+    widths = rng.integers(6, 20, size=n).astype(float)
+    gc = rng.uniform(0.1, 0.9, size=n)
+    location = 0.3 * (gc - 0.5) ** 2 + 0.02 * np.log(widths) * (gc - 0.5) + offsets[widths.astype(int)]
+    scale = 0.02 * (widths / 10) ** 0.8 * np.exp(gc - 0.5)
+    return location + scale * stats.t.rvs(4, size=n, random_state=rng), widths, gc, location, scale
+
+
+def test_null_finds_location_and_scale(rng):
+    offsets = np.zeros(40)
+    offsets[6:20] = rng.normal(0, 0.02, size=14)
+    effects, widths, gc, location, scale = simulated(rng, 3000, offsets)
+    null = Null(effects, widths, gc)
+    assert np.abs(null.location(widths, gc) - location).mean() < 0.15 * scale.mean()
+    assert np.corrcoef(null.location(widths, gc), location)[0, 1] > 0.97
+    robust = scale * np.subtract(*stats.t.ppf([0.75, 0.25], 4)) / 1.349
+    np.testing.assert_allclose(null.scale(widths, gc), robust, rtol=0.15)
+
+
+def test_null_is_uniform_on_fresh_draws_of_the_same_law(rng):
+    """Where the truth is known: how often a fresh effect is called at 1e-2, 1e-3 and 1e-4, averaged over nulls.
+
+    The bounds are asymmetric on purpose: light tails get p-values that are too large at 1e-4, never too small ones.
+    """
+    laws = {"normal": stats.norm(), "t4": stats.t(4), "skewed": stats.gamma(1.0), "heavy": stats.lognorm(0.8)}
+    z = np.linspace(-30, 120, 1501)
+    for name, law in laws.items():
+        called = np.zeros(3)
+        for _ in range(8):
+            widths, gc = rng.integers(6, 20, size=2000).astype(float), rng.uniform(0.2, 0.8, size=2000)
+            null = Null(law.rvs(size=1000, random_state=rng), widths[:1000], gc[:1000])
+            location, scale = null.location(widths[1000:], gc[1000:]), null.scale(widths[1000:], gc[1000:])
+            p = null.p(z)
+            for i, level in enumerate((1e-2, 1e-3, 1e-4)):
+                low, high = z[(p > level).argmax()], z[len(p) - 1 - (p > level)[::-1].argmax()]
+                chance = law.cdf(location + scale * low) + law.sf(location + scale * high)
+                called[i] += chance.mean() / level / 8
+        assert 0.7 < called[0] < 1.5, (name, called)
+        assert 0.3 < called[1] < 2.0, (name, called)
+        assert 0.01 < called[2] < 3.0, (name, called)
+
+
+def test_tail_is_the_average_over_its_parameters(rng):
+    """Against brute force: the posterior of shape and scale by importance sampling instead of a grid."""
+    sample = np.sort(stats.t.rvs(4, size=1000, random_state=rng))
+    tail = _Tail(sample)
+    k = 30
+    threshold = (sample[-k] + sample[-k - 1]) / 2
+    exceedances = sample[-k:] - threshold
+    shape = rng.uniform(-0.5, 1.0, size=100_000)
+    scale = exceedances.mean() * np.exp(rng.uniform(-1.6, 1.6, size=100_000))
+    log_weight = stats.norm.logpdf(shape, 0.1, 0.15)
+    for x in exceedances:
+        log_weight += stats.genpareto.logpdf(x, shape, scale=scale)
+    weight = np.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    z = threshold + np.array([0.2, 2.0, 8.0, 30.0])
+    expected = [31 / 1001 * (weight @ stats.genpareto.sf(x - threshold, shape, scale=scale)) for x in z]
+    np.testing.assert_allclose(tail.survival(z), expected, rtol=0.05)
+
+
+def test_body_is_the_rank_and_p_falls_with_z(rng):
+    effects, widths, gc, *_ = simulated(rng, 500, np.zeros(40))
+    null = Null(effects, widths, gc)
+    z = np.linspace(-40, 40, 2001)
+    upper = null.p(z, "greater")
+    assert (np.diff(upper) <= 1e-15).all() and (upper > 0).all()
+    body = (z > null.z[60]) & (z < null.z[440])
+    expected = [(1 + (null.z >= x).sum()) / 501 for x in z[body]]
+    np.testing.assert_allclose(upper[body], expected, rtol=1e-12)
+    two = null.p(z)
+    np.testing.assert_allclose(two[body], np.minimum(1, 2 * np.minimum(upper[body], (1 + np.array(
+        [(null.z <= x).sum() for x in z[body]])) / 501)), rtol=1e-12)  # fmt: skip
+    assert two.max() <= 1
+
+
+def test_units_and_sign_do_not_matter(rng):
+    effects, widths, gc, *_ = simulated(rng, 400, np.zeros(40))
+    fresh = np.linspace(-0.5, 0.8, 50)
+
+    def p(factor, shift):
+        null = Null(effects * factor + shift, widths, gc)
+        location, scale = null.location(widths[:50], gc[:50]), null.scale(widths[:50], gc[:50])
+        return null.p((fresh * factor + shift - location) / scale)
+
+    np.testing.assert_allclose(p(1e4, 0), p(1, 0), rtol=1e-5)
+    np.testing.assert_allclose(p(-1, 0), p(1, 0), rtol=1e-5)
+    np.testing.assert_allclose(p(1, 3.0), p(1, 0), rtol=1e-5)
+
+
+def test_controls_that_hold_a_site_widen_the_tail_but_not_the_middle(rng):
+    effects, widths, gc, location, _ = simulated(rng, 1000, np.zeros(40))
+    with_sites = effects.copy()
+    with_sites[::50] += 1.0
+    clean, mixed = Null(effects, widths, gc), Null(with_sites, widths, gc)
+    shift = np.abs(mixed.location(widths, gc) - clean.location(widths, gc)) / clean.scale(widths, gc)
+    assert np.median(shift) < 0.1
+    assert np.median(mixed.scale(widths, gc) / clean.scale(widths, gc)) < 1.25
+    z = (0.8 - location[:5]) / mixed.scale(widths[:5], gc[:5])
+    assert (mixed.p(z) > 5e-3).all() and (clean.p(z) < 1e-3).all()
+
+
+@pytest.mark.parametrize("n", [40, 60, 150])
+def test_few_or_uniform_controls(rng, n):
+    """One width and one GC content (the controls of a single motif), or a few of each."""
+    one = Null(rng.normal(size=n), np.full(n, 12.0), np.full(n, 0.5))
+    assert abs(one.location(np.array([12.0]), np.array([0.5]))[0]) < 0.6
+    assert 0.5 < one.scale(np.array([12.0]), np.array([0.5]))[0] < 1.6
+    some = Null(rng.normal(size=n), rng.choice([8.0, 15.0], size=n), rng.choice([0.25, 0.5], size=n))
+    far = some.p((5 - some.location(np.array([30.0]), np.array([1.0]))) / some.scale(np.array([30.0]), np.array([1.0])))
+    assert np.isfinite(far).all()
+
+
+def test_many_controls_without_any_effect(rng):
+    """An output behind a ReLU: most inserts do exactly nothing."""
+    effects = np.where(rng.random(1000) < 0.7, 0.0, rng.exponential(1, 1000))
+    null = Null(effects, rng.integers(6, 15, 1000).astype(float), rng.uniform(0.2, 0.8, 1000))
+    p = null.p((np.array([0.0, 3.0, 20.0]) - null.location(np.full(3, 10.0), np.full(3, 0.5))) / null.scale(
+        np.full(3, 10.0), np.full(3, 0.5)))  # fmt: skip
+    assert p[0] > 0.05 and 0.001 < p[1] < 0.1 and p[2] < 0.01
+
+
+def test_score_effects(rng):
+    letters = np.array(list("ACGT"))
+    controls = ["".join(rng.choice(letters, size=rng.integers(8, 16))) for _ in range(600)]
+    control_effects = rng.normal(size=(600, 2)) * [1.0, 3.0] + [0.0, 5.0]
+    control_effects[:, 1] += [len(c) for c in controls]
+    inserts = ["".join(rng.choice(letters, size=11)) for _ in range(4)]
+    effects = np.array([[0.0, 16.0], [9.0, 16.0], [0.0, 50.0], [-9.0, -20.0]])
+    found = score_effects(effects, inserts, control_effects, controls)
+    assert found.z.shape == found.p.shape == (4, 2) and found.n_controls == 600
+    np.testing.assert_allclose(found.z, (effects - found.control_mean) / found.control_sd)
+    np.testing.assert_allclose(found.control_mean[:, 1], 16, atol=0.8)
+    np.testing.assert_allclose(found.control_sd, [[1, 3]] * 4, rtol=0.25)
+    assert (found.p[[0, 0, 1, 2], [0, 1, 1, 0]] > 0.05).all()
+    assert (found.p[[1, 2, 3, 3], [0, 1, 0, 1]] < 1e-3).all()
+    assert found.p_resolution == pytest.approx(0.1 / 600)
+    greater = score_effects(effects, inserts, control_effects, controls, alternative="greater")
+    assert (greater.p[3] > 0.99).all()
+    np.testing.assert_allclose(2 * greater.p[1, 0], found.p[1, 0])
+    shuffled = rng.permutation(600)
+    again = score_effects(effects[::-1], inserts[::-1], control_effects[shuffled], [controls[i] for i in shuffled])
+    np.testing.assert_allclose(again.p[::-1], found.p, rtol=1e-9)
+
+
+def test_an_output_no_insert_reaches_has_no_p(rng):
+    sequences = ["ACGTACGT"] * 50
+    found = score_effects(np.zeros((2, 1)), sequences[:2], np.zeros((50, 1)), sequences)
+    assert np.isnan(found.p).all() and np.isnan(found.z).all() and (found.control_sd == 0).all()
+
+
+def test_score_mistakes():
+    sequences = ["ACGTACGT"] * 50
+    with pytest.raises(MarginomeError, match="39 controls are too few"):
+        score_effects(np.zeros((2, 1)), sequences[:2], np.arange(39.0), sequences[:39])
+    with pytest.raises(MarginomeError, match=r"control_effects.*for 50 sequences"):
+        score_effects(np.zeros((2, 1)), sequences[:2], np.arange(49.0), sequences)
+    with pytest.raises(MarginomeError, match=r"alternative.*'less'"):
+        score_effects(np.zeros((2, 1)), sequences[:2], np.arange(50.0), sequences, alternative="less")
+    with pytest.raises(MarginomeError, match="2 targets for the inserts, 1 for the controls"):
+        score_effects(np.zeros((2, 2)), sequences[:2], np.arange(50.0), sequences)
+
+
+# ---------------------------------------------------------------------------------------------------------- discoveries
+
+
+def test_q_equals_statsmodels(rng):
+    p = np.concatenate([rng.uniform(size=300), rng.uniform(size=20) * 1e-4, [0.5, 0.5, 1.0]])
+    np.testing.assert_allclose(benjamini_hochberg(p), multipletests(p, method="fdr_bh")[1], rtol=1e-12)
+    with_gaps = np.concatenate([[np.nan], p, [np.nan]])
+    found = benjamini_hochberg(with_gaps)
+    assert np.isnan(found[[0, -1]]).all()
+    np.testing.assert_allclose(found[1:-1], multipletests(p, method="fdr_bh")[1], rtol=1e-12)
+
+
+def test_add_q_is_per_family(rng):
+    table = pd.DataFrame(
+        {
+            "model": np.repeat(["a", "b"], 60),
+            "output": np.tile(["x", "y"], 60),
+            "background": "gc",
+            "start": np.tile(np.repeat([10, 20], 2), 30),
+            "p": rng.uniform(size=120) ** 3,
+        },
+        index=rng.permutation(120),
+    )
+    found = add_q(table)
+    assert "q" not in table.columns and list(found.index) == list(table.index)
+    for _, part in found.groupby(["model", "output", "background", "start"]):
+        np.testing.assert_allclose(part["q"], multipletests(part["p"], method="fdr_bh")[1], rtol=1e-12)
+    assert not np.allclose(found["q"], multipletests(found["p"], method="fdr_bh")[1])
+    np.testing.assert_allclose(add_q(table, [])["q"], multipletests(table["p"], method="fdr_bh")[1], rtol=1e-12)
+    with pytest.raises(MarginomeError, match="no column fold"):
+        add_q(table, ["fold"])
+
+
+# ------------------------------------------------------------------------------------------------------------ agreement
+
+
+@pytest.fixture
+def three_sets(rng):
+    shared = rng.normal(size=50)
+    rows = []
+    for name, noise in (("gc", 0.1), ("shuffled", 0.1), ("odd", 0.1)):
+        for i in range(50):
+            effect = shared[i] + noise * rng.normal()
+            if i == 7:
+                effect = 30.0 if name == "odd" else 0.01
+            if i == 3:
+                effect = 10.0
+            rows.append(("c", f"m{i}", "+", 5, name, effect, 0.001 if i == 3 else 0.5))
+    columns = ["collection", "motif_id", "orientation", "start", "background", "effect", "q"]
+    table = pd.DataFrame(rows, columns=columns)
+    table.loc[(table.motif_id == "m3") & (table.background == "odd"), "q"] = 0.2
+    return table.sample(frac=1, random_state=0)
+
+
+def test_agreement_equals_scipy(three_sets):
+    found = agreement(three_sets, "background").set_index(["first", "second"])
+    wide = three_sets.pivot(index="motif_id", columns="background", values="effect")
+    assert len(found) == 3
+    for (a, b), row in found.iterrows():
+        assert row["n"] == 50
+        assert row["spearman"] == pytest.approx(stats.spearmanr(wide[a], wide[b]).statistic)
+        assert row["pearson"] == pytest.approx(stats.pearsonr(wide[a], wide[b]).statistic)
+        assert row["sign_agreement"] == pytest.approx((np.sign(wide[a]) == np.sign(wide[b])).mean())
+        top = [set(wide[x].abs().nlargest(20).index) for x in (a, b)]
+        assert row["top_overlap"] == len(top[0] & top[1]) / 20
+
+
+def test_consensus_shows_what_hangs_on_one_background(three_sets):
+    found = consensus(three_sets, "background").set_index("motif_id")
+    wide = three_sets.pivot(index="motif_id", columns="background", values="effect")
+    np.testing.assert_allclose(found.loc[wide.index, "mean"], wide.mean(axis=1))
+    np.testing.assert_allclose(found.loc[wide.index, "spread"], wide.std(axis=1))
+    assert found.index[0] == "m3" and found.loc["m3", "consensus_rank"] == 1
+    assert found.loc["m3", "q_max"] == 0.2  # one background does not find it
+    odd = found.loc["m7"]
+    assert odd["highest"] == 30 and odd["worst_rank"] > 40 and odd["consensus_rank"] > 10
+    ranks = wide.abs().rank(ascending=False)
+    np.testing.assert_allclose(found.loc[wide.index, "mean_rank"], ranks.mean(axis=1))
+
+
+def test_agreement_with_missing_members(three_sets):
+    part = three_sets[~((three_sets.motif_id == "m0") & (three_sets.background == "gc"))]
+    found = agreement(part, "background").set_index(["first", "second"])
+    assert found.loc[("gc", "odd"), "n"] == 49 and found.loc[("odd", "shuffled"), "n"] == 50
+    together = consensus(part, "background").set_index("motif_id")
+    assert together.loc["m0", "n_sets"] == 2 and np.isnan(together.loc["m0", "q_max"])
+
+
+def test_agreement_refuses_repeated_inserts(three_sets):
+    with pytest.raises(MarginomeError, match="repeat an insert within one background"):
+        agreement(pd.concat([three_sets, three_sets.iloc[:1]]), "background")
+
+
+# ------------------------------------------------------------------------------------------------------ reproducibility
+
+
+def test_compare_tables():
+    expected = pd.DataFrame({"id": ["a", "b", "c"], "x": [1.0, np.nan, 3.0], "n": [1, 2, 3], "kind": ["u", None, "w"]})
+    assert compare_tables(expected, expected.copy()).empty
+    moved = expected.iloc[::-1]
+    assert compare_tables(expected, moved, keys=["id"]).empty
+    assert not compare_tables(expected, moved).empty
+    found = expected.copy()
+    found.loc[0, "x"] = 1.001
+    found.loc[1, "x"] = 2.0
+    found.loc[2, "kind"] = "v"
+    differences = compare_tables(expected, found, keys=["id"]).set_index(["row", "column"])
+    assert set(differences.index) == {("a", "x"), ("b", "x"), ("c", "kind")}
+    assert differences.loc[("a", "x"), "difference"] == pytest.approx(0.001)
+    assert len(compare_tables(expected, found, 0.01, keys=["id"])) == 2
+    assert len(compare_tables(expected, found, {"x": 0.01}, keys=["id"])) == 2
+    assert len(compare_tables(expected, found, {"n": 0.01}, keys=["id"])) == 3
+
+
+def test_compare_tables_of_other_shapes():
+    expected = pd.DataFrame({"id": ["a", "b"], "x": [1, 2]})
+    found = pd.DataFrame({"id": ["b", "d"], "y": [2, 5]})
+    differences = compare_tables(expected, found, keys=["id"])
+    told = set(zip(differences["row"], differences["column"], differences["expected"], differences["found"]))
+    assert told == {
+        ("(whole column)", "x", "present", "missing"),
+        ("(whole column)", "y", "missing", "present"),
+        ("a", "(whole row)", "present", "missing"),
+        ("d", "(whole row)", "missing", "present"),
+    }
+    with pytest.raises(MarginomeError, match=r"found.*two rows have the key"):
+        compare_tables(expected, pd.concat([expected, expected]), keys=["id"])
