@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from marginome import effects as measures
 from marginome.errors import MarginomeError, unknown_name
+from marginome.models.outputs import Readouts as ModelReadouts
 from marginome.usercode import load_user_object
 
 
@@ -74,6 +76,38 @@ def readouts_of(outputs: Sequence[Any]) -> Readouts:
         else:
             rows.append((output.name, output.measure, unit, False))
     return Readouts(*map(tuple, zip(*rows)))
+
+
+class MemberReadouts(torch.nn.Module):
+    """The named outputs of an ensemble and of each of its members, in one forward pass.
+
+    ``forward(X, *args)`` gives a dict: the ensemble's output under its name, member i's under ``<name>@<i>``.
+
+    Parameters
+    ----------
+    ensemble : marginome.models.wrappers.Ensemble
+    outputs : sequence of Output
+    """
+
+    def __init__(self, ensemble: torch.nn.Module, outputs: Sequence[Any]):
+        super().__init__()
+        self.ensemble = ensemble
+        self.readouts = ModelReadouts(torch.nn.Identity(), outputs)
+
+    def forward(self, X: torch.Tensor, *args: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the mean's and every member's outputs."""
+        predicted = [member(X, *args) for member in self.ensemble.members]
+        found = self.readouts.read(self.ensemble.mean(predicted))
+        for i, one in enumerate(predicted):
+            found |= {f"{name}@{i}": value for name, value in self.readouts.read(one).items()}
+        return found
+
+
+def member_outputs(outputs: Sequence[Any], members: int) -> tuple[Any, ...]:
+    """Return the outputs of each member of an ensemble, named as `MemberReadouts` names them; none for one member."""
+    if members == 1:
+        return ()
+    return tuple(replace(output, name=f"{output.name}@{i}") for i in range(members) for output in outputs)
 
 
 def effect_unit(output: Any) -> str:
@@ -157,7 +191,7 @@ def marginalize_blocks(
         sums = {
             o.name: [torch.zeros(m, *before[o.name].shape[1:], dtype=torch.float64, device=device) for _ in range(2)]
             for o in outputs
-            if o.kind == "profile" and wanted
+            if o.kind == "profile" and wanted and "@" not in o.name
         }
         filled: dict[str, torch.Tensor] = {}
         for rows, columns, after in engine.run(part):
@@ -173,7 +207,7 @@ def marginalize_blocks(
                 filled[output.name][rows, columns] = effect.float()
                 if output.kind == "scalar":
                     means[output.name][rows] += y1.double().sum(1)
-                elif wanted:
+                elif output.name in sums:
                     sums[output.name][0][rows] += y1.double().sum(1)
                     sums[output.name][1][rows] += probabilities(y1, output.softmax).sum(1)
         yield block, _collect(outputs, filled, means, sums, n)

@@ -18,7 +18,15 @@ from marginome.incremental import Edits, Engine
 from marginome.jobs.baseline import load_inputs, read_baseline
 from marginome.jobs.runner import Progress
 from marginome.models.outputs import Readouts as ModelReadouts
-from marginome.screens import Readouts, marginalize_blocks, readouts_of, select_outputs, whole_blocks
+from marginome.screens import (
+    MemberReadouts,
+    Readouts,
+    marginalize_blocks,
+    member_outputs,
+    readouts_of,
+    select_outputs,
+    whole_blocks,
+)
 from marginome.sequences import encode_insert
 from marginome.statistics import summarize_effects
 from marginome.storage import dataset, read_json, read_table, write_hdf5
@@ -72,8 +80,10 @@ def marginalize_shard(
     readouts = readouts_of(outputs)
     log.info("shard %s: %d of %d inserts x %d backgrounds, outputs %s", shard, _size(blocks), len(table), len(ids),
              ", ".join(names))  # fmt: skip
+    several = MemberReadouts if loaded.members > 1 else ModelReadouts
+    members = member_outputs(outputs, loaded.members)
     runner = Engine(
-        ModelReadouts(loaded.module, outputs).eval(),
+        several(loaded.module, outputs).eval(),
         X,
         loaded.arguments(ids, X),
         device=where,
@@ -85,7 +95,10 @@ def marginalize_shard(
     log.info("engine: %s%s", runner.info.path, f" ({runner.info.reason})" if runner.info.reason else "")
     keep = _keeps_backgrounds(len(table), len(ids), len(readouts.output), screen["keep"])
     wanted = (table["role"] == "motif").to_numpy() & bool(screen["keep"]["profiles"])
-    results = marginalize_blocks(runner, outputs, before, edits_of(table), blocks=blocks, with_profiles=wanted)
+    before |= {o.name: runner.before[o.name] for o in members}
+    results = marginalize_blocks(
+        runner, [*outputs, *members], before, edits_of(table), blocks=blocks, with_profiles=wanted
+    )
     metadata = {"model": model, "model_files": dict(digests), "shard": shard, "threads": engine["threads"],
                 "device": where.type, "precision": engine["precision"], "block": int(checked["block"])}  # fmt: skip
     write_shard(
@@ -96,6 +109,7 @@ def marginalize_shard(
         len(ids),
         with_profiles=wanted,
         keep_backgrounds=keep,
+        ensemble=loaded.members > 1,
         engine=runner,
         metadata=metadata,
     )
@@ -116,6 +130,7 @@ def write_shard(
     *,
     with_profiles: np.ndarray,
     keep_backgrounds: bool,
+    ensemble: bool,
     engine: Engine,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -136,7 +151,13 @@ def write_shard(
             name: dataset(
                 handle, name, shape=(total, k), dtype="f8", chunks=(min(max(total, 1), 64), k) if total else None
             )
-            for name in ("effect", "effect_sd", "sign_consistency", "after_mean")
+            for name in (
+                "effect",
+                "effect_sd",
+                "sign_consistency",
+                "after_mean",
+                *(["effect_fold_sd"] if ensemble else []),
+            )
         }
         single = None
         if keep_backgrounds:
@@ -146,12 +167,15 @@ def write_shard(
         for block, found in results:
             m = block.stop - block.start
             part = slice(done, done + m)
-            values = found.effects.numpy()
+            values, folds = found.effects.numpy()[:, :, :k], found.effects.numpy()[:, :, k:]
             summary = summarize_effects(values)
             tables["effect"][part] = summary.mean
             tables["effect_sd"][part] = summary.sd
             tables["sign_consistency"][part] = summary.sign_consistency
-            tables["after_mean"][part] = found.after.numpy()
+            tables["after_mean"][part] = found.after.numpy()[:, :k]
+            if folds.shape[2]:  # an ensemble: the spread of its members' mean effects
+                by_member = folds.astype(np.float64).mean(1).reshape(m, -1, k)
+                tables["effect_fold_sd"][part] = by_member.std(1, ddof=1)
             if single is not None:
                 single[part] = values
             wanted = with_profiles[block]

@@ -107,7 +107,10 @@ class Readouts(nn.Module):
 
     def forward(self, X: Tensor, *args: Tensor) -> dict[str, Tensor]:
         """Return scalar outputs ``(n, k)`` and profile outputs ``(n, strands, length)`` (logits) by name."""
-        predicted = self.model(X, *args)
+        return self.read(self.model(X, *args))
+
+    def read(self, predicted: Any) -> dict[str, Tensor]:
+        """Return the named outputs of what the model returned."""
         readouts = {}
         for output in self.outputs:
             value = select(predicted, output.path)

@@ -94,7 +94,11 @@ class Ensemble(nn.Module):
 
     def forward(self, X: Tensor, *args: Tensor) -> Any:
         """The mean over the members, in their nested structure."""
-        first, *others = [member(X, *args) for member in self.members]
+        return self.mean([member(X, *args) for member in self.members])
+
+    def mean(self, predicted: Sequence[Any]) -> Any:
+        """The mean of what the members returned."""
+        first, *others = predicted
         return map_nested(self._mean, first, *others)
 
     def _mean(self, *values: Tensor) -> Tensor:

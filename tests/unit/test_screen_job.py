@@ -1,0 +1,140 @@
+"""A screen's shards: bit-identical however many there are, equal to the full pass, and right for ensembles."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from marginome.backgrounds import make_background, write_background
+from marginome.jobs.baseline import predict_baseline
+from marginome.jobs.screen import marginalize_shard
+from marginome.models import load_model
+from marginome.motifs import read_motifs
+from marginome.prediction import predict
+from marginome.screens import whole_blocks
+from marginome.sequences import one_hot_encode, substitute
+from marginome.storage import write_json, write_table
+from workspace import RESOURCES
+
+BPNET = {"weights": str(RESOURCES / "models" / "bpnet_ctcf_k562_2114.state_dict.pt"), "input_length": 2114}
+MPRA = {
+    "weights": str(RESOURCES / "models" / "mpra_dragonn_conv.hdf5"),
+    "architecture": str(RESOURCES / "models" / "mpra_dragonn_conv.model.json"),
+}
+ENGINE = {"precision": "float32", "engine": "auto", "threads": 1, "memory_mb": 500}
+SCREEN = {"outputs": None, "keep": {"backgrounds_mb": 10, "profiles": True}}
+
+
+class Bench:
+    """Everything a shard job reads, made for one model."""
+
+    def __init__(self, folder, settings: dict, *, length: int, n: int = 3, motifs: int = 20, block: int = 1):
+        self.folder, self.settings = folder, settings
+        made = make_background({"kind": "uniform", "n": n, "length": length}, name="u", seed=1)
+        self.sequences = made.sequences
+        write_background(made, fasta=folder / "u.fa.gz", bed=folder / "u.bed", tsv=folder / "u.tsv")
+        found = read_motifs(RESOURCES / "motifs" / "JASPAR2026_CORE_vertebrates.meme")
+        found = [m for m in found if m.motif_id == "MA0139.2"] + found[: motifs - 1]
+        inserts = [m.consensus for m in found]
+        starts = [length // 2 - len(s) // 2 for s in inserts]
+        self.table = pd.DataFrame(
+            {"insert": inserts, "start": starts, "role": ["motif"] * 15 + ["control"] * (motifs - 15)}
+        )
+        write_table(folder / "inserts.parquet", self.table)
+        write_json(folder / "check.json", {"block": block})
+        predict_baseline(settings, name="m", digests={}, engine=ENGINE, device="cpu", check=folder / "check.json",
+                         fasta=folder / "u.fa.gz", predictions=folder / "base.h5")  # fmt: skip
+
+    def run(self, shards: int, **engine) -> dict[str, np.ndarray]:
+        """Compute all shards and put them together."""
+        parts: list[dict] = []
+        for i in range(1, shards + 1):
+            file = self.folder / f"{i}-of-{shards}.h5"
+            marginalize_shard(
+                self.settings, model="m", digests={}, screen=SCREEN, engine=ENGINE | engine, device="cpu",
+                check=self.folder / "check.json", fasta=self.folder / "u.fa.gz", baseline=self.folder / "base.h5",
+                inserts=self.folder / "inserts.parquet", shard=f"{i}-of-{shards}", output=file,
+            )  # fmt: skip
+            with h5py.File(file) as handle:
+                names: list[str] = []
+                handle.visit(names.append)
+                found = {name: handle[name][...] for name in names if isinstance(handle[name], h5py.Dataset)}
+                self.engine = json.loads(handle.attrs["engine"])
+                parts.append(found)
+        return {name: np.concatenate([p[name] for p in parts if name in p]) for name in parts[0]}
+
+
+@pytest.fixture(scope="module")
+def mpra(tmp_path_factory):
+    return Bench(tmp_path_factory.mktemp("mpra"), MPRA, length=145)
+
+
+@pytest.fixture(scope="module")
+def bpnet(tmp_path_factory):
+    return Bench(tmp_path_factory.mktemp("bpnet"), BPNET, length=2114, block=4)
+
+
+@pytest.mark.parametrize("shards", [3, 16])
+def test_any_number_of_shards_gives_the_same_bits(mpra, shards):
+    one, many = mpra.run(1), mpra.run(shards)
+    assert set(one) == set(many) and {"effect", "effect_sd", "after_mean", "effects"} <= set(one)
+    for name in one:
+        np.testing.assert_array_equal(one[name], many[name], err_msg=name)
+
+
+def test_profiles_too(bpnet):
+    one, many = bpnet.run(1), bpnet.run(3)
+    assert one["profiles/profile/logits"].shape == (15, 2, 1000)  # motifs only
+    for name in one:
+        np.testing.assert_array_equal(one[name], many[name], err_msg=name)
+
+
+def test_the_incremental_engine_gives_the_numbers_of_the_full_pass(bpnet):
+    incremental = bpnet.run(1)
+    assert bpnet.engine["path"] == "incremental"
+    full = bpnet.run(1, engine="full")
+    assert bpnet.engine["path"] == "full"
+    for name in ("effect", "after_mean", "profiles/profile/logits"):
+        np.testing.assert_allclose(incremental[name], full[name], atol=2e-5, err_msg=name)
+
+
+def test_effects_are_those_of_plain_predictions(bpnet):
+    """Insert by insert: substitute, predict, subtract, average."""
+    found = bpnet.run(1)
+    model = load_model("m", BPNET).module
+    X = torch.stack([one_hot_encode(s) for s in bpnet.sequences])
+    before = predict(model, X, device="cpu")[1].double()
+    for i in (0, 7, 19):
+        row = bpnet.table.iloc[i]
+        after = predict(model, substitute(X, row["insert"], start=row["start"]), device="cpu")[1].double()
+        assert found["effect"][i, 0] == pytest.approx((after - before).mean().item(), abs=1e-5)
+        assert found["after_mean"][i, 0] == pytest.approx(after.mean().item(), abs=1e-5)
+
+
+def test_an_ensemble_has_the_mean_effect_and_the_spread_of_its_members(tmp_path):
+    state = torch.load(BPNET["weights"], weights_only=True)
+    other = {k: v * 1.1 if k == "linear.weight" else v for k, v in state.items()}
+    torch.save(other, tmp_path / "other.pt")
+    both = Bench(tmp_path, {"weights": [BPNET["weights"], str(tmp_path / "other.pt")], "input_length": 2114},
+                 length=2114, n=2, motifs=16)  # fmt: skip
+    found = both.run(1)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    a = Bench(tmp_path / "a", BPNET, length=2114, n=2, motifs=16).run(1)["effect"][:, 0]
+    b = Bench(tmp_path / "b", {"weights": str(tmp_path / "other.pt"), "input_length": 2114},
+              length=2114, n=2, motifs=16).run(1)["effect"][:, 0]  # fmt: skip
+    np.testing.assert_allclose(found["effect"][:, 0], (a + b) / 2, atol=1e-5)
+    np.testing.assert_allclose(found["effect_fold_sd"][:, 0], np.std([a, b], axis=0, ddof=1), atol=1e-5)
+
+
+def test_a_shard_is_a_run_of_whole_blocks():
+    for n, block, shards in [(20, 3, 4), (5, 10, 3), (100, 7, 16), (0, 4, 2)]:
+        runs = [whole_blocks(n, block, i, shards) for i in range(1, shards + 1)]
+        rows = [r for run in runs for s in run for r in range(s.start, s.stop)]
+        assert rows == list(range(n))
+        assert all(s.start % block == 0 for run in runs for s in run)
