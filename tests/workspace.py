@@ -21,6 +21,7 @@ def small_config() -> dict:
     """The demo with a dozen motifs, four backgrounds and few controls."""
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     config["motifs"]["jaspar"]["include"] = MOTIFS
+    config["block"] = 16  # runs are compared to the last digit
     for background in config["backgrounds"].values():
         background["n"] = 4
     config["screens"]["ctcf_jaspar"]["controls"] = {"pool": 60}

@@ -25,6 +25,7 @@ BPNET = {"weights": str(RESOURCES / "models" / "bpnet_ctcf_k562_2114.state_dict.
 MPRA = {
     "weights": str(RESOURCES / "models" / "mpra_dragonn_conv.hdf5"),
     "architecture": str(RESOURCES / "models" / "mpra_dragonn_conv.model.json"),
+    "outputs": {"tasks": {"names": [f"task {i}" for i in range(12)]}},
 }
 ENGINE = {"precision": "float32", "engine": "auto", "threads": 1, "memory_mb": 500}
 SCREEN = {"outputs": None, "keep": {"backgrounds_mb": 10, "profiles": True}}

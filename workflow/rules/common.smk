@@ -54,7 +54,7 @@ def screen_of(*keys):
 
 def engine_settings():
     """The run's settings that every rule with a model in it uses."""
-    return {key: CONFIG[key] for key in ("device", "precision", "engine", "threads", "memory_mb")}
+    return {key: CONFIG.get(key) for key in ("device", "precision", "engine", "block", "threads", "memory_mb")}
 
 
 def gpus():

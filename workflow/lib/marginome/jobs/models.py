@@ -35,7 +35,7 @@ def check_model(
     digests : mapping
         SHA-256 of its files, by path.
     engine : mapping
-        precision, engine, threads, memory_mb of the run.
+        precision, engine, block, threads, memory_mb of the run.
     device : str
         Where to run: cpu or cuda:<index>.
     json, page : path
@@ -50,6 +50,7 @@ def check_model(
         memory_bytes=int(engine["memory_mb"]) << 20,
     )
     model_check.stop_on_problems(found)
+    found["block"] = engine.get("block") or found["block"]
     for text in found["warnings"]:
         log.info("note: %s", text)
     log.info("%s: %s, %.3g sequences/s", name, loaded.loader, found["sequences_per_second"])
