@@ -28,6 +28,7 @@ _PUBLIC = {
     "marginalize_annotations": "marginalization",
     "marginalize_many": "marginalization",
     "deep_lift_shap": "attribution",
+    "find_unsupported_operations": "attribution",
     "saturation_mutagenesis": "mutagenesis",
     "recursive_seqlets": "seqlets",
     "tfmodisco_seqlets": "seqlets",
