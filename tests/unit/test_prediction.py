@@ -10,7 +10,7 @@ import tangermeme.predict as peer
 import torch
 
 from marginome import MarginomeError, Readout, predict, random_one_hot
-from marginome.prediction import check_finite, choose_device, evaluating, first_tensor, leaves, map_structure
+from marginome.prediction import check_finite, evaluating, first_tensor, leaves, map_structure
 
 Heads = namedtuple("Heads", "profile counts")
 DEVICES = [
@@ -278,8 +278,8 @@ def test_nan_names_the_sequences():
 
 def test_cuda_is_never_replaced_by_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device(None).type == "cpu"
-    with pytest.raises(MarginomeError, match="no CUDA device"):
+    assert predict(Conv(), X_()).device.type == "cpu"
+    with pytest.raises(MarginomeError, match="no CUDA device is visible"):
         predict(Conv(), X_(), device="cuda")
 
 

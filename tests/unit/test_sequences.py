@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+
 import numpy as np
 import pytest
 import tangermeme.ersatz as peer_ersatz
@@ -220,3 +223,8 @@ def test_cuda_gives_what_the_cpu_gives():
     with pytest.raises(MarginomeError, match="on cpu, the backgrounds are on cuda"):
         substitute(X.cuda(), one_hot(5, 4))
     assert one_hot_decode(X.cuda()) == one_hot_decode(X)
+
+
+@pytest.mark.parametrize("module", ["sequences", "shuffles", "prediction", "effects", "seqlets", "logos"])
+def test_examples_in_docstrings(module):
+    assert doctest.testmod(importlib.import_module(f"marginome.{module}")).failed == 0

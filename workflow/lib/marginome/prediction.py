@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from marginome.devices import resolve_device
 from marginome.errors import MarginomeError, unknown_name
 from marginome.sequences import name_some, torch_dtype
 
@@ -115,26 +116,6 @@ def _at(path: tuple) -> str:
 
 
 # Running a model --------------------------------------------------------------------------------------------------
-
-
-def choose_device(device: str | torch.device | None) -> torch.device:
-    """Return the device meant: the given one, or CUDA where there is one and the CPU elsewhere for None.
-
-    Raises
-    ------
-    MarginomeError
-        When CUDA is asked for by name and there is none: never a silent run on the CPU.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise MarginomeError(
-            "CUDA was asked for and PyTorch finds no CUDA device",
-            where="device",
-            remedy="Use device='cpu', or install a CUDA build of PyTorch on a machine with a GPU.",
-        )
-    return device
 
 
 def model_dtype(model: torch.nn.Module) -> torch.dtype:
@@ -264,7 +245,7 @@ def predict(
         raise MarginomeError(f"there is no sequence in it: shape {tuple(X.shape)}", where="X")
     n = X.shape[0]
     args = check_args(args, n)
-    device = choose_device(device)
+    device = resolve_device(device)
     if batch_size == "auto":
         size = AUTO_BATCH.get(device.type, AUTO_BATCH["cpu"])
     elif isinstance(batch_size, int) and not isinstance(batch_size, bool) and batch_size > 0:

@@ -75,8 +75,8 @@ def recursive_seqlets(
     --------
     >>> X = np.random.RandomState(0).normal(0, 0.01, (1, 500))
     >>> X[0, 100:110] += 1
-    >>> recursive_seqlets(X)[["example_idx", "start", "end"]].iloc[0].tolist()
-    [0, 100, 110]
+    >>> recursive_seqlets(X)[["example_idx", "start", "end"]].iloc[0].tolist()  # with a little of what is around
+    [0, 97, 113]
     """
     values = _attributions(X)
     if not 0 < threshold <= 1:

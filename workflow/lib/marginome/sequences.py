@@ -437,7 +437,7 @@ def multisubstitute(
     Examples
     --------
     >>> one_hot_decode(multisubstitute(one_hot_encode("AAAAAAAA")[None], ["C", "GG"], 2))
-    ['ACAAGGAA']
+    ['AACAAGGA']
     """
     validate_one_hot(X, "X")
     motifs = list(motifs) if not isinstance(motifs, str) else [motifs]

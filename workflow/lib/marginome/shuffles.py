@@ -123,8 +123,8 @@ def dinucleotide_shuffle(
     Examples
     --------
     >>> from marginome import one_hot_decode, one_hot_encode
-    >>> one_hot_decode(dinucleotide_shuffle(one_hot_encode("ACACGTGT")[None], n=2, random_state=0)[0])
-    ['ACACGTGT', 'ACGTGCAT']
+    >>> one_hot_decode(dinucleotide_shuffle(one_hot_encode("ACGACTAGCA")[None], n=2, random_state=0)[0])
+    ['ACTACGAGCA', 'AGACTACGCA']
     """
     validate_one_hot(X, "X", allow_n=allow_N)
     return _shuffled(X, start, end, n, random_state, verbose, return_unchanged, keep_dinucleotides=True)
