@@ -633,7 +633,10 @@ def read_modisco(path: str | os.PathLike, *, trim: float = 0.3) -> list[Motif]:
                     rows = frequencies[kept[0] : kept[-1] + 1]
                     pwm = normalise(rows, [0], source=source, motif=motif_id, counts=True)
                     motifs.append(Motif(motif_id, motif_id, pwm, source, 0, "modisco"))
-    except OSError as error:
+    except MarginomeError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, MemoryError) as error:
+        # whatever h5py meets in a damaged file
         raise MarginomeError(
             f"the HDF5 file cannot be read ({error})", where=source, remedy="It may have been cut off: make it again."
         ) from None
