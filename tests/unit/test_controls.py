@@ -137,12 +137,15 @@ def test_list_controls_does_not_depend_on_order(inserts):
 
 
 def test_pooled_controls_are_spread_over_widths(inserts):
-    listed = list_controls(inserts, n=60, seed=5)
-    assert 58 <= len(listed.sequences) <= 60
     wanted = Counter(len(s) for _, s in inserts[:120])
-    found = Counter(len(s) for s in listed.sequences)
-    assert all(abs(found[w] - wanted[w] / 2) <= 1.5 for w in wanted)
-    assert list(listed.sequences) == sorted(set(listed.sequences), key=lambda s: (len(s), s))
+    few = list_controls(inserts, n=60, seed=5)
+    assert 58 <= len(few.sequences) <= 60
+    found = Counter(len(s) for s in few.sequences)
+    # Half of 60 go evenly to the 15 widths (2 each), half to the inserts.
+    assert all(abs(found[w] - 2 - wanted[w] / 4) <= 2 for w in wanted)
+    assert list(few.sequences) == sorted(set(few.sequences), key=lambda s: (len(s), s))
+    rare = [*inserts, ("wide", "ACGTTGCATGGCATTGCAGTGCCATGGCATGCA")]
+    assert Counter(len(s) for s in list_controls(rare, n=400, seed=5).sequences)[33] >= 10
 
 
 def test_members_are_the_inserts_own(inserts):

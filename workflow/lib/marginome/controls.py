@@ -31,6 +31,8 @@ CONTROL_KINDS = ("dinucleotide", "mononucleotide", "pool")
 #: A rung of the ladder with fewer distinct sequences than this is left for the next one: a handful of near copies of
 #: the motif (TGACTCA has 2 dinucleotide shuffles besides itself) is no null.
 MIN_DISTINCT = 20
+#: Pooled controls: the least each width gets, if there are enough.
+LEAST_PER_WIDTH = 10
 #: Fewer controls than this in all give no tail to fit and no p-values.
 MIN_CONTROLS = 40
 
@@ -272,9 +274,10 @@ def list_controls(
     Notes
     -----
     Pooled controls are spread by systematic sampling: the distinct inserts sorted by width, GC and sequence, every
-    (number of inserts / n)-th taken, so that each width and composition has its share however small `n` is. A control
-    that happens to be another motif's consensus stays: random sequences do hold sites, and a null cleaned of them would
-    be too narrow.
+    (number of inserts / n)-th taken, so that each width and composition has its share however small `n` is. Before
+    that every width gets 10 (or half of `n`, shared), because the location and scale of a rare width, 31 or 33 bp in
+    JASPAR, cannot be had from the others. A control that happens to be another motif's consensus stays: random
+    sequences do hold sites, and a null cleaned of them would be too narrow.
     """
     if n < 1:
         raise MarginomeError(f"n is {n}, wanted a positive number", where="controls")
@@ -286,12 +289,7 @@ def list_controls(
             )
     canonical = [min(sequence, reverse_complement_text(sequence)) for _, sequence in inserts]
     distinct = sorted(set(canonical), key=lambda s: (len(s), gc_fraction(s), s))
-    share = {sequence: n for sequence in distinct}
-    if pooled:
-        each, rest = divmod(n, len(distinct)) if distinct else (0, 0)
-        share = {sequence: each for sequence in distinct}
-        for i in range(rest):
-            share[distinct[(2 * i + 1) * len(distinct) // (2 * rest)]] += 1
+    share = _spread(distinct, n) if pooled else {sequence: n for sequence in distinct}
     drawn = {s: draw_controls(s, share[s], seed) if share[s] else ([], draw_controls(s, 1, seed)[1]) for s in distinct}
     sequences = sorted({c for controls, _ in drawn.values() for c in controls}, key=lambda c: (len(c), c))
     if distinct and len(sequences) < MIN_CONTROLS:
@@ -306,6 +304,26 @@ def list_controls(
         members=tuple(np.array(sorted(index[c] for c in drawn[s][0]), dtype=np.int64) for s in canonical),
         kinds=tuple(drawn[s][1] for s in canonical),
     )
+
+
+def _spread(distinct: list[str], n: int) -> dict[str, int]:
+    """Share `n` controls among inserts sorted by width: some for each width, the rest evenly."""
+    share = dict.fromkeys(distinct, 0)
+    by_width = [list(group) for _, group in itertools.groupby(distinct, key=len)]
+    least = min(LEAST_PER_WIDTH, n // (2 * len(by_width))) if by_width else 0
+    for group in by_width:
+        _add_evenly(share, group, least)
+    _add_evenly(share, distinct, n - least * len(by_width))
+    return share
+
+
+def _add_evenly(share: dict[str, int], inserts: list[str], n: int) -> None:
+    """Add `n` controls to the shares of inserts by systematic sampling along their order."""
+    each, rest = divmod(n, len(inserts)) if inserts else (0, 0)
+    for sequence in inserts:
+        share[sequence] += each
+    for i in range(rest):
+        share[inserts[(2 * i + 1) * len(inserts) // (2 * rest)]] += 1
 
 
 def composition(sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -438,7 +438,7 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     return q
 
 
-def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY) -> pd.DataFrame:
+def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY, *, test: str | None = "insert") -> pd.DataFrame:
     """Return a table with its column `q`: Benjamini-Hochberg within each family.
 
     Parameters
@@ -446,7 +446,11 @@ def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY) -> pd.DataFrame:
     table : pandas.DataFrame
         Has the column `p` and those of `family`.
     family : sequence of str, default ("model", "output", "background", "start")
-        Rows that agree in these columns are one family. Motifs (and their orientations) are what is tested in it.
+        Rows that agree in these columns are one family. Inserts (motifs in both orientations) are what is tested in it.
+    test : str or None, default "insert"
+        Rows of a family with the same value in this column are one test, which is counted once: motifs with the same
+        consensus (1,019 JASPAR motifs in both orientations are 2,038 rows but 1,437 sequences), and both orientations
+        of a palindrome. None, or a column the table does not have: each row is a test.
 
     Returns
     -------
@@ -459,9 +463,15 @@ def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY) -> pd.DataFrame:
         If a column is missing.
     """
     _check_columns(table, [*family, "p"], "add_q")
+    keys = table[list(family)].assign(**{"": 0})  # one family if no column is named
+    number = keys.groupby(list(keys.columns), dropna=False, sort=False).ngroup().to_numpy()
+    name = table[test].to_numpy() if test is not None and test in table.columns else np.arange(len(table))
+    tests = pd.DataFrame({"family": number, "test": name, "p": table["p"].to_numpy(dtype=float)})
+    # The largest p of a test's rows: they are equal, but for rounding where blocks of work differ.
+    once = tests.groupby(["family", "test"], sort=False, dropna=False)["p"].max()
+    q = once.groupby(level="family", sort=False).transform(benjamini_hochberg)
     out = table.copy()
-    groups = table.groupby(list(family), dropna=False, sort=False)["p"] if len(family) else None
-    out["q"] = groups.transform(benjamini_hochberg) if groups is not None else benjamini_hochberg(table["p"])
+    out["q"] = q.reindex(pd.MultiIndex.from_frame(tests[["family", "test"]])).to_numpy()
     return out
 
 
