@@ -155,3 +155,34 @@ rule plot_screen:
         code=code_digest("jobs.figures"),
     script:
         "../../scripts/plot_screen.py"
+
+
+# Run by name only: `snakemake --cores 1 estimate`.
+rule estimate:
+    input:
+        inserts=expand(rules.list_inserts.output.inserts, screen=CONFIG["screens"]),
+        backgrounds=expand(rules.make_background.output.fasta, background=CONFIG["backgrounds"]),
+        checks=expand(rules.check_model.output.json, model=CONFIG["models"]),
+    output:
+        table="results/estimate.tsv",
+    log:
+        "logs/estimate/estimate.log",
+    benchmark:
+        "benchmarks/estimate/estimate.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        screens={
+            name: {key: entry[key] for key in ("models", "backgrounds", "shards")}
+            for name, entry in CONFIG["screens"].items()
+        },
+        inserts={s: f"results/screens/{s}/inserts.parquet" for s in CONFIG["screens"]},
+        backgrounds={b: f"results/backgrounds/{b}.fa.gz" for b in CONFIG["backgrounds"]},
+        checks={m: f"results/models/{m}/check.json" for m in CONFIG["models"]},
+        code=code_digest("jobs.estimate"),
+    script:
+        "../../scripts/estimate.py"
