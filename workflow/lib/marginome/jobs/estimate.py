@@ -15,7 +15,7 @@ from marginome.tables import write_tsv
 
 log = logging.getLogger("marginome")
 
-# A shard of half an hour loses little when it is killed, and its start-up (measured, see docs/engine.md) is a small part.
+# A shard of half an hour loses little when it is killed, and its start-up is a small part of it.
 SHARD_MINUTES = 30.0
 
 
