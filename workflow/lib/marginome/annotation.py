@@ -161,7 +161,7 @@ def annotate(
     p = _against_null(-np.log10(found[0]), widths, -np.log10(null[0]), widths[origin])
     made.motif[compared] = np.array(targets)[found[5].astype(np.int64)]
     made.strand[compared] = np.where(found[4] > 0, "-", "+")
-    made.offset[compared], made.overlap[compared] = found[2], found[3]
+    made.offset[compared], made.overlap[compared] = -found[2], found[3]  # memelite counts from the motif
     made.tomtom_p[compared], made.p[compared] = found[0], p
     from scipy.stats import false_discovery_control
 
