@@ -1,0 +1,449 @@
+"""The engine's parts and promises: edits, blocks, memory, precision, falling back."""
+
+from __future__ import annotations
+
+import copy
+import logging
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from marginome.errors import MarginomeError
+from marginome.incremental import Edits, Engine
+from marginome.incremental import paths as paths_module
+from marginome.incremental.kernels import Geometry, by_batched_taps, by_columns, by_diagonals, by_taps, taps
+from marginome.incremental.plan import channels_last
+from marginome.sequences import random_one_hot
+from zoo import Attention, Controlled, Dilated, Pooled, controls
+
+LENGTH = 160
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def some_edits(m, length=LENGTH, seed=0, widths=(1, 14)):
+    generator = torch.Generator().manual_seed(seed)
+    inserts, starts = [], []
+    for i in range(m):
+        width = int(torch.randint(*widths, (1,), generator=generator))
+        inserts.append(random_one_hot((1, 4, width), random_state=seed + i)[0])
+        starts.append(int(torch.randint(0, length - width + 1, (1,), generator=generator)))
+    return Edits.stack(inserts, starts)
+
+
+def collect(engine, edits, **settings):
+    """Put the parts of a run together."""
+    m, n = len(edits.starts), len(engine.X)
+    found = None
+    for some, which, y in engine.run(edits, **settings):
+        leaves = pytree.tree_leaves(y)
+        found = found or [torch.full((m, n, *t.shape[2:]), torch.nan, dtype=t.dtype) for t in leaves]
+        for f, t in zip(found, leaves):
+            assert f[some, which].isnan().all()  # every pair once
+            f[some, which] = t
+    return found
+
+
+# ---- edits -----------------------------------------------------------------------------------------------------------
+
+
+def test_edits_are_applied_position_by_position():
+    X = random_one_hot((3, 4, 20), random_state=0)
+    edits = Edits(torch.zeros(3, 4, 6, dtype=torch.int8), torch.tensor([0, 17, 5]))
+    edits.one_hot[0, 2, 1] = 1
+    edits.one_hot[1, 0, 0:3] = 1  # its all-zero columns stick out of the sequence
+    edits.one_hot[2, 3, [0, 5]] = 1
+    want = X.clone()
+    want[0, :, 1] = torch.tensor([0, 0, 1, 0])
+    want[1, :, 17:20] = torch.tensor([1, 0, 0, 0])[:, None]
+    want[2, :, 5] = want[2, :, 10] = torch.tensor([0, 0, 0, 1])
+    assert torch.equal(edits.apply(X), want)
+    assert edits.spans().tolist() == [[1, 2], [17, 20], [5, 11]]
+
+
+@pytest.mark.parametrize(
+    ("one_hot", "starts", "message"),
+    [
+        (torch.ones(1, 4, 3), torch.tensor([18]), "outside a background of 20 bp"),
+        (torch.ones(1, 4, 3), torch.tensor([-1]), "outside a background of 20 bp"),
+        (torch.ones(2, 4, 3), torch.tensor([1]), "expected 2 starts"),
+        (torch.ones(2, 3, 3), torch.tensor([1, 1]), r"expected \(m, 4, w\)"),
+        (torch.ones(0, 4, 3), torch.tensor([]), r"expected \(m, 4, w\)"),
+    ],
+)
+def test_bad_edits(one_hot, starts, message):
+    with pytest.raises(MarginomeError, match=message):
+        Edits(one_hot, starts).check(20)
+
+
+# ---- kernels ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kernel=st.integers(1, 6),
+    dilation=st.integers(1, 4),
+    padding=st.integers(0, 8),
+    lo=st.integers(0, 29),
+    width=st.integers(1, 12),
+    channels=st.integers(1, 5),
+    outputs=st.integers(1, 5),
+)
+def test_convolutions_of_a_change(kernel, dilation, padding, lo, width, channels, outputs):
+    """All ways to convolve a change give the change of the convolution, on exactly the outputs that it reaches."""
+    length = 30
+    hi = min(lo + width, length)
+    geometry = Geometry(kernel, 1, padding, dilation)
+    total = length + 2 * padding - geometry.extent + 1
+    if total <= 0:
+        return
+    torch.manual_seed(0)
+    weight = torch.randn(outputs, channels, kernel, dtype=torch.float64)
+    change = torch.zeros(2, channels, length, dtype=torch.float64)
+    change[:, :, lo:hi] = torch.randn(2, channels, hi - lo, dtype=torch.float64)
+    whole = torch.nn.functional.conv1d(change, weight, padding=padding, dilation=dilation)
+    first, last = geometry.reaches(lo, hi, total)
+    assert not whole[:, :, :first].any() and not whole[:, :, last:].any()
+    if first == last:
+        assert not whole.any()
+        return
+    want = whole[:, :, first:last]
+    x = channels_last(change[:, :, lo:hi])
+    plan = taps(geometry, lo, hi - lo, first, last)
+    out = torch.zeros(2, last - first, outputs, dtype=torch.float64).transpose(1, 2)
+    by_taps(x, out, weight.permute(1, 2, 0).reshape(channels, -1), plan)
+    torch.testing.assert_close(out, want)
+    out.zero_()
+    by_batched_taps(x, out, weight.permute(2, 1, 0).contiguous(), plan)
+    torch.testing.assert_close(out, want)
+    a, b = geometry.reads(first, last)
+    covered = torch.nn.functional.pad(change, (padding, padding))[:, :, a + padding : b + padding]
+    y = by_columns(covered, weight.permute(2, 1, 0).reshape(-1, outputs), dilation, kernel)
+    torch.testing.assert_close(y, want)
+    y = by_diagonals(covered, weight.permute(0, 2, 1).reshape(-1, channels), dilation, kernel)
+    torch.testing.assert_close(y, want)
+
+
+# ---- random architectures --------------------------------------------------------------------------------------------
+
+
+class Random(nn.Module):
+    """Layers drawn one after the other, then a head."""
+
+    def __init__(self, layers, head, length):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        channels = 4
+        for kind, *settings_ in layers:
+            if kind == "conv":
+                out, kernel, stride, dilation, padding = settings_
+                self.layers.append(nn.Conv1d(channels, out, kernel, stride, padding, dilation))
+                channels = out
+            elif kind == "depthwise":
+                self.layers.append(nn.Conv1d(channels, channels, settings_[0], padding="same", groups=channels))
+            elif kind == "max":
+                kernel, stride = settings_
+                self.layers.append(nn.MaxPool1d(kernel, stride, padding=kernel // 2))
+            elif kind == "mean":
+                self.layers.append(nn.AvgPool1d(*settings_))
+            elif kind == "norm":
+                norm = nn.BatchNorm1d(channels)
+                nn.init.uniform_(norm.running_mean, -1, 1)
+                nn.init.uniform_(norm.running_var, 0.5, 2)
+                nn.init.normal_(norm.weight)
+                self.layers.append(norm)
+            elif kind == "residual":
+                self.layers.append(
+                    Around(nn.Conv1d(channels, channels, 3, padding=settings_[0], dilation=settings_[0]))
+                )
+            elif kind == "act":
+                self.layers.append(settings_[0]())
+        with torch.no_grad():
+            shape = self.trunk(torch.zeros(1, 4, length)).shape
+        self.head = head
+        self.dense = nn.Linear(shape[1] if head != "flat" else shape[1] * shape[2], 3)
+
+    def trunk(self, X):
+        for layer in self.layers:
+            X = layer(X)
+        return X
+
+    def forward(self, X):
+        x = self.trunk(X)
+        if self.head == "flat":
+            return self.dense(x.flatten(1))
+        if self.head == "mean":
+            return self.dense(x.mean(2))
+        if self.head == "max":
+            return self.dense(x.amax(2)), x
+        return self.dense(x.transpose(1, 2)), x.flip(2)[:, :1]
+
+
+class Around(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return x + torch.relu(self.layer(x))
+
+
+LAYER = st.one_of(
+    st.tuples(
+        st.just("conv"), st.integers(1, 9), st.integers(1, 8), st.integers(1, 3), st.integers(1, 3), st.integers(0, 5)
+    ),
+    st.tuples(st.just("depthwise"), st.integers(1, 6)),
+    st.tuples(st.just("max"), st.integers(2, 4), st.integers(1, 4)),
+    st.tuples(st.just("mean"), st.integers(2, 4), st.integers(1, 3)),
+    st.tuples(st.just("norm")),
+    st.tuples(st.just("residual"), st.integers(1, 9)),
+    st.tuples(st.just("act"), st.sampled_from([nn.ReLU, nn.GELU, nn.Tanh, nn.Identity])),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    layers=st.lists(LAYER, min_size=1, max_size=5),
+    head=st.sampled_from(["flat", "mean", "max", "tracks"]),
+    seed=st.integers(0, 99),
+)
+def test_random_architectures(layers, head, seed):
+    torch.manual_seed(seed)
+    length = 60
+    try:
+        model = Random([("conv", 5, 5, 1, 1, 2), *layers], head, length).double().eval()
+    except RuntimeError:  # a kernel longer than what is left of the sequence
+        return
+    X = random_one_hot((2, 4, length), random_state=seed)
+    edits = some_edits(5, length, seed)
+    engine = Engine(model, X, engine="incremental", self_check=False)
+    full = Engine(model, X, engine="full")
+    for found, truth in zip(collect(engine, edits), collect(full, edits)):
+        assert (found - truth).abs().max() <= 1e-10 * truth.abs().max()
+
+
+# ---- promises --------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_depend_on_their_own_block_only():
+    torch.manual_seed(0)
+    X = random_one_hot((4, 4, LENGTH), random_state=1)
+    edits = some_edits(24)
+    engine = Engine(Dilated().eval(), X, block=8)
+    together = collect(engine, edits)
+    for start in (0, 8, 16):
+        alone = collect(Engine(engine.model, X, block=8), edits.take(slice(start, start + 8)))
+        for a, b in zip(alone, together):
+            assert torch.equal(a, b[start : start + 8])
+    part = collect(engine, edits, backgrounds=slice(0, 4))
+    assert all(torch.equal(a, b) for a, b in zip(part, together))
+
+
+def test_little_memory_gives_the_same_numbers_in_more_parts():
+    torch.manual_seed(0)
+    X = random_one_hot((7, 4, LENGTH), random_state=1)
+    args = tuple(a for a in controls(7))
+    edits = some_edits(20)
+    model = Controlled().eval()
+    plenty = Engine(model, X, args, block=8)
+    little = Engine(model, X, args, block=8, memory_bytes=200_000)
+    assert little._path.backgrounds_cached < 7
+    parts = list(little.run(edits))
+    assert len(parts) > len(list(plenty.run(edits)))
+    for a, b in zip(collect(little, edits), collect(plenty, edits)):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    index = torch.arange(20) % 7
+    for a, b in zip(*(pytree.tree_leaves(e.pairs(edits, index)) for e in (little, plenty))):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["incremental", "full"])
+def test_running_out_of_memory_halves_what_is_done_at_a_time(engine, monkeypatch, caplog):
+    torch.manual_seed(0)
+    X = random_one_hot((3, 4, LENGTH), random_state=1)
+    model = Dilated().eval()
+    edits = some_edits(12)
+    runner = Engine(model, X, engine=engine)
+    want = collect(runner, edits)
+    failures = iter([True, True])
+
+    def failing(original):
+        def run(*args, **kwargs):
+            if next(failures, False):
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return original(*args, **kwargs)
+
+        return run
+
+    if engine == "full":
+        monkeypatch.setattr(runner._path, "model", failing(model))
+    else:
+        monkeypatch.setattr(paths_module.Plan, "run", failing(paths_module.Plan.run))
+    with caplog.at_level(logging.WARNING):
+        found = collect(runner, edits)
+    assert "memory ran out" in caplog.text
+    assert len(runner.info.notes) == 2
+    for a, b in zip(found, want):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_only_what_is_asked_for_is_computed():
+    torch.manual_seed(0)
+    model = Dilated().eval()
+
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, X):
+            return self.model(X).counts
+
+    X = random_one_hot((2, 4, LENGTH), random_state=1)
+    both, counts = Engine(model, X), Engine(Counts(), X)
+    assert counts._path.plan(70, 80).flops < 0.8 * both._path.plan(70, 80).flops
+    edits = some_edits(4)
+    torch.testing.assert_close(collect(counts, edits)[0], collect(both, edits)[1], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(("precision", "error"), [("float32", 1e-5), ("tf32", 1e-5), ("bfloat16", 5e-2)])
+@pytest.mark.parametrize("build", [Dilated, Pooled, Attention])
+def test_precision_is_measured(precision, error, build):
+    """The error that the engine reports is of the size of the error that it has; tf32 is float32 on a CPU."""
+    torch.manual_seed(0)
+    model = build().eval()
+    X = random_one_hot((3, 4, LENGTH), random_state=1)
+    edits = some_edits(6)
+    engine = Engine(model, X, precision=precision)
+    assert engine.info.path == "incremental", engine.info.reason
+    assert engine.info.check_error < 1e-8
+    assert engine.info.precision_error < error
+    truth = collect(Engine(_double(model), X, engine="full"), edits)
+    worst = max(float((a.double() - t).abs().max() / t.abs().max()) for a, t in zip(collect(engine, edits), truth))
+    assert worst < error
+    if precision == "bfloat16":
+        assert worst > 1e-7  # it did run in bfloat16
+        assert worst < 30 * engine.info.precision_error
+
+
+def _double(model):
+    return copy.deepcopy(model).double()
+
+
+def test_a_wrong_graph_is_not_used(caplog):
+    """A model that is not, when it runs, what was captured: the check finds it out."""
+
+    class Moody(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(4, 3, 5)
+
+        def forward(self, X):
+            x = self.conv(X)
+            return x.mean(2) if torch.compiler.is_exporting() else x.amax(2)
+
+    X = random_one_hot((2, 4, 40), random_state=1)
+    with caplog.at_level(logging.WARNING):
+        engine = Engine(Moody().eval(), X)
+    assert engine.info.path == "full"
+    assert "differs from the model" in engine.info.reason
+    assert "whole model" in caplog.text
+    with pytest.raises(MarginomeError, match="cannot be run incrementally"):
+        Engine(Moody().eval(), X, engine="incremental")
+
+
+def test_a_wrong_rule_is_not_used(monkeypatch):
+    from marginome.incremental import rules
+
+    def forgets(plan, node):
+        c = plan.window(node.args[0])
+        return rules.Change(c.axis, c.lo, c.hi, c.inner, {"delta": lambda: plan.delta(node.args[0])})
+
+    monkeypatch.setitem(rules.RULES, "relu", forgets)
+    X = random_one_hot((2, 4, LENGTH), random_state=1)
+    engine = Engine(Dilated().eval(), X)
+    assert engine.info.path == "full"
+    assert "float64" in engine.info.reason
+
+
+def test_the_model_is_left_as_it_is():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(4, 6, 5), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.ReLU(), nn.Conv1d(6, 2, 3))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    assert model.training
+    X = random_one_hot((2, 4, 40), random_state=1)
+    engine = Engine(model, X)
+    assert engine.info.path == "incremental"
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    a, b = collect(engine, some_edits(3, 40)), collect(engine, some_edits(3, 40))
+    assert torch.equal(a[0], b[0])  # no dropout
+
+
+def test_flags_of_torch_are_restored():
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    X = random_one_hot((2, 4, LENGTH), random_state=1)
+    list(Engine(Dilated().eval(), X, precision="tf32").run(some_edits(2)))
+    assert (matmul, cudnn) == (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"engine": "fast"}, "there is no engine 'fast'"),
+        ({"precision": "float16"}, "there is no precision 'float16'"),
+        ({"device": "tpu"}, "'tpu' is not a device"),
+    ],
+)
+def test_bad_settings(arguments, message):
+    with pytest.raises(MarginomeError, match=message):
+        Engine(Dilated().eval(), random_one_hot((1, 4, LENGTH)), **arguments)
+
+
+def test_bad_input():
+    X = random_one_hot((2, 4, LENGTH), random_state=0)
+    with pytest.raises(MarginomeError, match=r"expected 3 axes"):
+        Engine(Dilated().eval(), X[0])
+    with pytest.raises(MarginomeError, match=r"args\[0\].*expected 2 entries"):
+        Engine(Controlled().eval(), X, controls(3))
+    engine = Engine(Dilated().eval(), X, engine="full")
+    with pytest.raises(MarginomeError, match="outside a background"):
+        list(engine.run(Edits.stack([torch.eye(4, dtype=torch.int8)], [LENGTH - 3])))
+    with pytest.raises(MarginomeError, match="one background per edit"):
+        engine.pairs(some_edits(3), torch.tensor([0]))
+    with pytest.raises(MarginomeError, match="there are 2 backgrounds"):
+        engine.pairs(some_edits(1), torch.tensor([2]))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+@pytest.mark.parametrize("build", [Dilated, Pooled, Attention])
+def test_cuda_agrees_with_the_cpu(build, precision):
+    torch.manual_seed(0)
+    model = build().eval()
+    X = random_one_hot((5, 4, LENGTH), random_state=1)
+    edits = some_edits(12)
+    engine = Engine(model, X, device="cuda", precision=precision)
+    assert engine.info.path == "incremental", engine.info.reason
+    tolerance = {"float32": 1e-5, "tf32": 1e-2, "bfloat16": 5e-2}[precision]
+    index = torch.arange(12) % 5
+    exact = Engine(_double(model), X, engine="full")
+    for some, which, y in engine.run(edits):
+        for _, _, truth in exact.run(edits.take(some), backgrounds=which):
+            for a, t in zip(pytree.tree_leaves(y), pytree.tree_leaves(truth)):
+                assert a.device.type == "cuda"
+                assert (a.cpu().double() - t).abs().max() <= tolerance * t.abs().max()
+    for a, t in zip(pytree.tree_leaves(engine.pairs(edits, index)), pytree.tree_leaves(exact.pairs(edits, index))):
+        assert (a.cpu().double() - t).abs().max() <= tolerance * t.abs().max()
+    assert engine.info.peak_bytes > 0
