@@ -13,7 +13,11 @@ from snakemake.utils import min_version
 min_version("9.22.0")
 
 
-configfile: "config/config.yaml"
+# A config of one's own stands alone: merged with the demo's, it would run the demo's screens too.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
 
 
 report: "workflow/report/workflow.rst"

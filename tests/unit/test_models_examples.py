@@ -1,0 +1,56 @@
+"""The example configs about models: each plans a run; the two whose data ship run, on a few motifs."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import yaml
+
+from marginome.config import file_keys
+from workspace import ROOT, Workspace, rules_run
+
+EXAMPLES = ROOT / "config/examples"
+SHIPPED = ("mpra_dragonn", "own_model")
+
+
+def space(tmp_path, name: str) -> Workspace:
+    """A working directory with the example and a placeholder for each file that the user brings."""
+    made = Workspace(tmp_path, yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text()))
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    for _, file in file_keys(made.config):
+        path = tmp_path / file
+        if not path.exists():
+            assert name not in SHIPPED, file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("placeholder")
+    return made
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("name", ["bpnet_controls", "chrombpnet_folds", "beluga", *SHIPPED])
+def test_examples_plan_a_run(tmp_path, name):
+    planned = rules_run(space(tmp_path, name).run("--dry-run").stdout)
+    assert {"check_model", "predict_baseline", "marginalize", "summarize_screen"} <= planned
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    ("name", "screen", "motifs"),
+    [("mpra_dragonn", "reporter", ["MA0506.3", "MA0138.3"]), ("own_model", "binding", ["MA0139.2", "MA0138.3"])],
+)
+def test_examples_whose_data_ship_run(tmp_path, name, screen, motifs):
+    made = space(tmp_path, name)
+    made.config["motifs"]["jaspar"]["include"] = motifs
+    made.config["backgrounds"]["uniform"]["n"] = 20
+    made.config["screens"][screen] |= {"controls": {"pool": 60}, "shards": 1}
+    made.run(f"results/screens/{screen}/effects.parquet", cores=2)
+    effects = pd.read_parquet(made.path("results/screens", screen, "effects.parquet"))
+    assert set(effects["model"]) == set(made.config["models"])
+    assert set(effects["motif_id"]) == set(motifs)
+    known = effects[effects["motif_id"] == motifs[0]]
+    if name == "mpra_dragonn":  # NRF1 activates the reporter, REST does not
+        assert set(effects["output"]) == set(made.config["models"]["mpra"]["outputs"]["activity"]["names"])
+        assert (known["effect"] > 0.1).all() and (effects[effects["motif_id"] == motifs[1]]["effect"] < 0.1).all()
+    else:  # CTCF
+        assert (known[known["model"].str.contains("ctcf")]["effect"] > 5).all()
+        assert (known[known["model"].str.contains("jund")]["effect"] < 3).all()
