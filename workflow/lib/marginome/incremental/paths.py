@@ -334,15 +334,17 @@ class _Outputs:
             if how == "same":
                 continue
             target = self._tensor(i)
-            at = where if len(where) == 1 else (where[0][:, None], torch.arange(where[1].start, where[1].stop)[None])
-            at = tuple(w.to(target.device) for w in at)
+            at = _rows(where, target.device)
             if how == "whole":
-                target.index_put_(at, value.to(target.dtype))
+                target[at] = value.to(target.dtype)
                 continue
-            view = target.view(*self.leading, *change.inner).narrow(
+            span = target.view(*self.leading, *change.inner).narrow(
                 len(self.leading) + change.axis - 1, change.lo, change.width
             )
-            view[at] = view[at] + value
+            if all(isinstance(a, slice) for a in at):
+                span[at].add_(value)
+            else:
+                span[at] = span[at] + value
 
     def _tensor(self, i: int) -> torch.Tensor:
         if self.tensors[i] is None:
@@ -363,6 +365,17 @@ class _Outputs:
             else:
                 flat.append(self.tensors[i])
         return self.path.graph.nest(flat)
+
+
+def _rows(where: tuple, device: torch.device) -> tuple:
+    """Return an index of rows ``(edits, backgrounds)`` or ``(pairs,)``: slices where they are consecutive."""
+    rows = where[0]
+    first = int(rows.flatten()[0])
+    if rows.ndim == 1 and torch.equal(rows, torch.arange(first, first + len(rows))):
+        return (slice(first, first + len(rows)), *where[1:])
+    if len(where) == 1:
+        return (rows.to(device),)
+    return rows[:, None].to(device), torch.arange(where[1].start, where[1].stop, device=device)[None]
 
 
 def _cut_out(inserts: torch.Tensor, starts: torch.Tensor, rows: torch.Tensor, lo: int, hi: int) -> torch.Tensor:
