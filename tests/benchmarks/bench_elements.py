@@ -108,7 +108,7 @@ def main() -> None:
     peer_rate = given.peer * given.backgrounds / median["peer"]
     pairs = given.annotations * given.backgrounds
     print(f"{given.annotations} annotations x {given.backgrounds} backgrounds on {given.device}, "
-          f"{given.threads} threads, {given.clock} clock, engine {engine.info.path}, torch {torch.__version__}")  # fmt: skip
+          f"{given.threads} threads, {given.clock} clock, {engine.info.path}, torch {torch.__version__}")  # fmt: skip
     print(f"peer               {peer_rate:10.1f} pairs/s   ({given.peer} annotations)")
     for label, seconds in (("engine", median["engine"]), ("engine with set-up", median["engine"] + median["set-up"])):
         print(f"{label:18s} {pairs / seconds:10.1f} pairs/s   {pairs / seconds / peer_rate:6.1f} x")
