@@ -39,6 +39,9 @@ _PUBLIC = {
     "jensen_shannon_distance": "effects",
     "load_model": "models",
     "read_motifs": "motifs",
+    "list_inserts": "inserts",
+    "interaction": "inserts",
+    "make_background": "backgrounds",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
