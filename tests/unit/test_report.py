@@ -216,7 +216,7 @@ def test_details_are_what_was_given(tmp_path):
         before = detail[f"#profile{number}_before"].reshape(2, 1000)
         np.testing.assert_allclose(before, block.before, rtol=1.1e-6)
         after = before + detail[f"#profile{number}_change"].reshape(-1, 2, 1000) * about["step"]
-        np.testing.assert_allclose(after, block.after[order], atol=0.51 * block.after.max() / 4000)
+        np.testing.assert_allclose(after, block.after[order], atol=0.51 * block.after.max() / 1000)
 
 
 def test_details_that_do_not_fit_are_left_out_from_the_weakest(tmp_path):

@@ -103,8 +103,8 @@ class Arrays:
         self._length += len(data)
 
     def compressed(self) -> bytes:
-        """Return the block, deflated (zlib format)."""
-        return zlib.compress(b"".join(self._parts), 9)
+        """Return the block, deflated (zlib format; level 9 takes six times as long for 2 to 4 % less)."""
+        return zlib.compress(b"".join(self._parts), 6)
 
     def island(self, identifier: str) -> str:
         """Return a script element that holds the block as base64 text."""

@@ -312,8 +312,8 @@ def _per_background(
 def _profiles(arrays: Arrays, blocks: Sequence[Profiles], strength: np.ndarray, budget: int) -> tuple[list[dict], int]:
     """Add mean profiles: `before` once per block, every `after` as its difference in common steps.
 
-    Weak inserts change next to nothing, so most steps are zero and compress away. The step is 1/4000 of the
-    block's largest probability: finer than a pixel.
+    Weak inserts change next to nothing, so most steps are zero and compress away. The step is 1/1000 of the
+    block's largest probability: a tenth of a pixel.
     """
     meta, kept = [], 0
     share = budget // max(len(blocks), 1)
@@ -324,11 +324,11 @@ def _profiles(arrays: Arrays, blocks: Sequence[Profiles], strength: np.ndarray, 
         before, width = _binned(np.asarray(block.before, dtype=np.float64))
         after = _binned(np.asarray(block.after, dtype=np.float64))[0]
         order = np.argsort(-strength[rows], kind="stable")
-        step = max(float(before.max(initial=0)), float(after.max(initial=0)), 1e-30) / 4000
+        step = max(float(before.max(initial=0)), float(after.max(initial=0)), 1e-30) / 1000
         steps = np.clip(np.rint((after[order] - before) / step), -32767, 32767).astype(np.int16)
         n = len(order)
-        while n > 1 and _deflated(steps[:n]) > share:
-            n //= 2
+        while n > 1 and (size := _deflated(steps[:n])) > share:
+            n = max(1, int(0.97 * n * share / size))
         arrays.add(f"#profile{number}_rows", rows[order[:n]].astype(np.uint32))
         arrays.add(f"#profile{number}_before", before.astype(np.float32))
         arrays.add(f"#profile{number}_change", steps[:n])

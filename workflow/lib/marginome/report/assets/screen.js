@@ -829,12 +829,13 @@
     if (!rows.length) return;
     const dots = [], means = [], bands = [];
     let least = 0, most = 0;
+    const lowest = (r) => { const x = number('control_mean', r) - 2 * number('control_sd', r); return oneSided[code('measure', r)] ? Math.max(0, x) : x; };
     const see = (...xs) => { for (const v of xs) if (v === v) { least = Math.min(least, v); most = Math.max(most, v); } };
     rows.forEach((r, y) => {
       (inBackgrounds(r) ?? []).forEach((v, i) => { if (v === v) { see(v); dots.push({ value: [v, y + ((i * 0.618034) % 1 - 0.5) * 0.46], background: i, row: r }); } });
-      see(number('ci_low', r), number('ci_high', r), number('effect', r), number('control_mean', r) - 2 * number('control_sd', r), number('control_mean', r) + 2 * number('control_sd', r));
+      see(number('ci_low', r), number('ci_high', r), number('effect', r), lowest(r), number('control_mean', r) + 2 * number('control_sd', r));
       means.push([number('effect', r), y, number('ci_low', r), number('ci_high', r)]);
-      if (given('control_mean') && !Number.isNaN(number('control_sd', r))) bands.push([number('control_mean', r) - 2 * number('control_sd', r), y, number('control_mean', r) + 2 * number('control_sd', r), number('control_mean', r)]);
+      if (given('control_mean') && !Number.isNaN(number('control_sd', r))) bands.push([lowest(r), y, number('control_mean', r) + 2 * number('control_sd', r), number('control_mean', r)]);
     });
     const span = most - least || 1;
     const names = rows.map((r) => `${show('background', r)} ${signs(show('orientation', r))}`);
