@@ -1,5 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; both make the environment first.
-.PHONY: demo test env lock lint benchmark clean
+.PHONY: demo test env oracle lock lint benchmark clean
 .DELETE_ON_ERROR:
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
@@ -9,12 +9,20 @@ env: .venv/.complete
 .venv/.complete: requirements.lock envs/setup.sh envs/warm_numba.py workflow/lib/pyproject.toml
 	@bash envs/setup.sh
 
+# bpnet-lite is a test oracle. It brings an older modiscolite that would replace ours, so it lives in a folder of its own
+# and runs in processes of its own.
+oracle: .venv-oracle/.complete
+
+.venv-oracle/.complete: | .venv/.complete
+	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --target .venv-oracle bpnet-lite==1.1.0
+	@touch $@
+
 demo: env
 	snakemake --cores $(CORES)
 	@echo
 	@echo "The results are in results/screens/: open results/index.html in a browser, or read results/README.md."
 
-test: env
+test: env oracle
 	python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: env
