@@ -27,6 +27,7 @@ include: "workflow/rules/backgrounds.smk"
 include: "workflow/rules/motifs.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/screens.smk"
+include: "workflow/rules/functions.smk"
 include: "workflow/rules/elements.smk"
 include: "workflow/rules/report.smk"
 
@@ -46,6 +47,7 @@ rule all:
     input:
         rules.write_overview.output,
         screen_results(),
+        function_results(),
         attribution_results(),
 
 
@@ -68,6 +70,7 @@ rule models:
 rule screens:
     input:
         screen_results(),
+        function_results(),
 
 
 rule attributions:

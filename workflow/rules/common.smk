@@ -166,6 +166,25 @@ def screen_digests(screen):
     return file_digests(files)
 
 
+# ------------------------------------------------------------------------------------------- functions
+def has_functions(screen):
+    """Say whether a screen asks for more than predictions."""
+    return any(function != "predict" for function in CONFIG["screens"][screen]["functions"])
+
+
+def code_of(wildcards):
+    """Params function: SHA-256 of the user's own code that a screen names."""
+    return file_digests(entry_files(CONFIG, "screens", wildcards.screen))
+
+
+def function_results():
+    """What a reader gets of the functions of every screen that asks for them."""
+    screens = [screen for screen in CONFIG["screens"] if has_functions(screen)]
+    return expand(
+        ["results/screens/{screen}/functions.h5", "results/screens/{screen}/figures/functions.svg"], screen=screens
+    )
+
+
 # ------------------------------------------------------------------------------------------- attributions
 def attribution_of(*keys):
     """Params function: the keys of an attribution entry that a rule uses."""

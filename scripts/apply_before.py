@@ -1,0 +1,20 @@
+from marginome.jobs.functions import apply_functions
+from marginome.jobs.runner import job
+from marginome.leases import leased_device
+
+engine = snakemake.params.engine
+with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
+    apply_functions(
+        snakemake.params.settings,
+        name=snakemake.wildcards.screen,
+        model=snakemake.wildcards.model,
+        digests=snakemake.params.digests,
+        screen=snakemake.params.screen,
+        seed=snakemake.params.seed,
+        engine=engine,
+        device=device,
+        fasta=snakemake.input.fasta,
+        inserts=None,
+        shard="1-of-1",
+        output=snakemake.output.before,
+    )

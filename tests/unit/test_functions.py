@@ -1,0 +1,197 @@
+"""Functions of a screen before and after inserts: against tangermeme, the user's own, shards, windows at the ends."""
+
+from __future__ import annotations
+
+import textwrap
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from marginome.backgrounds import BackgroundSet, write_background
+from marginome.errors import MarginomeError
+from marginome.jobs.functions import apply_functions, functions_of, merge_functions, window_of
+from marginome.seeds import stable_seed
+from marginome.sequences import one_hot_encode, substitute
+from marginome.shuffles import dinucleotide_shuffle
+from marginome.storage import write_table
+
+LENGTH, FLANK = 70, 8
+CODE = textwrap.dedent(
+    """
+    import torch
+
+    class Toy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.relu = torch.nn.Conv1d(4, 6, 7), torch.nn.ReLU()
+            self.head = torch.nn.Linear(6 * 64, 1)
+
+        def forward(self, X):
+            return self.head(self.relu(self.conv(X)).flatten(1))
+
+    def gradient_times_input(model, X, args=None, scale=1.0):
+        X = X.float().requires_grad_()
+        (grad,) = torch.autograd.grad(model(X).sum(), X)
+        return scale * grad * X
+
+    def summed(model, X, args=None):
+        return model(X.float())[:, 0]
+
+    def wrong(model, X, args=None):
+        return torch.zeros(1)
+    """
+)
+ENGINE = {"precision": "float32", "engine": "auto", "threads": 1, "device": "cpu", "memory_mb": 1000}
+INSERTS = [("TGACTCA", 30), ("ACGTN", 0), ("GGGCGG", 64), ("TTAACCGGT", 31), ("CAT", 33)]
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("functions")
+    (folder / "toy.py").write_text(CODE)
+    rng = np.random.default_rng(2)
+    sequences = ["".join("ACGT"[b] for b in rng.integers(0, 4, LENGTH)) for _ in range(5)]
+    ids = [f"b{i}" for i in range(5)]
+    write_background(BackgroundSet("b", ids, sequences, None, pd.DataFrame()), fasta=folder / "b.fa.gz")
+    rows = [
+        {"insert_id": f"m{i}|{start}", "role": role, "motif_id": f"m{i}", "motif_name": f"M{i}", "orientation": "+",
+         "start": start, "insert": text, "collection": "c"}
+        for i, (text, start, role) in enumerate([*[(t, s, "motif") for t, s in INSERTS], ("AAAA", 33, "control")])
+    ]  # fmt: skip
+    write_table(folder / "inserts.parquet", pd.DataFrame(rows))
+    effects = pd.DataFrame(rows[:5]).assign(model="toy", background="b", output="y", effect=[0.1, 3, -2, 0.5, 1])
+    write_table(folder / "effects.parquet", effects)
+    return folder, torch.stack([one_hot_encode(s) for s in sequences]), ids
+
+
+def run(case, functions, *, shards=1, references="dinucleotide_shuffle"):
+    folder, _, _ = case
+    model = {"loader": f"{folder / 'toy.py'}:Toy", "input_length": LENGTH, "outputs": {"y": {}}}
+    screen = {"outputs": None, "functions": functions,
+              "function_settings": {"references": references, "n_references": 3, "flank": FLANK}}  # fmt: skip
+    common = {"name": "s", "model": "toy", "digests": {}, "screen": screen, "seed": 1, "engine": ENGINE,
+              "device": "cpu", "fasta": folder / "b.fa.gz"}  # fmt: skip
+    apply_functions(model, **common, inserts=None, shard="1-of-1", output=folder / "before.h5")
+    parts = [folder / f"{i}-of-{shards}.h5" for i in range(1, shards + 1)]
+    for i, part in enumerate(parts, 1):
+        apply_functions(model, **common, inserts=folder / "inserts.parquet", shard=f"{i}-of-{shards}", output=part)
+    merge_functions(
+        {**screen, "models": ["toy"], "backgrounds": ["b"]}, inserts=folder / "inserts.parquet",
+        effects=folder / "effects.parquet", before=[folder / "before.h5"], shards=parts, top=3,
+        output=folder / "functions.h5", figure=folder / "functions.svg",
+    )  # fmt: skip
+    with h5py.File(folder / "functions.h5") as handle:
+        part = handle["toy/b"]
+        found = {(f, t, k): part[f][t][k][...] for f in part for t in part[f] for k in part[f][t]}
+        return found, int(handle.attrs["window"]), [i.decode() for i in handle["inserts/motif_id"][...]]
+
+
+def toy():
+    namespace: dict = {}
+    exec(CODE, namespace)
+    return namespace["Toy"]().eval(), namespace
+
+
+def windows(values, size):
+    """The mean over backgrounds (4, LENGTH) of each insert, cut like the file's windows."""
+    cut = np.full((len(INSERTS), 4, size), np.nan)
+    for row, (mean, (text, start)) in enumerate(zip(values, INSERTS)):
+        middle = start + len(text) // 2
+        for column in range(size):
+            at = middle - size // 2 + column
+            if 0 <= at < LENGTH:
+                cut[row, :, column] = mean[:, at]
+    return cut
+
+
+def test_deep_lift_shap_before_and_after_is_tangermemes(case):
+    from tangermeme.deep_lift_shap import deep_lift_shap
+
+    _, X, ids = case
+    found, size, motifs = run(case, ["predict", "deep_lift_shap"])
+    assert motifs == ["m0", "m1", "m2", "m3", "m4"]  # controls are left out
+    seeds = [stable_seed(1, "references", name) for name in ids]
+
+    def theirs(Z):
+        references = dinucleotide_shuffle(Z, n=3, random_state=seeds, allow_N=True).float()
+        return deep_lift_shap(toy()[0], Z.float(), references=references, device="cpu").mean(0).numpy()
+
+    after = windows([theirs(substitute(X, text, start=start)) for text, start in INSERTS], size)
+    before = windows([theirs(X)] * len(INSERTS), size)
+    np.testing.assert_allclose(found["deep_lift_shap", "y", "after"], after, atol=1e-5)
+    np.testing.assert_allclose(found["deep_lift_shap", "y", "before"], before, atol=1e-5)
+    assert case[0].joinpath("functions.svg").read_text().startswith("<?xml")
+
+
+def test_with_the_background_as_reference_only_the_insert_has_attributions(case):
+    from tangermeme.deep_lift_shap import deep_lift_shap
+
+    _, X, _ = case
+    found, size, _ = run(case, ["deep_lift_shap"], references="background")
+    after = windows(
+        [
+            deep_lift_shap(
+                toy()[0], substitute(X, text, start=start).float(), references=X.float()[:, None], device="cpu"
+            ).mean(0).numpy()
+            for text, start in INSERTS
+        ],
+        size,
+    )  # fmt: skip
+    np.testing.assert_allclose(found["deep_lift_shap", "y", "after"], after, atol=1e-5)
+    first = found["deep_lift_shap", "y", "after"][0]
+    inside = slice(size // 2 - 3, size // 2 + 4)
+    outside = np.delete(first, np.arange(size)[inside], axis=1)
+    assert (outside == 0).all() and (first[:, inside] != 0).any()
+    assert np.nan_to_num(found["deep_lift_shap", "y", "before"]).any() == np.False_
+
+
+def test_saturation_mutagenesis_is_tangermemes(case):
+    from tangermeme.saturation_mutagenesis import saturation_mutagenesis
+
+    _, X, _ = case
+    found, size, _ = run(case, ["saturation_mutagenesis"])
+    after = windows(
+        [
+            saturation_mutagenesis(toy()[0], substitute(X, text, start=start).float(), device="cpu").mean(0).numpy()
+            for text, start in INSERTS
+        ],
+        size,
+    )
+    np.testing.assert_allclose(found["saturation_mutagenesis", "y", "after"], after, atol=1e-5)
+
+
+def test_functions_of_the_users(case):
+    folder, X, _ = case
+    own = [{"function": f"{folder / 'toy.py'}:gradient_times_input", "arguments": {"scale": 2.0}},
+           {"function": f"{folder / 'toy.py'}:summed", "arguments": {}}]  # fmt: skip
+    found, size, _ = run(case, own)
+    model, code = toy()
+    edited = [substitute(X, text, start=start) for text, start in INSERTS]
+    after = windows([code["gradient_times_input"](model, Z, scale=2.0).detach().mean(0).numpy() for Z in edited], size)
+    np.testing.assert_allclose(found["gradient_times_input", "y", "after"], after, atol=1e-6)
+    sums = [code["summed"](model, Z).detach().mean().item() for Z in edited]
+    np.testing.assert_allclose(found["summed", "y", "after"], sums, atol=1e-6)
+    np.testing.assert_allclose(found["summed", "y", "before"], code["summed"](model, X).mean().item(), atol=1e-6)
+    with pytest.raises(MarginomeError, match=r"shape \(1,\) for 5 sequences"):
+        run(case, [{"function": f"{folder / 'toy.py'}:wrong", "arguments": {}}])
+
+
+def test_shards_do_not_change_a_bit(case):
+    one, _, _ = run(case, ["deep_lift_shap", "saturation_mutagenesis"])
+    three, _, _ = run(case, ["deep_lift_shap", "saturation_mutagenesis"], shards=3)
+    assert set(one) == set(three)
+    for key, values in one.items():
+        np.testing.assert_array_equal(values, three[key], err_msg=str(key))
+
+
+def test_names_and_windows():
+    assert functions_of({"functions": ["predict"]}) == []
+    with pytest.raises(MarginomeError, match="two functions are named f"):
+        functions_of({"functions": [{"function": "a.py:f"}, {"function": "b.py:f"}]})
+    assert window_of(30, 7, 23, 70) == (22, 45, 0)
+    assert window_of(0, 5, 25, 70) == (0, 15, 10)
+    assert window_of(64, 6, 25, 70) == (55, 70, 0)

@@ -1,0 +1,415 @@
+"""Function marginalization: attributions (or the user's function) of backgrounds before and after every insert."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+
+from marginome.attribution import deep_lift_shap
+from marginome.devices import peak_memory, precision_context, resolve_device
+from marginome.errors import MarginomeError
+from marginome.incremental import Edits
+from marginome.jobs.baseline import load_inputs
+from marginome.jobs.runner import Progress
+from marginome.logos import plot_logo
+from marginome.models import LoadedModel
+from marginome.models.outputs import Readouts
+from marginome.mutagenesis import saturation_mutagenesis
+from marginome.plots import save_figure
+from marginome.prediction import Readout
+from marginome.screens import select_outputs
+from marginome.seeds import stable_seed
+from marginome.sequences import encode_insert
+from marginome.shuffles import dinucleotide_shuffle
+from marginome.storage import dataset, read_hdf5, read_table, write_hdf5
+from marginome.usercode import load_user_object
+
+log = logging.getLogger("marginome")
+
+ATTRIBUTIONS = ("deep_lift_shap", "saturation_mutagenesis")
+#: Targets of all outputs together; each costs as much as the first.
+MOST_TARGETS = 16
+
+
+class Target(NamedTuple):
+    """One target of one output, as a model that returns it."""
+
+    name: str
+    unit: str
+    module: torch.nn.Module
+    index: int
+
+
+class Windowed(NamedTuple):
+    """What a function gave, averaged over the backgrounds.
+
+    Attributes
+    ----------
+    mean, sd : numpy.ndarray, float64, (4, window) or of the user's shape
+        Over backgrounds.
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray
+
+
+def functions_of(screen: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return (name, settings) of the functions of a screen beside predict; the user's own are called by their name."""
+    found = []
+    for entry in screen["functions"]:
+        if isinstance(entry, str):
+            if entry != "predict":
+                found.append((entry, {}))
+        else:
+            found.append((entry["function"].rpartition(":")[2], entry))
+    names = [name for name, _ in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise MarginomeError(f"two functions are named {', '.join(twice)}", where="functions", remedy="Rename one.")
+    return found
+
+
+class Applier:
+    """Applies a screen's functions to sequences that are the backgrounds, or the backgrounds after one insert.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    screen : mapping
+        ``outputs, functions, function_settings`` of the screen's entry.
+    X : torch.Tensor, int8, (backgrounds, 4, length)
+    ids : sequence of str
+        Of the backgrounds; the seed of a sequence's references is made of it.
+    seed : int
+    engine : mapping
+    device : torch.device
+    where : str
+        For messages.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        screen: Mapping[str, Any],
+        X: torch.Tensor,
+        ids: Sequence[str],
+        *,
+        seed: int,
+        engine: Mapping[str, Any],
+        device: torch.device,
+        where: str,
+    ):
+        self.X, self.engine, self.device = X, engine, device
+        self.args = loaded.arguments(list(ids), X) or None
+        self.settings = screen["function_settings"]
+        self.functions = functions_of(screen)
+        self.user = {
+            name: load_user_object(entry["function"], where=f"{where}.functions")
+            for name, entry in self.functions
+            if entry
+        }
+        self.targets = _targets(loaded, screen["outputs"], where)
+        self.seeds = [stable_seed(seed, "references", name) for name in ids]
+
+    def __call__(self, X: torch.Tensor, start: int, end: int) -> Iterator[tuple[str, str, Windowed]]:
+        """Yield function, target and its mean over the sequences, attributions in positions start to end."""
+        for name, entry in self.functions:
+            for target in self.targets:
+                values = self._values(name, entry, target, X, start, end)
+                if values.ndim < 1 or len(values) != len(X):
+                    raise MarginomeError(
+                        f"the function returned shape {tuple(values.shape)} for {len(X)} sequences",
+                        where=f"functions: {name}",
+                        remedy="Return a tensor whose first axis is the sequences.",
+                    )
+                if tuple(values.shape[1:]) == tuple(X.shape[1:]):
+                    values = values[:, :, start:end]
+                values = values.double().cpu().numpy()
+                if not np.isfinite(values).all():
+                    raise MarginomeError("the function returned values that are not finite", where=f"functions: {name}")
+                sd = values.std(0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
+                yield name, target.name, Windowed(values.mean(0), sd)
+
+    def _values(
+        self, name: str, entry: Mapping[str, Any], target: Target, X: torch.Tensor, start: int, end: int
+    ) -> torch.Tensor:
+        if name == "deep_lift_shap":
+            if self.settings["references"] == "background":
+                references: torch.Tensor = self.X.unsqueeze(1)  # only the insert differs from its reference
+            else:
+                n = self.settings["n_references"]
+                references = dinucleotide_shuffle(X, n=n, random_state=self.seeds, allow_N=True)
+            return deep_lift_shap(
+                target.module, X, args=self.args, target=target.index, references=references, device=self.device,
+                dtype="bfloat16" if self.engine["precision"] == "bfloat16" else None,
+                allow_tf32=self.engine["precision"] == "tf32",
+            )  # fmt: skip
+        if name == "saturation_mutagenesis":  # edits of the window alone
+            return saturation_mutagenesis(
+                target.module, X, args=self.args, start=start, end=end, target=target.index, device=self.device,
+                dtype="bfloat16" if self.engine["precision"] == "bfloat16" else None,
+                fast=self.engine["engine"] != "full",
+            )  # fmt: skip
+        function: Callable = self.user[name]
+        with precision_context(self.engine["precision"], self.device), torch.enable_grad():  # it may want gradients
+            module = target.module.to(self.device)
+            values = function(module, X.to(self.device), args=self.args, **entry.get("arguments", {}))
+        if not isinstance(values, torch.Tensor):
+            raise MarginomeError(
+                f"the function returned {type(values).__name__}", where=f"functions: {name}", remedy="Return a tensor."
+            )
+        return values.detach()
+
+
+def _targets(loaded: LoadedModel, names: Sequence[str] | None, where: str) -> list[Target]:
+    found = []
+    for output in select_outputs(loaded.outputs, names, where=f"{where}.outputs"):
+        profile = output.kind == "profile"
+        module = Readout(Readouts(loaded.module, (output,)), output.name, reduce="profile" if profile else None).eval()
+        labels = (output.name,) if profile else output.names
+        found += [Target(label, output.unit, module, i) for i, label in enumerate(labels)]
+    if len(found) > MOST_TARGETS:
+        raise MarginomeError(
+            f"functions of {len(found)} targets would cost {len(found)} times as much as one",
+            where=f"{where}.outputs",
+            remedy=f"Name outputs with {MOST_TARGETS} targets or fewer; an index of the model's outputs selects some.",
+        )
+    return found
+
+
+def window_of(start: int, width: int, size: int, length: int) -> tuple[int, int, int]:
+    """Return first and last position of the window around an insert, cut at the ends, and the column of the first.
+
+    A window has `size` columns for inserts of every width: the insert's middle is at column ``size // 2``.
+    """
+    first = start + width // 2 - size // 2
+    return max(0, first), min(length, first + size), max(0, -first)
+
+
+def apply_functions(
+    settings: Mapping[str, Any],
+    *,
+    name: str,
+    model: str,
+    digests: Mapping[str, str],
+    screen: Mapping[str, Any],
+    seed: int,
+    engine: Mapping[str, Any],
+    device: str,
+    fasta: str | os.PathLike,
+    inserts: str | os.PathLike | None,
+    shard: str,
+    output: str | os.PathLike,
+) -> None:
+    """Apply a screen's functions to the backgrounds themselves (once), or to a shard's inserts in them.
+
+    Parameters
+    ----------
+    settings, model, digests
+        The model's entry, name and file digests.
+    name : str
+        Of the screen.
+    screen : mapping
+        ``outputs, functions, function_settings`` of the screen's entry.
+    seed : int
+        The config's seed.
+    engine : mapping
+        precision, engine, threads of the run.
+    device : str
+        Where to compute: cpu or cuda:<index>.
+    fasta : path
+        The background set.
+    inserts : path or None
+        The canonical list; None for the backgrounds as they are, over their whole length.
+    shard : str
+        ``3-of-16``.
+    output : path
+        HDF5: ``<function>/<target>/{mean,sd}``, with a leading axis of inserts (float32), and their ``rows``.
+    """
+    loaded, ids, X = load_inputs(settings, name=model, fasta=fasta)
+    where = resolve_device(device)
+    apply = Applier(
+        loaded, screen, X, ids, seed=seed, engine=engine, device=where, where=f"config: screens.{name}"
+    )  # fmt: skip
+    length = X.shape[2]
+    metadata = {"model": model, "model_files": dict(digests), "screen": dict(screen), "seed": seed, "shard": shard,
+                "device": where.type, "precision": engine["precision"], "threads": engine["threads"]}  # fmt: skip
+    with write_hdf5(output, metadata) as handle:
+        if inserts is None:
+            for function, target, found in apply(X, 0, length):
+                group = handle.require_group(function).require_group(target)
+                dataset(group, "mean", data=found.mean.astype(np.float32))
+                dataset(group, "sd", data=found.sd.astype(np.float32))
+            return
+        table = read_table(inserts)
+        motif = np.flatnonzero((table["role"] == "motif").to_numpy())
+        number, _, count = shard.partition("-of-")
+        cuts = np.linspace(0, len(motif), int(count) + 1).round().astype(int)
+        rows = motif[cuts[int(number) - 1] : cuts[int(number)]]
+        size = int(table["insert"].str.len().max()) + 2 * screen["function_settings"]["flank"]
+        dataset(handle, "rows", data=rows)
+        handle.attrs["window"] = size
+        progress = Progress(len(rows), "inserts")
+        for k, row in enumerate(rows):
+            text, start = table["insert"].iloc[row], int(table["start"].iloc[row])
+            edits = Edits.stack([encode_insert(text)[0].to(torch.int8)] * len(X), [start] * len(X))
+            first, last, column = window_of(start, len(text), size, length)
+            for function, target, found in apply(edits.apply(X), first, last):
+                group = handle.require_group(function).require_group(target)
+                for label, values in (("mean", found.mean), ("sd", found.sd)):
+                    if values.shape == (4, last - first):
+                        padded = np.full((4, size), np.nan)
+                        padded[:, column : column + last - first] = values
+                        values = padded
+                    if label not in group:
+                        shape = (len(rows), *values.shape)
+                        dataset(
+                            group, label, shape=shape, dtype="f4", chunks=(1, *(values.shape or ())), fillvalue=np.nan
+                        )
+                    group[label][k] = values
+            progress.update(1)
+    log.info("peak memory %.0f MB", peak_memory(where) / 2**20)
+
+
+def merge_functions(
+    screen: Mapping[str, Any],
+    *,
+    inserts: str | os.PathLike,
+    effects: str | os.PathLike,
+    before: Sequence[str | os.PathLike],
+    shards: Sequence[str | os.PathLike],
+    top: int,
+    output: str | os.PathLike,
+    figure: str | os.PathLike,
+) -> None:
+    """Merge what the functions gave before and after every insert, and draw the strongest motifs' logos.
+
+    Parameters
+    ----------
+    screen : mapping
+        ``models``, ``backgrounds``, ``function_settings`` of the entry.
+    inserts, effects : path
+        The canonical list, and the effect table: its strongest motifs are drawn.
+    before, shards : sequence of path
+        In the order of models, then background sets(, then shards).
+    top : int
+        Motifs drawn, at most 8.
+    output : path
+        HDF5: ``<model>/<background>/<function>/<target>/{before,after,before_sd,after_sd}``, inserts by (4, window)
+        for attributions of the bases that are there (mean over backgrounds; NaN beyond the sequence's ends), or of
+        the user function's shape; ``inserts/{insert_id,motif_id,motif_name,orientation,start,insert}``. The middle of
+        the insert is at column ``window // 2``.
+    figure : path
+        SVG.
+    """
+    table = read_table(inserts)
+    motif = table[table["role"] == "motif"]
+    pairs = [(m, b) for m in screen["models"] for b in screen["backgrounds"]]
+    per = len(shards) // len(pairs)
+    text = h5py.string_dtype()
+    with write_hdf5(output, {"screen": dict(screen)}) as target:
+        for column in ("insert_id", "motif_id", "motif_name", "orientation", "insert"):
+            target.create_dataset(f"inserts/{column}", data=motif[column].astype(str).to_numpy(object), dtype=text)
+        dataset(target, "inserts/start", data=motif["start"].to_numpy(np.int64), unit="bp")
+        for i, (model, background) in enumerate(pairs):
+            _merge_part(target, f"{model}/{background}", before[i], shards[i * per : (i + 1) * per], motif)
+    with read_hdf5(output) as made:
+        save_figure(_logos(made, motif, read_table(effects), pairs[0], min(top, 8)), figure)
+
+
+def _merge_part(
+    target: h5py.File,
+    group: str,
+    before: str | os.PathLike,
+    shards: Sequence[str | os.PathLike],
+    motif: pd.DataFrame,
+) -> None:
+    done = 0
+    with read_hdf5(before) as base:
+        for path in shards:
+            with read_hdf5(path) as source:
+                rows = source["rows"][...]
+                if not np.array_equal(rows, motif.index.to_numpy()[done : done + len(rows)]):
+                    raise MarginomeError(
+                        "the shards do not follow one another", where=str(path), remedy="Delete it and run again."
+                    )
+                size = int(source.attrs["window"])
+                target.attrs["window"] = size
+                for function in source:
+                    if not isinstance(source[function], h5py.Group):
+                        continue
+                    for name in source[function]:
+                        made = target.require_group(f"{group}/{function}/{name}")
+                        for label, suffix in (("mean", ""), ("sd", "_sd")):
+                            after = source[function][name][label]
+                            whole = base[function][name][label][...]
+                            for side in ("before", "after"):
+                                if side + suffix not in made:
+                                    shape = (len(motif), *after.shape[1:])
+                                    dataset(made, side + suffix, shape=shape, dtype="f4", chunks=(1, *after.shape[1:]))
+                            made["after" + suffix][done : done + len(rows)] = after[...]
+                            for k in range(len(rows)):
+                                values = _before(whole, motif.iloc[done + k], size, after.shape[1:])
+                                made["before" + suffix][done + k] = values
+                done += len(rows)
+    if done != len(motif):
+        raise MarginomeError(f"the shards hold {done} of {len(motif)} inserts", where=group, remedy="Run again.")
+
+
+def _before(whole: np.ndarray, row: pd.Series, size: int, shape: tuple) -> np.ndarray:
+    """The backgrounds' own values in the insert's window; as they are where the function is the user's own shape."""
+    if tuple(shape) != (4, size):
+        return whole
+    first, last, column = window_of(int(row["start"]), len(row["insert"]), size, whole.shape[1])
+    padded = np.full((4, size), np.nan, dtype=np.float32)
+    padded[:, column : column + last - first] = whole[:, first:last]
+    return padded
+
+
+def _logos(made: h5py.File, motif: pd.DataFrame, effects: pd.DataFrame, pair: tuple[str, str], top: int) -> Any:
+    """Logos before (left) and after (right) of the strongest motifs, of the first function that attributes."""
+    from matplotlib.figure import Figure
+
+    part = made[f"{pair[0]}/{pair[1]}"]
+    drawn = [
+        (function, name)
+        for function in part
+        for name in part[function]
+        if part[function][name]["after"].ndim == 3 and part[function][name]["after"].shape[1] == 4
+    ]
+    if not drawn:
+        figure = Figure(figsize=(6, 1))
+        figure.text(0.02, 0.5, "No function of this screen gives attributions.")
+        return figure
+    function, name = drawn[0]
+    mine = effects[(effects["model"] == pair[0]) & (effects["background"] == pair[1])]
+    mine = mine[mine["output"] == name] if (mine["output"] == name).any() else mine
+    keys = ["collection", "motif_id", "orientation", "start"]
+    strength = mine.groupby(keys)["effect"].first().abs()
+    order = pd.MultiIndex.from_frame(motif[keys].reset_index(drop=True))
+    ranked = strength.reindex(order).to_numpy().copy()
+    chosen = pd.Series(ranked).sort_values(ascending=False, kind="stable").index
+    seen: set[str] = set()
+    rows = [i for i in chosen if not (motif["motif_id"].iloc[i] in seen or seen.add(motif["motif_id"].iloc[i]))][:top]
+    figure = Figure(figsize=(9, 1.1 * len(rows) + 0.6), layout="constrained")
+    axes = figure.subplots(len(rows), 2, squeeze=False, sharex=True)
+    values = part[function][name]
+    for line, i in enumerate(rows):
+        both = [np.nan_to_num(values[side][i]) for side in ("before", "after")]
+        highest = max(1e-12, *(np.maximum(v, 0).sum(0).max() for v in both))
+        lowest = min(0.0, *(np.minimum(v, 0).sum(0).min() for v in both))
+        for ax, v, side in zip(axes[line], both, ("before", "after")):
+            plot_logo(v, ax=ax, ylim=(1.05 * lowest, 1.05 * highest))
+            ax.set_title(
+                f"{motif['motif_name'].iloc[i]} {motif['orientation'].iloc[i]}, {side}", fontsize=8, loc="left"
+            )
+            ax.tick_params(labelsize=7)
+    figure.supxlabel(f"position in the window (bp); {function} of {name}, {pair[0]}, {pair[1]}", fontsize=8)
+    return figure
