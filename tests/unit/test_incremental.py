@@ -447,3 +447,30 @@ def test_cuda_agrees_with_the_cpu(build, precision):
     for a, t in zip(pytree.tree_leaves(engine.pairs(edits, index)), pytree.tree_leaves(exact.pairs(edits, index))):
         assert (a.cpu().double() - t).abs().max() <= tolerance * t.abs().max()
     assert engine.info.peak_bytes > 0
+
+
+def test_the_shipped_bpnet(resources):
+    """The real CTCF model with its readouts: the same effects as the full pass, and pruned to what is read."""
+    from marginome.models import load_model
+
+    weights = resources / "models" / "bpnet_ctcf_k562_2114.state_dict.pt"
+    loaded = load_model("ctcf", {"loader": "bpnet_lite", "weights": str(weights), "input_length": 2114})
+    X = random_one_hot((2, 4, 2114), random_state=0)
+    args = loaded.arguments(["a", "b"], X)
+    ctcf = torch.nn.functional.one_hot(torch.tensor([1, 1, 0, 1, 3, 1, 1, 0, 1, 1, 2, 0, 1, 0, 2, 0]), 4).T.to(
+        torch.int8
+    )
+    edits = Edits.stack([ctcf, ctcf.flip(0, 1), random_one_hot((1, 4, 9), random_state=1)[0]], [1050, 3, 2100])
+    engine = Engine(loaded.readouts(), X, args)
+    assert engine.info.path == "incremental", engine.info.reason
+    assert engine.info.full_operations == ()
+    assert engine.info.check_error < 1e-8
+    exact = Engine(_double(loaded.readouts()), X, tuple(a.double() for a in args), engine="full")
+    for (_, _, found), (_, _, truth) in zip(engine.run(edits), exact.run(edits)):
+        assert set(found) == set(truth) == set(exact.before)
+        for name in truth:
+            assert found[name].shape == truth[name].shape
+            effect = truth[name] - exact.before[name]
+            error = (found[name] - engine.before[name]).double() - effect
+            assert error.abs().max() <= 1e-4 * effect.abs().max()
+            assert (found[name].double() - truth[name]).abs().max() <= 1e-5 * truth[name].abs().max()

@@ -11,12 +11,12 @@ from tqdm import tqdm
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
 from marginome.marginalization import ENGINE_PAIRS, _engine_settings
-from marginome.prediction import check_args, check_finite, map_structure, predict
-from marginome.sequences import validate_one_hot
+from marginome.prediction import check_args, check_finite, leaves, map_structure, predict
+from marginome.sequences import name_some, validate_one_hot
 
-# Positions whose edits are handed to the engine together: bounds the memory of outputs, and fixes what is
-# computed together, so that a sequence's numbers do not depend on the other sequences in the last digits only.
-POSITIONS = 64
+# Positions and sequences whose edits are handed to the engine together: bounds the memory of outputs, and fixes what
+# is computed together.
+POSITIONS, SEQUENCES = 64, 64
 
 
 class SaturationMutagenesis(NamedTuple):
@@ -113,15 +113,20 @@ def saturation_mutagenesis(
         _check_attributable(y0, target)
 
     y_hat = map_structure(lambda y: y[:, None, None].repeat(1, 4, stop - start, *[1] * (y.ndim - 1)), y0)
-    for first in tqdm(range(start, stop, POSITIONS), disable=not verbose, unit="positions", unit_scale=POSITIONS):
-        last = min(first + POSITIONS, stop)
+    parts = [
+        (slice(i, min(i + SEQUENCES, len(X))), first, min(first + POSITIONS, stop))
+        for i in range(0, len(X), SEQUENCES)  # outermost, so that each sequence is cached once
+        for first in range(start, stop, POSITIONS)
+    ]
+    for rows, first, last in tqdm(parts, disable=not verbose, unit="part", desc="mutagenesis"):
         # In the order position, sequence, base: edits of one place come together.
-        position, index, base = (sequences[:, :, first:last] == 0).permute(2, 0, 1).nonzero(as_tuple=True)
+        position, index, base = (sequences[rows, :, first:last] == 0).permute(2, 0, 1).nonzero(as_tuple=True)
         if len(base) == 0:
             continue
+        index = index + rows.start
         edits = Edits(torch.eye(4, dtype=torch.int8)[base][:, :, None], position + first)
         y = edited(edits, index)
-        check_finite(y)
+        _check_edits(y, index)
         where = (index, base, position + first - start)
         map_structure(lambda all_, t, w=where: all_.index_put_(w, t.cpu()), y_hat, y)
     if raw_outputs:
@@ -152,6 +157,22 @@ def _with_engine(model: torch.nn.Module, X: torch.Tensor, chosen: dict) -> tuple
     y0 = post(engine.before)
     check_finite(y0)
     return map_structure(torch.Tensor.cpu, y0), lambda edits, index: post(engine.pairs(edits, index))
+
+
+def _check_edits(y: Any, index: torch.Tensor) -> None:
+    """Raise if a prediction is NaN, naming the sequences (not the edits) that it is of."""
+    bad: set[int] = set()
+    for _, tensor in leaves(y):
+        if tensor.is_floating_point():
+            bad |= set(
+                index[tensor.isnan().flatten(1).any(1).cpu() if tensor.ndim > 1 else tensor.isnan().cpu()].tolist()
+            )
+    if bad:
+        raise MarginomeError(
+            f"the model returned NaN for edits of sequence {name_some(sorted(bad))}",
+            where="output",
+            remedy="Look at the weights, at these sequences and at the extra arguments.",
+        )
 
 
 def _check_attributable(y0: Any, target: int | slice | None) -> None:
