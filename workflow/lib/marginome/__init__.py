@@ -42,6 +42,14 @@ _PUBLIC = {
     "list_inserts": "inserts",
     "interaction": "inserts",
     "make_background": "backgrounds",
+    "summarize_effects": "statistics",
+    "score_effects": "statistics",
+    "add_q": "statistics",
+    "agreement": "statistics",
+    "consensus": "statistics",
+    "compare_tables": "statistics",
+    "list_controls": "controls",
+    "motif_families": "families",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -1,0 +1,130 @@
+"""How well p-values are calibrated, what wrong nulls would do, and what the null costs.
+
+``python tests/benchmarks/bench_controls.py`` prints the tables of docs/statistics.md and draws docs/calibration.svg
+from the effects in tests/data/control_effects.npz (made by tests/control_effects.py).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from scipy import stats
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+matplotlib.use("svg")
+
+from matplotlib import pyplot as plt
+
+import control_effects
+from marginome.controls import composition, list_controls
+from marginome.statistics import Null, score_effects
+
+LEVELS = (0.1, 1e-2, 1e-3, 1e-4)
+NULLS = [f"{model} {kind}" for model in control_effects.MODELS for kind in control_effects.KINDS]
+TITLES = ["BPNet, GC-matched windows", "BPNet, dinucleotide shuffles", "MPRA model, GC-matched", "MPRA model, shuffles"]
+
+
+def normal(null: Null, z: np.ndarray) -> np.ndarray:
+    """Normal tails."""
+    return 2 * stats.norm.sf(np.abs(z))
+
+
+def plug_in(null: Null, z: np.ndarray) -> np.ndarray:
+    """The usual generalised Pareto tail: fitted by maximum likelihood to the largest tenth, used as if known."""
+
+    def upper(sample, z):
+        k = len(sample) // 10
+        threshold = (sample[-k] + sample[-k - 1]) / 2
+        shape, _, scale = stats.genpareto.fit(sample[-k:] - threshold, floc=0)
+        ranks = (len(sample) - np.searchsorted(sample, z) + 1) / (len(sample) + 1)
+        return np.where(z > threshold, k / len(sample) * stats.genpareto.sf(z - threshold, shape, scale=scale), ranks)
+
+    return np.minimum(1, 2 * np.minimum(upper(null.z, z), upper(-null.z[::-1], -z)))
+
+
+def scored(table: dict, name: str, n: int, sets: int, methods: dict) -> dict[str, list[np.ndarray]]:
+    """P-values of all inserts that are not among the controls, for `sets` random sets of `n` controls."""
+    widths, gc = composition(table["sequences"])
+    effects, ladder = table[name].astype(float), np.flatnonzero(table["ladder"])
+    rng, out = np.random.default_rng(3), {method: [] for method in methods}
+    for _ in range(sets):
+        controls = rng.choice(ladder, size=n, replace=False)
+        null = Null(effects[controls], widths[controls], gc[controls])
+        fresh = np.setdiff1d(np.arange(len(effects)), controls)
+        z = (effects[fresh] - null.location(widths[fresh], gc[fresh])) / null.scale(widths[fresh], gc[fresh])
+        for method, function in methods.items():
+            out[method].append(function(null, z))
+    return out
+
+
+def calibration(table: dict) -> None:
+    """Print observed over expected calls, averaged over sets of controls."""
+    methods = {"marginome": Null.p, "normal tails": normal, "Pareto, plugged in": plug_in}
+    print(f"{'null':28} {'controls':>8} {'method':20}" + "".join(f"{level:>9g}" for level in LEVELS) + "   KS")
+    for name in NULLS:
+        for n in (300, 1000, 3000):
+            found = scored(table, name, n, 20, methods if n == 1000 else {"marginome": Null.p})
+            for method, sets in found.items():
+                ratio = [np.mean([(p <= level).mean() for p in sets]) / level for level in LEVELS]
+                ks = np.mean([stats.kstest(p, "uniform").statistic for p in sets])
+                print(f"{name:28} {n:8} {method:20}" + "".join(f"{r:9.2f}" for r in ratio) + f"  {ks:.3f}")
+
+
+def draw(table: dict, path: Path) -> None:
+    """Draw observed against expected quantiles of p, ten sets of 1,000 controls on each null."""
+    plt.rcParams.update({"svg.fonttype": "none", "font.size": 8, "svg.hashsalt": "marginome"})
+    figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.7), sharex=True, sharey=True, layout="constrained")
+    for axis, name, title in zip(axes, NULLS, TITLES):
+        found = scored(table, name, 1000, 10, {"marginome": Null.p, "normal tails": normal})
+        for method, colour in (("normal tails", "#d08a7c"), ("marginome", "#2b6cb0")):
+            curves = []
+            for p in found[method]:
+                expected = np.geomspace(1, len(p), 60) / (len(p) + 1)
+                curves.append(-np.log10(np.maximum(np.quantile(p, expected), 1e-12)))
+            curves = np.array(curves)
+            x = -np.log10(expected)
+            axis.fill_between(x, curves.min(0), curves.max(0), color=colour, alpha=0.25, lw=0)
+            axis.plot(x, np.median(curves, axis=0), color=colour, lw=1.4, label=method)
+        axis.plot([0, 4.3], [0, 4.3], color="0.3", lw=0.7, ls=":")
+        axis.set(title=title, xlabel="expected −log10 p", xlim=(0, 4.4), ylim=(0, 8))
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("observed −log10 p")
+    axes[0].legend(frameon=False, loc="upper left")
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def cost() -> None:
+    """Print what listing the controls and scoring take, for JASPAR in both orientations."""
+    from marginome.controls import reverse_complement_text
+
+    inserts = [(f"{i}{o}", s if o == "+" else reverse_complement_text(s))
+               for i, s in control_effects.consensuses().items() for o in "+-"]  # fmt: skip
+    rng = np.random.default_rng(0)
+    for n in (1000, 2000):
+        start = time.perf_counter()
+        controls = list_controls(inserts, n=n, seed=1).sequences
+        listed = time.perf_counter() - start
+        start = time.perf_counter()
+        sequences = [s for _, s in inserts]
+        score_effects(rng.standard_t(4, len(inserts)), sequences, rng.standard_t(4, len(controls)), controls)
+        print(
+            f"{len(inserts)} inserts ({len(set(sequences))} distinct), {len(controls)} controls: "
+            f"listed in {listed:.2f} s, scored in {time.perf_counter() - start:.2f} s an output"
+        )
+
+
+def main() -> None:
+    """Print the tables, draw the figure."""
+    table = control_effects.load()
+    calibration(table)
+    draw(table, control_effects.ROOT / "docs/calibration.svg")
+    cost()
+
+
+if __name__ == "__main__":
+    main()
