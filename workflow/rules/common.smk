@@ -71,6 +71,7 @@ def per_screen(pattern, **names):
     """Input function: a pattern expanded over the entries that a screen names, e.g. model='models'."""
     return lambda wildcards: expand(
         pattern,
+        screen=wildcards.screen,
         **{wildcard: CONFIG["screens"][wildcards.screen][key] for wildcard, key in names.items()},
     )
 
