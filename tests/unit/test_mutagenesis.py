@@ -124,3 +124,16 @@ def test_bad_input():
         saturation_mutagenesis(model_of(Dilated), X, end=10, device="cpu")
     with pytest.raises(MarginomeError, match="not one-hot"):
         saturation_mutagenesis(model_of(Pooled), X * 0.5, device="cpu")
+
+
+def test_nan_names_the_sequence_of_the_edit():
+    class Picky(nn.Module):
+        def forward(self, X):  # no A left: the logarithm of a negative number
+            return torch.log(X[:, 0].sum(1, keepdim=True) - 0.5).expand(-1, 2) * 1.0
+
+    X = random_one_hot((3, 4, 20), random_state=0)
+    X[2, 0] = 0
+    X[2, 1] = (X[2].sum(0) == 0) + X[2, 1]
+    X[2, :, 5] = torch.tensor([1, 0, 0, 0])  # one A, which edits take away
+    with pytest.raises(MarginomeError, match="edits of sequence 2"):
+        saturation_mutagenesis(Picky(), X, device="cpu")
