@@ -6,7 +6,7 @@ engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
     apply_functions(
         snakemake.params.settings,
-        name=snakemake.wildcards.screen,
+        name=snakemake.params.name,
         model=snakemake.wildcards.model,
         digests=snakemake.params.digests,
         screen=snakemake.params.screen,

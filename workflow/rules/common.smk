@@ -244,13 +244,27 @@ def insert_collection(wildcards):
 def element_settings(wildcards):
     """Params function: how elements are put into backgrounds, without how many shards."""
     entry = CONFIG["attributions"][wildcards.attribution]["marginalize"]
-    return {key: value for key, value in entry.items() if key not in ("shards", "keep", "backgrounds")}
+    used = ("outputs", "annotations", "flank", "samples", "controls")
+    return {key: entry[key] for key in used if key in entry}
 
 
 def element_screen(wildcards):
     """Params function: what `marginalize` takes of a screen's entry."""
     entry = CONFIG["attributions"][wildcards.attribution]["marginalize"]
     return {"outputs": entry.get("outputs"), "keep": entry["keep"]}
+
+
+def element_functions(wildcards):
+    """Params function: what `apply_functions` takes of a screen's entry."""
+    entry = CONFIG["attributions"][wildcards.attribution]["marginalize"]
+    return {"outputs": entry.get("outputs")} | {key: entry[key] for key in ("functions", "function_settings")}
+
+
+def element_pairs(wildcards):
+    """Params function: the model and background sets of elements, as `merge_functions` takes a screen's."""
+    entry = CONFIG["attributions"][wildcards.attribution]
+    chosen = {"models": [entry["model"]], "backgrounds": entry["marginalize"]["backgrounds"]}
+    return chosen | element_functions(wildcards)
 
 
 def collections_of(wildcards):
@@ -288,23 +302,27 @@ def per_attribution(pattern):
     def inputs(wildcards):
         entry = CONFIG["attributions"][wildcards.attribution]
         names = {"model": entry["model"], "background": entry["marginalize"]["backgrounds"]}
-        return expand(pattern, attribution=wildcards.attribution, **names)
+        return expand(pattern, **dict(wildcards.items()), **names)
 
     return inputs
 
 
-def element_shards(wildcards):
+def element_shards(pattern):
     """Input function: every shard of the seqlets or patterns of an attribution entry."""
-    entry = CONFIG["attributions"][wildcards.attribution]
-    count = entry["marginalize"]["shards"]
-    return expand(
-        rules.marginalize_elements.output.shard,
-        attribution=wildcards.attribution,
-        elements=wildcards.elements,
-        model=entry["model"],
-        background=entry["marginalize"]["backgrounds"],
-        shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
-    )
+
+    def inputs(wildcards):
+        entry = CONFIG["attributions"][wildcards.attribution]
+        count = entry["marginalize"]["shards"]
+        return expand(
+            pattern,
+            attribution=wildcards.attribution,
+            elements=wildcards.elements,
+            model=entry["model"],
+            background=entry["marginalize"]["backgrounds"],
+            shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
+        )
+
+    return inputs
 
 
 def attribution_results():
@@ -322,5 +340,7 @@ def attribution_results():
                 files.append("pattern_matches.parquet")
         if entry.get("marginalize"):
             files += [f"{kind}/effects.parquet" for kind in elements]
+            if any(function != "predict" for function in entry["marginalize"]["functions"]):
+                files += [f"{kind}/functions.{suffix}" for kind in elements for suffix in ("h5", "svg")]
         wanted += [f"results/attributions/{name}/{file}" for file in files]
     return wanted

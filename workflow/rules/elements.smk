@@ -248,7 +248,7 @@ rule summarize_elements:
         families=rules.list_elements.output.families,
         elements=rules.list_elements.output.elements,
         baselines=per_attribution(rules.predict_baseline.output.predictions),
-        shards=element_shards,
+        shards=element_shards(rules.marginalize_elements.output.shard),
     output:
         effects="results/attributions/{attribution}/{elements}/effects.parquet",
         tsv="results/attributions/{attribution}/{elements}/effects.tsv.gz",
@@ -270,3 +270,69 @@ rule summarize_elements:
         code=code_digest("jobs.elements"),
     script:
         "../../scripts/summarize_elements.py"
+
+
+# Attributions of the elements in isolation: the same jobs as a screen's.
+use rule apply_before as apply_elements_before with:
+    output:
+        before="results/attributions/{attribution}/{elements}/functions/{model}/{background}/before.h5",
+    log:
+        "logs/apply_elements_before/{attribution}/{elements}/{model}/{background}.log",
+    benchmark:
+        "benchmarks/apply_elements_before/{attribution}/{elements}/{model}/{background}.tsv"
+    params:
+        settings=settings_of("models", "model"),
+        digests=digests_of("models", "model"),
+        name=lambda wildcards: f"attributions.{wildcards.attribution}.marginalize",
+        screen=element_functions,
+        user_code=part_digests("marginalize", "functions"),
+        seed=CONFIG["seed"],
+        engine=engine_settings(),
+        code=code_digest("jobs.functions"),
+
+
+use rule apply_after as apply_elements_after with:
+    input:
+        files=files_of("models", "model"),
+        fasta=rules.make_background.output.fasta,
+        inserts=rules.list_elements.output.inserts,
+    output:
+        shard="results/attributions/{attribution}/{elements}/functions/{model}/{background}/{shard}.h5",
+    log:
+        "logs/apply_elements_after/{attribution}/{elements}/{model}/{background}/{shard}.log",
+    benchmark:
+        "benchmarks/apply_elements_after/{attribution}/{elements}/{model}/{background}/{shard}.tsv"
+    params:
+        settings=settings_of("models", "model"),
+        digests=digests_of("models", "model"),
+        name=lambda wildcards: f"attributions.{wildcards.attribution}.marginalize",
+        screen=element_functions,
+        user_code=part_digests("marginalize", "functions"),
+        seed=CONFIG["seed"],
+        engine=engine_settings(),
+        code=code_digest("jobs.functions"),
+
+
+use rule merge_functions as merge_element_functions with:
+    input:
+        inserts=rules.list_elements.output.inserts,
+        effects=rules.summarize_elements.output.effects,
+        before=per_attribution(rules.apply_elements_before.output.before),
+        shards=element_shards(rules.apply_elements_after.output.shard),
+    output:
+        functions="results/attributions/{attribution}/{elements}/functions.h5",
+        figure=report(
+            "results/attributions/{attribution}/{elements}/functions.svg",
+            caption="../report/merge_functions.rst",
+            category="Attributions",
+            subcategory="{attribution}",
+            labels={"figure": "attributions of isolated {elements}"},
+        ),
+    log:
+        "logs/merge_element_functions/{attribution}/{elements}.log",
+    benchmark:
+        "benchmarks/merge_element_functions/{attribution}/{elements}.tsv"
+    params:
+        screen=element_pairs,
+        top=CONFIG["report"]["top"],
+        code=code_digest("jobs.functions"),

@@ -21,6 +21,7 @@ rule apply_before:
     params:
         settings=settings_of("models", "model"),
         digests=digests_of("models", "model"),
+        name=lambda wildcards: f"screens.{wildcards.screen}",
         screen=screen_of("outputs", "functions", "function_settings"),
         user_code=code_of,
         seed=CONFIG["seed"],
@@ -52,6 +53,7 @@ rule apply_after:
     params:
         settings=settings_of("models", "model"),
         digests=digests_of("models", "model"),
+        name=lambda wildcards: f"screens.{wildcards.screen}",
         screen=screen_of("outputs", "functions", "function_settings"),
         user_code=code_of,
         seed=CONFIG["seed"],

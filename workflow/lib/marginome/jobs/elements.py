@@ -98,7 +98,8 @@ def list_elements(
     if rows:
         controls = insert_table(rows, {"controls": settings["controls"], "pairs": None}, seed)
     else:
-        controls = pd.DataFrame({"insert": pd.Series(dtype=object), "start": pd.Series(dtype=np.int64)})
+        columns = ("insert_id", "role", "collection", "motif_id", "motif_name", "orientation", "insert")
+        controls = pd.DataFrame({name: pd.Series(dtype=object) for name in columns}).assign(start=0)
         log.warning("there are no %s: the table is empty", kind)
     write_table(inserts, controls, {"length": length, "seed": seed})
     write_table(families, _families(described, kind))

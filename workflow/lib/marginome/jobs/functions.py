@@ -215,7 +215,7 @@ def apply_functions(
     settings, model, digests
         The model's entry, name and file digests.
     name : str
-        Of the screen.
+        Of the entry in the config, e.g. ``screens.ctcf``.
     screen : mapping
         ``outputs, functions, function_settings`` of the screen's entry.
     seed : int
@@ -236,7 +236,7 @@ def apply_functions(
     loaded, ids, X = load_inputs(settings, name=model, fasta=fasta)
     where = resolve_device(device)
     apply = Applier(
-        loaded, screen, X, ids, seed=seed, engine=engine, device=where, where=f"config: screens.{name}"
+        loaded, screen, X, ids, seed=seed, engine=engine, device=where, where=f"config: {name}"
     )  # fmt: skip
     length = X.shape[2]
     metadata = {"model": model, "model_files": dict(digests), "screen": dict(screen), "seed": seed, "shard": shard,
@@ -253,7 +253,8 @@ def apply_functions(
         number, _, count = shard.partition("-of-")
         cuts = np.linspace(0, len(motif), int(count) + 1).round().astype(int)
         rows = motif[cuts[int(number) - 1] : cuts[int(number)]]
-        size = int(table["insert"].str.len().max()) + 2 * screen["function_settings"]["flank"]
+        widest = int(table["insert"].str.len().max()) if len(motif) else 0
+        size = widest + 2 * screen["function_settings"]["flank"]
         dataset(handle, "rows", data=rows)
         handle.attrs["window"] = size
         progress = Progress(len(rows), "inserts")
@@ -377,7 +378,7 @@ def _logos(made: h5py.File, motif: pd.DataFrame, effects: pd.DataFrame, pair: tu
     """Logos before (left) and after (right) of the strongest motifs, of the first function that attributes."""
     from matplotlib.figure import Figure
 
-    part = made[f"{pair[0]}/{pair[1]}"]
+    part = made.get(f"{pair[0]}/{pair[1]}", {})
     drawn = [
         (function, name)
         for function in part
@@ -386,7 +387,7 @@ def _logos(made: h5py.File, motif: pd.DataFrame, effects: pd.DataFrame, pair: tu
     ]
     if not drawn:
         figure = Figure(figsize=(6, 1))
-        figure.text(0.02, 0.5, "No function of this screen gives attributions.")
+        figure.text(0.02, 0.5, "There are no attributions to show.")
         return figure
     function, name = drawn[0]
     mine = effects[(effects["model"] == pair[0]) & (effects["background"] == pair[1])]
