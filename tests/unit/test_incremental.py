@@ -249,6 +249,18 @@ def test_numbers_depend_on_their_own_block_only():
     assert all(torch.equal(a, b) for a, b in zip(part, together))
 
 
+def test_numbers_do_not_depend_on_threads():
+    torch.manual_seed(0)
+    X = random_one_hot((6, 4, LENGTH), random_state=1)
+    edits, index = some_edits(40), torch.arange(40) % 6
+    engine = Engine(Dilated(filters=16).eval(), X)
+    one, one_pairs = collect(engine, edits), pytree.tree_leaves(engine.pairs(edits, index))
+    torch.set_num_threads(3)
+    three, three_pairs = collect(engine, edits), pytree.tree_leaves(engine.pairs(edits, index))
+    assert torch.get_num_threads() == 3
+    assert all(torch.equal(a, b) for a, b in zip(one + one_pairs, three + three_pairs))
+
+
 def test_little_memory_gives_the_same_numbers_in_more_parts():
     torch.manual_seed(0)
     X = random_one_hot((7, 4, LENGTH), random_state=1)

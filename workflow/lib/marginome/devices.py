@@ -82,9 +82,9 @@ def precision_context(precision: str, device: torch.device, *, autocast: bool = 
     check_precision(precision)
     matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    low = torch.autocast(device.type, torch.bfloat16, enabled=True) if precision == "bfloat16" and autocast else None
     try:
-        with torch.no_grad(), low or contextlib.nullcontext():
+        # Autocast that the caller may have on is switched off for the other precisions.
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, precision == "bfloat16" and autocast):
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn

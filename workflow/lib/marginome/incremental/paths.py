@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -156,18 +158,23 @@ class Incremental:
         m, b = len(edits.starts), backgrounds.stop - backgrounds.start
         out = _Outputs(self, (m, b), backgrounds)
         inserts = edits.one_hot.to(self.device)
-        for rows, lo, hi in self._groups(edits, b):
-            plan = self.plan(lo, hi)
-            self._ensure(plan, backgrounds)
+        groups = [(rows, self.plan(lo, hi), lo, hi) for rows, lo, hi in self._groups(edits, b)]
+        self._ensure([plan for _, plan, _, _ in groups], backgrounds)
+        tasks = []
+        for rows, plan, lo, hi in groups:
             cut = _cut_out(inserts, edits.starts, rows, lo, hi)
             size = self._pairs_at_a_time(plan)
             per = min(len(rows), size)
             for b0 in range(backgrounds.start, backgrounds.stop, max(1, size // per)):
                 some = slice(b0, min(b0 + max(1, size // per), backgrounds.stop))
                 here = slice(some.start - backgrounds.start, some.stop - backgrounds.start)
-                old = self.X[some, :, lo:hi]
-                for part, y in self._run(plan, cut[:, None], old[None], some, per):
-                    out.write(plan, (rows[part], here), y)
+
+                def task(plan=plan, cut=cut, old=self.X[some, :, lo:hi], some=some, per=per, rows=rows, here=here):
+                    for part, y in self._run(plan, cut[:, None], old[None], some, per):
+                        out.write(plan, (rows[part], here), y)
+
+                tasks.append(task)
+        self._each(tasks)
         return out.nest()
 
     def pairs(self, edits: Edits, index: torch.Tensor) -> Any:
@@ -180,31 +187,48 @@ class Incremental:
             inside = ((index >= block.start) & (index < block.stop)).nonzero().flatten()
             if len(inside) == 0:
                 continue
-            for of_inside, lo, hi in self._groups(edits.take(inside), 1):
-                rows = inside[of_inside]
-                plan = self.plan(lo, hi)
-                self._ensure(plan, block)
+            groups = [(inside[rows], self.plan(lo, hi), lo, hi) for rows, lo, hi in self._groups(edits.take(inside), 1)]
+            self._ensure([plan for _, plan, _, _ in groups], block)
+            tasks = []
+            for rows, plan, lo, hi in groups:
                 size = self._pairs_at_a_time(plan)
-                # Pairs that share a background come together: as many of each, its values are read once for all.
-                rows = rows[torch.argsort(index[rows], stable=True)]
-                which, counts = index[rows].unique_consecutive(return_counts=True)
-                each = int(counts[0])
-                if bool((counts == each).all()) and each > 1:
-                    grid = rows.view(len(which), each)
-                    b = max(1, size // each)
-                    parts = [(grid[i : i + b].t().flatten(), which[i : i + b]) for i in range(0, len(which), b)]
-                else:
-                    parts = [(rows[i : i + size], index[rows[i : i + size]]) for i in range(0, len(rows), size)]
-                for some, backgrounds in parts:
+                for some, backgrounds in _by_background(rows, index, size):
                     m, b = len(some) // len(backgrounds), len(backgrounds)
                     cut = _cut_out(inserts, edits.starts, some, lo, hi).unflatten(0, (m, b))
                     old = self.X[backgrounds.to(self.device), :, lo:hi]
-                    for part, y in self._run(plan, cut, old[None], backgrounds, max(1, size // b)):
-                        out.write(plan, (some.view(m, b)[part],), y)
+                    per, grid = max(1, size // b), some.view(m, b)
+
+                    def task(plan=plan, cut=cut, old=old, of=backgrounds, per=per, grid=grid):
+                        for part, y in self._run(plan, cut, old[None], of, per):
+                            out.write(plan, (grid[part],), y)
+
+                    tasks.append(task)
+            self._each(tasks)
         return out.nest()
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
+    def _each(self, tasks: list[Callable[[], None]]) -> None:
+        """Run independent tasks: on a CPU side by side, one thread each.
+
+        The steps of a plan are too short to be worth dividing: threads would mostly wait for each other. It also makes
+        the numbers independent of how many threads there are.
+        """
+        threads = torch.get_num_threads()
+        with precision_context(self.precision, self.device, autocast=False):
+            if self.device.type != "cpu" or threads == 1:
+                for task in tasks:
+                    task()
+                return
+            torch.set_num_threads(1)
+            try:
+                with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                    for future in [pool.submit(task) for task in tasks]:
+                        future.result()
+            finally:
+                torch.set_num_threads(threads)
+
+    @torch.no_grad()
     def _run(
         self, plan: Plan, inserts: torch.Tensor, old: torch.Tensor, backgrounds: slice | torch.Tensor, per: int
     ) -> Iterator[tuple[slice, list]]:
@@ -219,13 +243,12 @@ class Incremental:
         while start < len(inserts):
             part = slice(start, min(start + per, len(inserts)))
             try:
-                with precision_context(self.precision, self.device, autocast=False):
-                    if bases is None:
-                        bases = plan.prepare(self._cached, within)
-                    new = inserts[part]
-                    delta = torch.where((new != 0).any(2, keepdim=True), new - old, 0).to(self.low)
-                    state = State(len(delta), delta.shape[1], bases)
-                    y = plan.run(state, channels_last(delta.flatten(0, 1)))
+                if bases is None:
+                    bases = plan.prepare(self._cached, within)
+                new = inserts[part]
+                delta = torch.where((new != 0).any(2, keepdim=True), new - old, 0).to(self.low)
+                state = State(len(delta), delta.shape[1], bases)
+                y = plan.run(state, channels_last(delta.flatten(0, 1)))
                 yield part, [None if t is None else t.unflatten(0, (state.m, state.b)) for t in y]
                 start = part.stop
                 continue
@@ -276,9 +299,9 @@ class Incremental:
             groups.append(([i], lo, hi))
         return [(torch.tensor(rows), lo, hi) for rows, lo, hi in groups]
 
-    def _ensure(self, plan: Plan, backgrounds: slice) -> None:
-        """See to it that what a plan reads is cached for these backgrounds."""
-        needed = {base.node for base in plan.bases}
+    def _ensure(self, plans: list[Plan], backgrounds: slice) -> None:
+        """See to it that what plans read is cached for these backgrounds."""
+        needed = {base.node for plan in plans for base in plan.bases}
         here = self._cached_rows.start <= backgrounds.start and backgrounds.stop <= self._cached_rows.stop
         if needed <= self._cached.keys() and here:
             return
@@ -327,6 +350,7 @@ class _Outputs:
         self.before = [b[backgrounds] if path._per_sequence(i) else b for i, b in enumerate(path._before)]
         self.whole_rows = isinstance(backgrounds, slice)
         self.tensors: list[torch.Tensor | None] = [None] * len(self.before)
+        self._lock = threading.Lock()
 
     def write(self, plan: Plan, where: tuple, values: list[torch.Tensor | None]) -> None:
         """Write the registers of a run, ``(m, b, ...)``, to their rows."""
@@ -347,12 +371,13 @@ class _Outputs:
                 span[at] = span[at] + value
 
     def _tensor(self, i: int) -> torch.Tensor:
-        if self.tensors[i] is None:
-            before = self.before[i]
-            shape = (*self.leading, *before.shape[1:])
-            # Starts as the background's outputs: edits may reach only a part of them.
-            self.tensors[i] = before.expand(shape).clone(memory_format=torch.contiguous_format)
-        return self.tensors[i]
+        with self._lock:
+            if self.tensors[i] is None:
+                before = self.before[i]
+                shape = (*self.leading, *before.shape[1:])
+                # Starts as the background's outputs: edits may reach only a part of them.
+                self.tensors[i] = before.expand(shape).clone(memory_format=torch.contiguous_format)
+            return self.tensors[i]
 
     def nest(self) -> Any:
         """Return the outputs as the model nests them."""
@@ -365,6 +390,22 @@ class _Outputs:
             else:
                 flat.append(self.tensors[i])
         return self.path.graph.nest(flat)
+
+
+def _by_background(rows: torch.Tensor, index: torch.Tensor, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Divide pairs into batches of about `size`: (pairs as edits x backgrounds, the latter fastest; backgrounds).
+
+    Where every background has as many pairs, those of one background come together, so that its values are read once
+    for all of them; else each pair brings its own.
+    """
+    rows = rows[torch.argsort(index[rows], stable=True)]
+    which, counts = index[rows].unique_consecutive(return_counts=True)
+    each = int(counts[0])
+    if each > 1 and bool((counts == each).all()):
+        grid = rows.view(len(which), each)
+        b = max(1, size // each)
+        return [(grid[i : i + b].t().flatten(), which[i : i + b]) for i in range(0, len(which), b)]
+    return [(rows[i : i + size], index[rows[i : i + size]]) for i in range(0, len(rows), size)]
 
 
 def _rows(where: tuple, device: torch.device) -> tuple:
