@@ -174,7 +174,7 @@ def _keep(cache: Path, known: Mapping) -> None:
 # ---------------------------------------------------------------------------------------------- run
 _PACKAGES = (
     "marginome", "snakemake", "torch", "numpy", "pandas", "scipy", "numba", "h5py", "pyarrow", "biopython", "pyfaidx",
-    "pybedtools", "modisco-lite", "memelite", "matplotlib", "plotly",
+    "pybedtools", "modisco-lite", "memelite", "matplotlib",
 )  # fmt: skip
 
 
