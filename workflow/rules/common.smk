@@ -105,8 +105,9 @@ SCREEN_FILES = {
         "consensus": f"results/screens/{screen}/consensus.parquet",
         "heatmap": f"results/screens/{screen}/figures/heatmap.svg",
         "provenance": f"results/screens/{screen}/provenance.json",
+        **({"gaps": f"results/screens/{screen}/figures/gaps.svg"} if entry.get("pairs") else {}),
     }
-    for screen in CONFIG["screens"]
+    for screen, entry in CONFIG["screens"].items()
 }
 BACKGROUND_FILES = {
     background: {
@@ -283,12 +284,26 @@ def attribution_shards(wildcards):
     )
 
 
+def element_file(wildcards, elements, what):
+    """Input function: a table of seqlets or patterns, named where the config says how, or their isolated effects.
+
+    Empty where the config does not ask for it.
+    """
+    entry = CONFIG["attributions"][wildcards.attribution]
+    if elements == "patterns" and entry.get("patterns") is None:
+        return []
+    if what == "effects":
+        files = rules.summarize_elements.output.effects if entry.get("marginalize") else []
+    elif elements == "patterns":
+        files = rules.annotate_patterns.output.matches if entry.get("annotate") else rules.find_patterns.output.patterns
+    else:
+        files = rules.annotate_seqlets.output.annotations if entry.get("annotate") else rules.call_seqlets.output.seqlets
+    return expand(files, attribution=wildcards.attribution, elements=elements)
+
+
 def element_table(wildcards):
-    """Input function: the table of seqlets or patterns, named where the config says how."""
-    named = CONFIG["attributions"][wildcards.attribution].get("annotate")
-    if wildcards.elements == "patterns":
-        return rules.annotate_patterns.output.matches if named else rules.find_patterns.output.patterns
-    return rules.annotate_seqlets.output.annotations if named else rules.call_seqlets.output.seqlets
+    """Input function: the table of the seqlets or patterns that are put into backgrounds."""
+    return element_file(wildcards, wildcards.elements, "table")
 
 
 def pattern_members(wildcards):
@@ -329,7 +344,7 @@ def attribution_results():
     """Everything a reader gets of every attribution entry."""
     wanted = []
     for name, entry in CONFIG["attributions"].items():
-        files = ["attributions.h5", "seqlets.parquet", "seqlets.bed"]
+        files = ["attributions.h5", "seqlets.parquet", "seqlets.bed", "figures/elements.svg"]
         elements = ["seqlets"]
         if entry.get("annotate"):
             files.append("annotations.parquet")

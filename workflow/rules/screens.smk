@@ -157,6 +157,35 @@ rule plot_screen:
         "../../scripts/plot_screen.py"
 
 
+# For screens of pairs.
+rule plot_gaps:
+    input:
+        effects=rules.summarize_screen.output.effects,
+    output:
+        figure=report(
+            "results/screens/{screen}/figures/gaps.svg",
+            caption="../report/gaps.rst",
+            category="Screens",
+            subcategory="{screen}",
+            labels={"figure": "effect against gap"},
+        ),
+    log:
+        "logs/plot_gaps/{screen}.log",
+    benchmark:
+        "benchmarks/plot_gaps/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=20,
+    params:
+        top=6,
+        code=code_digest("jobs.figures"),
+    script:
+        "../../scripts/plot_gaps.py"
+
+
 # Run by name only: `snakemake --cores 1 estimate`.
 rule estimate:
     input:

@@ -59,6 +59,7 @@ _EFFECT = [
     Column("control_sd", _FLOAT, "Spread of the effects of such inserts.", False),
     Column("z", _FLOAT, "(effect - control_mean) / control_sd.", False),
     Column("p", _FLOAT, "Two-sided p of the effect under the null of the controls.", False),
+    Column("p_resolution", _FLOAT, "Smallest p that may be quoted as it is; below it p orders the inserts.", False),
     Column("q", _FLOAT, "Benjamini-Hochberg over inserts, within model, background set, output and position.", False),
     Column("interaction", _FLOAT, "Pairs: effect minus the sum of the two motifs' effects alone.", False),
     Column("interaction_se", _FLOAT, "Its standard error over backgrounds.", False),

@@ -49,3 +49,18 @@ def plot_screen(
     save_figure(figures.logos_figure(table, matrices, top=top), logos)
     with read_hdf5(profiles) as handle:
         save_figure(figures.profiles_figure(read_profiles(handle, table), table), profile_figure)
+
+
+def plot_gaps(*, effects: str | os.PathLike, top: int, figure: str | os.PathLike) -> None:
+    """Draw the effect of pairs against their gap.
+
+    Parameters
+    ----------
+    effects : path
+        Effect table of a screen of pairs.
+    top : int
+        Pairs shown.
+    figure : path
+        SVG to write.
+    """
+    save_figure(figures.gap_figure(read_table(effects), top=top), figure)

@@ -228,6 +228,7 @@ _SCREEN_LINKS = {
     "profiles": "profiles.h5",
     "consensus": "consensus.parquet",
     "agreement": "agreement.parquet",
+    "gaps": "effect against gap",
     "provenance": "provenance.json",
 }
 

@@ -273,6 +273,7 @@ def _rows(
     if (~motif).any():
         scored = _score(table, motif, part)
         rows["n_controls"] = np.repeat(scored["n_controls"], k)
+        rows["p_resolution"] = np.repeat(scored["p_resolution"], k)
         rows["control_kind"] = np.repeat(named["control_kind"].to_numpy(object), k)
         for column in ("control_mean", "control_sd", "z", "p"):
             rows[column] = scored[column].ravel()
@@ -287,7 +288,7 @@ def _score(table: pd.DataFrame, motif: np.ndarray, part: Part) -> dict[str, np.n
     """Effects against the null of their position: one null per position and readout."""
     n, k = int(motif.sum()), part.effect.shape[1]
     found = {name: np.full((n, k), np.nan) for name in ("control_mean", "control_sd", "z", "p")}
-    found["n_controls"] = np.zeros(n, dtype=np.int64)
+    found["n_controls"], found["p_resolution"] = np.zeros(n, dtype=np.int64), np.zeros(n)
     positions = table["position"].to_numpy()
     sequences = table["insert"].to_numpy(object)
     for position in np.unique(positions):
@@ -299,7 +300,7 @@ def _score(table: pd.DataFrame, motif: np.ndarray, part: Part) -> dict[str, np.n
                                    alternative=alternative)  # fmt: skip
             for name in ("control_mean", "control_sd", "z", "p"):
                 found[name][rows, j] = getattr(scores, name)[:, 0]
-            found["n_controls"][rows] = scores.n_controls
+            found["n_controls"][rows], found["p_resolution"][rows] = scores.n_controls, scores.p_resolution
     return found
 
 

@@ -1,0 +1,5 @@
+from marginome.jobs.figures import plot_gaps
+from marginome.jobs.runner import job
+
+with job(snakemake.log[0], threads=snakemake.threads):
+    plot_gaps(effects=snakemake.input.effects, top=snakemake.params.top, figure=snakemake.output.figure)
