@@ -89,3 +89,4 @@ def test_the_spacing_screen_has_its_interaction(tmp_path):
     parts = alone[(alone["motif_id"] == "MA0139.2") & alone["start"].isin([pair["start"], pair["start"] + 15 + 640])]
     assert len(parts) == 2
     np.testing.assert_allclose(pair["interaction"], pair["effect"] - parts["effect"].sum(), atol=1e-9)
+    assert b"<svg" in workspace.path("results", "screens", "ctcf_twice", "figures", "gaps.svg").read_bytes()[:2000]
