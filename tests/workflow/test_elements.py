@@ -74,6 +74,12 @@ def test_the_models_motif_comes_out_as_seqlets(elements):
     assert (centre - 1057).abs().median() < 40
 
 
+@pytest.mark.parametrize("entry", ["ctcf_peaks", "ctcf_shuffled"])
+def test_the_chain_is_drawn(elements, entry):
+    figure = elements.path("results", "attributions", entry, "figures", "elements.svg").read_text()
+    assert figure.startswith("<?xml") and figure.rstrip().endswith("</svg>") and len(figure) > 10_000
+
+
 def test_shuffled_peaks_give_nearly_none(elements):
     peaks = results(elements, "ctcf_peaks", "annotations.parquet")
     shuffled = results(elements, "ctcf_shuffled", "annotations.parquet")

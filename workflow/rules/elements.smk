@@ -272,6 +272,36 @@ rule summarize_elements:
         "../../scripts/summarize_elements.py"
 
 
+rule plot_elements:
+    input:
+        attributions=rules.merge_attributions.output.attributions,
+        seqlets=lambda wildcards: element_file(wildcards, "seqlets", "table"),
+        effects=lambda wildcards: element_file(wildcards, "seqlets", "effects"),
+        patterns=lambda wildcards: element_file(wildcards, "patterns", "table"),
+    output:
+        figure=report(
+            "results/attributions/{attribution}/figures/elements.svg",
+            caption="../report/plot_elements.rst",
+            category="Attributions",
+            subcategory="{attribution}",
+            labels={"figure": "seqlets, alone and in their loci; patterns"},
+        ),
+    log:
+        "logs/plot_elements/{attribution}.log",
+    benchmark:
+        "benchmarks/plot_elements/{attribution}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=30,
+    params:
+        code=code_digest("jobs.element_figures"),
+    script:
+        "../../scripts/plot_elements.py"
+
+
 # Attributions of the elements in isolation: the same jobs as a screen's.
 use rule apply_before as apply_elements_before with:
     output:

@@ -218,4 +218,5 @@ def pattern_tables(handle: h5py.File, *, trim: float) -> tuple[pd.DataFrame, pd.
     empty = {"pattern_id": str, "number": int, "example_idx": int, "start": int, "end": int, "strand": str,
              "sequence": str, "attribution": float}  # fmt: skip
     none = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in empty.items()})
-    return pd.DataFrame(rows, columns=columns), pd.concat([none, *members], ignore_index=True) if members else none
+    table = pd.DataFrame(rows, columns=columns).astype({"n_seqlets": int, "width": int, "attribution": float})
+    return table, pd.concat([none, *members], ignore_index=True) if members else none

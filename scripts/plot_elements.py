@@ -1,0 +1,12 @@
+from marginome.jobs.element_figures import plot_elements
+from marginome.jobs.runner import job
+
+with job(snakemake.log[0], threads=snakemake.threads):
+    plot_elements(
+        snakemake.wildcards.attribution,
+        attributions=snakemake.input.attributions,
+        seqlets=snakemake.input.seqlets[0],
+        effects=next(iter(snakemake.input.effects), None),
+        patterns=next(iter(snakemake.input.patterns), None),
+        figure=snakemake.output.figure,
+    )
