@@ -14,7 +14,9 @@ from workspace import ROOT
 
 
 def blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / "docs/notebook.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("## From a notebook\n")[1].split("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def notebook(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for i, block in enumerate(blocks()):
-            exec(compile(block, f"docs/notebook.md, block {i + 1}", "exec"), namespace)
+            exec(compile(block, f"README.md, block {i + 1}", "exec"), namespace)
     plt.close("all")
     return namespace, folder
 
@@ -49,3 +51,9 @@ def test_it_shows_what_it_is_there_to_show(notebook):
 
 def difference_of(before, after) -> torch.Tensor:
     return after[1] - before[1]
+
+
+def test_the_readme_explains_every_column():
+    from marginome.tables import EFFECTS, describe
+
+    assert describe(EFFECTS) in (ROOT / "README.md").read_text(encoding="utf-8")
