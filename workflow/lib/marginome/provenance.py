@@ -46,7 +46,8 @@ def code_digest(*modules: str) -> str:
     folders = {path.parent for path in closure if path.parent != PACKAGE}
     for folder in sorted(folders):
         for data in sorted(folder.rglob("*")):
-            if data.is_file() and data.suffix not in (".py", ".pyc"):
+            # __pycache__ also holds what numba compiles, which appears during the first run
+            if data.is_file() and data.suffix != ".py" and "__pycache__" not in data.parts:
                 digest.update(str(data.relative_to(PACKAGE)).encode())
                 digest.update(data.read_bytes())
     return digest.hexdigest()[:16]
