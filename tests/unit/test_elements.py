@@ -131,3 +131,44 @@ def test_nothing_is_a_valid_result_to_the_end(case):
     )  # fmt: skip
     table = pd.read_parquet(out["effects"])
     assert len(table) == 0 and {"motif_id", "effect"} <= set(table)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda e: e.update(model="bpnet"), ["attributions.ctcf_peaks.model", "Did you mean 'bpnet_ctcf'"]),
+        (lambda e: e["annotate"].update(motifs=["jasper"]), ["annotate.motifs", "Did you mean 'jaspar'"]),
+        (lambda e: e["marginalize"].update(backgrounds=["gc"]), ["marginalize.backgrounds", "gc_matched"]),
+        (
+            lambda e: e.update(loci={"kind": "background", "background": "x"}),
+            ["loci.background", "no background set 'x'"],
+        ),
+        (lambda e: e.update(loci={"kind": "beds"}), ["loci.kind", "Did you mean 'bed'"]),
+        (lambda e: e["loci"].update(length=5), ["loci", "no key 'length'"]),
+        (
+            lambda e: e.update(loci={"kind": "background", "background": "gc_matched", "insert": {"motif": "CTCF"}}),
+            ["loci.insert", "Give sequence, or collection and motif"],
+        ),
+        (lambda e: e.update(on_exceed="stop"), ["on_exceed", "fail, warn, mutagenesis"]),
+        (lambda e: e.update(max_delta=0), ["max_delta", "more than 0"]),
+        (lambda e: e["seqlets"].update(min_length=30), ["min_length 30 is more than max_length 25"]),
+        (lambda e: e.update(references={"kind": "background", "background": "no"}), ["references.background"]),
+    ],
+)
+def test_mistakes_in_the_config_are_named(monkeypatch, change, told):
+    import json
+
+    import yaml
+
+    from conftest import ROOT
+    from marginome.config import resolve_config
+
+    monkeypatch.chdir(ROOT)
+    file = ROOT / "config" / "examples" / "elements.yaml"
+    config = json.loads(json.dumps(yaml.safe_load(file.read_text())))
+    resolve_config(config, files=[str(file)])
+    change(config["attributions"]["ctcf_peaks"])
+    with pytest.raises(MarginomeError) as caught:
+        resolve_config(config)
+    for text in told:
+        assert text in str(caught.value)
