@@ -38,6 +38,7 @@ localrules:
     motifs,
     models,
     screens,
+    reproduce,
     attributions,
 
 
@@ -76,3 +77,12 @@ rule screens:
 rule attributions:
     input:
         attribution_results(),
+
+
+# Screens that should give a published table again: every difference, none on the same kind of machine.
+rule reproduce:
+    input:
+        expand(
+            rules.compare_screen.output.table,
+            screen=[name for name, entry in CONFIG["screens"].items() if entry.get("expected")],
+        ),

@@ -16,7 +16,7 @@ from marginome.backgrounds import read_background
 from marginome.models import load_model
 from marginome.sequences import one_hot_encode
 from marginome.tables import EFFECTS
-from workspace import MOTIFS, RESOURCES, rules_run
+from workspace import MOTIFS, RESOURCES, ROOT, rules_run
 
 pytestmark = pytest.mark.workflow
 WEIGHTS = RESOURCES / "models" / "bpnet_ctcf_k562_2114.state_dict.pt"
@@ -132,3 +132,27 @@ def test_a_dry_run_of_a_fresh_folder_plans_every_stage(workspace):
         "all", "make_background", "collect_motifs", "check_model", "predict_baseline", "list_inserts", "marginalize",
         "summarize_screen", "plot_screen", "report_screen", "write_provenance", "write_overview",
     }  # fmt: skip
+
+
+def test_the_paper_example_holds_its_table_and_differences_are_told(tmp_path):
+    """The full rerun takes minutes (`snakemake reproduce`); here its checksum, and that a difference is told."""
+    import hashlib
+
+    from marginome.errors import MarginomeError
+    from marginome.jobs.reproduction import compare_screen
+    from marginome.storage import write_table
+
+    folder = ROOT / "config" / "examples" / "paper"
+    digest, name = (folder / "SHA256SUMS").read_text().split()
+    assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    compare_screen(expected=folder / name, effects=folder / name, table=tmp_path / "same.tsv")
+    assert len(pd.read_csv(tmp_path / "same.tsv", sep="\t")) == 0
+    table = pd.read_parquet(folder / name)
+    table.loc[7, "effect"] += 1e-6
+    write_table(tmp_path / "close.parquet", table)
+    compare_screen(expected=folder / name, effects=tmp_path / "close.parquet", table=tmp_path / "close.tsv")
+    assert len(pd.read_csv(tmp_path / "close.tsv", sep="\t")) == 1
+    table.loc[7, "effect"] += 1
+    write_table(tmp_path / "far.parquet", table)
+    with pytest.raises(MarginomeError, match="1 values differ by more than rounding"):
+        compare_screen(expected=folder / name, effects=tmp_path / "far.parquet", table=tmp_path / "far.tsv")

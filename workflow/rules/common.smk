@@ -54,7 +54,9 @@ def screen_of(*keys):
 
 def engine_settings():
     """The run's settings that every rule with a model in it uses."""
-    return {key: CONFIG.get(key) for key in ("device", "precision", "engine", "block", "threads", "memory_mb")}
+    return {
+        key: CONFIG.get(key) for key in ("device", "precision", "engine", "block", "threads", "memory_mb")
+    }
 
 
 def gpus():
@@ -183,7 +185,8 @@ def function_results():
     """What a reader gets of the functions of every screen that asks for them."""
     screens = [screen for screen in CONFIG["screens"] if has_functions(screen)]
     return expand(
-        ["results/screens/{screen}/functions.h5", "results/screens/{screen}/figures/functions.svg"], screen=screens
+        ["results/screens/{screen}/functions.h5", "results/screens/{screen}/figures/functions.svg"],
+        screen=screens,
     )
 
 
@@ -221,7 +224,9 @@ def _part_files(wildcards, path):
         part = part[key]
     if path[-1] in entry:
         part[path[-1]] = entry[path[-1]]
-    return entry_files({"attributions": {wildcards.attribution: found}}, "attributions", wildcards.attribution)
+    return entry_files(
+        {"attributions": {wildcards.attribution: found}}, "attributions", wildcards.attribution
+    )
 
 
 def background_of(*path):
@@ -239,7 +244,9 @@ def background_of(*path):
 def insert_collection(wildcards):
     """Input function: the table of the collection that the insert of the loci is from, if it is from one."""
     insert = CONFIG["attributions"][wildcards.attribution]["loci"].get("insert") or {}
-    return expand(rules.collect_motifs.output.table, collection=[insert[k] for k in ("collection",) if k in insert])
+    return expand(
+        rules.collect_motifs.output.table, collection=[insert[k] for k in ("collection",) if k in insert]
+    )
 
 
 def element_settings(wildcards):
@@ -295,9 +302,17 @@ def element_file(wildcards, elements, what):
     if what == "effects":
         files = rules.summarize_elements.output.effects if entry.get("marginalize") else []
     elif elements == "patterns":
-        files = rules.annotate_patterns.output.matches if entry.get("annotate") else rules.find_patterns.output.patterns
+        files = (
+            rules.annotate_patterns.output.matches
+            if entry.get("annotate")
+            else rules.find_patterns.output.patterns
+        )
     else:
-        files = rules.annotate_seqlets.output.annotations if entry.get("annotate") else rules.call_seqlets.output.seqlets
+        files = (
+            rules.annotate_seqlets.output.annotations
+            if entry.get("annotate")
+            else rules.call_seqlets.output.seqlets
+        )
     return expand(files, attribution=wildcards.attribution, elements=elements)
 
 

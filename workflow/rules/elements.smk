@@ -266,7 +266,9 @@ rule summarize_elements:
         runtime=60,
     params:
         model=lambda wildcards: CONFIG["attributions"][wildcards.attribution]["model"],
-        backgrounds=lambda wildcards: CONFIG["attributions"][wildcards.attribution]["marginalize"]["backgrounds"],
+        backgrounds=lambda wildcards: CONFIG["attributions"][wildcards.attribution]["marginalize"][
+            "backgrounds"
+        ],
         code=code_digest("jobs.elements"),
     script:
         "../../scripts/summarize_elements.py"

@@ -186,6 +186,30 @@ rule plot_gaps:
         "../../scripts/plot_gaps.py"
 
 
+# Run by name only, for screens with `expected`: `snakemake reproduce`.
+rule compare_screen:
+    input:
+        effects=rules.summarize_screen.output.effects,
+        expected=lambda wildcards: ancient(CONFIG["screens"][wildcards.screen]["expected"]),
+    output:
+        table="results/screens/{screen}/differences.tsv",
+    log:
+        "logs/compare_screen/{screen}.log",
+    benchmark:
+        "benchmarks/compare_screen/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=20,
+    params:
+        code=code_digest("jobs.reproduction"),
+        digests=lambda wildcards: file_digests([CONFIG["screens"][wildcards.screen]["expected"]]),
+    script:
+        "../../scripts/compare_screen.py"
+
+
 # Run by name only: `snakemake --cores 1 estimate`.
 rule estimate:
     input:
