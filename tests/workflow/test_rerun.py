@@ -1,4 +1,4 @@
-"""What an edit reruns: what it can change, and nothing else. Dry runs on copies of the repository and a finished run."""
+"""What an edit reruns: what it can change, no more. Dry runs on copies of the repository and a finished run."""
 
 from __future__ import annotations
 
