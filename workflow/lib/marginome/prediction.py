@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from marginome.devices import resolve_device
+from marginome.devices import is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError, unknown_name
 from marginome.sequences import name_some, torch_dtype
 
@@ -144,13 +144,6 @@ def evaluating(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
             module.training = training
         if home is not None:
             model.to(home)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on a GPU or on the host."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
-    )
 
 
 def to_device(X: torch.Tensor, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

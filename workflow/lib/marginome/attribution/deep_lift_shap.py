@@ -17,14 +17,13 @@ from marginome.attribution.kernels import Backward
 from marginome.attribution.module_rules import ModuleRules
 from marginome.attribution.recording import Recorder, attach_rules, named_modules_of
 from marginome.attribution.rules import RepeatSequence
-from marginome.devices import resolve_device
+from marginome.devices import is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError
 from marginome.prediction import (
     cast_argument,
     check_args,
     check_finite,
     evaluating,
-    is_out_of_memory,
     leaves,
     model_dtype,
     to_device,
