@@ -28,6 +28,7 @@ def small_config() -> dict:
     config = json.loads(json.dumps(config))  # entries that share a YAML anchor become entries of their own
     config["motifs"]["jaspar"]["include"] = ["MA00*", "*CTCF*"]
     config["backgrounds"]["gc_matched"]["n"] = 4
+    config["attributions"]["ctcf_shuffled"]["shards"] = 1
     for entry in config["attributions"].values():
         entry["references"]["n"] = 4
         entry["annotate"]["shuffles"] = 500
