@@ -51,7 +51,13 @@ class Workspace:
                    str(self.folder), "--configfile", str(self.folder / "config.yaml"), "--cores", str(cores),
                    "--nocolor", *arguments]  # fmt: skip
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.repository, timeout=800, **kwargs
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.repository,
+            timeout=800,
+            **kwargs,
         )
         if check and done.returncode:
             raise AssertionError(f"snakemake failed:\n{done.stdout[-6000:]}")

@@ -1,0 +1,39 @@
+"""The tools' own word on the code: ruff, snakefmt, Snakemake's linter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from workspace import ROOT
+
+
+def _run(*command: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("snakefmt", "--check", "Snakefile", "workflow/rules"),
+    ],
+    ids=["ruff check", "ruff format", "snakefmt"],
+)
+def test_a_tool_is_content(command):
+    done = _run(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_snakemakes_linter_is_content():
+    done = _run("snakemake", "--lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Congratulations" in done.stdout + done.stderr
+
+
+def test_scripts_are_one_library_call():
+    for script in (ROOT / "scripts").glob("*.py"):
+        assert len(script.read_text().splitlines()) <= 40, script.name
