@@ -7,6 +7,7 @@ with job(snakemake.log[0]):
         screens=snakemake.params.screens,
         backgrounds=snakemake.params.backgrounds,
         models=snakemake.params.models,
+        attributions=snakemake.params.attributions,
         commands=[snakemake.params.command],
         page=snakemake.output.page,
         readme=snakemake.output.readme,

@@ -139,6 +139,11 @@ def overview_inputs():
         ],
         "backgrounds": [files[k] for files in BACKGROUND_FILES.values() for k in ("tsv", "figure")],
         "models": [file for files in MODEL_FILES.values() for file in files.values()],
+        "attributions": [
+            file
+            for file in attribution_results()
+            if file.endswith(("seqlets.parquet", "annotations.parquet", "patterns.parquet", "elements.svg"))
+        ],
     }
 
 
@@ -355,9 +360,9 @@ def element_shards(pattern):
     return inputs
 
 
-def attribution_results():
-    """Everything a reader gets of every attribution entry."""
-    wanted = []
+def attribution_files():
+    """What a reader gets of every attribution entry, by name."""
+    wanted = {}
     for name, entry in CONFIG["attributions"].items():
         files = ["attributions.h5", "seqlets.parquet", "seqlets.bed", "figures/elements.svg"]
         elements = ["seqlets"]
@@ -372,5 +377,10 @@ def attribution_results():
             files += [f"{kind}/effects.parquet" for kind in elements]
             if any(function != "predict" for function in entry["marginalize"]["functions"]):
                 files += [f"{kind}/functions.{suffix}" for kind in elements for suffix in ("h5", "svg")]
-        wanted += [f"results/attributions/{name}/{file}" for file in files]
+        wanted[name] = [f"results/attributions/{name}/{file}" for file in files]
     return wanted
+
+
+def attribution_results():
+    """Everything a reader gets of every attribution entry."""
+    return [file for files in attribution_files().values() for file in files]

@@ -87,6 +87,7 @@ rule write_overview:
         screens=SCREEN_FILES,
         backgrounds=BACKGROUND_FILES,
         models=MODEL_FILES,
+        attributions=attribution_files(),
         command=run_command(),
         code=code_digest("jobs.report"),
     script:

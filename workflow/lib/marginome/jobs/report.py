@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -151,6 +151,7 @@ def write_overview(
     screens: Mapping[str, Mapping[str, str]],
     backgrounds: Mapping[str, Mapping[str, str]],
     models: Mapping[str, Mapping[str, str]],
+    attributions: Mapping[str, Sequence[str]],
     commands: Sequence[str],
     page: str | os.PathLike,
     readme: str | os.PathLike,
@@ -163,6 +164,8 @@ def write_overview(
         ``title`` of the config's report section.
     screens, backgrounds, models : mapping of name to mapping of kind to path
         What there is; paths are relative to the working directory.
+    attributions : mapping of name to sequence of path
+        The files of each attribution entry.
     commands : sequence of str
         How to make the results again.
     page, readme : path
@@ -214,11 +217,26 @@ def write_overview(
         screens=entries,
         backgrounds=sets,
         models=checked,
+        attributions=[_attribution_entry(name, files, link) for name, files in attributions.items()],
         provenance={key: record[key] for key in ("versions", "machine", "code") if key in record},
         commands=commands,
     )
     with atomic(readme) as temporary:
         temporary.write_text(_README, encoding="utf-8")
+
+
+def _attribution_entry(name: str, files: Sequence[str], link: Callable[[str, str], Link]) -> Entry:
+    """What the overview says of one attribution entry."""
+    named = {os.path.basename(file): file for file in files if os.path.dirname(file).endswith(f"/{name}")}
+    facts: dict[str, object] = {"seqlets": len(read_table(named["seqlets.parquet"]))}
+    if "annotations.parquet" in named:
+        facts["of them with a named motif"] = int(read_table(named["annotations.parquet"])["match_id"].notna().sum())
+    if "patterns.parquet" in named:
+        facts["patterns"] = len(read_table(named["patterns.parquet"]))
+    base = os.path.dirname(named["seqlets.parquet"])
+    figure = next((file for file in files if file.endswith("figures/elements.svg")), None)
+    links = [link(os.path.relpath(file, base), file) for file in files if file != figure]
+    return Entry(name, facts, links, figure, "A locus with its seqlets, what each does alone, and the patterns.")
 
 
 _SCREEN_LINKS = {
@@ -254,6 +272,7 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `backgrounds/<set>.fa.gz`, `.bed`, `.tsv`, `.svg` | the backgrounds, where they are from, their composition |
 | `motifs/<collection>.parquet` | the motifs as they were read and checked |
 | `models/<model>/check.html`, `check.json` | what the model is and whether it behaved |
+| `attributions/<name>/` | attributions, seqlets, patterns, what each does in isolation (docs/elements.md) |
 | `baselines/<model>/<set>.h5` | predictions on the backgrounds without an insert |
 
 Everything is read with pandas and h5py alone.
