@@ -133,6 +133,15 @@ def test_an_ensemble_has_the_mean_effect_and_the_spread_of_its_members(tmp_path)
     np.testing.assert_allclose(found["effect_fold_sd"][:, 0], np.std([a, b], axis=0, ddof=1), atol=1e-5)
 
 
+def test_raw_predictions_are_kept_when_asked_for(mpra, monkeypatch):
+    assert not any(name.startswith("predictions") for name in mpra.run(1))
+    monkeypatch.setitem(SCREEN["keep"], "predictions", True)
+    found = mpra.run(2)
+    raw = found["predictions/tasks"]
+    assert raw.shape == (20, 3, 12)
+    np.testing.assert_allclose(raw.astype(np.float64).mean(1), found["after_mean"], atol=1e-6)
+
+
 def test_a_shard_is_a_run_of_whole_blocks():
     for n, block, shards in [(20, 3, 4), (5, 10, 3), (100, 7, 16), (0, 4, 2)]:
         runs = [whole_blocks(n, block, i, shards) for i in range(1, shards + 1)]

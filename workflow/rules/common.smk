@@ -364,7 +364,7 @@ def attribution_files():
     """What a reader gets of every attribution entry, by name."""
     wanted = {}
     for name, entry in CONFIG["attributions"].items():
-        files = ["attributions.h5", "seqlets.parquet", "seqlets.bed", "figures/elements.svg"]
+        files = ["attributions.h5", "seqlets.parquet", "seqlets.bed", "figures/elements.svg", "report.html"]
         elements = ["seqlets"]
         if entry.get("annotate"):
             files.append("annotations.parquet")

@@ -304,6 +304,37 @@ rule plot_elements:
         "../../scripts/plot_elements.py"
 
 
+rule report_elements:
+    input:
+        figure=rules.plot_elements.output.figure,
+        seqlets=lambda wildcards: element_file(wildcards, "seqlets", "table"),
+        effects=lambda wildcards: element_file(wildcards, "seqlets", "effects"),
+        patterns=lambda wildcards: element_file(wildcards, "patterns", "table"),
+        pattern_effects=lambda wildcards: element_file(wildcards, "patterns", "effects"),
+    output:
+        page=report(
+            "results/attributions/{attribution}/report.html",
+            caption="../report/report_elements.rst",
+            category="Attributions",
+            subcategory="{attribution}",
+            labels={"figure": "seqlets and patterns as tables"},
+        ),
+    log:
+        "logs/report_elements/{attribution}.log",
+    benchmark:
+        "benchmarks/report_elements/{attribution}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        code=code_digest("jobs.element_page"),
+    script:
+        "../../scripts/report_elements.py"
+
+
 # Attributions of the elements in isolation: the same jobs as a screen's.
 use rule apply_before as apply_elements_before with:
     output:

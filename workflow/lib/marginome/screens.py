@@ -44,11 +44,14 @@ class BlockEffects(NamedTuple):
         Mean output with the insert; NaN where the readout is no scalar.
     profiles : dict of str to (logits, probabilities)
         Per profile output the means over backgrounds, float64, (inserts, strands, length).
+    predictions : dict of str to torch.Tensor, float32, (inserts, backgrounds, ...)
+        The outputs as they are; empty unless asked for.
     """
 
     effects: torch.Tensor
     after: torch.Tensor
     profiles: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    predictions: dict[str, torch.Tensor]
 
 
 def select_outputs(outputs: Sequence[Any], names: Sequence[str] | None, *, where: str) -> tuple[Any, ...]:
@@ -155,6 +158,7 @@ def marginalize_blocks(
     *,
     blocks: Sequence[slice],
     with_profiles: Sequence[bool],
+    with_predictions: bool = False,
 ) -> Iterator[tuple[slice, BlockEffects]]:
     """Put blocks of inserts into all backgrounds and reduce what the model says, on the device.
 
@@ -172,6 +176,8 @@ def marginalize_blocks(
         Runs of inserts; each is computed by itself, so that its numbers do not depend on the others.
     with_profiles : sequence of bool
         Per insert of `edits` whether its mean profiles are wanted (controls need none).
+    with_predictions : bool, default False
+        Whether the outputs themselves are wanted too: a block of them is then held on the host.
 
     Yields
     ------
@@ -194,6 +200,11 @@ def marginalize_blocks(
             if o.kind == "profile" and wanted and "@" not in o.name
         }
         filled: dict[str, torch.Tensor] = {}
+        raw = {
+            o.name: torch.zeros(m, *before[o.name].shape, dtype=torch.float32)
+            for o in outputs
+            if with_predictions and "@" not in o.name
+        }
         for rows, columns, after in engine.run(part):
             for output in outputs:
                 y1, y0 = after[output.name], before[output.name][columns]
@@ -205,12 +216,14 @@ def marginalize_blocks(
                         (m, n, effect.shape[2]), float("nan"), dtype=torch.float32, device=device
                     )
                 filled[output.name][rows, columns] = effect.float()
+                if output.name in raw:
+                    raw[output.name][rows, columns] = y1.float().cpu()
                 if output.kind == "scalar":
                     means[output.name][rows] += y1.double().sum(1)
                 elif output.name in sums:
                     sums[output.name][0][rows] += y1.double().sum(1)
                     sums[output.name][1][rows] += probabilities(y1, output.softmax).sum(1)
-        yield block, _collect(outputs, filled, means, sums, n)
+        yield block, _collect(outputs, filled, means, sums, n)._replace(predictions=raw)
 
 
 def _collect(outputs: Sequence[Any], filled: Mapping, means: Mapping, sums: Mapping, n: int) -> BlockEffects:
@@ -241,7 +254,7 @@ def _collect(outputs: Sequence[Any], filled: Mapping, means: Mapping, sums: Mapp
                 )
             after.append(torch.full((len(found), 1), float("nan"), dtype=torch.float64, device=found.device))
     profiles = {name: (logits.cpu() / n, probs.cpu() / n) for name, (logits, probs) in sums.items()}
-    return BlockEffects(torch.cat(effects, 2).cpu(), torch.cat(after, 1).cpu(), profiles)
+    return BlockEffects(torch.cat(effects, 2).cpu(), torch.cat(after, 1).cpu(), profiles, {})
 
 
 def whole_blocks(n_inserts: int, block: int, shard: int, shards: int) -> list[slice]:

@@ -97,7 +97,13 @@ def marginalize_shard(
     wanted = (table["role"] == "motif").to_numpy() & bool(screen["keep"]["profiles"])
     before |= {o.name: runner.before[o.name] for o in members}
     results = marginalize_blocks(
-        runner, [*outputs, *members], before, edits_of(table), blocks=blocks, with_profiles=wanted
+        runner,
+        [*outputs, *members],
+        before,
+        edits_of(table),
+        blocks=blocks,
+        with_profiles=wanted,
+        with_predictions=bool(screen["keep"].get("predictions")),
     )
     metadata = {"model": model, "model_files": dict(digests), "shard": shard, "threads": engine["threads"],
                 "device": where.type, "precision": engine["precision"], "block": int(checked["block"])}  # fmt: skip
@@ -138,7 +144,8 @@ def write_shard(
 
     The file holds, for its run of inserts (``rows``): ``effect``, ``effect_sd``, ``sign_consistency`` and
     ``after_mean`` (inserts, readouts) float64; ``effects`` (inserts, backgrounds, readouts) float32 if kept;
-    ``profiles/<output>/{logits,probabilities}`` (inserts, strands, length) float32 and their ``rows``.
+    ``profiles/<output>/{logits,probabilities}`` (inserts, strands, length) float32 and their ``rows``;
+    ``predictions/<output>`` (inserts, backgrounds, ...) float32 if asked for.
     """
     total, k = _size(blocks), len(readouts.output)
     rows = np.concatenate([np.arange(b.start, b.stop) for b in blocks]) if blocks else np.zeros(0, dtype=np.int64)
@@ -184,6 +191,8 @@ def write_shard(
             for name, means in found.profiles.items():
                 for kind, mean_profile in zip(("logits", "probabilities"), means):
                     _append(handle, f"profiles/{name}/{kind}", mean_profile.float().numpy()[wanted])
+            for name, values_of in found.predictions.items():
+                _append(handle, f"predictions/{name}", values_of.numpy())
             done += m
             progress.update(m * n_backgrounds)
         if profile_rows:

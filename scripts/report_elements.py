@@ -1,0 +1,13 @@
+from marginome.jobs.element_page import report_elements
+from marginome.jobs.runner import job
+
+with job(snakemake.log[0]):
+    report_elements(
+        snakemake.wildcards.attribution,
+        seqlets=snakemake.input.seqlets[0],
+        effects=next(iter(snakemake.input.effects), None),
+        patterns=next(iter(snakemake.input.patterns), None),
+        pattern_effects=next(iter(snakemake.input.pattern_effects), None),
+        figure=snakemake.input.figure,
+        page=snakemake.output.page,
+    )
