@@ -5,7 +5,6 @@ with job(snakemake.log[0]):
     write_provenance(
         snakemake.params.screen,
         digests=snakemake.params.digests,
-        repository=snakemake.params.repository,
         effects=snakemake.input.effects,
         shards=snakemake.input.shards,
         checks=snakemake.input.checks,

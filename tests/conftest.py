@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -19,15 +18,6 @@ def pytest_configure(config):
     import torch
 
     torch.set_num_threads(1)
-
-
-def need(program: str, package: str) -> None:
-    """Skip the calling test when a system program is missing; fail instead where MARGINOME_REQUIRE_ALL=1 (CI)."""
-    if shutil.which(program) is None:
-        message = f"{program} is not installed (Debian package {package})"
-        if os.environ.get("MARGINOME_REQUIRE_ALL") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
 
 
 @pytest.fixture(scope="session")

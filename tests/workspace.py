@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,3 +83,12 @@ def rules_run(output: str) -> set[str]:
                     break
                 found.add(name)
     return found
+
+
+def need(program: str, package: str) -> None:
+    """Skip the calling test when a system program is missing; fail instead where MARGINOME_REQUIRE_ALL=1 (CI)."""
+    if shutil.which(program) is None:
+        message = f"{program} is not installed (Debian package {package})"
+        if os.environ.get("MARGINOME_REQUIRE_ALL") == "1":
+            pytest.fail(message)
+        pytest.skip(message)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from conftest import need
-from workspace import ROOT, Workspace, small_config
+from workspace import ROOT, Workspace, need, small_config
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(1800)]
 
@@ -48,18 +50,24 @@ def _space(folder: Path) -> Workspace:
     return Workspace(folder, config)
 
 
-def _run(space: Workspace, profile: str, **environment: str) -> str:
-    """Run as a user on a cluster does: a profile and no --cores."""
+def _start(space: Workspace, profile: str, *arguments: str, **environment: str) -> subprocess.Popen:
+    """Start a run as a user on a cluster does: a profile and no --cores."""
     space.write()
     command = ["snakemake", "--profile", profile, "--directory", str(space.folder), "--configfile",
-               str(space.folder / "config.yaml"), "--nocolor", *SITE]  # fmt: skip
-    path = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PATH": path, **environment}, text=True, timeout=1500,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+               str(space.folder / "config.yaml"), "--nocolor", *SITE, *arguments]  # fmt: skip
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "PATH": path, **environment}, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-5000:]
-    return done.stdout
+
+
+def _run(space: Workspace, profile: str, *arguments: str, **environment: str) -> str:
+    """Run to a good end."""
+    process = _start(space, profile, *arguments, **environment)
+    output, _ = process.communicate(timeout=1500)
+    assert process.returncode == 0, output[-5000:]
+    return output
 
 
 def _records(cluster: Path, since: int) -> list[dict[str, str]]:
@@ -120,3 +128,64 @@ def test_a_sites_own_profile_named_slurm_is_not_shadowed(cluster, tmp_path):
     _check_gpu_jobs(records)
     assert len(list((tmp_path / "site_logs").rglob("*.log"))) >= len(records) > 7  # the site's setting was in force
     assert space.path("results/screens/ctcf_jaspar/effects.parquet").exists()
+
+
+TABLE = "results/screens/ctcf_jaspar/effects.parquet"
+
+
+@pytest.fixture
+def half_done(cluster, finished, tmp_path) -> Workspace:
+    """A run of which the shards and tables are still to be made."""
+    shutil.copytree(finished.folder, tmp_path / "work", symlinks=True)
+    space = Workspace(tmp_path / "work", small_config())
+    shutil.rmtree(space.path("results/screens/ctcf_jaspar/shards"))
+    for name in ("effects.parquet", "effects.tsv.gz", "effects.h5", "profiles.h5", "agreement.parquet",
+                 "consensus.parquet"):  # fmt: skip
+        space.path("results/screens/ctcf_jaspar", name).unlink()
+    return space
+
+
+def _running_gpu_job(process: subprocess.Popen) -> str:
+    """Wait until a GPU job runs and return its number."""
+    for _ in range(240):
+        found = subprocess.run(["squeue", "-h", "-p", "gpu", "-t", "R", "-o", "%A"], capture_output=True, text=True)
+        if found.stdout.split():
+            return found.stdout.split()[0]
+        assert process.poll() is None, process.stdout.read()[-4000:]
+        time.sleep(0.5)
+    raise AssertionError("no GPU job was started")
+
+
+def _finish_and_compare(process: subprocess.Popen, space: Workspace, finished: Workspace) -> None:
+    process.communicate(timeout=900)  # with its retry it may have got over the fault, or not
+    _run(space, "profiles/slurm", TABLE)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(space.path(TABLE)), pd.read_parquet(finished.path(TABLE)), check_exact=True
+    )
+
+
+def test_a_cancelled_job(half_done, finished):
+    process = _start(half_done, "profiles/slurm", TABLE)
+    subprocess.run(["scancel", _running_gpu_job(process)], check=True)
+    _finish_and_compare(process, half_done, finished)
+
+
+def test_a_node_set_down(half_done, finished):
+    process = _start(half_done, "profiles/slurm", TABLE)
+    _running_gpu_job(process)
+    subprocess.run(["scontrol", "update", "nodename=gpu01", "state=down", "reason=test"], check=True)
+    time.sleep(3)
+    subprocess.run(["scontrol", "update", "nodename=gpu01", "state=resume"], check=True)
+    _finish_and_compare(process, half_done, finished)
+
+
+def test_a_job_that_needs_more_memory_gets_it_in_its_next_attempt(half_done, finished, cluster):
+    """Slurm kills it at the limit; the second attempt asks for more."""
+    before = _count(cluster)
+    arguments = ["--set-resources", "marginalize:gpu=1", "marginalize:slurm_partition=gpu",
+                 "marginalize:mem_mb=attempt*attempt*500"]  # fmt: skip
+    _run(half_done, "profiles/slurm", TABLE, *arguments, "--retries", "2")
+    states = [(r["JobState"], r["Tres"]) for r in _records(cluster, before) if r["Partition"] == "gpu"]
+    assert any(state == "FAILED" and "mem=500M" in tres for state, tres in states), states
+    assert any(state == "COMPLETED" and ("mem=2000M" in tres or "mem=4500M" in tres) for state, tres in states), states
+    pd.testing.assert_frame_equal(pd.read_parquet(half_done.path(TABLE)), pd.read_parquet(finished.path(TABLE)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conftest import RESOURCES
 from marginome.annotation import annotate, information_bits, query_of_attributions
 from marginome.errors import MarginomeError
 from marginome.motifs import Motif, read_motifs
+from workspace import RESOURCES
 
 
 @pytest.fixture(scope="module")

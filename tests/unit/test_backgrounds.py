@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import need
 from marginome.backgrounds import (
     COMMON,
     DINUCLEOTIDES,
@@ -28,7 +27,7 @@ from marginome.errors import MarginomeError
 from marginome.gc_matching import gc_bins, quotas
 from marginome.genomes import Genome, read_regions
 from marginome.motifs import collect_motifs
-from workspace import RESOURCES, ROOT
+from workspace import RESOURCES, ROOT, need
 
 GENOME = RESOURCES / "genome" / "hg19_chr20_piece.fa.gz"
 PEAKS = RESOURCES / "peaks" / "hg19_chr20_piece_K562_CTCF.narrowPeak.gz"

@@ -9,9 +9,9 @@ import sys
 import pytest
 import yaml
 
-from conftest import ROOT
 from marginome.config import entry_files, file_keys, resolve_config
 from marginome.errors import MarginomeError
+from workspace import ROOT
 
 
 @pytest.fixture

@@ -160,8 +160,8 @@ def test_mistakes_in_the_config_are_named(monkeypatch, change, told):
 
     import yaml
 
-    from conftest import ROOT
     from marginome.config import resolve_config
+    from workspace import ROOT
 
     monkeypatch.chdir(ROOT)
     file = ROOT / "config" / "examples" / "elements.yaml"

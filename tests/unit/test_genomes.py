@@ -17,7 +17,6 @@ from Bio import bgzf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import need
 from marginome.errors import MarginomeError
 from marginome.genomes import (
     Genome,
@@ -31,7 +30,7 @@ from marginome.genomes import (
     scan_windows,
 )
 from marginome.motifs import read_motifs
-from workspace import RESOURCES
+from workspace import RESOURCES, need
 
 PIECES = {
     "hg19_chr20_piece": ("chr20_1000000_2000000", 1_000_000, 31),

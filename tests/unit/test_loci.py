@@ -6,10 +6,10 @@ import gzip
 
 import pytest
 
-from conftest import RESOURCES
 from marginome.errors import MarginomeError
 from marginome.genomes import Genome
 from marginome.loci import collect_loci, count_sequences, read_some, regions_of
+from workspace import RESOURCES
 
 GENOME = RESOURCES / "genome" / "hg19_chr20_piece.fa.gz"
 PEAKS = RESOURCES / "peaks" / "hg19_chr20_piece_K562_CTCF.narrowPeak.gz"

@@ -57,27 +57,27 @@ def _start(workspace) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def _wait_for_shard(process: subprocess.Popen, seconds: float = 240) -> None:
-    """Return when a marginalize job has begun its work."""
+def _wait_for(process: subprocess.Popen, text: str = "engine:", seconds: float = 240) -> None:
+    """Return when a run has said something; by default, when a marginalize job has begun its work."""
     end = time.monotonic() + seconds
     for line in process.stdout:
-        if "engine:" in line:
+        if text in line:
             return
         if time.monotonic() > end:
             break
-    raise AssertionError("no shard was started")
+    raise AssertionError(f"'{text}' was not said")
 
 
 def test_ctrl_c_and_a_killed_shard(finished, disturbed):
     _without_results(disturbed)
     process = _start(disturbed)
-    _wait_for_shard(process)
+    _wait_for(process)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=120)
     assert process.returncode != 0 and not disturbed.path(TABLE).exists()
 
     process = _start(disturbed)
-    _wait_for_shard(process)
+    _wait_for(process)
     command = ["pgrep", "-f", rf"{disturbed.folder}.*marginalize\.py"]
     shards = subprocess.run(command, capture_output=True, text=True).stdout.split()
     assert shards
@@ -123,7 +123,7 @@ def test_two_runs_on_one_folder(finished, disturbed):
     """The second is told that the folder is locked; the first ends well."""
     _without_results(disturbed)
     process = _start(disturbed)
-    _wait_for_shard(process)
+    _wait_for(process, "Select jobs to execute")
     second = disturbed.run(TABLE, check=False)
     assert second.returncode != 0 and "lock" in second.stdout.lower()
     process.communicate(timeout=600)

@@ -7,12 +7,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from conftest import need
 from marginome.backgrounds import make_background
 from marginome.config import entry_files, resolve_config
 from marginome.inserts import list_inserts
 from marginome.motifs import collect_motifs
-from workspace import ROOT, Workspace
+from workspace import ROOT, Workspace, need
 
 SHIPPED = ["jaspar_release", "spacing", "pwm_sampling"]
 

@@ -21,7 +21,6 @@ rule write_provenance:
     params:
         screen=lambda wildcards: screen_section(wildcards.screen),
         digests=lambda wildcards: screen_digests(wildcards.screen),
-        repository=str(workflow.basedir),
         code=code_digest("jobs.provenance"),
     script:
         "../../scripts/write_provenance.py"

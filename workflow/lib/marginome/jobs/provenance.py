@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from marginome.provenance import code_digest, git_state, machine, versions
+from marginome.provenance import PACKAGE, code_digest, git_state, machine, versions
 from marginome.storage import read_hdf5, read_json, sha256_of, write_json
 
 
@@ -15,7 +15,6 @@ def write_provenance(
     screen: Mapping[str, Any],
     *,
     digests: Mapping[str, str],
-    repository: str,
     effects: str | os.PathLike,
     shards: Sequence[str | os.PathLike],
     checks: Sequence[str | os.PathLike],
@@ -29,8 +28,6 @@ def write_provenance(
         The resolved part of the config: the screen's entry, the entries that it names, seed and engine settings.
     digests : mapping
         SHA-256 of every input file, by path.
-    repository : str
-        Folder of the Snakefile (its git commit is recorded).
     effects : path
         The result whose SHA-256 is recorded.
     shards, checks : sequence of path
@@ -42,7 +39,7 @@ def write_provenance(
         "config": screen,
         "input_sha256": dict(digests),
         "result_sha256": {os.path.basename(effects): sha256_of(effects)},
-        "code": {"digest": code_digest("jobs.screen", "jobs.summary"), **git_state(repository)},
+        "code": {"digest": code_digest("jobs.screen", "jobs.summary"), **git_state(PACKAGE)},
         "versions": versions(),
         "machine": machine(),
         "shards": [_shard(path) for path in shards],
