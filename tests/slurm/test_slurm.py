@@ -39,9 +39,11 @@ def cluster():
     need("munged", "munge")
     if os.geteuid() != 0:
         pytest.skip("starting a Slurm cluster needs root")
+    running = subprocess.run(["sinfo"], capture_output=True).returncode == 0
     subprocess.run([HERE / "slurm-up"], check=True)
     yield FOLDER
-    subprocess.run([HERE / "slurm-down"], check=False)
+    if not running:  # what was up before the tests stays up
+        subprocess.run([HERE / "slurm-down"], check=False)
 
 
 def _space(folder: Path) -> Workspace:

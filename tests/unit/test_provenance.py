@@ -24,15 +24,19 @@ def _copy_package(tmp_path, monkeypatch):
     return package
 
 
+def _forget():
+    for cached in (code_digest, provenance._parsed, provenance._normalised, provenance._imports):
+        cached.cache_clear()
+
+
 def _digest():
-    code_digest.cache_clear()
-    provenance._parsed.cache_clear()
+    _forget()
     return code_digest("a")
 
 
 def test_closure_follows_every_form_of_import(tmp_path, monkeypatch):
     package = _copy_package(tmp_path, monkeypatch)
-    provenance._parsed.cache_clear()
+    _forget()
     names = {str(p.relative_to(package)) for p in import_closure("a")}
     assert names == {"a.py", "b.py", "sub/__init__.py", "sub/c.py"}
 
@@ -50,8 +54,7 @@ def test_digest_follows_code_and_data_but_not_comments(tmp_path, monkeypatch):
     assert second != first
     (package / "sub" / "style.css").write_text("p {color: red}")
     assert _digest() != second
-    code_digest.cache_clear()
-    provenance._parsed.cache_clear()
+    _forget()
 
 
 def test_file_digests_remember_and_notice(tmp_path):

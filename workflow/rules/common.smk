@@ -1,5 +1,6 @@
 # The config, checked; the library on the path of every rule and script; functions that rules use. No rules here.
 
+import functools
 import sys
 from pathlib import Path
 
@@ -28,13 +29,25 @@ wildcard_constraints:
     shard=r"\d+-of-\d+",
 
 
+@functools.cache
+def named_files(section, name):
+    """The files that one config entry names; looked up once, not for each of thousands of jobs."""
+    return entry_files(CONFIG, section, name)
+
+
+@functools.cache
+def named_digests(section, name):
+    """Their SHA-256."""
+    return file_digests(named_files(section, name))
+
+
 def files_of(section, wildcard):
     """Input function: the files that one config entry names.
 
     Marked ancient: Snakemake follows modification times where one means content, so a touched genome or
     model would rerun everything. Their SHA-256 is in the params of the rules that use them (`settings_of`).
     """
-    return lambda wildcards: ancient(entry_files(CONFIG, section, wildcards[wildcard]))
+    return lambda wildcards: ancient(named_files(section, wildcards[wildcard]))
 
 
 def settings_of(section, wildcard):
@@ -44,7 +57,7 @@ def settings_of(section, wildcard):
 
 def digests_of(section, wildcard):
     """Params function: SHA-256 of the files that one config entry names."""
-    return lambda wildcards: file_digests(entry_files(CONFIG, section, wildcards[wildcard]))
+    return lambda wildcards: named_digests(section, wildcards[wildcard])
 
 
 def screen_of(*keys):

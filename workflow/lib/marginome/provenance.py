@@ -84,6 +84,7 @@ def _parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@functools.cache
 def _imports(path: Path) -> set[str]:
     """Modules of the package named in any import statement of a file, also inside functions."""
     package = ".".join(path.relative_to(PACKAGE).parent.parts)
@@ -108,8 +109,10 @@ def _imports(path: Path) -> set[str]:
     return found | {name.rsplit(".", k)[0] for name in found for k in range(1, name.count(".") + 1)}
 
 
+@functools.cache
 def _normalised(path: Path) -> bytes:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    """The code of a file without comments, layout and docstrings; once per file, since many rules share most files."""
+    tree = _parsed(path)  # loses its docstrings, which nobody else reads
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body
