@@ -23,7 +23,7 @@ demo: env
 	@echo "The results are in results/screens/: open results/index.html in a browser, or read results/README.md."
 
 test: env oracle
-	python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: env
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && snakemake --lint

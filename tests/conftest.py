@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -18,6 +20,14 @@ def pytest_configure(config):
     import torch
 
     torch.set_num_threads(1)
+
+
+def pytest_sessionfinish(session):
+    """Take the Slurm cluster down that the tests started, when all processes are done with it."""
+    started = Path(tempfile.gettempdir()) / "marginome-slurm.started"
+    if not hasattr(session.config, "workerinput") and started.exists():
+        started.unlink()
+        subprocess.run([ROOT / "tests" / "slurm" / "slurm-down"], check=False, capture_output=True)
 
 
 @pytest.fixture(scope="session")

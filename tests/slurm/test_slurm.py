@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from filelock import FileLock
 
 from workspace import ROOT, Workspace, need, small_config
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
 
 HERE = Path(__file__).parent
 FOLDER = Path("/var/lib/marginome-slurm")
+STARTED = Path(tempfile.gettempdir()) / "marginome-slurm.started"
 GPU_RULES = ("check_model", "predict_baseline", "marginalize")
 # This cluster keeps no accounts, so job states come from squeue; GPUs are asked for although the config says cpu.
 SITE = [
@@ -32,18 +33,18 @@ SITE = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster():
-    """A running cluster; its record of finished jobs is read by the tests."""
+    """A running cluster, for one test at a time: its record of finished jobs is read by them."""
     need("slurmctld", "slurm-wlm")
     need("munged", "munge")
     if os.geteuid() != 0:
         pytest.skip("starting a Slurm cluster needs root")
-    running = subprocess.run(["sinfo"], capture_output=True).returncode == 0
-    subprocess.run([HERE / "slurm-up"], check=True)
-    yield FOLDER
-    if not running:  # what was up before the tests stays up
-        subprocess.run([HERE / "slurm-down"], check=False)
+    with FileLock(str(Path(tempfile.gettempdir()) / "marginome-slurm.lock"), timeout=1500):
+        if subprocess.run(["sinfo"], capture_output=True).returncode:
+            STARTED.touch()  # by us: taken down when all tests are done (tests/conftest.py)
+        subprocess.run([HERE / "slurm-up"], check=True)
+        yield FOLDER
 
 
 def _space(folder: Path) -> Workspace:
@@ -130,64 +131,3 @@ def test_a_sites_own_profile_named_slurm_is_not_shadowed(cluster, tmp_path):
     _check_gpu_jobs(records)
     assert len(list((tmp_path / "site_logs").rglob("*.log"))) >= len(records) > 7  # the site's setting was in force
     assert space.path("results/screens/ctcf_jaspar/effects.parquet").exists()
-
-
-TABLE = "results/screens/ctcf_jaspar/effects.parquet"
-
-
-@pytest.fixture
-def half_done(cluster, finished, tmp_path) -> Workspace:
-    """A run of which the shards and tables are still to be made."""
-    shutil.copytree(finished.folder, tmp_path / "work", symlinks=True)
-    space = Workspace(tmp_path / "work", small_config())
-    shutil.rmtree(space.path("results/screens/ctcf_jaspar/shards"))
-    for name in ("effects.parquet", "effects.tsv.gz", "effects.h5", "profiles.h5", "agreement.parquet",
-                 "consensus.parquet"):  # fmt: skip
-        space.path("results/screens/ctcf_jaspar", name).unlink()
-    return space
-
-
-def _running_gpu_job(process: subprocess.Popen) -> str:
-    """Wait until a GPU job runs and return its number."""
-    for _ in range(240):
-        found = subprocess.run(["squeue", "-h", "-p", "gpu", "-t", "R", "-o", "%A"], capture_output=True, text=True)
-        if found.stdout.split():
-            return found.stdout.split()[0]
-        assert process.poll() is None, process.stdout.read()[-4000:]
-        time.sleep(0.5)
-    raise AssertionError("no GPU job was started")
-
-
-def _finish_and_compare(process: subprocess.Popen, space: Workspace, finished: Workspace) -> None:
-    process.communicate(timeout=900)  # with its retry it may have got over the fault, or not
-    _run(space, "profiles/slurm", TABLE)
-    pd.testing.assert_frame_equal(
-        pd.read_parquet(space.path(TABLE)), pd.read_parquet(finished.path(TABLE)), check_exact=True
-    )
-
-
-def test_a_cancelled_job(half_done, finished):
-    process = _start(half_done, "profiles/slurm", TABLE)
-    subprocess.run(["scancel", _running_gpu_job(process)], check=True)
-    _finish_and_compare(process, half_done, finished)
-
-
-def test_a_node_set_down(half_done, finished):
-    process = _start(half_done, "profiles/slurm", TABLE)
-    _running_gpu_job(process)
-    subprocess.run(["scontrol", "update", "nodename=gpu01", "state=down", "reason=test"], check=True)
-    time.sleep(3)
-    subprocess.run(["scontrol", "update", "nodename=gpu01", "state=resume"], check=True)
-    _finish_and_compare(process, half_done, finished)
-
-
-def test_a_job_that_needs_more_memory_gets_it_in_its_next_attempt(half_done, finished, cluster):
-    """Slurm kills it at the limit; the second attempt asks for more."""
-    before = _count(cluster)
-    arguments = ["--set-resources", "marginalize:gpu=1", "marginalize:slurm_partition=gpu",
-                 "marginalize:mem_mb=attempt*attempt*500"]  # fmt: skip
-    _run(half_done, "profiles/slurm", TABLE, *arguments, "--retries", "2")
-    states = [(r["JobState"], r["Tres"]) for r in _records(cluster, before) if r["Partition"] == "gpu"]
-    assert any(state == "FAILED" and "mem=500M" in tres for state, tres in states), states
-    assert any(state == "COMPLETED" and ("mem=2000M" in tres or "mem=4500M" in tres) for state, tres in states), states
-    pd.testing.assert_frame_equal(pd.read_parquet(half_done.path(TABLE)), pd.read_parquet(finished.path(TABLE)))
