@@ -13,7 +13,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMB
 import pytest  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
-from workspace import RESOURCES, ROOT, Workspace, small_config  # noqa: E402, F401
+from workspace import RESOURCES, ROOT, Workspace, small_config  # noqa: E402
 
 
 def pytest_configure(config):
