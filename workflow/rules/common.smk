@@ -1,6 +1,7 @@
 # The config, checked; the library on the path of every rule and script; functions that rules use. No rules here.
 
 import functools
+import os
 import sys
 from pathlib import Path
 
@@ -162,7 +163,7 @@ def overview_inputs():
 
 def run_command():
     """The command that makes the results again, as it is shown to readers."""
-    named = [f"--configfile {file}" for file in workflow.overwrite_configfiles]
+    named = [f"--configfile {os.path.relpath(file)}" for file in workflow.overwrite_configfiles]
     return " ".join(["snakemake --cores all", *named])
 
 
