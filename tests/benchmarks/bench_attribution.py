@@ -21,6 +21,8 @@ from tangermeme.deep_lift_shap import deep_lift_shap as peer
 from torch import nn
 
 from marginome import Readout, deep_lift_shap, dinucleotide_shuffle, load_model, random_one_hot
+from marginome.attribution import EditAttributor
+from marginome.incremental import Edits
 
 ROOT = Path(__file__).parents[2]
 N_REFS = 20
@@ -43,13 +45,16 @@ class Pooled(nn.Module):
         return self.layers(X)
 
 
+clock = time.perf_counter
+
+
 def seconds(function, device: str) -> float:
     """Time one call."""
-    start = time.perf_counter()
+    start = clock()
     function()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def compare(
@@ -74,6 +79,31 @@ def compare(
     print(f"{name:42s} {pairs / mine:10.1f} {pairs / other:10.1f} {other / mine:7.2f}x {error:>9s}", flush=True)
 
 
+def compare_edits(
+    name: str, model: nn.Module, length: int, n: int, m: int, device: str, batch: int, repeats: int
+) -> None:
+    """Print one line: inserts of 10 bp in backgrounds that are their own references."""
+    X = random_one_hot((n, 4, length), random_state=0)
+    inserts = random_one_hot((m, 4, 10), random_state=1)
+    edits = Edits.stack(list(inserts.repeat_interleave(n, 0)), [length // 2 - 5] * (m * n))
+    index = torch.arange(n).repeat(m)
+    some = slice(0, n if device == "cpu" else m * n)  # the peer's rate does not depend on the number
+    before, after = X[index[some]], edits.take(some).apply(X[index[some]])
+    attribute = EditAttributor(model, X, device=device)
+
+    def ours():
+        return attribute(edits, index).attributions
+
+    def theirs():
+        return peer(model, after.float(), references=before.float().unsqueeze(1), device=device, batch_size=batch)
+
+    a, b = ours(), theirs()[:, :, length // 2 - 5 : length // 2 + 5]
+    error = f"{float((a[some] - b).abs().max() / b.abs().max()):.1e}"
+    times = [(seconds(ours, device) / len(index), seconds(theirs, device) / len(after)) for _ in range(repeats)]
+    mine, other = (statistics.median(t) for t in zip(*times))
+    print(f"{name:42s} {1 / mine:10.1f} {1 / other:10.1f} {other / mine:7.2f}x {error:>9s}", flush=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -81,7 +111,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sequences", type=int, help="2 on a CPU and 64 on a GPU by default")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--clock", default="wall", choices=("wall", "cpu"), help="cpu: processor time, for one thread")
+    parser.add_argument("--only", default="references,edits")
     options = parser.parse_args()
+    global clock
+    clock = time.process_time if options.clock == "cpu" else time.perf_counter
     torch.set_num_threads(options.threads)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     warnings.simplefilter("ignore")
@@ -98,7 +132,7 @@ def main() -> None:
     name = torch.cuda.get_device_name() if gpu else f"{options.threads} threads"
     print(f"{name}, torch {torch.__version__}, {n} sequences x {N_REFS} references, {options.repeats} repeats")
     print(f"{'pairs per second':42s} {'marginome':>10s} {'tangermeme':>10s} {'ratio':>8s} {'error':>9s}")
-    for given in (True, False):
+    for given in (True, False) if "references" in options.only else ():
         source = "references given" if given else "with own shuffles"
         for label, model, length in (
             ("BPNet counts, 2,114 bp", Readout(bpnet, 1), 2114),
@@ -106,6 +140,15 @@ def main() -> None:
             ("pooled, 2,000 bp", pooled, 2000),
         ):
             compare(f"{label}, {source}", model, length, n, given, options.device, batch, options.repeats)
+    if "edits" not in options.only:
+        return
+    n, m = (64, 16) if gpu else (16, 4)
+    print(f"\n{m} inserts of 10 bp in {n} backgrounds, each background the reference of its own inserts")
+    for label, model, length in (
+        ("BPNet counts, 2,114 bp", Readout(bpnet, 1), 2114),
+        ("pooled, 2,000 bp", pooled, 2000),
+    ):
+        compare_edits(f"{label}, background", model, length, n, m, options.device, batch, options.repeats)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 - ``deep_lift_shap.py``: the function, its arguments and batches;
 - ``recording.py``: seeing a model's operations, and attaching rules to them;
-- ``rules.py``: the mathematics of each operation.
+- ``rules.py``: the mathematics of each operation;
+- ``edits.py``: edited backgrounds against the backgrounds themselves, on what an edit changes only.
 """
 
 from marginome.attribution.deep_lift_shap import (
@@ -12,11 +13,14 @@ from marginome.attribution.deep_lift_shap import (
     deep_lift_shap,
     find_unsupported_operations,
 )
+from marginome.attribution.edits import EditAttributions, EditAttributor
 
 __all__ = [
     "Attributions",
     "AttributionsDeltas",
     "AttributionsReferences",
+    "EditAttributions",
+    "EditAttributor",
     "deep_lift_shap",
     "find_unsupported_operations",
 ]

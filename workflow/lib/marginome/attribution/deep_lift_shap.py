@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from marginome.attribution.kernels import Backward
 from marginome.attribution.module_rules import ModuleRules
 from marginome.attribution.recording import Recorder, attach_rules, named_modules_of
-from marginome.attribution.rules import RepeatSequence
+from marginome.attribution.rules import RepeatSequence, make_pair
 from marginome.devices import is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError
 from marginome.prediction import (
@@ -338,7 +339,8 @@ class _Passes:
             check_finite(y, what=f"output on the references of sequences {first} to {first + n - 1}")
             groups = (n * n_refs, 1) if self.repeat else (n, n_refs)
             self.own.pair(on_sequence.own, own, n_refs // times)
-            relu_is_ruled = attach_rules(on_sequence.recorder, recorder, y, *groups, self.notes)
+            pair = functools.partial(make_pair, n=groups[0], n_refs=groups[1])
+            relu_is_ruled = attach_rules(on_sequence.recorder, recorder, y, pair, self.notes)
             try:
                 with Backward(relu_is_ruled):
                     (gradient,) = torch.autograd.grad(y.sum(), flat)
@@ -379,12 +381,12 @@ class _Passes:
         with torch.autocast(self.device.type, self.autocast) if self.autocast else contextlib.nullcontext():
             self.own.begin()
             with recorder:
-                y = _target_of(self.model(X, *args), self.target, len(X))
+                y = target_of(self.model(X, *args), self.target, len(X))
                 recorder.finish()
         return self.own.end(), y
 
 
-def _target_of(y: Any, target: int, n: int) -> torch.Tensor:
+def target_of(y: Any, target: int, n: int) -> torch.Tensor:
     """Return the target (n,) of a model's output (n, targets)."""
     if not isinstance(y, torch.Tensor):
         found = f"{type(y).__name__} of {sum(1 for _ in leaves(y))} tensors"

@@ -18,7 +18,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from marginome.attribution.kernels import narrow_convolution
-from marginome.attribution.rules import RULES, Call, is_linear, make_pair
+from marginome.attribution.rules import RULES, Call, Pair, is_linear
 from marginome.errors import MarginomeError
 
 # What is worth skipping when its result is not asked for; the rest costs little and runs on zeros.
@@ -273,17 +273,20 @@ def named_modules_of(model: torch.nn.Module, recorder: Recorder) -> Iterator[Non
             handle.remove()
 
 
-def attach_rules(x: Recorder, r: Recorder, output: torch.Tensor, n: int, n_refs: int, notes: set[str]) -> bool:
-    """Replace derivatives by multipliers on the graph of the references' pass.
+def attach_rules(
+    other: Recorder, this: Recorder, output: torch.Tensor, pair: Callable[..., Pair], notes: set[str]
+) -> bool:
+    """Replace derivatives by multipliers on the graph of one of two passes.
 
     Parameters
     ----------
-    x, r : Recorder
-        Of the pass over `n` sequences and of that over their ``n * n_refs`` references.
+    other, this : Recorder
+        Of the two passes that are compared; `this` is the one that will be differentiated.
     output : torch.Tensor
         What will be differentiated; only nodes that lead to it get a rule.
-    n, n_refs : int
-        Sequences, and references of each.
+    pair : callable
+        ``pair(other_call, this_call, grad_outputs, grad_inputs)`` shapes the two calls so that they broadcast, e.g.
+        `marginome.attribution.rules.make_pair` with the number of sequences and references.
     notes : set of str
         Gets the names of operations that turn out to have no rule while the rules run.
 
@@ -292,28 +295,28 @@ def attach_rules(x: Recorder, r: Recorder, output: torch.Tensor, n: int, n_refs:
     bool
         Whether every ReLU on the way has its rule.
     """
-    on_sequence = {record.index: record for record in x.recorded}
+    partners = {record.index: record for record in other.recorded}
     needed = set(walk(output))
     open_relus = {node for node in needed if node_name(node) in ("relu", "threshold", "copyslices")}
-    for record in r.recorded:
+    for record in this.recorded:
         if record.node not in needed or not _is_node_of(record.call.name, node_name(record.node)):
             continue
-        partner = on_sequence.get(record.index)
+        partner = partners.get(record.index)
         if partner is None:
-            raise MarginomeError(f"aten.{record.call.name} was not seen on the sequence", where="model")
-        record.node.register_hook(_hook(partner.call, record.call, n, n_refs, notes))
+            raise MarginomeError(f"aten.{record.call.name} was seen in one of two passes only", where="model")
+        record.node.register_hook(_hook(partner.call, record.call, pair, notes))
         if record.call.name == "relu":
             open_relus.discard(record.node)
     return not open_relus
 
 
-def _hook(x: Call, r: Call, n: int, n_refs: int, notes: set[str]) -> Callable:
+def _hook(other: Call, this: Call, make: Callable[..., Pair], notes: set[str]) -> Callable:
     def replace(grad_inputs: tuple, grad_outputs: tuple) -> tuple:
         if all(g is None for g in grad_inputs) or grad_outputs[0] is None:
             return grad_inputs
-        pair = make_pair(x, r, grad_outputs, grad_inputs, n, n_refs)
+        pair = make(other, this, grad_outputs, grad_inputs)
         pair.notes = notes
-        replaced = RULES[r.name].multiplier(pair)
+        replaced = RULES[this.name].multiplier(pair)
         return tuple(
             None if old is None else new.reshape(old.shape).to(old.dtype) for old, new in zip(grad_inputs, replaced)
         )

@@ -95,7 +95,8 @@ class Graph:
                 kind = BACKGROUND
             elif node.op == "placeholder":
                 kind = CONSTANT
-                self.constant[node] = values[stored[node.name]]
+                value = values[stored[node.name]]
+                self.constant[node] = value.detach() if isinstance(value, torch.Tensor) else value
             else:
                 kind = self._kind(node, value)
             self.kind[node] = kind

@@ -129,7 +129,7 @@ class Engine:
         if memory_bytes is None and available_memory(self.device) < 2 * self.memory_bytes:
             self.memory_bytes = available_memory(self.device) // 2
         self.block = block or EDIT_BLOCK
-        self.model = _evaluating_copy(model, self.device)
+        self.model = evaluating_copy(model, self.device)
         self.dtype = model_dtype(self.model)
         self.X = X.to(self.device)
         self.args = tuple(cast_argument(a, self.dtype, self.device) for a in check_args(args, len(X)))
@@ -236,7 +236,7 @@ class Engine:
         return max(1, min(len(self.X), self.memory_bytes // 8 // max(1, one * self.block)))
 
 
-def _evaluating_copy(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+def evaluating_copy(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """Return the model on the device in evaluation mode: itself if it is, else a copy, so that the caller's stays."""
     if not isinstance(model, torch.nn.Module):
         raise MarginomeError(f"expected a torch.nn.Module, found {type(model).__name__}", where="model")

@@ -96,6 +96,8 @@ class Incremental:
     Backgrounds are always run in the graph's own dtype without TF32; the precision is that of the changes.
     """
 
+    differentiable = False  # whether plans are made to be differentiated (`marginome.attribution.edits`)
+
     def __init__(self, graph: Graph, X, args, device: torch.device, precision: str, memory_bytes: int, statics=None):
         self.graph, self.X, self.args = graph, X, args
         self.device, self.precision = device, precision
@@ -125,7 +127,9 @@ class Incremental:
         if (lo, hi) in self._plans:
             self._plans.move_to_end((lo, hi))
         else:
-            self._plans[lo, hi] = Plan(self.graph, lo, hi, low=self.low, statics=self.statics)
+            self._plans[lo, hi] = Plan(
+                self.graph, lo, hi, low=self.low, statics=self.statics, differentiable=self.differentiable
+            )
             if len(self._plans) > PLANS:
                 self._plans.popitem(last=False)
         return self._plans[lo, hi]
@@ -181,6 +185,19 @@ class Incremental:
         """Return ``(m, ...)`` for edit i in background ``index[i]``."""
         self.before()
         out = _Outputs(self, (len(index),), index.to(self.device))
+        for tasks in self._tasks_of_pairs(edits, index, lambda plan, rows, y: out.write(plan, (rows,), y)):
+            self._each(tasks)
+        return out.nest()
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _tasks_of_pairs(
+        self, edits: Edits, index: torch.Tensor, write: Callable[[Plan, torch.Tensor, list], None]
+    ) -> Iterator[list[Callable[[], None]]]:
+        """Yield, for one part of the backgrounds after the other, tasks that compute pairs and `write` them.
+
+        ``write(plan, rows, y)`` gets what a plan gives for the pairs `rows`, ``(edits, backgrounds)``.
+        """
         inserts = edits.one_hot.to(self.device)
         for first in range(0, len(self.X), self.backgrounds_cached):
             block = slice(first, min(first + self.backgrounds_cached, len(self.X)))
@@ -200,13 +217,10 @@ class Incremental:
 
                     def task(plan=plan, cut=cut, old=old, of=backgrounds, per=per, grid=grid):
                         for part, y in self._run(plan, cut, old[None], of, per):
-                            out.write(plan, (grid[part],), y)
+                            write(plan, grid[part], y)
 
                     tasks.append(task)
-            self._each(tasks)
-        return out.nest()
-
-    # ---- inside ----------------------------------------------------------------------------------------------------
+            yield tasks
 
     def _each(self, tasks: list[Callable[[], None]]) -> None:
         """Run independent tasks: on a CPU side by side, one thread each.
@@ -248,7 +262,7 @@ class Incremental:
                 new = inserts[part]
                 delta = torch.where((new != 0).any(2, keepdim=True), new - old, 0).to(self.low)
                 state = State(len(delta), delta.shape[1], bases)
-                y = plan.run(state, channels_last(delta.flatten(0, 1)))
+                y = self._compute(plan, state, channels_last(delta.flatten(0, 1)))
                 yield part, [None if t is None else t.unflatten(0, (state.m, state.b)) for t in y]
                 start = part.stop
                 continue
@@ -260,6 +274,10 @@ class Incremental:
             _note(
                 self.notes, f"memory ran out: batches of pairs {self._shrink} times smaller from then on", self.device
             )
+
+    def _compute(self, plan: Plan, state: State, delta: torch.Tensor) -> list[torch.Tensor | None]:
+        """Return what is wanted of a batch of pairs: the outputs."""
+        return plan.run(state, delta)
 
     def _pairs_at_a_time(self, plan: Plan) -> int:
         """Return how many pairs a batch has: from the plan alone, so that numbers do not depend on the load."""

@@ -157,6 +157,8 @@ class Plan:
         values, and what is not held as a difference, stay in the graph's dtype.
     statics : dict, optional
         Rearranged weights, shared by the plans of a graph.
+    differentiable : bool, default False
+        Emit steps that autograd can follow: nothing that is kept is overwritten, and maxima are the model's own.
 
     Attributes
     ----------
@@ -171,11 +173,21 @@ class Plan:
         to do at a time.
     """
 
-    def __init__(self, graph: Graph, lo: int, hi: int, *, low: torch.dtype | None = None, statics: dict | None = None):
+    def __init__(
+        self,
+        graph: Graph,
+        lo: int,
+        hi: int,
+        *,
+        low: torch.dtype | None = None,
+        statics: dict | None = None,
+        differentiable: bool = False,
+    ):
         from .rules import MOVES, RULES  # the rules import this module
 
         self.graph = graph
         self.low = low or graph.dtype
+        self.differentiable = differentiable
         self.statics = {} if statics is None else statics
         self.steps: list[Step] = []
         self.bases: set[Base] = set()
@@ -467,7 +479,7 @@ class Plan:
             born.setdefault(root, []).append(index)
         for i, step in enumerate(self.steps):
             dead = {r.root for r in step.inputs if last[r.root] == i and r.root not in kept}
-            if step.steals is not None:
+            if step.steals is not None and not self.differentiable:
                 register = step.inputs[step.steals]
                 twice = sum(r.root == register.root for r in step.inputs) > 1
                 step.owned = register.root in dead and not twice

@@ -120,7 +120,9 @@ def relu(plan: Plan, node: fx.Node) -> Change:
         plan.count(elements=2 * plan.elements(c))
         return plan.step(lambda s, v, owned: v.relu_() if owned else v.relu(), _value_of(plan, source), steals=0)
 
-    return Change(c.axis, c.lo, c.hi, c.inner, {"delta": delta, "value": value})
+    # Differentiated, a rectifier has to be seen as one.
+    forms = {"value": value} if plan.differentiable else {"delta": delta, "value": value}
+    return Change(c.axis, c.lo, c.hi, c.inner, forms)
 
 
 def _value_of(plan: Plan, source: fx.Node) -> Register:
@@ -696,9 +698,22 @@ def max_pool(plan: Plan, node: fx.Node) -> Change | None:
     def value() -> Register:
         plan.count(elements=2 * plan.elements(c, (hi - lo) * geometry.stride))
         v = plan.value_on(source, *geometry.reads(lo, hi), fill=-math.inf)
-        return plan.step(lambda s, v: max_of_slices(v, c.axis, geometry, hi - lo), v)
+        return _maxima(plan, v, c.axis, geometry, hi - lo)
 
     return Change(c.axis, lo, hi, inner, {"value": value})
+
+
+def _maxima(plan: Plan, v: Register, axis: int, geometry: Geometry, positions: int) -> Register:
+    """Emit the maxima of pooling windows; as one pooling where DeepLIFT has to see which position wins."""
+    if not plan.differentiable:
+        return plan.step(lambda s, v: max_of_slices(v, axis, geometry, positions), v)
+
+    def pool(s, v):
+        last = v.movedim(axis, -1)
+        pooled = F.max_pool1d(last.flatten(1, -2), geometry.kernel, geometry.stride, 0, geometry.dilation)
+        return pooled.view(*last.shape[:-1], -1).movedim(-1, axis)
+
+    return plan.step(pool, v)
 
 
 @rule("avg_pool1d", "avg_pool2d")
@@ -753,7 +768,7 @@ def adaptive_pool(plan: Plan, node: fx.Node) -> Change:
             d = plan.delta_on(source, first, last)
             return plan.step(lambda s, d: sum_of_slices(d, c.axis, geometry, hi - lo) / geometry.kernel, d)
         v = plan.value_on(source, first, last)
-        return plan.step(lambda s, v: max_of_slices(v, c.axis, geometry, hi - lo), v)
+        return _maxima(plan, v, c.axis, geometry, hi - lo)
 
     return Change(c.axis, lo, hi, shape, {"delta" if average else "value": emit})
 

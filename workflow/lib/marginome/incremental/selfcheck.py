@@ -42,7 +42,7 @@ def check(full: Full, path: Incremental, rows: slice) -> tuple[float | None, flo
     """
     X, args = full.X[rows], tuple(a[rows] for a in full.args)
     length = X.shape[-1]
-    edits = _sample(length)
+    edits = sample_edits(length)
     m, b = len(edits.starts), len(X)
     double = path.graph.to_dtype(torch.float64)
     args64 = tuple(a.double() if a.is_floating_point() else a for a in args)
@@ -85,7 +85,7 @@ def check(full: Full, path: Incremental, rows: slice) -> tuple[float | None, flo
     return wrong, error, effect_error, reason
 
 
-def _sample(length: int) -> Edits:
+def sample_edits(length: int) -> Edits:
     """Return edits at both ends and in the middle, of several widths."""
     widths = [min(w, length) for w in (1, 7, 12)]
     starts = [0, length - widths[1], length // 2 - widths[2] // 2]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from marginome.attribution import deep_lift_shap
+from marginome.attribution import EditAttributor, deep_lift_shap
 from marginome.devices import peak_memory, precision_context, resolve_device
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits
@@ -34,6 +34,8 @@ from marginome.usercode import load_user_object
 log = logging.getLogger("marginome")
 
 ATTRIBUTIONS = ("deep_lift_shap", "saturation_mutagenesis")
+#: Convergence deltas above this are mentioned, as `deep_lift_shap` does.
+WORST_DELTA = 1e-3
 #: Targets of all outputs together; each costs as much as the first.
 MOST_TARGETS = 16
 
@@ -117,12 +119,20 @@ class Applier:
         }
         self.targets = _targets(loaded, screen["outputs"], where)
         self.seeds = [stable_seed(seed, "references", name) for name in ids]
+        self._attributors: dict[torch.nn.Module, EditAttributor] = {}
 
-    def __call__(self, X: torch.Tensor, start: int, end: int) -> Iterator[tuple[str, str, Windowed]]:
-        """Yield function, target and its mean over the sequences, attributions in positions start to end."""
+    def __call__(self, edits: Edits | None, start: int, end: int) -> Iterator[tuple[str, str, Windowed]]:
+        """Yield function, target and its mean over the sequences, attributions in positions start to end.
+
+        The sequences are the backgrounds, or, with one edit for each, the backgrounds after it.
+        """
+        X = self.X if edits is None else edits.apply(self.X)
         for name, entry in self.functions:
             for target in self.targets:
-                values = self._values(name, entry, target, X, start, end)
+                if name == "deep_lift_shap" and self.settings["references"] == "background":
+                    values = self._against_backgrounds(target, edits)
+                else:
+                    values = self._values(name, entry, target, X, start, end)
                 if values.ndim < 1 or len(values) != len(X):
                     raise MarginomeError(
                         f"the function returned shape {tuple(values.shape)} for {len(X)} sequences",
@@ -137,15 +147,32 @@ class Applier:
                 sd = values.std(0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
                 yield name, target.name, Windowed(values.mean(0), sd)
 
+    def _against_backgrounds(self, target: Target, edits: Edits | None) -> torch.Tensor:
+        """Return attributions (backgrounds, 4, length) with each sequence's own background as its reference."""
+        values = torch.zeros(self.X.shape)
+        if edits is None:  # compared with itself a sequence has none
+            return values
+        if target.module not in self._attributors:
+            self._attributors[target.module] = EditAttributor(
+                target.module, self.X, self.args, device=self.device, precision=self.engine["precision"],
+                engine=self.engine["engine"],
+            )  # fmt: skip
+        found = self._attributors[target.module](edits, torch.arange(len(self.X)), target.index)
+        if float(found.deltas.max()) > WORST_DELTA:
+            log.warning(
+                "%s: attributions of an insert miss the change of the output by up to %.2g", target.name,
+                float(found.deltas.max()),
+            )  # fmt: skip
+        start, width = int(edits.starts[0]), found.attributions.shape[2]
+        values[:, :, start : start + width] = found.attributions
+        return values
+
     def _values(
         self, name: str, entry: Mapping[str, Any], target: Target, X: torch.Tensor, start: int, end: int
     ) -> torch.Tensor:
         if name == "deep_lift_shap":
-            if self.settings["references"] == "background":
-                references: torch.Tensor = self.X.unsqueeze(1)  # only the insert differs from its reference
-            else:
-                n = self.settings["n_references"]
-                references = dinucleotide_shuffle(X, n=n, random_state=self.seeds, allow_N=True)
+            n = self.settings["n_references"]
+            references = dinucleotide_shuffle(X, n=n, random_state=self.seeds, allow_N=True)
             return deep_lift_shap(
                 target.module, X, args=self.args, target=target.index, references=references, device=self.device,
                 dtype="bfloat16" if self.engine["precision"] == "bfloat16" else None,
@@ -243,7 +270,7 @@ def apply_functions(
                 "device": where.type, "precision": engine["precision"], "threads": engine["threads"]}  # fmt: skip
     with write_hdf5(output, metadata) as handle:
         if inserts is None:
-            for function, target, found in apply(X, 0, length):
+            for function, target, found in apply(None, 0, length):
                 group = handle.require_group(function).require_group(target)
                 dataset(group, "mean", data=found.mean.astype(np.float32))
                 dataset(group, "sd", data=found.sd.astype(np.float32))
@@ -262,7 +289,7 @@ def apply_functions(
             text, start = table["insert"].iloc[row], int(table["start"].iloc[row])
             edits = Edits.stack([encode_insert(text)[0].to(torch.int8)] * len(X), [start] * len(X))
             first, last, column = window_of(start, len(text), size, length)
-            for function, target, found in apply(edits.apply(X), first, last):
+            for function, target, found in apply(edits, first, last):
                 group = handle.require_group(function).require_group(target)
                 for label, values in (("mean", found.mean), ("sd", found.sd)):
                     if values.shape == (4, last - first):
