@@ -168,6 +168,7 @@ class Random(nn.Module):
                 )
             elif kind == "act":
                 self.layers.append(settings_[0]())
+        self.eval()  # batch norms refuse a single position otherwise
         with torch.no_grad():
             shape = self.trunk(torch.zeros(1, 4, length)).shape
         self.head = head
