@@ -1,5 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; both make the environment first.
-.PHONY: demo test env oracle lock lint benchmark clean
+.PHONY: demo test env oracle lock lint benchmark cuda clean
 .DELETE_ON_ERROR:
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
@@ -10,11 +10,13 @@ env: .venv/.complete
 	@bash envs/setup.sh
 
 # bpnet-lite is a test oracle. It brings an older modiscolite that would replace ours, so it lives in a folder of its own
-# and runs in processes of its own.
+# and runs in processes of its own. So does Triton, whose interpreter runs the GPU kernels in the tests: a CUDA build of
+# PyTorch brings the one it needs, a CPU build none, so that the lock must not name one.
 oracle: .venv-oracle/.complete
 
-.venv-oracle/.complete: | .venv/.complete
-	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --target .venv-oracle bpnet-lite==1.1.0
+.venv-oracle/.complete: Makefile | .venv/.complete
+	rm -rf .venv-oracle
+	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --target .venv-oracle bpnet-lite==1.1.0 triton==3.6.0
 	@touch $@
 
 demo: env
@@ -31,6 +33,13 @@ lint: env
 # Side by side with tangermeme, in one process each; tables of ratios and errors go to the terminal.
 benchmark: env
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; python $$script $(BENCHMARK_ARGS) || exit 1; done
+
+# Everything that needs a GPU, tests first. It runs with the python that is there (PYTHON=...), in no environment of ours.
+PYTHON ?= python3
+cuda:
+	PYTHONPATH=workflow/lib $(PYTHON) -m pytest -m cuda tests
+	@for name in engine attribution elements; do echo "== $$name"; \
+		PYTHONPATH=workflow/lib $(PYTHON) tests/benchmarks/bench_$$name.py --device cuda $(BENCHMARK_ARGS) || exit 1; done
 
 # Pin what is installed now. +cpu is dropped: the same pin gives Linux users a CUDA build.
 lock:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import platform
 import statistics
 import sys
@@ -28,7 +29,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from marginome.devices import peak_memory, synchronize
-from marginome.incremental import Edits, Engine
+from marginome.incremental import Edits, Engine, fused
 from marginome.marginalization import marginalize_many
 from marginome.mutagenesis import saturation_mutagenesis
 from marginome.prediction import map_structure
@@ -69,6 +70,7 @@ def bpnet() -> nn.Module:
     return Dilated(filters=64, layers=8, length=2114, out=1000, kernel=21, head=75).eval()
 
 
+USABLE = fused.is_usable
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = CLOCKS["wall"]
 
@@ -131,7 +133,10 @@ def screen(name: str, model: nn.Module, length: int, args, raw: bool = False) ->
             for i in range(len(heads[0][0]))
         ]
 
-    for precision in ["float32"] if device.type == "cpu" else ["float32", "tf32", "bfloat16"]:
+    precisions = ["float32"] if device.type == "cpu" else ["float32", "tf32", "bfloat16"]
+    # On a GPU each precision twice: with the fused kernel, and with PyTorch's operations alone.
+    for precision, kernels in itertools.product(precisions, ["fused", "torch"] if device.type != "cpu" else ["torch"]):
+        fused.is_usable = USABLE if kernels == "fused" else lambda device: False
         # The peer has no bfloat16 of its own here: it runs in the default that its users get.
         torch.backends.cudnn.allow_tf32 = precision != "float32"
         setup, engine = timed(lambda p=precision: Engine(model, X, device=device, precision=p), device)
@@ -158,8 +163,8 @@ def screen(name: str, model: nn.Module, length: int, args, raw: bool = False) ->
         error = difference(map_structure(lambda t: t[: args.peer_motifs], result), theirs)
         info = engine.info
         print(
-            f"| {name}{', raw' if raw else ', reduced'} | {precision} | {1 / a:,.0f} | {1 / b:,.0f} | {a / b:.1f}x "
-            f"| {setup:.1f} s, {a * m * n / total:.1f}x with it | {error:.0e} | {info.effect_error:.0e} "
+            f"| {name}{', raw' if raw else ', reduced'} | {precision} | {kernels} "
+            f"| {1 / a:,.0f} | {1 / b:,.0f} | {a / b:.1f}x | {setup:.1f} s, {a * m * n / total:.1f}x with it | {error:.0e} | {info.effect_error:.0e} "
             f"| {info.peak_bytes / 2**30:.1f} |",
             flush=True,
         )
@@ -189,7 +194,7 @@ def mutagenesis(args) -> None:
     a, b = statistics.median(peers), statistics.median(mine)
     error = float((result[:1] - theirs).abs().max() / theirs.abs().max())
     print(
-        f"| BPNet counts, mutagenesis, {args.sequences} sequences, set-up included | default | {1 / a:,.0f} "
+        f"| BPNet counts, mutagenesis, {args.sequences} sequences, set-up included | default | default | {1 / a:,.0f} "
         f"| {1 / b:,.0f} | {a / b:.1f}x | | {error:.0e} | | {peak_memory(args.device) / 2**30:.1f} |",
         flush=True,
     )
@@ -259,8 +264,8 @@ def main() -> None:
 
     print(f"{datetime.date.today()}, {name}, PyTorch {torch.__version__}, tangermeme {tangermeme.__version__}, "
           f"{args.backgrounds} backgrounds x {args.motifs} motifs of 10 bp\n")  # fmt: skip
-    print("| work | precision | peer, per s | marginome, per s | ratio | set-up | difference of outputs "
-          "| error of effects | peak memory so far, GiB |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    print("| work | precision | kernels | peer, per s | marginome, per s | ratio | set-up | difference of outputs "
+          "| error of effects | peak memory so far, GiB |\n|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
     if "screen" in only:
         screen("BPNet, both heads", bpnet(), 2114, args)
         screen("BPNet, counts", Counts(bpnet()).eval(), 2114, args)
@@ -268,6 +273,7 @@ def main() -> None:
         screen("BPNet, both heads", bpnet(), 2114, args, raw=True)
     if "beluga" in only:
         screen("Beluga-shaped", Beluga().eval(), 2000, args)
+    fused.is_usable = USABLE
     if "ism" in only:
         mutagenesis(args)
     if "growth" in only:

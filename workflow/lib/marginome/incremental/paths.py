@@ -15,6 +15,7 @@ from torch import fx
 from marginome.devices import free_memory, is_out_of_memory, precision_context
 from marginome.prediction import map_structure
 
+from . import fused
 from .capture import SEQUENCE, Graph, name_of
 from .edits import Edits
 from .plan import Plan, State, channels_last
@@ -105,6 +106,7 @@ class Incremental:
         self.memory_bytes = memory_bytes
         self.notes: list[str] = []
         self.statics: dict = {} if statics is None else statics
+        self.fused = fused.is_usable(device)
         self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
         self._cached: dict[fx.Node, torch.Tensor] = {}
         self._cached_rows = slice(0, 0)
@@ -128,8 +130,9 @@ class Incremental:
             self._plans.move_to_end((lo, hi))
         else:
             self._plans[lo, hi] = Plan(
-                self.graph, lo, hi, low=self.low, statics=self.statics, differentiable=self.differentiable
-            )
+                self.graph, lo, hi, low=self.low, statics=self.statics, differentiable=self.differentiable,
+                fused=self.fused,
+            )  # fmt: skip
             if len(self._plans) > PLANS:
                 self._plans.popitem(last=False)
         return self._plans[lo, hi]

@@ -88,8 +88,8 @@ class Change:
     forms : dict of callables
         ``delta`` and/or ``value``: emits the steps and returns the register.
     linear : callable, optional
-        ``linear(start, scale)`` emits the steps of ``start + scale * delta`` at once; `start` is a `Base` or None,
-        `scale` a tensor per channel or None.
+        ``linear(start, scale, floor=None)`` emits the steps of ``max(start + scale * delta, floor)`` at once; `start`
+        and `floor` are a `Base` or None, `scale` a tensor per channel or None.
     """
 
     axis: int | None
@@ -97,7 +97,7 @@ class Change:
     hi: int
     inner: tuple[int, ...]
     forms: dict[str, Callable[[], Register]] = field(default_factory=dict)
-    linear: Callable[[Base | None, torch.Tensor | None], Register] | None = None
+    linear: Callable[..., Register] | None = None
 
     @property
     def width(self) -> int:
@@ -159,6 +159,8 @@ class Plan:
         Rearranged weights, shared by the plans of a graph.
     differentiable : bool, default False
         Emit steps that autograd can follow: nothing that is kept is overwritten, and maxima are the model's own.
+    fused : bool, default False
+        Compute convolutions by `marginome.incremental.fused` where that is worthwhile.
 
     Attributes
     ----------
@@ -182,12 +184,14 @@ class Plan:
         low: torch.dtype | None = None,
         statics: dict | None = None,
         differentiable: bool = False,
+        fused: bool = False,
     ):
         from .rules import MOVES, RULES  # the rules import this module
 
         self.graph = graph
         self.low = low or graph.dtype
         self.differentiable = differentiable
+        self.fused = fused and not differentiable
         self.statics = {} if statics is None else statics
         self.steps: list[Step] = []
         self.bases: set[Base] = set()

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
+from . import fused
 from .capture import BACKGROUND, CONSTANT, SYMBOL, arguments, name_of
 from .kernels import (
     Geometry,
@@ -29,7 +30,7 @@ from .kernels import (
     sum_of_slices,
     taps,
 )
-from .plan import Change, NeedsEverythingError, Plan, Register, channels_last, zeros_like_layout
+from .plan import Base, Change, NeedsEverythingError, Plan, Register, channels_last, zeros_like_layout
 
 RULES: dict[str, Callable[[Plan, fx.Node], Change | None]] = {}
 
@@ -104,17 +105,10 @@ def relu(plan: Plan, node: fx.Node) -> Change:
         start = plan.base(source, c.lo, c.hi, transform="negative part", low=True)
         floor = plan.base(source, c.lo, c.hi, transform="minus positive part", low=True)
         if c.linear is not None and plan.only_use(source):
-            shifted = c.linear(start, None)
-        else:
-            plan.count(elements=3 * plan.elements(c))
-            shifted = plan.step(lambda s, d: (s.split(d) + s.bases[start]).flatten(0, 1), plan.delta(source))
-        plan.count(elements=2 * plan.elements(c))
-
-        def rectify(s, d, owned):
-            d = s.split(d)
-            return torch.maximum(d, s.bases[floor], out=d if owned else None).flatten(0, 1)
-
-        return plan.step(rectify, shifted, steals=0)
+            return c.linear(start, None, floor)
+        plan.count(elements=3 * plan.elements(c))
+        shifted = plan.step(lambda s, d: (s.split(d) + s.bases[start]).flatten(0, 1), plan.delta(source))
+        return _at_least(plan, shifted, floor)
 
     def value() -> Register:
         plan.count(elements=2 * plan.elements(c))
@@ -123,6 +117,19 @@ def relu(plan: Plan, node: fx.Node) -> Change:
     # Differentiated, a rectifier has to be seen as one.
     forms = {"value": value} if plan.differentiable else {"delta": delta, "value": value}
     return Change(c.axis, c.lo, c.hi, c.inner, forms)
+
+
+def _at_least(plan: Plan, register: Register, floor: Base | None) -> Register:
+    """Emit the maximum with background values, if there are any."""
+    if floor is None:
+        return register
+    plan.count(elements=2 * math.prod(floor.inner) // floor.inner[floor.axis - 1] * (floor.hi - floor.lo))
+
+    def rectify(s, d, owned):
+        d = s.split(d)
+        return torch.maximum(d, s.bases[floor], out=d if owned else None).flatten(0, 1)
+
+    return plan.step(rectify, register, steals=0)
 
 
 def _value_of(plan: Plan, source: fx.Node) -> Register:
@@ -285,10 +292,10 @@ def batch_norm(plan: Plan, node: fx.Node) -> Change:
         scale = scale * plan.constant(a["weight"])
     shaped = scale.reshape(-1, *[1] * (len(c.inner) - 1))
 
-    def linear(start, more) -> Register:
+    def linear(start, more, floor=None) -> Register:
         by = scale if more is None else scale * more
         if c.linear is not None and plan.only_use(source):
-            return c.linear(start, by)
+            return c.linear(start, by, floor)
         per_channel = by.reshape(shaped.shape)
         plan.count(elements=3 * plan.elements(c))
 
@@ -296,7 +303,7 @@ def batch_norm(plan: Plan, node: fx.Node) -> Change:
             d = d * per_channel.to(d.dtype)
             return d if start is None else (s.split(d) + s.bases[start]).flatten(0, 1)
 
-        return plan.step(run, plan.delta(source))
+        return _at_least(plan, plan.step(run, plan.delta(source)), floor)
 
     whole = plan.graph.shape.get(node, c.inner)  # native_batch_norm returns a tuple; getitem reads its first
     return Change(c.axis, c.lo, c.hi, whole, _forms_of(plan, node, linear), linear)
@@ -521,12 +528,12 @@ def convolution(plan: Plan, node: fx.Node) -> Change:
     flat = n == 1 or all(c.inner[i + 1] == kernel[i] == shape[i + 1] == 1 for i in range(n) if i != at)
     simple = flat and geometry.stride == 1 and a["groups"] == 1
 
-    def emit(start, scale) -> Register:
+    def emit(start, scale, floor=None) -> Register:
         scaled = weight if scale is None else weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
         # A scale is a batch norm's, which belongs to this plan's graph: one per node.
         key = (node, scale is not None)
         if simple:
-            return _emit_simple(plan, source, geometry, lo, hi, scaled.flatten(2), key, start, c.axis, shape)
+            return _emit_simple(plan, source, geometry, lo, hi, scaled.flatten(2), key, start, floor, c.axis, shape)
         others = [0 if i == at else p for i, p in enumerate(padding)]
         w = plan.static((*key, "as it is"), lambda: scaled.to(plan.low))
         d = plan.delta_on(source, *geometry.reads(lo, hi))
@@ -539,13 +546,16 @@ def convolution(plan: Plan, node: fx.Node) -> Change:
             y = channels_last(convolve(d, w, None, **settings))
             return y if start is None else (s.split(y) + s.bases[start]).flatten(0, 1)
 
-        return plan.step(run, d)
+        return _at_least(plan, plan.step(run, d), floor)
 
     return Change(c.axis, lo, hi, shape, _forms_of(plan, node, emit), emit)
 
 
-def _emit_simple(plan, source, geometry, lo, hi, weight, key, start, axis, shape) -> Register:
-    """Emit a convolution along positions with stride 1 and one group, the way that fits its shape."""
+def _emit_simple(plan, source, geometry, lo, hi, weight, key, start, floor, axis, shape) -> Register:
+    """Emit a convolution along positions with stride 1 and one group, the way that fits its shape.
+
+    `start` and `floor` are background values (or None): the result is max(start + convolved change, floor).
+    """
     c = plan.changes[source]
     outputs, channels, kernel = weight.shape
     low, out_width = plan.low, hi - lo
@@ -575,7 +585,7 @@ def _emit_simple(plan, source, geometry, lo, hi, weight, key, start, axis, shape
             y = by_columns(squeezed(x), w, geometry.dilation, kernel)
             return restored(onto(s, y))
 
-        return plan.step(run, d)
+        return _at_least(plan, plan.step(run, d), floor)
     if outputs <= 8:
         w = plan.static((*key, "diagonals"), lambda: weight.permute(0, 2, 1).reshape(-1, channels).to(low).contiguous())
         d = plan.delta_on(source, *geometry.reads(lo, hi))
@@ -585,10 +595,24 @@ def _emit_simple(plan, source, geometry, lo, hi, weight, key, start, axis, shape
             y = channels_last(by_diagonals(squeezed(x), w, geometry.dilation, kernel))
             return restored(onto(s, y))
 
+        return _at_least(plan, plan.step(run, d), floor)
+
+    d = plan.delta(source)
+    if plan.fused and fused.worthwhile(channels, outputs, low):
+        w = plan.static((*key, "fused"), lambda: fused.tap_weights(weight.to(low)))
+        plan.count(elements=c.width * channels + out_width * outputs)
+        shift = c.lo + geometry.padding - lo  # output j reads inputs of the span from j - shift on
+
+        def run(s, x):
+            start_, floor_ = (None if base is None else squeezed(s.bases[base]) for base in (start, floor))
+            y = fused.convolve(
+                squeezed(x), w, out_width, shift=shift, dilation=geometry.dilation, start=start_, floor=floor_
+            )
+            return restored(y)
+
         return plan.step(run, d)
 
     parts = taps(geometry, c.lo, c.width, lo, hi)
-    d = plan.delta(source)
     plan.count(elements=c.width * (channels + 4 * kernel * outputs) + out_width * outputs)
     if kernel <= 3 and c.width >= BATCHED_TAPS_WIDTH:
         w = plan.static((*key, "batched"), lambda: weight.permute(2, 1, 0).to(low).contiguous())
@@ -603,7 +627,7 @@ def _emit_simple(plan, source, geometry, lo, hi, weight, key, start, axis, shape
         add_up(x, out, w, parts)
         return restored(out)
 
-    return plan.step(run, d)
+    return _at_least(plan, plan.step(run, d), floor)
 
 
 # From this many positions on, a product per tap straight into the result beats one product for all taps, whose
