@@ -164,8 +164,8 @@ def screen(name: str, model: nn.Module, length: int, args, raw: bool = False) ->
         info = engine.info
         print(
             f"| {name}{', raw' if raw else ', reduced'} | {precision} | {kernels} "
-            f"| {1 / a:,.0f} | {1 / b:,.0f} | {a / b:.1f}x | {setup:.1f} s, {a * m * n / total:.1f}x with it | {error:.0e} | {info.effect_error:.0e} "
-            f"| {info.peak_bytes / 2**30:.1f} |",
+            f"| {1 / a:,.0f} | {1 / b:,.0f} | {a / b:.1f}x | {setup:.1f} s, {a * m * n / total:.1f}x with it "
+            f"| {error:.0e} | {info.effect_error:.0e} | {info.peak_bytes / 2**30:.1f} |",
             flush=True,
         )
         del engine
