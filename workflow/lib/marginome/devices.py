@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.util
+import logging
+import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
 from .errors import MarginomeError, unknown_name
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
@@ -137,3 +143,40 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def triton_is_interpreted() -> bool:
+    """Whether Triton runs in its interpreter (``TRITON_INTERPRET=1``): on a CPU, slowly, for tests."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def triton_works(device: torch.device, probe: Callable[[torch.device], None]) -> bool:
+    """Whether a kernel written in Triton can be used on a device: tried once per process, by `probe`.
+
+    Parameters
+    ----------
+    device : torch.device
+        Always False on a CPU, but under Triton's interpreter.
+    probe : callable
+        ``probe(device)`` runs the kernel on a small case and raises where its result is wrong.
+    """
+    if device.type != "cuda" and not triton_is_interpreted():
+        return False
+    return _triton_works(str(device), probe)
+
+
+@functools.lru_cache
+def _triton_works(device: str, probe: Callable[[torch.device], None]) -> bool:
+    if importlib.util.find_spec("triton") is None:
+        log.info("Triton is not installed: PyTorch's operations are used in place of our kernels")
+        return False
+    try:
+        probe(torch.device(device))
+    except Exception as error:  # whatever a compiler or driver comes up with: there is another way
+        first = next(iter(str(error).splitlines()), "")
+        log.warning(
+            "Triton does not work here (%s: %s): PyTorch's operations are used instead",
+            type(error).__name__, first[:200],
+        )  # fmt: skip
+        return False
+    return True

@@ -8,6 +8,7 @@ import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -211,10 +212,13 @@ def deep_lift_shap(
     ):
         pass_ = _Passes(model, model_dtype(model), dtype if dtype in REDUCED else None, device, target, own)
         start = 0
-        with tqdm(total=n * source.n, disable=not verbose, unit="pair", desc="deep_lift_shap") as bar:
+        with (
+            tqdm(total=n * source.n, disable=not verbose, unit="pair", desc="deep_lift_shap") as bar,
+            _ahead(source, device) as draw,
+        ):
             while start < n:
                 stop = min(n, start + max(1, pairs // source.n))
-                drawn = source.draw(start, stop)
+                drawn = draw(start, stop, min(n, 2 * stop - start))
                 try:
                     group = _attribute_group(
                         pass_, X[start:stop], [a[start:stop] for a in args], drawn, min(pairs, source.n), start,
@@ -472,6 +476,25 @@ class _References:
                 f"the function returned shape {tuple(drawn.shape)}, expected {expected}", where="references"
             )
         return drawn
+
+
+@contextlib.contextmanager
+def _ahead(source: _References, device: torch.device) -> Iterator[Callable[[int, int, int], torch.Tensor]]:
+    """Draw references ``draw(start, stop, next_stop)``; the next ones meanwhile, where a GPU leaves the CPU free."""
+    if device.type == "cpu" or source.function is not dinucleotide_shuffle:
+        yield lambda start, stop, _: source.draw(start, stop)
+        return
+    pending: dict[tuple[int, int], Future] = {}
+    with ThreadPoolExecutor(1) as pool:
+
+        def take(start: int, stop: int, next_stop: int) -> torch.Tensor:
+            mine = pending.pop((start, stop), None) or pool.submit(source.draw, start, stop)
+            pending.clear()  # batches were made smaller: what was drawn for others is not wanted
+            if next_stop > stop:
+                pending[stop, next_stop] = pool.submit(source.draw, stop, next_stop)
+            return mine.result()
+
+        yield take
 
 
 def _warn(passes: _Passes, deltas: torch.Tensor, differences: torch.Tensor, threshold: float) -> None:

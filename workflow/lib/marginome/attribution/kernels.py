@@ -1,7 +1,8 @@
-"""Faster forms of two steps on a CPU: ReLU's multiplier in one sweep, and narrow convolutions."""
+"""Faster forms of two steps: ReLU's multiplier in one sweep, and, on a CPU, narrow convolutions."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from marginome.devices import triton_works
 
 # Numbers per thread below which starting a thread costs more than it saves.
 PER_THREAD = 1 << 17
@@ -77,6 +80,66 @@ def relu_on_cpu(zx: torch.Tensor, zr: torch.Tensor, grad: torch.Tensor) -> torch
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda a, b: _relu_rows(*arrays, out, a, b), edges[:-1], edges[1:]))
     return torch.from_numpy(out).view(zr.shape)
+
+
+@functools.lru_cache
+def _relu_kernel():
+    import triton
+    import triton.language as tl
+
+    @triton.jit(do_not_specialize=["size", "references"])
+    def relu_multiplier(zx, zr, grad, out, size, references, BLOCK: tl.constexpr):
+        # One program per block of one reference: which sequence it belongs to needs no division per number.
+        row = tl.program_id(0).to(tl.int64)
+        place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+        there = place < size
+        a = tl.load(zx + (row // references) * size + place, mask=there, other=0.0)
+        b = tl.load(zr + row * size + place, mask=there, other=0.0)
+        g = tl.load(grad + row * size + place, mask=there, other=0.0)
+        high = tl.maximum(a, b)
+        gap = tl.abs(a - b)
+        across = high / tl.where(gap == 0.0, 1.0, gap)
+        slope = tl.where(high <= 0.0, 0.0, tl.where(gap >= high, across, 1.0))
+        tl.store(out + row * size + place, slope * g, mask=there)
+
+    return relu_multiplier
+
+
+def relu_on_gpu(zx: torch.Tensor, zr: torch.Tensor, grad: torch.Tensor) -> torch.Tensor | None:
+    """Return ReLU's multiplier times the gradient in one sweep over memory instead of six; None where it cannot.
+
+    Parameters
+    ----------
+    zx, zr, grad
+        As for `relu_on_cpu`.
+    """
+    if zr.dtype != torch.float32 or zr.ndim < 2 or not triton_works(zr.device, _probe_relu):
+        return None
+    if zx.shape == zr.shape:
+        references = 1
+    elif zx.shape[1] == 1 and zx.shape[0] == zr.shape[0] and zx.shape[2:] == zr.shape[2:]:
+        references = zr.shape[1]
+    else:
+        return None
+    return _sweep(zx, zr, grad, references)
+
+
+def _sweep(zx: torch.Tensor, zr: torch.Tensor, grad: torch.Tensor, references: int) -> torch.Tensor:
+    zx, zr, grad = zx.contiguous(), zr.contiguous(), grad.contiguous()
+    out = torch.empty_like(zr)
+    rows = zr.shape[0] * references
+    size = zr.numel() // max(1, rows)
+    block = 1024
+    if rows and size:
+        _relu_kernel()[(rows, -(-size // block))](zx, zr, grad, out, size, references, BLOCK=block)
+    return out
+
+
+def _probe_relu(device: torch.device) -> None:
+    z = torch.tensor([[[-1.0, 2.0, -1.0, 3.0, 0.0]], [[1.0, 1.0, 1.0, 1.0, 1.0]]], device=device)
+    r = torch.tensor([[[-2.0, 1.0, 1.0, 3.0, 0.0]] * 2, [[1.0, -1.0, 2.0, 0.0, -3.0]] * 2], device=device)
+    slopes = torch.tensor([[[0.0, 1.0, 0.5, 1.0, 0.0]] * 2, [[1.0, 0.5, 1.0, 1.0, 0.25]] * 2], device=device)
+    torch.testing.assert_close(_sweep(z, r, 2 * torch.ones_like(r), 2), 2 * slopes)
 
 
 class Backward(TorchDispatchMode):

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from marginome.attribution.kernels import relu_on_cpu
+from marginome.attribution.kernels import relu_on_cpu, relu_on_gpu
 
 Tensors = list["torch.Tensor | None"]
 
@@ -147,7 +147,7 @@ def _relu_slope(zx: torch.Tensor, zr: torch.Tensor) -> torch.Tensor:
 def relu(pair: Pair) -> Tensors:
     """ReLU."""
     zx, zr = _wide(pair.x.args[0], pair.r.args[0])
-    fused = relu_on_cpu(zx, zr, pair.grad)
+    fused = (relu_on_cpu if zr.device.type == "cpu" else relu_on_gpu)(zx, zr, pair.grad)
     return _only(pair, _relu_slope(zx, zr) * pair.grad if fused is None else fused)
 
 

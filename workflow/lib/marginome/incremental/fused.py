@@ -9,14 +9,11 @@ same for all edits, come from the cache.
 from __future__ import annotations
 
 import functools
-import importlib.util
-import logging
-import os
 
 import torch
 import torch.nn.functional as F
 
-log = logging.getLogger(__name__)
+from marginome.devices import triton_is_interpreted, triton_works
 
 # Up to this many channels a layer is bound by memory; beyond, matrix products of the vendor's library are ahead.
 MOST_CHANNELS = 128
@@ -29,44 +26,26 @@ def worthwhile(channels: int, outputs: int, dtype: torch.dtype) -> bool:
     return (
         LEAST_CHANNELS <= channels <= MOST_CHANNELS
         and LEAST_CHANNELS <= outputs <= MOST_CHANNELS
-        and (dtype == torch.float32 or (dtype == torch.bfloat16 and not _is_interpreted()))
+        # The interpreter (3.6) multiplies bfloat16 wrongly.
+        and (dtype == torch.float32 or (dtype == torch.bfloat16 and not triton_is_interpreted()))
     )
 
 
-def _is_interpreted() -> bool:
-    """Whether Triton runs in its interpreter, for tests: on a CPU, and (3.6) wrong for products of bfloat16."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
-
-
 def is_usable(device: torch.device) -> bool:
-    """Whether kernels compile and compute rightly on a device: tried once per process, on a small case.
-
-    True on a CPU only under Triton's interpreter (``TRITON_INTERPRET=1``), which is for tests.
-    """
-    return (device.type == "cuda" or _is_interpreted()) and _is_usable(str(device))
+    """Whether the kernel compiles and computes rightly on a device."""
+    return triton_works(device, _probe)
 
 
-@functools.lru_cache
-def _is_usable(device: str) -> bool:
-    if importlib.util.find_spec("triton") is None:
-        log.info("Triton is not installed: convolutions of changes are computed tap by tap")
-        return False
+def _probe(device: torch.device) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 16, 9, generator=generator).to(device)
     weight = torch.randn(16, 16, 3, generator=generator).to(device)
     truth = F.conv1d(x, weight, padding=3)
-    try:
-        for dtype in (torch.float32, torch.bfloat16):
-            if worthwhile(16, 16, dtype):
-                found = convolve(
-                    channels_last_copy(x.to(dtype)), tap_weights(weight.to(dtype)), 13, shift=3, dilation=1
-                )
-                torch.testing.assert_close(found.float(), truth, rtol=1e-2, atol=0.2)
-    except Exception as error:  # whatever a compiler or driver comes up with: there is another way
-        first = next(iter(str(error).splitlines()), "")
-        log.warning("Triton does not work here (%s: %s): convolutions tap by tap", type(error).__name__, first[:200])
-        return False
-    return True
+    for dtype in (torch.float32, torch.bfloat16):
+        if worthwhile(16, 16, dtype):
+            given = channels_last_copy(x.to(dtype)), tap_weights(weight.to(dtype))
+            found = convolve(*given, 13, shift=3, dilation=1)
+            torch.testing.assert_close(found.float(), truth, rtol=1e-2, atol=0.2)
 
 
 def channels_last_copy(t: torch.Tensor) -> torch.Tensor:

@@ -106,7 +106,9 @@ class Incremental:
         self.memory_bytes = memory_bytes
         self.notes: list[str] = []
         self.statics: dict = {} if statics is None else statics
-        self.fused = fused.is_usable(device)
+        self.fused = fused.is_usable(device) and not self.differentiable
+        if self.fused:
+            self.notes.append("convolutions of changes by a Triton kernel")
         self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
         self._cached: dict[fx.Node, torch.Tensor] = {}
         self._cached_rows = slice(0, 0)

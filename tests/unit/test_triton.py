@@ -1,4 +1,4 @@
-"""Convolutions of changes in one kernel: on a GPU, or under Triton's interpreter in a process of its own."""
+"""Kernels written in Triton: on a GPU, or under Triton's interpreter in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from marginome.attribution.kernels import relu_on_cpu, relu_on_gpu
 from marginome.incremental import Edits, Engine, fused
 from marginome.incremental.plan import channels_last
 from marginome.sequences import random_one_hot
@@ -66,6 +67,21 @@ def check_kernel(device: str, dtype: torch.dtype, tolerance: float) -> None:
     assert (found.double() - by_definition(x, weight, 24, 4, 2, None, None)).abs().max() <= tolerance * 50
 
 
+def check_relu(device: str) -> None:
+    """Compare ReLU's multiplier with the secant's slope in float64."""
+    torch.manual_seed(0)
+    for x_shape, shape in (((3, 5, 7), (3, 5, 7)), ((3, 1, 5, 1100), (3, 4, 5, 1100)), ((2, 1), (2, 3))):
+        zx, zr, grad = (torch.randn(s, device=device).round(decimals=1) for s in (x_shape, shape, shape))
+        found = relu_on_gpu(zx, zr, grad)
+        assert found is not None and found.dtype == torch.float32
+        change = zx.double() - zr.double()
+        secant = (zx.double().relu() - zr.double().relu()) / change
+        slope = torch.where(change.abs() < 1e-6, (torch.maximum(zx, zr) > 0).double(), secant)
+        torch.testing.assert_close(found.double(), slope * grad.double(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found.cpu(), relu_on_cpu(zx.cpu(), zr.cpu(), grad.cpu()), rtol=1e-6, atol=1e-7)
+    assert relu_on_gpu(zx.double(), zr.double(), grad.double()) is None  # PyTorch's operations
+
+
 def check_engine(device: str, precision: str, tolerance: float) -> None:
     """Compare an engine that uses the kernel with the full pass, and see that it does use it."""
     torch.manual_seed(0)
@@ -96,7 +112,7 @@ def test_under_the_interpreter():
         (pytest.fail if os.environ.get("MARGINOME_REQUIRE_ALL") == "1" else pytest.skip)(message)
     done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "kernel and engine agree" in done.stdout
+    assert "kernels and engine agree" in done.stdout
 
 
 def test_off_a_gpu_it_is_not_used():
@@ -116,9 +132,16 @@ def test_on_a_gpu(precision, dtype, tolerance, monkeypatch):
     check_engine("cuda", precision, max(tolerance, 1e-5))
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_relu_on_a_gpu():
+    check_relu("cuda")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)  # the interpreter knows one program at a time
     assert fused.is_usable(torch.device("cpu"))
     check_kernel("cpu", torch.float32, 1e-6)
     check_engine("cpu", "float32", 1e-5)
-    print("kernel and engine agree")
+    check_relu("cpu")
+    print("kernels and engine agree")
