@@ -17,7 +17,7 @@ from marginome.devices import check_precision, precision_context, resolve_device
 from marginome.errors import MarginomeError, unknown_name
 from marginome.incremental.capture import CannotCaptureError, Graph
 from marginome.incremental.edits import Edits
-from marginome.incremental.engine import ENGINES, MEMORY, evaluating_copy
+from marginome.incremental.engine import ENGINES, captured, evaluating_copy, memory_to_keep_to
 from marginome.incremental.paths import Incremental
 from marginome.incremental.plan import Plan, State, channels_last
 from marginome.incremental.selfcheck import EXACT, TOLERANCE, sample_edits
@@ -101,10 +101,8 @@ class EditAttributor:
             given = tuple(cast_argument(a, dtype, self.device) for a in self.args)
             here = X.to(self.device)
             try:
-                with precision_context("float32", self.device):
-                    few = torch.cat([here[:1]] * 3).to(dtype)
-                    graph = Graph(self.model, few, tuple(torch.cat([a[:1]] * 3) for a in given))
-                memory = memory_bytes or MEMORY[self.device.type]
+                graph = captured(self.model, here, given)
+                memory = memory_bytes or memory_to_keep_to(self.device)
                 self._path = _Multipliers(graph, here, given, self.device, self.precision, memory)
                 if not self._path.saves():
                     raise CannotCaptureError("no operation on the sequence can be confined to a span")

@@ -125,9 +125,7 @@ class Engine:
         validate_one_hot(X, "X")
         self.device = resolve_device(device)
         self.precision = check_precision(precision)
-        self.memory_bytes = memory_bytes or MEMORY[self.device.type]
-        if memory_bytes is None and available_memory(self.device) < 2 * self.memory_bytes:
-            self.memory_bytes = available_memory(self.device) // 2
+        self.memory_bytes = memory_bytes or memory_to_keep_to(self.device)
         self.block = block or EDIT_BLOCK
         self.model = evaluating_copy(model, self.device)
         self.dtype = model_dtype(self.model)
@@ -152,9 +150,7 @@ class Engine:
         """Set the incremental path up and check it; return why it cannot be used, or nothing."""
         sample = slice(0, min(len(self.X), 2))
         try:
-            with precision_context("float32", self.device):
-                few = torch.cat([self.X[:1]] * 3).to(self.dtype)
-                graph = Graph(self.model, few, tuple(torch.cat([a[:1]] * 3) for a in self.args))
+            graph = captured(self.model, self.X, self.args)
             path = Incremental(graph, self.X, self.args, self.device, self.precision, self.memory_bytes)
             info = self._info
             info.full_operations = tuple(path.plan(*middle(self.X.shape[-1], 8)).whole)
@@ -234,6 +230,20 @@ class Engine:
         """Backgrounds per part, so that a part's outputs stay within an eighth of the memory."""
         one = sum(t[0].numel() * t.element_size() for t in tensors(self.before))
         return max(1, min(len(self.X), self.memory_bytes // 8 // max(1, one * self.block)))
+
+
+def memory_to_keep_to(device: torch.device) -> int:
+    """Return the bytes to keep to where the caller names none."""
+    usual = MEMORY[device.type]
+    available = available_memory(device)
+    return usual if available >= 2 * usual else available // 2
+
+
+def captured(model: torch.nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, ...]) -> Graph:
+    """Return a model's graph, from a few sequences like those given."""
+    with precision_context("float32", X.device):
+        few = torch.cat([X[:1]] * 3).to(model_dtype(model))
+        return Graph(model, few, tuple(torch.cat([a[:1]] * 3) for a in args))
 
 
 def evaluating_copy(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx
@@ -26,8 +26,23 @@ log = logging.getLogger(__name__)
 FULL_BATCH = {"cpu": 32, "cuda": 512}
 # Memory traffic of one batch of pairs, in bytes: a CPU's batch should stay in its cache, a GPU's should fill it.
 BATCH_BYTES = {"cpu": 96e6, "cuda": 16e9}
-# A rough machine for deciding what to compute together: only the ratios matter.
-FLOPS, BYTES_PER_SECOND, SECONDS_PER_STEP = 1e11, 2e10, 6e-6
+
+
+class Machine(NamedTuple):
+    """A rough machine for deciding what to compute together: only the ratios matter."""
+
+    flops: float
+    bytes_per_second: float
+    seconds_per_step: float
+
+    def seconds(self, plan: Plan) -> float:
+        """Return what a plan takes per pair."""
+        return plan.flops / self.flops + plan.bytes / self.bytes_per_second
+
+
+# A launch costs a GPU as much as hundreds of pairs (on a core, less than one): there it pays to compute motifs of
+# different widths on one span.
+MACHINES = {"cpu": Machine(1e11, 2e10, 6e-6), "cuda": Machine(3e13, 2e12, 2e-5)}
 # Plans that are kept; each holds little besides its list of steps.
 PLANS = 256
 
@@ -115,10 +130,11 @@ class Incremental:
         self._shrink = 1
         length = X.shape[-1]
         narrow, wide = self.plan(*middle(length, 1)), self.plan(*middle(length, 33))
+        self._machine = machine = MACHINES[device.type]
         # Seconds per pair as a line in the edit's width, seconds per batch, and pairs per batch.
-        self._per_bp = (_seconds(wide) - _seconds(narrow)) / max(1, min(33, length) - 1)
-        self._per_pair = _seconds(narrow) - self._per_bp
-        self._per_batch = SECONDS_PER_STEP * (len(narrow.steps) + 1) + narrow.weights / BYTES_PER_SECOND
+        self._per_bp = (machine.seconds(wide) - machine.seconds(narrow)) / max(1, min(33, length) - 1)
+        self._per_pair = machine.seconds(narrow) - self._per_bp
+        self._per_batch = machine.seconds_per_step * (len(narrow.steps) + 1) + narrow.weights / machine.bytes_per_second
         self._keep = {base.node for plan in (narrow, wide) for base in plan.bases}
         # What is kept of one background, and how many fit.
         sizes = [torch.Size(graph.shape[n]).numel() * graph.dtype.itemsize for n in self._keep]
@@ -288,7 +304,7 @@ class Incremental:
         """Return how many pairs a batch has: from the plan alone, so that numbers do not depend on the load."""
         budget = min(BATCH_BYTES[self.device.type], self.memory_bytes / 4)
         # Weights that are read once per batch want enough pairs to be worth it.
-        floor = plan.weights / BYTES_PER_SECOND / max(1e-9, _seconds(plan))
+        floor = plan.weights / self._machine.bytes_per_second / max(1e-9, self._machine.seconds(plan))
         size = max(budget / max(1, plan.bytes), min(floor, 256), 1)
         return max(1, int(min(size, self.memory_bytes / 4 / max(1, plan.bytes))) // self._shrink)
 
@@ -306,7 +322,7 @@ class Incremental:
         order = sorted(range(len(spans)), key=lambda i: (int(spans[i, 0]), int(spans[i, 1]), i))
 
         def cost(pairs: int, width: int) -> float:
-            size = max(1.0, BATCH_BYTES[self.device.type] / BYTES_PER_SECOND / max(1e-9, self._per_pair))
+            size = max(1.0, BATCH_BYTES[self.device.type] / self._machine.bytes_per_second / max(1e-9, self._per_pair))
             return pairs * (self._per_pair + self._per_bp * width) + self._per_batch * max(1.0, pairs / size)
 
         groups: list[tuple[list[int], int, int]] = []
@@ -450,10 +466,6 @@ def _cut_out(inserts: torch.Tensor, starts: torch.Tensor, rows: torch.Tensor, lo
     rows, places, inside = rows.to(inserts.device), places.to(inserts.device), inside.to(inserts.device)
     cut = inserts[rows].gather(2, places.clamp(0, width - 1)[:, None].expand(-1, 4, -1))
     return cut * inside[:, None]
-
-
-def _seconds(plan: Plan) -> float:
-    return plan.flops / FLOPS + plan.bytes / BYTES_PER_SECOND
 
 
 def _note(notes: list[str], text: str, device: torch.device) -> None:
