@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 
 from marginome import provenance
 from marginome.provenance import code_digest, file_digests, import_closure, versions
@@ -71,3 +72,19 @@ def test_file_digests_remember_and_notice(tmp_path):
 
 def test_versions_name_what_results_depend_on():
     assert {"python", "torch", "numpy", "snakemake"} <= set(versions())
+
+
+def test_machine_names_the_kind_of_processor(monkeypatch, tmp_path):
+    """One product name covers kinds with and without AVX-512, whose kernels round differently."""
+    info = tmp_path / "cpuinfo"
+    one = "processor\t: {}\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nflags\t\t: sse2 avx avx2 avx512f\n"
+    info.write_text(one.format(0) + "\n" + one.format(1).replace("25", "6"))
+    monkeypatch.setattr(provenance, "Path", lambda path: info if path == "/proc/cpuinfo" else pathlib.Path(path))
+    found = provenance.machine()
+    assert found["processor"] == "AMD EPYC" and found["processor_model"] == "family 25, model 17"
+    assert found["vector_instructions"] == "avx512f"
+    info.write_text(one.format(0).replace(" avx512f", ""))
+    assert provenance.machine()["vector_instructions"] == "avx2"
+    info.unlink()
+    found = provenance.machine()
+    assert found["processor_model"] is None and found["vector_instructions"] is None

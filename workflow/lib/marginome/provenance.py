@@ -195,22 +195,28 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, str | int | None]:
     """Return what is known of the machine without asking for a device."""
+    fields = _cpuinfo()
+    flags = fields.get("flags", "").split()
     return {
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": fields.get("model name") or platform.processor(),
+        # Kernels differ with these, and with them last digits; one name (AMD EPYC) may be several kinds.
+        "processor_model": f"family {fields['cpu family']}, model {fields['model']}"
+        if "cpu family" in fields
+        else None,
+        "vector_instructions": next((name for name in ("avx512f", "avx2", "avx", "sse2") if name in flags), None),
         "cpus": os.cpu_count(),
         "executable": sys.executable,
     }
 
 
-def _processor() -> str:
+def _cpuinfo() -> dict[str, str]:
+    """Return what Linux says of the first processor; nothing elsewhere."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     except OSError:
-        pass
-    return platform.processor()
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def git_state(folder: str | os.PathLike) -> dict[str, str | bool | None]:

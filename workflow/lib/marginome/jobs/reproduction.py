@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
 
 from marginome.errors import MarginomeError
+from marginome.provenance import machine
 from marginome.statistics import compare_tables
 from marginome.storage import read_table, sha256_of
 from marginome.tables import write_tsv
 
 log = logging.getLogger("marginome")
 
-# More than rounding on another kind of machine.
+# More than rounding on another kind of machine: of the expected value, and of 1 for smaller ones.
 TOLERANCE = 1e-4
 _KEYS = ["model", "background", "collection", "motif_id", "orientation", "start", "insert", "output"]
 _WHERE_THEY_APPLY = ["draw", "partner_id", "partner_orientation", "gap", "order"]
 
 
 def compare_screen(*, expected: str | os.PathLike, effects: str | os.PathLike, table: str | os.PathLike) -> None:
-    """List every difference between a screen's table and the expected one.
+    """List every difference between a screen's table and the expected one; `judge_differences` says what they mean.
 
     Parameters
     ----------
@@ -27,31 +32,92 @@ def compare_screen(*, expected: str | os.PathLike, effects: str | os.PathLike, t
         Effect tables as Parquet; rows are matched by what they are of, not by their order.
     table : path
         TSV to write: a row per differing value.
-
-    Raises
-    ------
-    MarginomeError
-        When a row or column is there on one side only, a text differs, or a number differs by more than 1e-4.
     """
     published, found = read_table(expected), read_table(effects)
     keys = _KEYS + [c for c in _WHERE_THEY_APPLY if c in published and published[c].notna().any()]
     differences = compare_tables(published, found, keys=keys)
     write_tsv(table, differences)
     if differences.empty:
-        log.info("no difference: every value of %s is that of %s", effects, expected)
         same = sha256_of(expected) == sha256_of(effects)
         log.info(
             "the files are %s", "the same byte for byte" if same else "written differently, e.g. by other versions"
         )
-        return
-    largest = differences["difference"].max()
-    log.info("%d values differ, at most by %.3g; all of them are in %s", len(differences), largest, table)
-    serious = differences[~(differences["difference"] <= TOLERANCE)]
-    if len(serious):
+
+
+def judge_differences(expected: Mapping[str, str | os.PathLike], tables: Mapping[str, str | os.PathLike]) -> None:
+    """Check the published tables' checksums, tell how the screens differ from them, and fail on more than rounding.
+
+    This is a step of its own because Snakemake deletes what a failed job wrote, and the list of differences is what
+    the reader of a failure needs.
+
+    Parameters
+    ----------
+    expected : mapping of str to path
+        Per screen the published table; where a file SHA256SUMS lies beside it, its checksum must be the one there.
+    tables : mapping of str to path
+        Per screen the differences, as `compare_screen` wrote them.
+
+    Raises
+    ------
+    MarginomeError
+        When no screen has an expected table, a published table is not the one its checksum is of, a row or column is
+        there on one side only, a text differs, or a number differs by more than 1e-4 of its value (of 1, if smaller).
+    """
+    if not expected:
+        raise MarginomeError(
+            "no screen has a table to compare with", where="config: screens", remedy="Give one the key expected."
+        )
+    for screen, path in expected.items():
+        _check_sum(screen, Path(path))
+    here = machine()
+    log.info("this machine: %s (%s), vector instructions %s", here["processor"], here["processor_model"],
+             here["vector_instructions"])  # fmt: skip
+    failures = []
+    for screen, path in tables.items():
+        differences = pd.read_csv(path, sep="\t")
+        if differences.empty:
+            log.info("screen %s: no difference, every value is that of %s", screen, expected[screen])
+            continue
+        # NaN, for what is no number or is there on one side only, is more than any tolerance.
+        size = pd.to_numeric(differences["difference"]) / pd.to_numeric(
+            differences["expected"], errors="coerce"
+        ).abs().clip(lower=1)
+        log.info(
+            "screen %s: %d values differ, at most by %.2g of the value (of 1, if smaller); all of them are in %s",
+            screen, len(differences), size.max(), path,
+        )  # fmt: skip
+        serious = differences[~(size <= TOLERANCE)]
+        if len(serious):
+            failures.append((path, serious))
+        else:
+            log.info("screen %s: that is rounding, as on another kind of machine", screen)
+    if failures:
+        path, serious = failures[0]
         first = serious.iloc[0]
         raise MarginomeError(
-            f"{len(serious)} values differ by more than rounding, e.g. {first['column']} of {first['row']}: expected "
-            f"{first['expected']}, found {first['found']}",
-            where=str(effects),
+            f"{sum(len(s) for _, s in failures)} values differ by more than rounding, e.g. {first['column']} of "
+            f"{first['row']}: expected {first['expected']}, found {first['found']}",
+            where=str(path),
             remedy="Look at provenance.json of both: inputs, versions, seed.",
         )
+
+
+def _check_sum(screen: str, path: Path) -> None:
+    """Refuse a published table that is not the one whose checksum is published with it."""
+    sums = path.with_name("SHA256SUMS")
+    if not sums.exists():
+        log.info("screen %s: no SHA256SUMS beside %s, its checksum is not checked", screen, path)
+        return
+    lines = (line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines() if line.strip())
+    listed = {name.lstrip("*"): digest for digest, name in lines}
+    if path.name not in listed:
+        raise MarginomeError(
+            f"it has no checksum of {path.name}", where=str(sums), remedy=f"Add the line of: sha256sum {path.name}"
+        )
+    if listed[path.name] != sha256_of(path):
+        raise MarginomeError(
+            "the table is not the one whose checksum is in SHA256SUMS",
+            where=str(path),
+            remedy="Get the published table again, or correct SHA256SUMS if you made a new one.",
+        )
+    log.info("screen %s: the checksum of %s is right", screen, path)

@@ -1,0 +1,8 @@
+from marginome.jobs.reproduction import judge_differences
+from marginome.jobs.runner import job
+
+with job(snakemake.log[0]):
+    judge_differences(
+        snakemake.params.expected,
+        dict(zip(snakemake.params.expected, snakemake.input.tables)),
+    )
