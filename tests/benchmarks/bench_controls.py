@@ -99,23 +99,30 @@ def draw(table: dict, path: Path) -> None:
 
 
 def cost() -> None:
-    """Print what listing the controls and scoring take, for JASPAR in both orientations."""
+    """Print the processor time of listing controls, of scoring, and of marginalizing them on the BPNet."""
     from marginome.controls import reverse_complement_text
 
     inserts = [(f"{i}{o}", s if o == "+" else reverse_complement_text(s))
                for i, s in control_effects.consensuses().items() for o in "+-"]  # fmt: skip
     rng = np.random.default_rng(0)
     for n in (1000, 2000):
-        start = time.perf_counter()
+        start = time.process_time()
         controls = list_controls(inserts, n=n, seed=1).sequences
-        listed = time.perf_counter() - start
-        start = time.perf_counter()
+        listed = time.process_time() - start
+        start = time.process_time()
         sequences = [s for _, s in inserts]
         score_effects(rng.standard_t(4, len(inserts)), sequences, rng.standard_t(4, len(controls)), controls)
         print(
             f"{len(inserts)} inserts ({len(set(sequences))} distinct), {len(controls)} controls: "
-            f"listed in {listed:.2f} s, scored in {time.perf_counter() - start:.2f} s an output"
+            f"listed in {listed:.2f} s, scored in {time.process_time() - start:.2f} s an output"
         )
+    # An engine is made each time, as in each shard.
+    control_effects.effects("bpnet", "gc_matched", sequences[:64])
+    for _ in range(3):
+        for name, some in (("inserts", sequences), ("controls", controls[::2])):
+            start = time.process_time()
+            control_effects.effects("bpnet", "gc_matched", list(some))
+            print(f"BPNet, 8 backgrounds, {len(some)} {name}: {time.process_time() - start:.1f} s")
 
 
 def main() -> None:
