@@ -110,15 +110,19 @@ def test_null_is_uniform_on_fresh_draws_of_the_same_law(rng):
         assert 0.01 < called[2] < 3.0, (name, called)
 
 
-def test_tail_is_the_average_over_its_parameters(rng):
-    """Against brute force: the posterior of shape and scale by importance sampling instead of a grid."""
-    sample = np.sort(stats.t.rvs(4, size=1000, random_state=rng))
+@pytest.mark.parametrize("sites", [[], [100.0], [50.0, 60.0, 1000.0]])
+def test_tail_is_the_average_over_its_parameters(rng, sites):
+    """Against brute force: the posterior of shape and scale by importance sampling instead of a grid.
+
+    Controls that hold a site, far from all others, included: the mean exceedance is then far from the scale.
+    """
+    sample = np.sort(np.concatenate([stats.t.rvs(4, size=1000 - len(sites), random_state=rng), sites]))
     tail = _Tail(sample)
     k = 30
     threshold = (sample[-k] + sample[-k - 1]) / 2
     exceedances = sample[-k:] - threshold
-    shape = rng.uniform(-0.5, 1.0, size=100_000)
-    scale = exceedances.mean() * np.exp(rng.uniform(-1.6, 1.6, size=100_000))
+    shape = rng.uniform(-0.5, 1.0, size=200_000)
+    scale = np.exp(rng.uniform(np.log(exceedances.mean()) - 6, np.log(exceedances.mean()) + 2, size=200_000))
     log_weight = stats.norm.logpdf(shape, 0.1, 0.15)
     for x in exceedances:
         log_weight += stats.genpareto.logpdf(x, shape, scale=scale)
@@ -127,6 +131,18 @@ def test_tail_is_the_average_over_its_parameters(rng):
     z = threshold + np.array([0.2, 2.0, 8.0, 30.0])
     expected = [31 / 1001 * (weight @ stats.genpareto.sf(x - threshold, shape, scale=scale)) for x in z]
     np.testing.assert_allclose(tail.survival(z), expected, rtol=0.05)
+
+
+@pytest.mark.parametrize("effects", [[0.0] * 90 + list(range(1, 11)), [0.0] * 60 + [1.0] * 40, [0.0] * 99 + [5.0]])
+def test_a_tail_of_ties_is_the_rank(effects):
+    """Controls of one width and GC, most of which do exactly nothing: no p-value is 0, or below 1 / (n + 1)."""
+    null = Null(np.array(effects), np.full(100, 10.0), np.full(100, 0.5))
+    width, gc = np.full(3, 10.0), np.full(3, 0.5)
+    below = (np.array([-30.0, -3.0, -0.1]) - null.location(width, gc)) / null.scale(width, gc)
+    np.testing.assert_allclose(null.p(below), 2 / 101)
+    if len(set(effects)) == 2 and effects.count(1.0):
+        above = (np.array([2.0, 20.0, 200.0]) - null.location(width, gc)) / null.scale(width, gc)
+        np.testing.assert_allclose(null.p(above), 2 / 101)
 
 
 def test_body_is_the_rank_and_p_falls_with_z(rng):

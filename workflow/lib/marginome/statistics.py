@@ -288,14 +288,18 @@ class _Tail:
         self.threshold = (ascending[-k] + ascending[-k - 1]) / 2
         self.share = (k + 1) / (n + 1)
         exceedances = ascending[-k:] - self.threshold
-        unit = exceedances.mean()
+        # The grid of scales is laid around the median exceedance of an exponential: around the mean it would miss the
+        # posterior when one control holds a strong site. Ties may put the median at the threshold.
+        unit = float(np.median(exceedances)) / math.log(2) or float(exceedances.mean())
+        self.fitted = unit > 0
+        if not self.fitted:  # all of the tail is one value: nothing to extrapolate, ranks are all there is
+            return
         shape, scale = (a.ravel() for a in np.meshgrid(_SHAPES, unit * np.exp(_LOG_SCALES), indexing="ij"))
         log_posterior = -0.5 * ((shape - _SHAPE_MEAN) / _SHAPE_SD) ** 2  # flat in log(scale): the prior 1 / scale
         log_posterior += stats.genpareto.logpdf(exceedances[:, None], shape, scale=scale).sum(axis=0)
         weight = np.exp(log_posterior - log_posterior.max())
         keep = weight > 1e-9
         self.shape, self.scale, self.weight = shape[keep], scale[keep], weight[keep] / weight[keep].sum()
-        self.unit = unit
 
     def survival(self, z: np.ndarray) -> np.ndarray:
         """Return P(Z >= z), shape of `z`."""
@@ -303,7 +307,7 @@ class _Tail:
         ranks = (len(self.sample) - np.searchsorted(self.sample, z, side="left") + 1) / (len(self.sample) + 1)
         beyond = z > self.threshold
         out = ranks
-        if beyond.any():
+        if self.fitted and beyond.any():
             excess = z[beyond] - self.threshold
             out[beyond] = self.share * (stats.genpareto.sf(excess[:, None], self.shape, scale=self.scale) @ self.weight)
         return out

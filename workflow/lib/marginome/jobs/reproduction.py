@@ -83,8 +83,8 @@ def judge_differences(expected: Mapping[str, str | os.PathLike], tables: Mapping
             differences["expected"], errors="coerce"
         ).abs().clip(lower=1)
         log.info(
-            "screen %s: %d values differ, at most by %.2g of the value (of 1, if smaller); all of them are in %s",
-            screen, len(differences), size.max(), path,
+            "screen %s: %d values differ, numbers by at most %.2g of the value (of 1, if smaller); all are in %s",
+            screen, len(differences), size.max() if size.notna().any() else 0, path,
         )  # fmt: skip
         serious = differences[~(size <= TOLERANCE)]
         if len(serious):
