@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from scipy import stats
+from scipy import special, stats
+from scipy.spatial import distance
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 from tangermeme.marginalize import marginalize as peer_marginalize
@@ -86,11 +87,13 @@ def test_the_interval_is_a_t_interval_over_the_backgrounds(finished, effects):
 
 
 def test_a_dozen_motifs_agree_with_the_peer(finished, effects):
-    """tangermeme.marginalize, motif by motif, on the same backgrounds: counts and mean profiles to 1e-5."""
+    """tangermeme.marginalize, motif by motif, on the same backgrounds: counts, profiles and their distance to 1e-5."""
     model = load_model("m", {"weights": str(WEIGHTS), "input_length": 2114}).module
     _, sequences = read_background(finished.path("results/backgrounds/gc_matched.fa.gz"))
     X = torch.stack([one_hot_encode(s) for s in sequences]).float()
-    counts = effects[(effects["output"] == "counts") & (effects["background"] == "gc_matched")]
+    effects = effects[effects["background"] == "gc_matched"]
+    counts = effects[effects["output"] == "counts"]
+    profiles = effects[effects["output"] == "profile"].set_index(["motif_id", "orientation"])
     with h5py.File(finished.path(SCREEN, "profiles.h5")) as handle:
         group = handle["bpnet_ctcf/gc_matched/profile"]
         ids = list(group["insert_id"].asstr()[...])
@@ -104,6 +107,12 @@ def test_a_dozen_motifs_agree_with_the_peer(finished, effects):
         place = next(i for i, name in enumerate(ids) if f"|{row.motif_id}|+|" in name)
         np.testing.assert_allclose(after_logits[place], after[0].double().mean(0).numpy(), atol=1e-5)
         np.testing.assert_allclose(before_logits, before[0].double().mean(0).numpy(), atol=1e-5)
+        # The shape: both strands are one distribution (bpnet-lite), compared background by background.
+        p, q = (special.softmax(y[0].double().numpy().reshape(len(X), -1), axis=1) for y in (before, after))
+        shape = profiles.loc[(row.motif_id, row.orientation)]
+        assert shape["effect"] == pytest.approx(distance.jensenshannon(p, q, base=2, axis=1).mean(), abs=1e-5)
+        change = np.abs((q - p).mean(0)).reshape(2, -1).sum(0)
+        assert change[shape["largest_change_bp"]] == pytest.approx(change.max(), rel=1e-3)
         checked += 1
     assert checked == 12
 
