@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -13,21 +12,22 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMB
 import pytest  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
-from workspace import RESOURCES, ROOT, Workspace, small_config  # noqa: E402
+from workspace import RESOURCES, ROOT, Workspace, slurm_lock, slurm_started, small_config  # noqa: E402
 
 
 def pytest_configure(config):
     import torch
 
     torch.set_num_threads(1)
+    os.environ.setdefault("MARGINOME_TESTS", str(os.getpid()))  # one name for all processes of a run of the tests
 
 
 def pytest_sessionfinish(session):
-    """Take the Slurm cluster down that the tests started, when all processes are done with it."""
-    started = Path(tempfile.gettempdir()) / "marginome-slurm.started"
-    if not hasattr(session.config, "workerinput") and started.exists():
-        started.unlink()
-        subprocess.run([ROOT / "tests" / "slurm" / "slurm-down"], check=False, capture_output=True)
+    """Take the Slurm cluster down that this run of the tests started, when nobody's test is using it."""
+    if not hasattr(session.config, "workerinput") and slurm_started().exists():
+        with slurm_lock():
+            slurm_started().unlink()
+            subprocess.run([ROOT / "tests" / "slurm" / "slurm-down"], check=False, capture_output=True)
 
 
 @pytest.fixture(scope="session")

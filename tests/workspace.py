@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 RESOURCES = ROOT / "resources"
@@ -85,6 +88,21 @@ def rules_run(output: str) -> set[str]:
     return found
 
 
+def script_processes(folder: Path, rule: str) -> list[int]:
+    """Return the processes that run a rule's script in a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:  # it has ended
+            continue
+        script = rf"{re.escape(str(folder))}/\.snakemake/scripts/[^/]*\.{rule}\.py"
+        if state != "Z" and any(re.fullmatch(script, word) for word in command):
+            found.append(int(entry.name))
+    return found
+
+
 def need(program: str, package: str) -> None:
     """Skip the calling test when a system program is missing; fail instead where MARGINOME_REQUIRE_ALL=1 (CI)."""
     if shutil.which(program) is None:
@@ -92,3 +110,13 @@ def need(program: str, package: str) -> None:
         if os.environ.get("MARGINOME_REQUIRE_ALL") == "1":
             pytest.fail(message)
         pytest.skip(message)
+
+
+def slurm_lock() -> FileLock:
+    """Held by whoever uses the machine's one test cluster, and by whoever takes it down."""
+    return FileLock(str(Path(tempfile.gettempdir()) / "marginome-slurm.lock"), timeout=1500)
+
+
+def slurm_started() -> Path:
+    """Exists when this run of the tests started the cluster."""
+    return Path(tempfile.gettempdir()) / f"marginome-slurm-{os.environ['MARGINOME_TESTS']}.started"

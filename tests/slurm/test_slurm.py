@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
-import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from filelock import FileLock
 
-from workspace import ROOT, Workspace, need, small_config
+from workspace import ROOT, Workspace, need, script_processes, slurm_lock, slurm_started, small_config
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
 
 HERE = Path(__file__).parent
 FOLDER = Path("/var/lib/marginome-slurm")
-STARTED = Path(tempfile.gettempdir()) / "marginome-slurm.started"
+TABLE = "results/screens/ctcf_jaspar/effects.parquet"
+SHARD = "results/screens/ctcf_jaspar/shards/bpnet_ctcf/gc_matched/1-of-1.h5"
+LOG = "logs/marginalize/ctcf_jaspar/bpnet_ctcf/gc_matched/1-of-1.log"
 GPU_RULES = ("check_model", "predict_baseline", "marginalize")
 # This cluster keeps no accounts, so job states come from squeue; GPUs are asked for although the config says cpu.
 SITE = [
@@ -40,11 +44,15 @@ def cluster():
     need("munged", "munge")
     if os.geteuid() != 0:
         pytest.skip("starting a Slurm cluster needs root")
-    with FileLock(str(Path(tempfile.gettempdir()) / "marginome-slurm.lock"), timeout=1500):
+    with slurm_lock():
         if subprocess.run(["sinfo"], capture_output=True).returncode:
-            STARTED.touch()  # by us: taken down when all tests are done (tests/conftest.py)
+            slurm_started().touch()  # by us: taken down when all tests are done (tests/conftest.py)
         subprocess.run([HERE / "slurm-up"], check=True)
-        yield FOLDER
+        try:
+            yield FOLDER
+        finally:
+            subprocess.run(["scancel", "--user", "root"], check=False)
+            subprocess.run([HERE / "slurm-up"], check=True)  # the nodes are up for the next one
 
 
 def _space(folder: Path) -> Workspace:
@@ -56,8 +64,8 @@ def _space(folder: Path) -> Workspace:
 def _start(space: Workspace, profile: str, *arguments: str, **environment: str) -> subprocess.Popen:
     """Start a run as a user on a cluster does: a profile and no --cores."""
     space.write()
-    command = ["snakemake", "--profile", profile, "--directory", str(space.folder), "--configfile",
-               str(space.folder / "config.yaml"), "--nocolor", *SITE, *arguments]  # fmt: skip
+    command = ["snakemake", *arguments, "--profile", profile, "--directory", str(space.folder), "--configfile",
+               str(space.folder / "config.yaml"), "--nocolor", *SITE]  # fmt: skip
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "PATH": path, **environment}, text=True, stdout=subprocess.PIPE,
@@ -111,9 +119,7 @@ def test_the_shipped_profile_runs_the_screen_and_each_gpu_job_gets_one_gpu(clust
     before = _count(cluster)
     _run(space, "profiles/slurm")
     _check_gpu_jobs(_records(cluster, before))
-    table = pd.read_parquet(space.path("results/screens/ctcf_jaspar/effects.parquet"))
-    local = pd.read_parquet(finished.path("results/screens/ctcf_jaspar/effects.parquet"))
-    pd.testing.assert_frame_equal(table, local)  # another number of shards, another executor, the same bits
+    _same_as(finished, space)  # another number of shards, another executor, the same bits
 
 
 def test_a_sites_own_profile_named_slurm_is_not_shadowed(cluster, tmp_path):
@@ -130,4 +136,95 @@ def test_a_sites_own_profile_named_slurm_is_not_shadowed(cluster, tmp_path):
     records = _records(cluster, before)
     _check_gpu_jobs(records)
     assert len(list((tmp_path / "site_logs").rglob("*.log"))) > 7  # the site's setting was in force
-    assert space.path("results/screens/ctcf_jaspar/effects.parquet").exists()
+    assert space.path(TABLE).exists()
+
+
+def _same_as(finished: Workspace, space: Workspace) -> None:
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(space.path(TABLE)), pd.read_parquet(finished.path(TABLE)), check_exact=True
+    )
+
+
+@pytest.fixture
+def without_a_shard(finished, tmp_path):
+    """A copy of a finished run without one shard and the table: one GPU job and the table's are left to do."""
+    shutil.copytree(finished.folder, tmp_path / "work", symlinks=True)
+    space = Workspace(tmp_path / "work", small_config())
+    for file in (SHARD, LOG, TABLE):
+        space.path(file).unlink()
+    yield space
+    # Without cgroups Slurm may lose sight of a process of a job whose node went down.
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str(space.folder).encode() in (entry / "cmdline").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def _hold(space: Workspace, process: subprocess.Popen) -> None:
+    """Wait until the shard's job, under Slurm, has begun its work, and hold it there."""
+    while process.poll() is None:
+        if space.path(LOG).exists() and "shard 1-of-1" in space.path(LOG).read_text():
+            (pid,) = script_processes(space.folder, "marginalize")
+            os.kill(pid, signal.SIGSTOP)
+            return
+        time.sleep(0.1)
+    raise AssertionError(process.communicate()[0][-5000:])
+
+
+def _slurm(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_node_that_goes_down_and_a_job_that_is_cancelled(cluster, without_a_shard, finished):
+    """Slurm starts a lost node's job again, the profile a cancelled one, once; then the same command goes on."""
+    before = _count(cluster)
+    process = _start(without_a_shard, "profiles/slurm", TABLE)
+    _hold(without_a_shard, process)
+    _slurm("scontrol", "update", "nodename=gpu01", "state=down", "reason=test")
+    while script_processes(without_a_shard.folder, "marginalize"):  # killed with its node
+        assert process.poll() is None
+        time.sleep(0.1)
+    without_a_shard.path(LOG).unlink()
+    _slurm(str(HERE / "slurm-up"))  # and up again
+    for _ in range(2):
+        _hold(without_a_shard, process)
+        _slurm("scancel", *_slurm("squeue", "-h", "-p", "gpu", "-t", "running", "-o", "%A").split())
+        while script_processes(without_a_shard.folder, "marginalize"):
+            time.sleep(0.1)
+        log = without_a_shard.path(LOG)
+        assert "ERROR: stopped from outside" in log.read_text().splitlines()[-1]
+        log.unlink()
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode != 0 and not without_a_shard.path(SHARD).exists(), output[-5000:]
+    records = [r for r in _records(cluster, before) if r["Partition"] == "gpu"]
+    assert [r["JobState"] for r in records] == ["NODE_FAIL", "CANCELLED", "CANCELLED"]
+    assert records[0]["JobId"] == records[1]["JobId"] != records[2]["JobId"]
+
+    _run(without_a_shard, "profiles/slurm", TABLE)
+    _same_as(finished, without_a_shard)
+
+
+# Read by Python at its start: the shard's process holds 3.7 GB besides its own, too much for the 4 GB of the first
+# attempt and not for the 8 GB of the second, and waits until Slurm has looked.
+BALLAST = """
+import sys, time
+if sys.argv[0].endswith(".marginalize.py"):
+    ballast = b"1" * 3_700_000_000
+    import torch
+    time.sleep(8)
+"""
+
+
+def test_a_job_killed_for_memory_is_tried_again_with_more(cluster, without_a_shard, finished, tmp_path):
+    (tmp_path / "python").mkdir()
+    (tmp_path / "python" / "sitecustomize.py").write_text(BALLAST)
+    path = os.pathsep.join([str(tmp_path / "python"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    before = _count(cluster)
+    _run(without_a_shard, "profiles/slurm", TABLE, PYTHONPATH=path)
+    gpu = [r for r in _records(cluster, before) if r["Partition"] == "gpu"]
+    assert [r["JobState"] for r in gpu] == ["FAILED", "COMPLETED"]
+    assert ["mem=4000M" in gpu[0]["Tres"], "mem=8000M" in gpu[1]["Tres"]] == [True, True], gpu
+    (said,) = without_a_shard.path(".snakemake/slurm_logs").rglob(f"{gpu[0]['JobId']}.log")
+    assert "exceeded memory limit" in said.read_text()
+    assert "Trying to restart" not in said.read_text()  # in the same allocation, where it would be killed again
+    _same_as(finished, without_a_shard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 
@@ -22,11 +23,12 @@ def _copy_package(tmp_path, monkeypatch):
     (package / "sub" / "style.css").write_text("p {}")
     (package / "other.py").write_text("x = 1\n")
     monkeypatch.setattr(provenance, "PACKAGE", package)
+    monkeypatch.setattr(provenance, "SOURCES", tmp_path / "kept" / "sources.json")
     return package
 
 
 def _forget():
-    for cached in (code_digest, provenance._parsed, provenance._normalised, provenance._imports):
+    for cached in (code_digest, provenance._source, provenance._kept_sources):
         cached.cache_clear()
 
 
@@ -55,6 +57,28 @@ def test_digest_follows_code_and_data_but_not_comments(tmp_path, monkeypatch):
     assert second != first
     (package / "sub" / "style.css").write_text("p {color: red}")
     assert _digest() != second
+    _forget()
+
+
+def test_sources_are_remembered_and_changes_noticed(tmp_path, monkeypatch):
+    package = _copy_package(tmp_path, monkeypatch)
+    first = _digest()
+    assert provenance.SOURCES.is_file()
+    with monkeypatch.context() as patched:
+        patched.setattr(provenance.ast, "parse", lambda text: 1 / 0)
+        assert _digest() == first  # no file was parsed again
+    text = (package / "b.py").read_text()
+    (package / "b.py").write_text(text.replace("return sub", "return 1"))
+    assert _digest() != first
+    (package / "b.py").write_text(text)
+    assert _digest() == first
+    kept = json.loads(provenance.SOURCES.read_text())
+    kept["made_by"][1] = "another version of provenance.py"
+    kept["files"] = {path: [*entry[:3], "wrong"] for path, entry in kept["files"].items()}
+    provenance.SOURCES.write_text(json.dumps(kept))
+    assert _digest() == first
+    provenance.SOURCES.write_text("{")  # damaged
+    assert _digest() == first
     _forget()
 
 

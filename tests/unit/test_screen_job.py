@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from marginome.backgrounds import make_background, write_background
+from marginome.incremental import paths
+from marginome.jobs import screen
 from marginome.jobs.baseline import predict_baseline
+from marginome.jobs.runner import job
 from marginome.jobs.screen import marginalize_shard
 from marginome.models import load_model
 from marginome.motifs import read_motifs
@@ -102,6 +105,45 @@ def test_the_incremental_engine_gives_the_numbers_of_the_full_pass(bpnet):
     assert bpnet.engine["path"] == "full"
     for name in ("effect", "after_mean", "profiles/profile/logits"):
         np.testing.assert_allclose(incremental[name], full[name], atol=2e-5, err_msg=name)
+
+
+def _memory_runs_out(monkeypatch, times):
+    """Let the first batches of edits, or all, fail as on a GPU that is full; the engine has been checked before."""
+    original, run = screen.marginalize_blocks, paths.Plan.run
+    left = iter(range(times))
+
+    def failing(*args, **kwargs):
+        if next(left, None) is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
+        return run(*args, **kwargs)
+
+    def blocks(*args, **kwargs):
+        monkeypatch.setattr(paths.Plan, "run", failing)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(screen, "marginalize_blocks", blocks)
+
+
+def test_a_shard_that_runs_out_of_memory_does_less_at_a_time(bpnet, monkeypatch):
+    want = bpnet.run(1)
+    _memory_runs_out(monkeypatch, 1)
+    found = bpnet.run(1)
+    (note,) = bpnet.engine["notes"]  # kept with the result
+    assert "memory ran out: batches of pairs 2 times smaller" in note
+    assert found.keys() == want.keys()
+    for name in want:
+        np.testing.assert_allclose(found[name], want[name], rtol=1e-5, atol=2e-6, err_msg=name)
+
+
+def test_a_shard_for_which_memory_never_suffices_says_so_and_writes_nothing(bpnet, monkeypatch, tmp_path):
+    _memory_runs_out(monkeypatch, 10**9)
+    (bpnet.folder / "1-of-1.h5").unlink(missing_ok=True)
+    with pytest.raises(SystemExit), job(tmp_path / "job.log"):
+        bpnet.run(1)
+    lines = (tmp_path / "job.log").read_text().splitlines()
+    assert any("batches of pairs 2 times smaller" in line for line in lines)
+    assert "ERROR: memory ran out: CUDA out of memory" in lines[-1] and "Traceback" not in "".join(lines)
+    assert not list(bpnet.folder.glob("*1-of-1.h5"))
 
 
 def test_effects_are_those_of_plain_predictions(bpnet):

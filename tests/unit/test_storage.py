@@ -36,6 +36,36 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
 
 
+HALF = """
+import sys, time
+import numpy as np
+from marginome.storage import dataset, write_hdf5
+with write_hdf5(sys.argv[1]) as handle:
+    dataset(handle, "x", data=np.arange(1000))
+    handle.flush()
+    print("half", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_writer_killed_half_way_leaves_the_old_file_and_the_next_one_tidies_up(tmp_path):
+    target, other = tmp_path / "a.h5", tmp_path / ".tmp-1-x-a.h5"  # the second: of another file, x-a.h5
+    with write_hdf5(target, {"version": "old"}):
+        pass
+    other.touch()
+    process = subprocess.Popen([sys.executable, "-c", HALF, str(target)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "half\n"
+    process.kill()  # SIGKILL: no clean-up can run
+    process.communicate()
+    assert hdf5_metadata(target) == {"version": "old"}
+    left = tmp_path / f".tmp-{process.pid}-a.h5"
+    assert left.exists()
+    with write_hdf5(target, {"version": "new"}):
+        pass
+    assert hdf5_metadata(target) == {"version": "new"}
+    assert other.exists() and not left.exists()
+
+
 def test_a_full_disk_is_told(tmp_path):
     with pytest.raises(MarginomeError, match="disk is full"), atomic(tmp_path / "x") as temporary:
         temporary.write_text("a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 
 import h5py
 import numpy as np
@@ -20,8 +21,9 @@ from tangermeme.marginalize import marginalize as peer_marginalize
 from marginome.backgrounds import read_background
 from marginome.models import load_model
 from marginome.sequences import one_hot_encode
+from marginome.storage import sha256_of
 from marginome.tables import EFFECTS
-from workspace import MOTIFS, RESOURCES, Workspace, rules_run, small_config
+from workspace import MOTIFS, RESOURCES, ROOT, Workspace, rules_run, small_config
 
 pytestmark = pytest.mark.workflow
 WEIGHTS = RESOURCES / "models" / "bpnet_ctcf_k562_2114.state_dict.pt"
@@ -123,8 +125,31 @@ def test_provenance_holds_what_a_reader_needs(finished):
     assert record["config"]["models"]["bpnet_ctcf"]["loader"] == "bpnet_lite"
     weights = next(v for k, v in record["input_sha256"].items() if k.endswith("state_dict.pt"))
     assert weights == "649654bc38bb7e90ff8adf961763302be31729f2489a830fe8bd335b127c50a2"
-    assert all(shard["engine"]["path"] == "incremental" for shard in record["shards"])
+    assert set(record["input_sha256"]) == {
+        "resources/models/bpnet_ctcf_k562_2114.state_dict.pt",
+        "resources/motifs/JASPAR2026_CORE_vertebrates.meme",
+        "resources/genome/hg19_chr20_piece.fa.gz",
+        "resources/peaks/hg19_chr20_piece_K562_CTCF.narrowPeak.gz",
+    }
+    for section in ("models", "motifs", "backgrounds", "screen"):
+        assert record["config"][section], section
+    assert len(record["shards"]) == 2
+    for shard in record["shards"]:
+        assert shard["engine"]["path"] == "incremental"
+        assert (shard["device"], shard["precision"], shard["block"], shard["threads"]) == ("cpu", "float32", 16, 1)
+    assert record["models"]["bpnet_ctcf"]["device_name"] and record["machine"]["processor"]
     assert record["versions"]["torch"] and record["code"]["digest"]
+    assert record["result_sha256"] == {"effects.parquet": sha256_of(finished.path(SCREEN, "effects.parquet"))}
+
+
+def test_estimate_says_how_long_and_how_many_shards(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "work", symlinks=True)
+    output = Workspace(tmp_path / "work", small_config()).run("estimate").stdout
+    assert "screen ctcf_jaspar:" in output and "shards: 1 " in output
+    table = pd.read_csv(tmp_path / "work" / "results" / "estimate.tsv", sep="\t")
+    inserts = len(pd.read_parquet(finished.path(SCREEN, "inserts.parquet")))
+    assert list(table["background"]) == ["gc_matched", "shuffled_peaks"]
+    assert (table["pairs"] == 4 * inserts).all() and (table["pairs_per_second"] > 0).all()
 
 
 def test_a_second_run_has_nothing_to_do(finished):

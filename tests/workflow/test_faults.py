@@ -12,10 +12,12 @@ import time
 import pandas as pd
 import pytest
 
-from workspace import ROOT, Workspace, rules_run, small_config
+from workspace import ROOT, Workspace, rules_run, script_processes, small_config
 
 pytestmark = pytest.mark.workflow
 TABLE = "results/screens/ctcf_jaspar/effects.parquet"
+SHARD = "results/screens/ctcf_jaspar/shards/bpnet_ctcf/gc_matched/1-of-1.h5"
+LOG = "logs/marginalize/ctcf_jaspar/bpnet_ctcf/gc_matched/1-of-1.log"
 
 
 @pytest.fixture
@@ -31,18 +33,11 @@ def _same_as(finished, workspace) -> None:
     )
 
 
-def _without_results(workspace, *, keep: str = "") -> None:
-    """Remove the tables and shards, so that they are computed again."""
-    shutil.rmtree(workspace.path("results/screens/ctcf_jaspar/shards"))
-    for name in (
-        "effects.parquet",
-        "effects.tsv.gz",
-        "effects.h5",
-        "profiles.h5",
-        "agreement.parquet",
-        "consensus.parquet",
-    ):
-        workspace.path("results/screens/ctcf_jaspar", name).unlink()
+def _without_a_shard(workspace) -> None:
+    """Remove the table and one of its two shards, so that they are computed again."""
+    workspace.path(TABLE).unlink()
+    workspace.path(SHARD).unlink()
+    workspace.path(LOG).unlink()
 
 
 def _start(workspace) -> subprocess.Popen:
@@ -68,27 +63,46 @@ def _wait_for(process: subprocess.Popen, text: str = "engine:", seconds: float =
     raise AssertionError(f"'{text}' was not said")
 
 
-def test_ctrl_c_and_a_killed_shard(finished, disturbed):
-    _without_results(disturbed)
+def _wait_until_it_writes(workspace) -> None:
+    """Return when a shard's file is being written, under a new temporary name."""
+    end = time.monotonic() + 240
+    left = set(workspace.path("results").rglob(".tmp-*"))  # by a writer that was killed
+    while not set(workspace.path("results").rglob(".tmp-*-1-of-1.h5")) - left:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_ctrl_c_a_crash_and_a_killed_shard(finished, disturbed):
+    _without_a_shard(disturbed)
     process = _start(disturbed)
     _wait_for(process)
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=120)
-    assert process.returncode != 0 and not disturbed.path(TABLE).exists()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0 and not disturbed.path(SHARD).exists()
+    assert "ERROR: interrupted" in disturbed.path(LOG).read_text().splitlines()[-1]
 
+    # Everything is killed while a shard is being written, as when the machine goes down.
     process = _start(disturbed)
-    _wait_for(process)
-    command = ["pgrep", "-f", rf"{disturbed.folder}.*marginalize\.py"]
-    shards = subprocess.run(command, capture_output=True, text=True).stdout.split()
-    assert shards
-    for pid in shards:
-        os.kill(int(pid), signal.SIGKILL)
-    process.communicate(timeout=600)
+    _wait_until_it_writes(disturbed)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert not disturbed.path(SHARD).exists()
+    told = disturbed.run(TABLE, check=False)
+    assert told.returncode != 0 and "--unlock" in told.stdout
+    disturbed.run("--unlock")
+
+    # The shard alone is killed while it is being written.
+    process = _start(disturbed)
+    _wait_until_it_writes(disturbed)
+    (shard,) = script_processes(disturbed.folder, "marginalize")
+    os.kill(shard, signal.SIGKILL)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode != 0 and "Error in rule marginalize" in output, output[-3000:]
+    assert not disturbed.path(SHARD).exists()
 
     disturbed.run(TABLE)
     _same_as(finished, disturbed)
-    leftovers = [p for p in disturbed.path("results").rglob(".tmp-*")]
-    assert all(p.suffix != ".parquet" for p in leftovers)
+    assert not list(disturbed.path("results").rglob(".tmp-*"))
 
 
 @pytest.mark.parametrize("how", ["truncated", "flipped"])
@@ -121,7 +135,7 @@ def test_a_deleted_intermediate_is_made_again(finished, disturbed):
 
 def test_two_runs_on_one_folder(finished, disturbed):
     """The second is told that the folder is locked; the first ends well."""
-    _without_results(disturbed)
+    _without_a_shard(disturbed)
     process = _start(disturbed)
     _wait_for(process, "Select jobs to execute")
     second = disturbed.run(TABLE, check=False)

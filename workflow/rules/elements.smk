@@ -40,7 +40,6 @@ rule attribute:
         "logs/attribute/{attribution}/{shard}.log",
     benchmark:
         "benchmarks/attribute/{attribution}/{shard}.tsv"
-    retries: 1
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
@@ -224,7 +223,6 @@ rule marginalize_elements:
         "logs/marginalize_elements/{attribution}/{elements}/{model}/{background}/{shard}.log",
     benchmark:
         "benchmarks/marginalize_elements/{attribution}/{elements}/{model}/{background}/{shard}.tsv"
-    retries: 1
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]

@@ -42,7 +42,6 @@ rule apply_after:
         "logs/apply_after/{screen}/{model}/{background}/{shard}.log",
     benchmark:
         "benchmarks/apply_after/{screen}/{model}/{background}/{shard}.tsv"
-    retries: 1
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]

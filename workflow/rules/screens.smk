@@ -52,7 +52,6 @@ rule marginalize:
         "logs/marginalize/{screen}/{model}/{background}/{shard}.log",
     benchmark:
         "benchmarks/marginalize/{screen}/{model}/{background}/{shard}.tsv"
-    retries: 1
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]

@@ -13,10 +13,12 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from marginome.storage import sha256_of
 
 PACKAGE = Path(__file__).resolve().parent
+SOURCES = Path(".snakemake/marginome/sources.json")  # beside Snakemake's own records
 
 
 # ---------------------------------------------------------------------------------------------- code
@@ -42,7 +44,7 @@ def code_digest(*modules: str) -> str:
     digest = hashlib.sha256()
     for path in sorted(closure):
         digest.update(str(path.relative_to(PACKAGE)).encode())
-        digest.update(_normalised(path))
+        digest.update(_source(path).digest.encode())
     folders = {path.parent for path in closure if path.parent != PACKAGE}
     for folder in sorted(folders):
         for data in sorted(folder.rglob("*")):
@@ -64,7 +66,7 @@ def import_closure(*modules: str) -> set[Path]:
         if path in seen:
             continue
         seen.add(path)
-        for name in _imports(path):
+        for name in _source(path).imports:
             found = _module_file(name)
             if found is not None and found not in seen:
                 queue.append(found)
@@ -79,17 +81,48 @@ def _module_file(name: str) -> Path | None:
     return None
 
 
-@functools.cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+class _Source(NamedTuple):
+    """What a source file is to a digest: the package's modules it imports, and a hash of its code."""
+
+    imports: list[str]
+    digest: str
 
 
 @functools.cache
-def _imports(path: Path) -> set[str]:
+def _source(path: Path) -> _Source:
+    stat = path.stat()
+    stamp = [stat.st_size, stat.st_mtime_ns]
+    kept = _kept_sources()
+    known = kept["files"].get(str(path), [])
+    if known[:2] == stamp:
+        return _Source(*known[2:])
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = _Source(sorted(_imports(tree, path)), hashlib.sha256(_normalised(tree)).hexdigest())
+    kept["files"][str(path)] = [*stamp, *found]
+    _keep(SOURCES, kept)
+    return found
+
+
+@functools.cache
+def _kept_sources() -> dict[str, Any]:
+    """What was found in source files before, by size and modification time.
+
+    Every job parses the workflow, and reading 80 files of code anew would be a third of that. Of no use to another
+    version of Python or of this file.
+    """
+    made_by = [platform.python_version(), sha256_of(__file__)]
+    try:
+        kept = json.loads(SOURCES.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        kept = {}
+    return kept if kept.get("made_by") == made_by else {"made_by": made_by, "files": {}}
+
+
+def _imports(tree: ast.Module, path: Path) -> set[str]:
     """Modules of the package named in any import statement of a file, also inside functions."""
     package = ".".join(path.relative_to(PACKAGE).parent.parts)
     found: set[str] = set()
-    for node in ast.walk(_parsed(path)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names if alias.name.startswith("marginome.")]
             found.update(name.removeprefix("marginome.") for name in names)
@@ -109,10 +142,8 @@ def _imports(path: Path) -> set[str]:
     return found | {name.rsplit(".", k)[0] for name in found for k in range(1, name.count(".") + 1)}
 
 
-@functools.cache
-def _normalised(path: Path) -> bytes:
-    """The code of a file without comments, layout and docstrings; once per file, since many rules share most files."""
-    tree = _parsed(path)  # loses its docstrings, which nobody else reads
+def _normalised(tree: ast.Module) -> bytes:
+    """The code of a file without comments, layout and docstrings; takes them out of the tree."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +33,8 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; rename it to `path` when the block ends well.
 
     A reader never sees half a file: after an exception or a kill the target is as it was before. The
-    temporary file is flushed to disk before it is renamed and removed after an exception.
+    temporary file is flushed to disk before it is renamed and removed after an exception; what a killed
+    writer left of the same target is removed by the next one.
 
     Parameters
     ----------
@@ -52,6 +55,9 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f".tmp-*-{glob.escape(target.name)}"):
+            if re.fullmatch(rf"\.tmp-\d+-{re.escape(target.name)}", left.name):  # not of `x-<target>`
+                left.unlink(missing_ok=True)
         yield temporary
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from marginome.errors import MarginomeError
 
@@ -45,6 +47,8 @@ def job(log_file: str | os.PathLike, *, threads: int | None = None) -> Iterator[
     if threads:
         _set_threads(threads)
     started = time.monotonic()
+    # Python ends at once on SIGTERM: no reason in the log, temporary files left behind.
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         yield log
     except MarginomeError as error:
@@ -53,12 +57,39 @@ def job(log_file: str | os.PathLike, *, threads: int | None = None) -> Iterator[
     except KeyboardInterrupt:
         log.error("ERROR: interrupted; the same command goes on from here")
         sys.exit(130)
+    except _StoppedError:
+        log.error("ERROR: stopped from outside (SIGTERM): cancelled, out of its time, or its node goes down; the same "
+                  "command goes on from here")  # fmt: skip
+        sys.exit(143)
     except Exception as error:
+        if _memory_ran_out(error):
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            log.error("ERROR: memory ran out: %s. Give the job more (mem_mb of its rule, or a GPU that has more), or "
+                      "set a smaller memory_mb in the config", reason.rstrip("."))  # fmt: skip
+            sys.exit(1)
         log.error("%s", traceback.format_exc())
         log.error("ERROR: %s: %s (an error in marginome or a library, not in your input as far as is known)",
                   type(error).__name__, str(error).strip() or "no message")  # fmt: skip
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     log.info("done in %.1f s", time.monotonic() - started)
+
+
+class _StoppedError(BaseException):
+    """Not an Exception: nothing that handles errors may take it for one."""
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise _StoppedError
+
+
+def _memory_ran_out(error: Exception) -> bool:
+    if "torch" not in sys.modules:  # a bad moment to import it
+        return isinstance(error, MemoryError)
+    from marginome.devices import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _set_threads(threads: int) -> None:
