@@ -28,7 +28,7 @@ def _copy_package(tmp_path, monkeypatch):
 
 
 def _forget():
-    for cached in (code_digest, provenance._source, provenance._kept_sources):
+    for cached in (code_digest, provenance._module_file, provenance._source, provenance._kept_sources):
         cached.cache_clear()
 
 

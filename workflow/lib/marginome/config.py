@@ -86,8 +86,9 @@ _CACHE: dict[str, dict] = {}
 
 def _schemas() -> dict[str, dict]:
     if not _CACHE:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, and every job reads them
         for path in sorted(SCHEMAS.glob("*.schema.yaml")):
-            _CACHE[path.name] = yaml.safe_load(path.read_text(encoding="utf-8"))
+            _CACHE[path.name] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     return _CACHE
 
 

@@ -73,6 +73,7 @@ def import_closure(*modules: str) -> set[Path]:
     return seen
 
 
+@functools.cache
 def _module_file(name: str) -> Path | None:
     base = PACKAGE.joinpath(*name.split("."))
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
@@ -107,8 +108,8 @@ def _source(path: Path) -> _Source:
 def _kept_sources() -> dict[str, Any]:
     """What was found in source files before, by size and modification time.
 
-    Every job parses the workflow, and reading 80 files of code anew would be a third of that. Of no use to another
-    version of Python or of this file.
+    Every job parses the workflow, and would read 80 files of code anew for it. Of no use to another version of Python
+    or of this file.
     """
     made_by = [platform.python_version(), sha256_of(__file__)]
     try:
