@@ -55,9 +55,9 @@ def cluster():
             subprocess.run([HERE / "slurm-up"], check=True)  # the nodes are up for the next one
 
 
-def _space(folder: Path) -> Workspace:
+def _space(folder: Path, shards: int) -> Workspace:
     config = small_config()
-    config["screens"]["ctcf_jaspar"]["shards"] = 2  # 4 marginalize jobs for 2 GPUs
+    config["screens"]["ctcf_jaspar"]["shards"] = shards
     return Workspace(folder, config)
 
 
@@ -81,10 +81,11 @@ def _run(space: Workspace, profile: str, *arguments: str, **environment: str) ->
     return output
 
 
-def _records(cluster: Path, since: int) -> list[dict[str, str]]:
-    """Slurm's own record of the jobs that ended after the first `since`."""
+def _records(cluster: Path, since: int, space: Workspace) -> list[dict[str, str]]:
+    """Slurm's own record of a run's jobs that ended after the first `since` of all."""
     lines = (cluster / "log" / "jobcomp.log").read_text().splitlines()[since:]
-    return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
+    found = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
+    return [record for record in found if record["WorkDir"] == str(space.folder)]
 
 
 def _count(cluster: Path) -> int:
@@ -92,9 +93,9 @@ def _count(cluster: Path) -> int:
     return len(log.read_text().splitlines()) if log.exists() else 0
 
 
-def _check_gpu_jobs(records: list[dict[str, str]]) -> None:
+def _check_gpu_jobs(records: list[dict[str, str]], shards: int) -> None:
     gpu = [r for r in records if r["Partition"] == "gpu"]
-    assert len(gpu) >= 7, [r["Partition"] for r in records]  # 1 check, 2 baselines, 4 shards
+    assert len(gpu) == 1 + 2 + 2 * shards, [r["Partition"] for r in records]  # check, baselines, shards of two sets
     assert all(r["JobState"] == "COMPLETED" and "gpu01" in r["NodeList"] for r in gpu)
     for r in records:
         # what was asked for and what was given: the job-completion log does not say, the controller does
@@ -115,10 +116,13 @@ def _check_gpu_jobs(records: list[dict[str, str]]) -> None:
 
 
 def test_the_shipped_profile_runs_the_screen_and_each_gpu_job_gets_one_gpu(cluster, tmp_path, finished):
-    space = _space(tmp_path)
+    space = _space(tmp_path, shards=2)  # 4 jobs for 2 GPUs
     before = _count(cluster)
     _run(space, "profiles/slurm")
-    _check_gpu_jobs(_records(cluster, before))
+    records = _records(cluster, before, space)
+    _check_gpu_jobs(records, shards=2)
+    # make_background twice, collect_motifs, list_inserts; table, figures, record and page in one; overview
+    assert len([r for r in records if r["Partition"] == "cpu"]) == 6
     _same_as(finished, space)  # another number of shards, another executor, the same bits
 
 
@@ -130,12 +134,12 @@ def test_a_sites_own_profile_named_slurm_is_not_shadowed(cluster, tmp_path):
     (home / "snakemake" / "slurm").mkdir(parents=True)
     (home / "snakemake" / "slurm" / "profile.yaml").write_text(yaml.safe_dump(profile))
     (tmp_path / "work").mkdir()
-    space = _space(tmp_path / "work")
+    space = _space(tmp_path / "work", shards=1)
     before = _count(cluster)
-    _run(space, "slurm", XDG_CONFIG_HOME=str(home))
-    records = _records(cluster, before)
-    _check_gpu_jobs(records)
-    assert len(list((tmp_path / "site_logs").rglob("*.log"))) > 7  # the site's setting was in force
+    _run(space, "slurm", TABLE, XDG_CONFIG_HOME=str(home))
+    records = _records(cluster, before, space)
+    _check_gpu_jobs(records, shards=1)
+    assert len(list((tmp_path / "site_logs").rglob("*.log"))) == len(records)  # the site's setting was in force
     assert space.path(TABLE).exists()
 
 
@@ -196,7 +200,7 @@ def test_a_node_that_goes_down_and_a_job_that_is_cancelled(cluster, without_a_sh
         log.unlink()
     output, _ = process.communicate(timeout=600)
     assert process.returncode != 0 and not without_a_shard.path(SHARD).exists(), output[-5000:]
-    records = [r for r in _records(cluster, before) if r["Partition"] == "gpu"]
+    records = [r for r in _records(cluster, before, without_a_shard) if r["Partition"] == "gpu"]
     assert [r["JobState"] for r in records] == ["NODE_FAIL", "CANCELLED", "CANCELLED"]
     assert records[0]["JobId"] == records[1]["JobId"] != records[2]["JobId"]
 
@@ -221,7 +225,7 @@ def test_a_job_killed_for_memory_is_tried_again_with_more(cluster, without_a_sha
     path = os.pathsep.join([str(tmp_path / "python"), *filter(None, [os.environ.get("PYTHONPATH")])])
     before = _count(cluster)
     _run(without_a_shard, "profiles/slurm", TABLE, PYTHONPATH=path)
-    gpu = [r for r in _records(cluster, before) if r["Partition"] == "gpu"]
+    gpu = [r for r in _records(cluster, before, without_a_shard) if r["Partition"] == "gpu"]
     assert [r["JobState"] for r in gpu] == ["FAILED", "COMPLETED"]
     assert ["mem=4000M" in gpu[0]["Tres"], "mem=8000M" in gpu[1]["Tres"]] == [True, True], gpu
     (said,) = without_a_shard.path(".snakemake/slurm_logs").rglob(f"{gpu[0]['JobId']}.log")
