@@ -23,7 +23,7 @@ from marginome.models import load_model
 from marginome.sequences import one_hot_encode
 from marginome.storage import sha256_of
 from marginome.tables import EFFECTS
-from workspace import MOTIFS, RESOURCES, ROOT, Workspace, rules_run, small_config
+from workspace import MOTIFS, RESOURCES, Workspace, rules_run, small_config
 
 pytestmark = pytest.mark.workflow
 WEIGHTS = RESOURCES / "models" / "bpnet_ctcf_k562_2114.state_dict.pt"
