@@ -48,7 +48,6 @@ rule all:
     input:
         rules.write_overview.output,
         screen_results(),
-        function_results(),
         attribution_results(),
 
 
@@ -71,7 +70,6 @@ rule models:
 rule screens:
     input:
         screen_results(),
-        function_results(),
 
 
 rule attributions:

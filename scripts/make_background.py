@@ -11,4 +11,5 @@ with job(snakemake.log[0]):
         bed=snakemake.output.bed,
         tsv=snakemake.output.tsv,
         figure=snakemake.output.figure,
+        checks=snakemake.output.checks,
     )

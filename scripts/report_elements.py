@@ -9,5 +9,6 @@ with job(snakemake.log[0]):
         patterns=next(iter(snakemake.input.patterns), None),
         pattern_effects=next(iter(snakemake.input.pattern_effects), None),
         figure=snakemake.input.figure,
+        provenance=snakemake.input.provenance,
         page=snakemake.output.page,
     )

@@ -10,5 +10,6 @@ with job(snakemake.log[0], threads=snakemake.threads):
         baselines=snakemake.input.baselines,
         motifs=snakemake.input.motifs,
         provenance=snakemake.input.provenance,
+        functions=next(iter(snakemake.input.functions), None),
         page=snakemake.output.page,
     )

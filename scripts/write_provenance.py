@@ -3,10 +3,12 @@ from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):
     write_provenance(
-        snakemake.params.screen,
+        snakemake.params.config,
         digests=snakemake.params.digests,
-        effects=snakemake.input.effects,
+        code=snakemake.params.modules,
+        results=snakemake.input.results,
         shards=snakemake.input.shards,
         checks=snakemake.input.checks,
+        command=snakemake.params.command,
         json_file=snakemake.output.json,
     )

@@ -12,7 +12,8 @@ import torch
 
 from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
-from marginome.jobs.functions import apply_functions, functions_of, merge_functions, window_of
+from marginome.jobs.function_results import merge_functions
+from marginome.jobs.functions import apply_functions, functions_of, window_of
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode, substitute
 from marginome.shuffles import dinucleotide_shuffle
@@ -63,7 +64,9 @@ def case(tmp_path_factory):
         for i, (text, start, role) in enumerate([*[(t, s, "motif") for t, s in INSERTS], ("AAAA", 33, "control")])
     ]  # fmt: skip
     write_table(folder / "inserts.parquet", pd.DataFrame(rows))
-    effects = pd.DataFrame(rows[:5]).assign(model="toy", background="b", output="y", effect=[0.1, 3, -2, 0.5, 1])
+    effects = pd.DataFrame(rows[:5]).assign(
+        model="toy", background="b", output="y", unit="score", effect=[0.1, 3, -2, 0.5, 1]
+    )
     write_table(folder / "effects.parquet", effects)
     return folder, torch.stack([one_hot_encode(s) for s in sequences]), ids
 

@@ -245,16 +245,63 @@ def test_long_profiles_are_averaged_in_bins(tmp_path):
     np.testing.assert_allclose(got, [before[0, 3 * i : 3 * i + 3].mean() for i in range(1667)], rtol=1.1e-6)
 
 
-def test_attribution_logos_are_kept(tmp_path):
+def unpacked_logos(page, meta, number):
+    """(rows, first, before, after) of one block of attributions, as the page reads them."""
+    part = page.unpack("detail-data", meta["detail"])
+    width = meta["attributions"][number]["width"]
+    name = f"#attribution{number}"
+    before = part[f"{name}_before"].reshape(-1, 4, width)[part[f"{name}_which"]]
+    change = part[f"{name}_change"].reshape(-1, 4, width) * part[f"{name}_step"][:, None, None]
+    return part[f"{name}_rows"], part[f"{name}_first"], before, before + change
+
+
+def test_attribution_logos_are_what_was_given(tmp_path):
     screen = synthetic_screen(4)
-    after = np.random.default_rng(0).normal(size=(2, 4, 9))
-    logos = [AttributionLogos(np.array([1, 4]), None, after, first=np.array([3, 5]), output="counts")]
-    page, meta, _ = page_of(tmp_path, screen, attributions=logos)
-    got = page.unpack("detail-data", meta["detail"])
-    np.testing.assert_allclose(got["#attribution0_after"], after.ravel(), rtol=1.1e-6)
-    assert meta["attributions"] == [{"output": "counts", "width": 9, "first": [3, 5]}]
+    draw = np.random.default_rng(0)
+    before = np.repeat(draw.normal(size=(1, 4, 9)), 3, axis=0)
+    before[2] = draw.normal(size=(4, 9))  # an insert at another place
+    after = draw.normal(size=(3, 4, 9))
+    after[1, :, :2] = before[1, :, :2] = np.nan  # beyond the end of the sequence
+    after[0], before[0] = 0, 0
+    rows, first = np.array([1, 4, 6]), np.array([3, -2, 7])
+    logos = [
+        AttributionLogos(rows, before, after, first, "counts", "deep_lift_shap", "log counts"),
+        AttributionLogos(rows[:2], None, after[:2], 5, "<b>"),
+    ]
+    page, meta, packed = page_of(tmp_path, screen, attributions=logos)
+    assert packed.attributions == 5
+    about = meta["attributions"]
+    assert (about[0]["function"], about[0]["output"], about[0]["unit"]) == ("deep_lift_shap", "counts", "log counts")
+    assert [a["before"] for a in about] == [True, False] and about[1]["output"] == "<b>"
+    given = [(before, after, first), (np.zeros_like(after[:2]), after[:2], np.array([5, 5]))]
+    for number, (b, a, f) in enumerate(given):
+        got_rows, got_first, got_before, got_after = unpacked_logos(page, meta, number)
+        order = [list(rows).index(r) for r in got_rows]
+        np.testing.assert_array_equal(got_first, f[order])
+        np.testing.assert_allclose(got_before, np.nan_to_num(b)[order], rtol=1.1e-6)
+        highest = np.maximum(np.nan_to_num(np.abs(b)).max((1, 2)), np.nan_to_num(np.abs(a)).max((1, 2)))[order]
+        assert np.all(np.abs(got_after - np.nan_to_num(a)[order]) <= 0.51 * highest[:, None, None] / 200)
     with pytest.raises(MarginomeError, match="attributions"):
         page_of(tmp_path, screen, attributions=[AttributionLogos(np.array([1]), None, after, first=0)])
+
+
+def test_the_same_attributions_before_are_kept_once_and_weak_inserts_go_first(tmp_path):
+    screen = synthetic_screen(60)
+    rows = np.flatnonzero(screen.effects["background"] == "shuffled")
+    draw = np.random.default_rng(0)
+    before = np.repeat(draw.normal(size=(1, 4, 60)), len(rows), axis=0)
+    after = draw.normal(size=(len(rows), 4, 60))
+    logos = [AttributionLogos(rows, before, after, 0, "counts", "f")]
+    page, meta, packed = page_of(tmp_path, screen._replace(per_background=None, profiles=[]), attributions=logos)
+    assert packed.attributions == 120 and meta["detail"]["#attribution0_before"]["count"] == 240
+    page, meta, packed = page_of(
+        tmp_path, screen._replace(per_background=None, profiles=[]), attributions=logos, detail_bytes=20_000
+    )
+    assert 16 <= packed.attributions == meta["attributions"][0]["n"] < 120 == meta["attributions"][0]["of"]
+    kept = screen.effects.loc[unpacked_logos(page, meta, 0)[0]]
+    strength = screen.effects.groupby(["motif_id", "orientation"])["effect"].agg(lambda e: e.abs().max())
+    best = strength.sort_values(ascending=False).index[: packed.attributions]
+    assert set(zip(kept["motif_id"], kept["orientation"])) == set(best)
 
 
 def test_motif_without_a_matrix_is_drawn_from_its_insert_as_given(tmp_path):

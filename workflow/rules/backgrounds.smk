@@ -12,8 +12,9 @@ rule make_background:
             "results/backgrounds/{background}.svg",
             caption="../report/make_background.rst",
             category="Backgrounds",
-            labels={"background set": "{background}"},
+            labels={"background set": "{background}", "figure": "composition"},
         ),
+        checks="results/backgrounds/{background}.json",
     log:
         "logs/make_background/{background}.log",
     benchmark:
@@ -31,3 +32,31 @@ rule make_background:
         code=code_digest("jobs.backgrounds"),
     script:
         "../../scripts/make_background.py"
+
+
+rule report_background:
+    input:
+        checks=rules.make_background.output.checks,
+        tsv=rules.make_background.output.tsv,
+        figure=rules.make_background.output.figure,
+    output:
+        page=report(
+            "results/backgrounds/{background}.html",
+            caption="../report/report_background.rst",
+            category="Backgrounds",
+            labels={"background set": "{background}", "figure": "checks"},
+        ),
+    log:
+        "logs/report_background/{background}.log",
+    benchmark:
+        "benchmarks/report_background/{background}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        code=code_digest("jobs.background_page"),
+    script:
+        "../../scripts/report_background.py"

@@ -109,6 +109,11 @@ def shards_of(pattern):
     return inputs
 
 
+def has_functions(screen):
+    """Say whether a screen asks for more than predictions."""
+    return any(function != "predict" for function in CONFIG["screens"][screen]["functions"])
+
+
 # What a reader gets, by kind of file.
 SCREEN_FILES = {
     screen: {
@@ -122,6 +127,14 @@ SCREEN_FILES = {
         "heatmap": f"results/screens/{screen}/figures/heatmap.svg",
         "provenance": f"results/screens/{screen}/provenance.json",
         **({"gaps": f"results/screens/{screen}/figures/gaps.svg"} if entry.get("pairs") else {}),
+        **(
+            {
+                "functions": f"results/screens/{screen}/functions.h5",
+                "functions_figure": f"results/screens/{screen}/figures/functions.svg",
+            }
+            if has_functions(screen)
+            else {}
+        ),
     }
     for screen, entry in CONFIG["screens"].items()
 }
@@ -131,6 +144,8 @@ BACKGROUND_FILES = {
         "bed": f"results/backgrounds/{background}.bed",
         "tsv": f"results/backgrounds/{background}.tsv",
         "figure": f"results/backgrounds/{background}.svg",
+        "checks": f"results/backgrounds/{background}.json",
+        "page": f"results/backgrounds/{background}.html",
     }
     for background in CONFIG["backgrounds"]
 }
@@ -151,12 +166,20 @@ def overview_inputs():
         "screens": [
             files[k] for files in SCREEN_FILES.values() for k in ("effects", "page", "heatmap", "provenance")
         ],
-        "backgrounds": [files[k] for files in BACKGROUND_FILES.values() for k in ("tsv", "figure")],
+        "backgrounds": [files[k] for files in BACKGROUND_FILES.values() for k in ("tsv", "figure", "page")],
         "models": [file for files in MODEL_FILES.values() for file in files.values()],
         "attributions": [
             file
             for file in attribution_results()
-            if file.endswith(("seqlets.parquet", "annotations.parquet", "patterns.parquet", "elements.svg"))
+            if file.endswith(
+                (
+                    "/seqlets.parquet",
+                    "/annotations.parquet",
+                    "/patterns.parquet",
+                    "/elements.svg",
+                    "/provenance.json",
+                )
+            )
         ],
     }
 
@@ -186,26 +209,32 @@ def screen_digests(screen):
         for name in entry[section]
         for file in entry_files(CONFIG, section, name)
     ]
-    return file_digests(files)
+    return file_digests([*files, *entry_files(CONFIG, "screens", screen)])
 
 
 # ------------------------------------------------------------------------------------------- functions
-def has_functions(screen):
-    """Say whether a screen asks for more than predictions."""
-    return any(function != "predict" for function in CONFIG["screens"][screen]["functions"])
-
-
 def code_of(wildcards):
     """Params function: SHA-256 of the user's own code that a screen names."""
     return file_digests(entry_files(CONFIG, "screens", wildcards.screen))
 
 
-def function_results():
-    """What a reader gets of the functions of every screen that asks for them."""
-    screens = [screen for screen in CONFIG["screens"] if has_functions(screen)]
+def results_of_screen(wildcards):
+    """Input function: the results of a screen whose checksums are recorded."""
+    return [rules.summarize_screen.output.effects, *functions_of_screen(wildcards)]
+
+
+def parts_of_screen(wildcards):
+    """Input function: every shard of a screen, of predictions and of functions beside them."""
+    after = rules.apply_after.output.shard
+    functions = shards_of(after)(wildcards) if has_functions(wildcards.screen) else []
+    return [*shards_of(rules.marginalize.output.shard)(wildcards), *functions]
+
+
+def functions_of_screen(wildcards):
+    """Input function: what functions beside predict gave in a screen, if it asks for any."""
     return expand(
-        ["results/screens/{screen}/functions.h5", "results/screens/{screen}/figures/functions.svg"],
-        screen=screens,
+        rules.merge_functions.output.functions,
+        screen=[screen for screen in (wildcards.screen,) if has_functions(screen)],
     )
 
 
@@ -378,7 +407,14 @@ def attribution_files():
     """What a reader gets of every attribution entry, by name."""
     wanted = {}
     for name, entry in CONFIG["attributions"].items():
-        files = ["attributions.h5", "seqlets.parquet", "seqlets.bed", "figures/elements.svg", "report.html"]
+        files = [
+            "attributions.h5",
+            "seqlets.parquet",
+            "seqlets.bed",
+            "figures/elements.svg",
+            "report.html",
+            "provenance.json",
+        ]
         elements = ["seqlets"]
         if entry.get("annotate"):
             files.append("annotations.parquet")
@@ -393,6 +429,60 @@ def attribution_files():
                 files += [f"{kind}/functions.{suffix}" for kind in elements for suffix in ("h5", "svg")]
         wanted[name] = [f"results/attributions/{name}/{file}" for file in files]
     return wanted
+
+
+def recorded_results(wildcards):
+    """Input function: the tables and arrays of an attribution entry, whose checksums are recorded."""
+    return [file for file in attribution_files()[wildcards.attribution] if file.endswith((".parquet", ".h5"))]
+
+
+def recorded_parts(wildcards):
+    """Input function: every shard of an attribution entry: of attributions, then of its isolated elements."""
+    entry = CONFIG["attributions"][wildcards.attribution]
+    found = attribution_shards(wildcards)
+    if not entry.get("marginalize"):
+        return found
+    patterns = [rules.marginalize_elements.output.shard]
+    if any(function != "predict" for function in entry["marginalize"]["functions"]):
+        patterns.append(rules.apply_elements_after.output.shard)
+    count = entry["marginalize"]["shards"]
+    return found + expand(
+        patterns,
+        attribution=wildcards.attribution,
+        elements=["seqlets", *(["patterns"] if entry.get("patterns") is not None else [])],
+        model=entry["model"],
+        background=entry["marginalize"]["backgrounds"],
+        shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
+    )
+
+
+def entries_of_attribution(attribution):
+    """The names in other sections that an attribution entry uses, by section."""
+    entry = CONFIG["attributions"][attribution]
+    loci, annotate, marginalize = (entry.get(key) or {} for key in ("loci", "annotate", "marginalize"))
+    motifs = [*annotate.get("motifs", []), (loci.get("insert") or {}).get("collection")]
+    backgrounds = [loci.get("background"), (entry.get("references") or {}).get("background")]
+    named = {"models": [entry["model"]], "motifs": motifs}
+    named["backgrounds"] = [*backgrounds, *marginalize.get("backgrounds", [])]
+    return {section: sorted({name for name in names if name}) for section, names in named.items()}
+
+
+def attribution_section(attribution):
+    """An attribution entry with the entries that it names, and the run's settings."""
+    named = {
+        section: {name: CONFIG[section][name] for name in names}
+        for section, names in entries_of_attribution(attribution).items()
+    }
+    entry = {attribution: CONFIG["attributions"][attribution]}
+    return {"attribution": entry, "seed": CONFIG["seed"], **engine_settings(), **named}
+
+
+def attribution_digests(attribution):
+    """SHA-256 of every file that an attribution entry and the entries that it names need."""
+    files = entry_files(CONFIG, "attributions", attribution)
+    for section, names in entries_of_attribution(attribution).items():
+        files = [*files, *(file for name in names for file in entry_files(CONFIG, section, name))]
+    return file_digests(files)
 
 
 def attribution_results():

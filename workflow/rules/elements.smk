@@ -302,6 +302,34 @@ rule plot_elements:
         "../../scripts/plot_elements.py"
 
 
+# The same record as a screen's.
+rule write_attribution_provenance:
+    input:
+        results=recorded_results,
+        shards=recorded_parts,
+        checks=attributed_model(lambda model: [f"results/models/{model}/check.json"]),
+    output:
+        json="results/attributions/{attribution}/provenance.json",
+    log:
+        "logs/write_attribution_provenance/{attribution}.log",
+    benchmark:
+        "benchmarks/write_attribution_provenance/{attribution}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=20,
+    params:
+        config=lambda wildcards: attribution_section(wildcards.attribution),
+        digests=lambda wildcards: attribution_digests(wildcards.attribution),
+        modules=["jobs.attributions", "jobs.seqlets", "jobs.patterns", "jobs.elements", "jobs.functions"],
+        command=lambda wildcards: f"{run_command()} results/attributions/{wildcards.attribution}/report.html",
+        code=code_digest("jobs.provenance"),
+    script:
+        "../../scripts/write_provenance.py"
+
+
 rule report_elements:
     input:
         figure=rules.plot_elements.output.figure,
@@ -309,6 +337,7 @@ rule report_elements:
         effects=lambda wildcards: element_file(wildcards, "seqlets", "effects"),
         patterns=lambda wildcards: element_file(wildcards, "patterns", "table"),
         pattern_effects=lambda wildcards: element_file(wildcards, "patterns", "effects"),
+        provenance=rules.write_attribution_provenance.output.json,
     output:
         page=report(
             "results/attributions/{attribution}/report.html",
@@ -396,4 +425,4 @@ use rule merge_functions as merge_element_functions with:
     params:
         screen=element_pairs,
         top=CONFIG["report"]["top"],
-        code=code_digest("jobs.functions"),
+        code=code_digest("jobs.function_results"),

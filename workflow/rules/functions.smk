@@ -90,6 +90,6 @@ rule merge_functions:
     params:
         screen=screen_of("models", "backgrounds", "functions", "function_settings"),
         top=CONFIG["report"]["top"],
-        code=code_digest("jobs.functions"),
+        code=code_digest("jobs.function_results"),
     script:
         "../../scripts/merge_functions.py"

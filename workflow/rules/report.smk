@@ -3,8 +3,8 @@
 
 rule write_provenance:
     input:
-        effects=rules.summarize_screen.output.effects,
-        shards=shards_of(rules.marginalize.output.shard),
+        results=results_of_screen,
+        shards=parts_of_screen,
         checks=per_screen(rules.check_model.output.json, model="models"),
     output:
         json="results/screens/{screen}/provenance.json",
@@ -19,8 +19,10 @@ rule write_provenance:
         mem_mb=memory(1000),
         runtime=20,
     params:
-        screen=lambda wildcards: screen_section(wildcards.screen),
+        config=lambda wildcards: screen_section(wildcards.screen),
         digests=lambda wildcards: screen_digests(wildcards.screen),
+        modules=["jobs.screen", "jobs.summary", "jobs.functions"],
+        command=lambda wildcards: f"{run_command()} results/screens/{wildcards.screen}/report.html",
         code=code_digest("jobs.provenance"),
     script:
         "../../scripts/write_provenance.py"
@@ -36,6 +38,7 @@ rule report_screen:
         ),
         motifs=per_screen(rules.collect_motifs.output.table, collection="motifs"),
         provenance=rules.write_provenance.output.json,
+        functions=functions_of_screen,
     output:
         page=report(
             "results/screens/{screen}/report.html",

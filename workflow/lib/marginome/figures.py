@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from marginome.report import Profiles
 
+MINUS = "\u2212"
+#: How functions of attribution are called in print.
+METHODS = {"deep_lift_shap": "DeepLIFT/SHAP", "saturation_mutagenesis": "saturation mutagenesis"}
 UP, DOWN, GREY, INK = "#b54400", "#0068ac", "#8b95a1", "#16202c"
 #: A base's colour is the same here and on the interactive page.
 BASES = {"A": "#00805e", "C": "#0068ac", "G": "#c98600", "T": "#b54400"}
@@ -311,9 +314,7 @@ def profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, top:
     """
     effects = effects.reset_index(drop=True)
     if not profiles:
-        figure = Figure(figsize=(5, 0.6))
-        figure.text(0.5, 0.5, "There are no profiles in this screen.", ha="center", va="center")
-        return figure
+        return _nothing("There are no profiles in this screen.")
     first = effects.loc[profiles[0].rows[0]]
     blocks = [
         block
@@ -436,6 +437,61 @@ def information(pwm: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         entropy = -np.nansum(np.where(p > 0, p * np.log2(p), 0), axis=0)
     return p * np.where(total > 0, 2 - entropy, 0)
+
+
+@_styled
+def attributions_figure(
+    inserts: pd.DataFrame, before: np.ndarray, after: np.ndarray, *, what: str = "attribution", unit: str = ""
+) -> Figure:
+    """Mean attributions around inserts, without them and with them, on one scale per insert.
+
+    Parameters
+    ----------
+    inserts : pandas.DataFrame
+        ``motif_name``, ``orientation``, ``start``, ``insert`` and ``effect``, in the order to draw.
+    before, after : numpy.ndarray
+        (inserts, 4, window); the middle of the insert is at column ``window // 2``. NaN beyond the sequence's ends.
+    what, unit : str
+        What was attributed, and its unit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A row per insert, before at the left and after at the right, positions counted from the insert's first base
+        (shaded). Without inserts the figure says so.
+    """
+    from marginome.logos import plot_logo
+
+    if not len(inserts):
+        return _nothing("There are no attributions to show.")
+    window = before.shape[2]
+    figure = Figure(figsize=(9, 1.15 * len(inserts) + 0.7), layout="constrained")
+    axes = figure.subplots(len(inserts), 2, squeeze=False)
+    for line, row in enumerate(inserts.itertuples(index=False)):
+        both = [np.nan_to_num(values[line]) for values in (before, after)]
+        highest = max(1e-12, *(np.maximum(v, 0).sum(0).max() for v in both))
+        lowest = min(0.0, *(np.minimum(v, 0).sum(0).min() for v in both))
+        width = len(row.insert)
+        at = window // 2 - width // 2  # column of the insert's first base
+        for ax, values in zip(axes[line], both):
+            ax.axvspan(at - 0.5, at + width - 0.5, color="#eef1f4", linewidth=0, zorder=0)
+            plot_logo(values, ax=ax, color=BASES, ylim=(1.05 * lowest, 1.05 * highest))
+            ticks = [t for t in range(-(at // 10) * 10, window - at, 10) if t % 20 == 0]
+            ax.set_xticks([at + t for t in ticks], [f"{t}".replace("-", "\u2212") for t in ticks])
+            ax.locator_params(axis="y", nbins=4)
+        axes[line][0].set_title(f"{row.motif_name} {row.orientation.replace('-', MINUS)}, before")
+        axes[line][1].set_title(f"after, effect {_signed(row.effect)}")
+    for ax in axes[:-1].ravel():
+        ax.tick_params(labelbottom=False)
+    figure.supxlabel("position from the insert's first base (bp)", fontsize=8)
+    figure.supylabel(f"{what} ({unit})" if unit else what, fontsize=8)
+    return figure
+
+
+def _nothing(text: str) -> Figure:
+    figure = Figure(figsize=(5, 0.6))
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return figure
 
 
 # --------------------------------------------------------------------------------- ranks, nulls, spacing

@@ -24,6 +24,7 @@ def make_background(
     bed: str | os.PathLike,
     tsv: str | os.PathLike,
     figure: str | os.PathLike,
+    checks: str | os.PathLike,
 ) -> None:
     """Make one background set and write it for this workflow and for others.
 
@@ -37,11 +38,12 @@ def make_background(
         The config's seed.
     digests : mapping
         SHA-256 of its files, by path.
-    fasta, bed, tsv, figure : path
-        bgzip FASTA, coordinates (none for sets without), one row per background, and composition against the target.
+    fasta, bed, tsv, figure, checks : path
+        bgzip FASTA, coordinates (none for sets without), one row per background, composition against the target, and
+        what the checks found as JSON.
     """
     made = backgrounds.make_background(settings, name=name, seed=seed)
-    backgrounds.write_background(made, fasta=fasta, bed=bed, tsv=tsv)
+    backgrounds.write_background(made, fasta=fasta, bed=bed, tsv=tsv, checks=checks)
     save_figure(composition_figure(made), figure)
     log.info("%d backgrounds of %d bp", len(made.ids), len(made.sequences[0]))
     for check, value in made.checks.items():

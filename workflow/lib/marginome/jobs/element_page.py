@@ -7,7 +7,7 @@ import os
 import pandas as pd
 
 from marginome.report import Section, write_page
-from marginome.storage import read_table
+from marginome.storage import read_json, read_table
 
 _SEQLETS = [
     "seqlet_id", "chrom", "genome_start", "genome_end", "sign", "attribution", "p_value", "match_name", "match_id",
@@ -24,6 +24,7 @@ def report_elements(
     patterns: str | os.PathLike | None,
     pattern_effects: str | os.PathLike | None,
     figure: str | os.PathLike,
+    provenance: str | os.PathLike,
     page: str | os.PathLike,
 ) -> None:
     """Write the page of one attribution entry.
@@ -38,9 +39,12 @@ def report_elements(
         Isolated effects.
     figure : path
         SVG that becomes part of the page.
+    provenance : path
+        The entry's record.
     page : path
         HTML to write.
     """
+    record = read_json(provenance)
     sections = [
         Section("The chain", "A locus with its seqlets, what each seqlet does alone, and the patterns.",
                 figures=[(figure, f"Elements of {name}")]),
@@ -53,7 +57,14 @@ def report_elements(
     ):
         if file is not None:
             sections.append(_section(title, text, file, columns))
-    write_page(page, title=f"Elements of {name}", sections=sections, overview="../../index.html")
+    write_page(
+        page,
+        title=f"Elements of {name}",
+        sections=sections,
+        overview="../../index.html",
+        provenance=record,
+        commands=[record["command"]],
+    )
 
 
 def _section(title: str, text: str, file: str | os.PathLike, columns: list[str] | None) -> Section:

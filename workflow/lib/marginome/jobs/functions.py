@@ -7,9 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
-import pandas as pd
 import torch
 
 from marginome.attribution import EditAttributor, deep_lift_shap
@@ -18,17 +16,15 @@ from marginome.errors import MarginomeError
 from marginome.incremental import Edits
 from marginome.jobs.baseline import load_inputs
 from marginome.jobs.runner import Progress
-from marginome.logos import plot_logo
 from marginome.models import LoadedModel
 from marginome.models.outputs import Readouts
 from marginome.mutagenesis import saturation_mutagenesis
-from marginome.plots import save_figure
 from marginome.prediction import Readout
 from marginome.screens import select_outputs
 from marginome.seeds import stable_seed
 from marginome.sequences import encode_insert
 from marginome.shuffles import dinucleotide_shuffle
-from marginome.storage import dataset, read_hdf5, read_table, write_hdf5
+from marginome.storage import dataset, read_table, write_hdf5
 from marginome.usercode import load_user_object
 
 log = logging.getLogger("marginome")
@@ -304,140 +300,3 @@ def apply_functions(
                     group[label][k] = values
             progress.update(1)
     log.info("peak memory %.0f MB", peak_memory(where) / 2**20)
-
-
-def merge_functions(
-    screen: Mapping[str, Any],
-    *,
-    inserts: str | os.PathLike,
-    effects: str | os.PathLike,
-    before: Sequence[str | os.PathLike],
-    shards: Sequence[str | os.PathLike],
-    top: int,
-    output: str | os.PathLike,
-    figure: str | os.PathLike,
-) -> None:
-    """Merge what the functions gave before and after every insert, and draw the strongest motifs' logos.
-
-    Parameters
-    ----------
-    screen : mapping
-        ``models``, ``backgrounds``, ``function_settings`` of the entry.
-    inserts, effects : path
-        The canonical list, and the effect table: its strongest motifs are drawn.
-    before, shards : sequence of path
-        In the order of models, then background sets(, then shards).
-    top : int
-        Motifs drawn, at most 8.
-    output : path
-        HDF5: ``<model>/<background>/<function>/<target>/{before,after,before_sd,after_sd}``, inserts by (4, window)
-        for attributions of the bases that are there (mean over backgrounds; NaN beyond the sequence's ends), or of
-        the user function's shape; ``inserts/{insert_id,motif_id,motif_name,orientation,start,insert}``. The middle of
-        the insert is at column ``window // 2``.
-    figure : path
-        SVG.
-    """
-    table = read_table(inserts)
-    motif = table[table["role"] == "motif"]
-    pairs = [(m, b) for m in screen["models"] for b in screen["backgrounds"]]
-    per = len(shards) // len(pairs)
-    text = h5py.string_dtype()
-    with write_hdf5(output, {"screen": dict(screen)}) as target:
-        for column in ("insert_id", "motif_id", "motif_name", "orientation", "insert"):
-            target.create_dataset(f"inserts/{column}", data=motif[column].astype(str).to_numpy(object), dtype=text)
-        dataset(target, "inserts/start", data=motif["start"].to_numpy(np.int64), unit="bp")
-        for i, (model, background) in enumerate(pairs):
-            _merge_part(target, f"{model}/{background}", before[i], shards[i * per : (i + 1) * per], motif)
-    with read_hdf5(output) as made:
-        save_figure(_logos(made, motif, read_table(effects), pairs[0], min(top, 8)), figure)
-
-
-def _merge_part(
-    target: h5py.File,
-    group: str,
-    before: str | os.PathLike,
-    shards: Sequence[str | os.PathLike],
-    motif: pd.DataFrame,
-) -> None:
-    done = 0
-    with read_hdf5(before) as base:
-        for path in shards:
-            with read_hdf5(path) as source:
-                rows = source["rows"][...]
-                if not np.array_equal(rows, motif.index.to_numpy()[done : done + len(rows)]):
-                    raise MarginomeError(
-                        "the shards do not follow one another", where=str(path), remedy="Delete it and run again."
-                    )
-                size = int(source.attrs["window"])
-                target.attrs["window"] = size
-                for function in source:
-                    if not isinstance(source[function], h5py.Group):
-                        continue
-                    for name in source[function]:
-                        made = target.require_group(f"{group}/{function}/{name}")
-                        for label, suffix in (("mean", ""), ("sd", "_sd")):
-                            after = source[function][name][label]
-                            whole = base[function][name][label][...]
-                            for side in ("before", "after"):
-                                if side + suffix not in made:
-                                    shape = (len(motif), *after.shape[1:])
-                                    dataset(made, side + suffix, shape=shape, dtype="f4", chunks=(1, *after.shape[1:]))
-                            made["after" + suffix][done : done + len(rows)] = after[...]
-                            for k in range(len(rows)):
-                                values = _before(whole, motif.iloc[done + k], size, after.shape[1:])
-                                made["before" + suffix][done + k] = values
-                done += len(rows)
-    if done != len(motif):
-        raise MarginomeError(f"the shards hold {done} of {len(motif)} inserts", where=group, remedy="Run again.")
-
-
-def _before(whole: np.ndarray, row: pd.Series, size: int, shape: tuple) -> np.ndarray:
-    """The backgrounds' own values in the insert's window; as they are where the function is the user's own shape."""
-    if tuple(shape) != (4, size):
-        return whole
-    first, last, column = window_of(int(row["start"]), len(row["insert"]), size, whole.shape[1])
-    padded = np.full((4, size), np.nan, dtype=np.float32)
-    padded[:, column : column + last - first] = whole[:, first:last]
-    return padded
-
-
-def _logos(made: h5py.File, motif: pd.DataFrame, effects: pd.DataFrame, pair: tuple[str, str], top: int) -> Any:
-    """Logos before (left) and after (right) of the strongest motifs, of the first function that attributes."""
-    from matplotlib.figure import Figure
-
-    part = made.get(f"{pair[0]}/{pair[1]}", {})
-    drawn = [
-        (function, name)
-        for function in part
-        for name in part[function]
-        if part[function][name]["after"].ndim == 3 and part[function][name]["after"].shape[1] == 4
-    ]
-    if not drawn:
-        figure = Figure(figsize=(6, 1))
-        figure.text(0.02, 0.5, "There are no attributions to show.")
-        return figure
-    function, name = drawn[0]
-    mine = effects[(effects["model"] == pair[0]) & (effects["background"] == pair[1])]
-    mine = mine[mine["output"] == name] if (mine["output"] == name).any() else mine
-    keys = ["collection", "motif_id", "orientation", "start"]
-    strength = mine.groupby(keys)["effect"].first().abs()
-    order = pd.MultiIndex.from_frame(motif[keys].reset_index(drop=True))
-    ranked = strength.reindex(order).to_numpy().copy()
-    chosen = pd.Series(ranked).sort_values(ascending=False, kind="stable").index
-    seen: set[str] = set()
-    rows = [i for i in chosen if not (motif["motif_id"].iloc[i] in seen or seen.add(motif["motif_id"].iloc[i]))][:top]
-    figure = Figure(figsize=(9, 1.1 * len(rows) + 0.6), layout="constrained")
-    axes = figure.subplots(len(rows), 2, squeeze=False, sharex=True)
-    values = part[function][name]
-    for line, i in enumerate(rows):
-        both = [np.nan_to_num(values[side][i]) for side in ("before", "after")]
-        highest = max(1e-12, *(np.maximum(v, 0).sum(0).max() for v in both))
-        lowest = min(0.0, *(np.minimum(v, 0).sum(0).min() for v in both))
-        for ax, v, side in zip(axes[line], both, ("before", "after")):
-            plot_logo(v, ax=ax, ylim=(1.05 * lowest, 1.05 * highest))
-            ax.set_title(
-                f"{motif['motif_name'].iloc[i]} {motif['orientation'].iloc[i]}, {side}", fontsize=8, loc="left"
-            )
-            ax.tick_params(labelsize=7)
-    figure.supxlabel(f"position in the window (bp); {function} of {name}, {pair[0]}, {pair[1]}", fontsize=8)
-    return figure

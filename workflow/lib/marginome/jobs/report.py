@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import h5py
@@ -13,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from marginome import report as marginome_report
-from marginome.report import Badge, Entry, Link, Profiles, ScreenEntry, write_report
+from marginome.errors import MarginomeError
+from marginome.report import AttributionLogos, Badge, Entry, Link, Profiles, ScreenEntry, write_report
 from marginome.storage import atomic, read_hdf5, read_json, read_table
 from marginome.tables import EFFECTS, describe
 
@@ -32,6 +34,7 @@ def report_screen(
     baselines: Sequence[str | os.PathLike],
     motifs: Sequence[str | os.PathLike],
     provenance: str | os.PathLike,
+    functions: str | os.PathLike | None,
     page: str | os.PathLike,
 ) -> None:
     """Write the interactive page of one screen.
@@ -48,12 +51,16 @@ def report_screen(
         Tables of the collections.
     provenance : path
         The screen's record.
+    functions : path or None
+        What functions beside predict gave before and after every insert, where the screen asks for any.
     page : path
         HTML to write.
     """
     table = read_table(effects)
     record = read_json(provenance)
-    with read_hdf5(profiles) as handle:
+    with ExitStack() as stack:
+        handle = stack.enter_context(read_hdf5(profiles))
+        made = None if functions is None else stack.enter_context(read_hdf5(functions))
         packed = write_report(
             page,
             effects=table,
@@ -61,14 +68,15 @@ def report_screen(
             per_background=single_effects(backgrounds, table),
             baseline=read_baselines(baselines),
             profiles=read_profiles(handle, table),
+            attributions=[] if made is None else read_attributions(made, table, where=str(functions)),
             provenance=record,
             commands=[record["command"]],
             title=f"Screen {screen}",
             name=screen,
             overview="../../index.html",
         )
-    log.info("%s: %.1f MB, %d rows, %d inserts, profiles of %d", page, packed.bytes / 1e6, packed.rows, packed.inserts,
-             packed.profiles)  # fmt: skip
+    log.info("%s: %.1f MB, %d rows, %d inserts, %d profiles, %d attributions", page, packed.bytes / 1e6, packed.rows,
+             packed.inserts, packed.profiles, packed.attributions)  # fmt: skip
 
 
 def read_motif_matrices(path: str | os.PathLike) -> pd.DataFrame:
@@ -141,6 +149,54 @@ def read_profiles(handle: h5py.File, table: pd.DataFrame) -> list[Profiles]:
     return blocks
 
 
+def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> list[AttributionLogos]:
+    """Return the attributions of an open functions.h5, tied to rows of the effect table.
+
+    A function of the user's that gives another shape than attributions (a number, say) is left to the file.
+
+    Parameters
+    ----------
+    handle : h5py.File
+        What `merge_functions` wrote.
+    table : pandas.DataFrame
+        The effect table of the same screen.
+    where : str
+        For messages.
+
+    Returns
+    -------
+    list of AttributionLogos
+        One per model, background set, function and target, the functions in the config's order.
+    """
+    keys = ["motif_id", "orientation", "start", "insert"]
+    listed = pd.DataFrame({k: handle[f"inserts/{k}"].asstr()[...] if k != "start" else handle["inserts/start"][...]
+                           for k in keys})  # fmt: skip
+    size = int(handle.attrs["window"])
+    first = (listed["start"] + listed["insert"].str.len() // 2 - size // 2).to_numpy()
+    blocks = []
+    for model, background in _combinations(table):
+        here = np.flatnonzero(((table["model"] == model) & (table["background"] == background)).to_numpy())
+        part = table.iloc[here]
+        per = len(part) // len(listed) if len(listed) else 0  # rows of an insert follow one another, a row per output
+        heads = part.iloc[::per] if per else part
+        if len(heads) != len(listed) or not all(np.array_equal(heads[k], listed[k]) for k in keys):
+            raise MarginomeError(
+                "holds other inserts than the effect table", where=where, remedy="Delete it and run again."
+            )
+        outputs, units = part["output"].iloc[:per].tolist(), part["unit"].iloc[:per].tolist()
+        for function, targets in handle.get(f"{model}/{background}", {}).items():
+            for target, made in targets.items():
+                if made["after"].shape[1:] != (4, size):
+                    log.info("%s of %s has shape %s: not drawn", function, target, made["after"].shape[1:])
+                    continue
+                at = outputs.index(target) if target in outputs else 0
+                unit = units[at] if target in outputs and pd.notna(units[at]) else ""
+                blocks.append(
+                    AttributionLogos(here[at::per], made["before"], made["after"], first, target, function, unit)
+                )
+    return blocks
+
+
 def _combinations(table: pd.DataFrame) -> list[tuple[str, str]]:
     return list(table[["model", "background"]].drop_duplicates().itertuples(index=False, name=None))
 
@@ -196,7 +252,7 @@ def write_overview(
             "mean GC": float(table["gc"].mean()),
         }
         sets.append(
-            Entry(name, facts, [link(kind.upper(), path) for kind, path in files.items() if kind != "figure"],
+            Entry(name, facts, [link(text, files[kind]) for kind, text in _BACKGROUND_LINKS.items()],
                   files["figure"], "Composition of the backgrounds against what they stand for.")
         )  # fmt: skip
     checked = []
@@ -210,7 +266,11 @@ def write_overview(
             "check": Badge("passed", True) if not found["problems"] else Badge("failed", False),
         }
         checked.append(Entry(name, facts, [link("What the check found", files["page"])]))
-    record = read_json(next(iter(screens.values()))["provenance"]) if screens else {}
+    records = {f"screen {name}": read_json(files["provenance"]) for name, files in screens.items()}
+    for name, files in attributions.items():
+        records[f"attributions {name}"] = read_json(next(f for f in files if f.endswith("/provenance.json")))
+    record = next(iter(records.values()), {})
+    alone = [text for what, one in records.items() for text in ("", f"# {what} alone", one["command"])]
     marginome_report.write_overview(
         page,
         title=report["title"],
@@ -219,7 +279,7 @@ def write_overview(
         models=checked,
         attributions=[_attribution_entry(name, files, link) for name, files in attributions.items()],
         provenance={key: record[key] for key in ("versions", "machine", "code") if key in record},
-        commands=commands,
+        commands=[*commands, *(alone if len(records) > 1 else [])],
     )
     with atomic(readme) as temporary:
         temporary.write_text(_README, encoding="utf-8")
@@ -239,6 +299,7 @@ def _attribution_entry(name: str, files: Sequence[str], link: Callable[[str, str
     return Entry(name, facts, links, figure, "A locus with its seqlets, what each does alone, and the patterns.")
 
 
+_BACKGROUND_LINKS = {"page": "What the checks found", "fasta": "FASTA", "bed": "BED", "tsv": "TSV"}
 _SCREEN_LINKS = {
     "effects": "effects.parquet",
     "tsv": "effects.tsv.gz",
@@ -247,6 +308,8 @@ _SCREEN_LINKS = {
     "consensus": "consensus.parquet",
     "agreement": "agreement.parquet",
     "gaps": "effect against gap",
+    "functions": "functions.h5",
+    "functions_figure": "attributions before and after",
     "provenance": "provenance.json",
 }
 
@@ -262,6 +325,7 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `screens/<screen>/effects.parquet`, `effects.tsv.gz` | a row per model, background set, insert and output |
 | `screens/<screen>/effects.h5` | effects of single backgrounds: `<model>/<background>/effects` |
 | `screens/<screen>/profiles.h5` | mean profiles before and after each insert: logits and probabilities |
+| `screens/<screen>/functions.h5` | attributions (or your own function) before and after each insert, where asked for |
 | `screens/<screen>/consensus.parquet` | what all background sets say of each insert: mean, spread, ranks, largest q |
 | `screens/<screen>/agreement.parquet` | how far every two background sets (or models) agree |
 | `screens/<screen>/inserts.parquet` | what was put in, controls included, in the order it was computed |
@@ -270,9 +334,12 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `screens/<screen>/provenance.json` | config, seeds, checksums of every input, versions, machine, engine |
 | `screens/<screen>/shards/` | parts of the computation; may be deleted when the tables are done |
 | `backgrounds/<set>.fa.gz`, `.bed`, `.tsv`, `.svg` | the backgrounds, where they are from, their composition |
+| `backgrounds/<set>.html`, `.json` | whether they are what was asked for |
 | `motifs/<collection>.parquet` | the motifs as they were read and checked |
 | `models/<model>/check.html`, `check.json` | what the model is and whether it behaved |
-| `attributions/<name>/` | attributions, seqlets, patterns, what each does in isolation (docs/elements.md) |
+| `attributions/<name>/report.html` | the seqlets and patterns of real sequences, what each does in isolation |
+| `attributions/<name>/provenance.json` | config, seeds, checksums of every input, versions, machine, engine |
+| `attributions/<name>/` | everything else of it (docs/elements.md) |
 | `baselines/<model>/<set>.h5` | predictions on the backgrounds without an insert |
 
 Everything is read with pandas and h5py alone.

@@ -57,18 +57,20 @@ class Profiles(NamedTuple):
 
 
 class AttributionLogos(NamedTuple):
-    """Mean attributions around inserts, before and after.
+    """Mean attributions around inserts, before and after, by one function of one output.
 
     Attributes
     ----------
     rows : numpy.ndarray
         Integer positions (m,) in the effect table, as in `Profiles`.
-    before, after : numpy.ndarray
-        (m, 4, width), alphabet A C G T; `before` may be None.
+    before, after : numpy.ndarray or h5py.Dataset
+        (m, 4, width), alphabet A C G T; `before` may be None. NaN beyond the ends of the sequence.
     first : numpy.ndarray or int
         Position of the first column in the input sequence (0-based, bp), one or (m,).
-    output : str
-        What was attributed.
+    output, unit : str
+        What was attributed, and its unit.
+    function : str
+        How, e.g. ``deep_lift_shap``.
     """
 
     rows: np.ndarray
@@ -76,6 +78,8 @@ class AttributionLogos(NamedTuple):
     after: np.ndarray
     first: np.ndarray | int
     output: str = ""
+    function: str = ""
+    unit: str = ""
 
 
 class Packed(NamedTuple):
@@ -86,6 +90,7 @@ class Packed(NamedTuple):
     inserts: int
     per_background_inserts: int
     profiles: int
+    attributions: int
 
 
 def write_report(
@@ -139,8 +144,9 @@ def write_report(
     q_threshold : float, default 0.05
         Where a row counts as significant when the page opens.
     detail_bytes : int, default 8,000,000
-        Most compressed bytes for per-background effects and profiles together (each gets half); what does not fit
-        is left out from the weakest insert on, and the page says so.
+        Most compressed bytes for per-background effects and profiles together (each gets half, or a third where there
+        are attributions, which get the rest); what does not fit is left out from the weakest insert on, and the page
+        says so.
 
     Returns
     -------
@@ -173,9 +179,11 @@ def write_report(
     widths = _pwms(table, effects, motifs, motif)
 
     detail = Arrays()
-    kept = _per_background(detail, per_background, insert, strength, detail_bytes // 2)
-    profile_meta, n_profiles = _profiles(detail, profiles, strength[insert], detail_bytes // 2)
-    attribution_meta = _attributions(detail, attributions)
+    share = detail_bytes // (3 if attributions else 2)
+    kept = _per_background(detail, per_background, insert, strength, share)
+    profile_meta, n_profiles = _profiles(detail, profiles, strength[insert], share)
+    left = detail_bytes - len(detail.compressed()) if attributions else 0
+    attribution_meta, n_attributions = _attributions(detail, attributions, strength[insert], left)
 
     meta = {
         "title": title,
@@ -207,7 +215,10 @@ def write_report(
         scripts=[asset(ECHARTS), asset("common.js"), asset("screen.js")],
     )
     save(path, page)
-    return Packed(os.path.getsize(path), len(effects), int(insert.max()) + 1, len(kept.get("inserts", ())), n_profiles)
+    return Packed(
+        os.path.getsize(path), len(effects), int(insert.max()) + 1, len(kept.get("inserts", ())), n_profiles,
+        n_attributions,
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------- the table
@@ -358,20 +369,56 @@ def _deflated(values: np.ndarray) -> int:
     return len(block.compressed())
 
 
-def _attributions(arrays: Arrays, blocks: Sequence[AttributionLogos]) -> list[dict]:
-    meta = []
+def _attributions(
+    arrays: Arrays, blocks: Sequence[AttributionLogos], strength: np.ndarray, budget: int
+) -> tuple[list[dict], int]:
+    """Add mean attributions: every different `before` once, every `after` as its difference in steps of its own.
+
+    A step is 1/200 of the highest letter of the insert's own two logos, half a pixel of what is drawn. Inserts whose
+    middle is at the same place have the same `before`.
+    """
+    meta, kept = [], 0
+    share = budget // max(len(blocks), 1)
     for number, block in enumerate(blocks):
-        after = np.asarray(block.after, dtype=np.float64)
-        before = None if block.before is None else np.asarray(block.before, dtype=np.float64)
-        if after.ndim != 3 or after.shape[:2] != (len(block.rows), 4):
-            raise MarginomeError(f"shape {after.shape}, ({len(block.rows)}, 4, width) is wanted", where="attributions")
-        arrays.add(f"#attribution{number}_rows", np.asarray(block.rows).astype(np.uint32))
-        arrays.add(f"#attribution{number}_after", shortened(after))
-        if before is not None:
-            arrays.add(f"#attribution{number}_before", shortened(before))
-        first = np.broadcast_to(np.asarray(block.first), len(block.rows)).tolist()
-        meta.append({"output": block.output, "width": int(after.shape[2]), "first": first})
-    return meta
+        rows = np.asarray(block.rows)
+        after = np.nan_to_num(np.asarray(block.after, dtype=np.float32))
+        before = np.zeros_like(after) if block.before is None else np.nan_to_num(np.asarray(block.before, np.float32))
+        if after.ndim != 3 or after.shape[:2] != (len(rows), 4) or before.shape != after.shape:
+            raise MarginomeError(
+                f"shapes {before.shape} and {after.shape}, ({len(rows)}, 4, width) is wanted",
+                where=f"attributions[{number}]",
+            )
+        order = np.argsort(-strength[rows], kind="stable")
+        rows, before, after = rows[order], before[order], after[order]
+        first = np.broadcast_to(np.asarray(block.first), len(order))[order]
+        step = np.maximum(np.abs(before).max((1, 2), initial=0), np.abs(after).max((1, 2), initial=0)) / 200
+        steps = np.rint((after - before) / np.where(step > 0, step, 1)[:, None, None]).astype(np.int16)
+        places: dict[bytes, int] = {}
+        which = np.array([places.setdefault(values.tobytes(), len(places)) for values in before], dtype=int)
+        unique = shortened(before[np.unique(which, return_index=True)[1]])
+        n, used, places_kept = 0, 0, 0
+        while n < len(rows):  # piece by piece: what does not fit is not even compressed
+            piece = slice(n, n + 16)
+            needed = int(which[: piece.stop].max()) + 1
+            used += _deflated(steps[piece]) + _deflated(unique[places_kept:needed])
+            if n and used > share:
+                break
+            n, places_kept = min(piece.stop, len(rows)), needed
+        name = f"#attribution{number}"
+        arrays.add(f"{name}_rows", rows[:n].astype(np.uint32))
+        arrays.add(f"{name}_first", first[:n].astype(np.float32))
+        arrays.add(f"{name}_step", step[:n].astype(np.float32))
+        arrays.add(f"{name}_which", which[:n].astype(np.uint32))
+        arrays.add(f"{name}_before", unique[:places_kept])
+        arrays.add(f"{name}_change", steps[:n])
+        meta.append(
+            {
+                "output": block.output, "function": block.function, "unit": block.unit, "width": int(after.shape[2]),
+                "before": block.before is not None, "n": n, "of": len(rows),
+            }
+        )  # fmt: skip
+        kept += n
+    return meta, kept
 
 
 def _baseline(baseline: Mapping[tuple[str, str, str], np.ndarray]) -> list[dict]:
