@@ -217,3 +217,52 @@ def test_table_without_optional_columns(screen):
     figures.heatmap_figure(bare)
     figures.rank_figure(bare)
     assert isinstance(figures.strongest(bare.drop(columns="collection"), 3), pd.DataFrame)
+
+
+def test_hostile_names_are_drawn_as_they_are(tmp_path):
+    """SVG has scripts and links too, and matplotlib reads text between dollars as mathematics."""
+    from xml.etree import ElementTree
+
+    screen = synthetic_screen(30, hostile=True)
+    names = screen.effects["motif_name"]
+    table = screen.effects.assign(
+        motif_name=names.replace({"{b}{a|x}": r"$\frac{$", "=1+1": "a_$_b$", "&lt;b&gt;": "--><script>1</script>"})
+    )
+    table["unit"] = "<script>$</script>"
+    chosen = figures.strongest(table[table["output"] == "counts"], 9).assign(start=10)
+    logos = np.random.default_rng(0).normal(size=(2, len(chosen), 4, 71))
+    drawn = {
+        "heatmap": figures.heatmap_figure(table, screen.per_background),
+        "before_after": figures.before_after_figure(table, screen.per_background, screen.baseline, top=9),
+        "profiles": figures.profiles_figure(screen.profiles, table),
+        "logos": figures.logos_figure(table, screen.motifs),
+        "rank": figures.rank_figure(table, top=9),
+        "attributions": figures.attributions_figure(chosen, *logos, what="$<script>", unit="$"),
+    }
+    for name, figure in drawn.items():
+        save_figure(figure, tmp_path / f"{name}.svg")
+        root = ElementTree.parse(tmp_path / f"{name}.svg").getroot()
+        for node in root.iter():
+            assert node.tag.rsplit("}")[-1] not in ("script", "a", "foreignObject", "image") or name == "heatmap", name
+            assert not any(attribute.rsplit("}")[-1].startswith("on") for attribute in node.attrib)
+        save_figure(figure, tmp_path / f"{name}.pdf")
+        assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_attributions_are_drawn_on_one_scale_with_the_insert_shaded():
+    inserts = pd.DataFrame({"motif_name": ["a", "b"], "orientation": ["+", "-"], "start": [30, 30],
+                            "insert": ["ACGTA", "GG"], "effect": [1.0, -0.5]})  # fmt: skip
+    before, after = np.zeros((2, 4, 21)), np.zeros((2, 4, 21))
+    after[0, 0, 8:13], after[1, 2, 9:11], before[0, 3, 2] = 1.0, -2.0, 0.5
+    before[:, :, 20] = np.nan
+    figure = figures.attributions_figure(inserts, before, after, what="DeepLIFT/SHAP of counts", unit="log counts")
+    axes = np.array(figure.axes).reshape(2, 2)
+    assert axes[0, 0].get_ylim() == axes[0, 1].get_ylim() == (0.0, pytest.approx(1.05))
+    assert axes[1, 0].get_ylim()[0] == pytest.approx(-2.1)
+    shaded = [(p.get_x(), p.get_width()) for p in axes[:, 0].ravel()[0].patches]
+    assert shaded == [(7.5, 5.0)]
+    labels = [t.get_text() for t in axes[1, 0].get_xticklabels()]
+    assert axes[1, 0].get_xticks()[labels.index("0")] == 9  # the insert's first base
+    assert figure.get_supylabel() == "DeepLIFT/SHAP of counts (log counts)"
+    nothing = figures.attributions_figure(inserts.iloc[:0], before[:0], after[:0])
+    assert "no attributions" in nothing.texts[0].get_text()

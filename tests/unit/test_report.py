@@ -412,3 +412,42 @@ def test_summary_counts_what_the_table_says():
         "effect"
     ]
     assert top[["gc_matched", "shuffled"]].iloc[0].tolist() == pytest.approx(first[["gc_matched", "shuffled"]].tolist())
+
+
+def test_hostile_names_stay_text_on_the_overview_and_the_page_of_elements(tmp_path):
+    from marginome.jobs.element_page import report_elements
+    from marginome.storage import write_json, write_table
+
+    evil = "</td><script>window.owned=1</script>"
+
+    def made(folder, name, hostile):
+        folder.mkdir()
+        screen = synthetic_screen(30, hostile=hostile)
+        effects = screen.effects.assign(unit=name)
+        (folder / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+        write_overview(
+            folder / "index.html", title=name, intro=name,
+            screens=[ScreenEntry(name, f"screens/{name}", effects, [Link(name, name)], folder / "a.svg", name)],
+            backgrounds=[Entry(name, {name: name}, [Link(name, name)], folder / "a.svg", name)],
+            models=[Entry(name, {name: Badge(name, True)})], attributions=[Entry(name, {name: Link(name, name)})],
+            provenance={name: [name]}, commands=[name],
+        )  # fmt: skip
+        text = {key: [name] for key in ("seqlet_id", "chrom", "sign", "match_name", "match_id", "sequence")}
+        seqlets = pd.DataFrame({**text, "attribution": [1.0], "match_q": [0.1]})
+        write_table(folder / "seqlets.parquet", seqlets)
+        write_table(folder / "effects.parquet", effects.assign(motif_id=name))
+        patterns = pd.DataFrame({"pattern_id": [name], "n_seqlets": [3], "match_name": [name]})
+        write_table(folder / "patterns.parquet", patterns)
+        write_json(folder / "provenance.json", {"command": name, name: {"k": name}})
+        report_elements(
+            name, seqlets=folder / "seqlets.parquet", effects=folder / "effects.parquet",
+            patterns=folder / "patterns.parquet", pattern_effects=folder / "effects.parquet", figure=folder / "a.svg",
+            provenance=folder / "provenance.json", page=folder / "report.html",
+        )  # fmt: skip
+        return Page(folder / "index.html"), Page(folder / "report.html")
+
+    for hostile, clean in zip(made(tmp_path / "h", evil, True), made(tmp_path / "c", "x", False), strict=True):
+        assert [t for t, _ in hostile.tags] == [t for t, _ in clean.tags]  # not one element more
+        assert [sorted(a) for _, a in hostile.tags] == [sorted(a) for _, a in clean.tags]  # nor an attribute
+        assert evil in "".join(hostile.text)
+    assert "<script>window.owned=1</script>" in "".join(Page(tmp_path / "h" / "index.html").text)

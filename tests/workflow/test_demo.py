@@ -45,7 +45,7 @@ def test_every_file_that_the_readme_names_is_there(finished):
     for name in ("index.html", "README.md", "models/bpnet_ctcf/check.json", "models/bpnet_ctcf/check.html"):
         assert finished.path("results", name).stat().st_size > 0, name
     for background in ("gc_matched", "shuffled_peaks"):
-        for suffix in ("fa.gz", "bed", "tsv", "svg"):
+        for suffix in ("fa.gz", "bed", "tsv", "svg", "json", "html"):
             assert finished.path(f"results/backgrounds/{background}.{suffix}").exists()
 
 
@@ -166,7 +166,7 @@ def test_a_dry_run_of_a_fresh_folder_plans_every_stage(workspace):
     planned = rules_run(workspace.run("-n").stdout)
     assert planned == {
         "all", "make_background", "collect_motifs", "check_model", "predict_baseline", "list_inserts", "marginalize",
-        "summarize_screen", "plot_screen", "report_screen", "write_provenance", "write_overview",
+        "summarize_screen", "plot_screen", "report_screen", "report_background", "write_provenance", "write_overview",
     }  # fmt: skip
 
 

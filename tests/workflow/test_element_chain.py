@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -73,6 +74,34 @@ def test_the_models_motif_comes_out_as_seqlets(elements):
     # within a few bases of the summits that ChIP-seq found
     centre = (table["start"] + table["end"]) / 2
     assert (centre - 1057).abs().median() < 40
+
+
+def test_the_record_says_what_the_entry_was_made_from(elements):
+    folder = elements.path("results", "attributions", "ctcf_peaks")
+    record = json.loads((folder / "provenance.json").read_text())
+    config = record["config"]
+    entry = config["attribution"]["ctcf_peaks"]
+    assert config["seed"] == 1 and config["device"] == "cpu" and config["precision"] == "float32"
+    assert entry["references"]["n"] == 4 and entry["seqlets"]["caller"] == "recursive"  # defaults are filled in
+    assert set(config["models"]) == {"bpnet_ctcf"} and set(config["motifs"]) == {"jaspar"}
+    assert set(config["backgrounds"]) == {"gc_matched"}
+    named = {os.path.basename(path) for path in record["input_sha256"]}
+    assert {"bpnet_ctcf_k562_2114.state_dict.pt", "hg19_chr20_piece.fa.gz", "JASPAR2026_CORE_vertebrates.meme"} <= named
+    for path, digest in {**record["input_sha256"], **record["result_sha256"]}.items():
+        file = elements.path(path) if (elements.path(path)).exists() else folder / path
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == digest, path
+    results = set(record["result_sha256"])
+    assert {"attributions.h5", "seqlets.parquet", "patterns.parquet", "seqlets/effects.parquet"} <= results
+    attributed = [s for s in record["shards"] if "/ctcf_peaks/shards/" in s["file"]]
+    assert len(attributed) == 2 and all(s["seed"] == 1 and s["device"] == "cpu" for s in attributed)
+    isolated = [s for s in record["shards"] if "/seqlets/shards/" in s["file"]]
+    assert isolated and all(s["engine"]["path"] == "incremental" for s in isolated)
+    assert record["code"]["digest"] and record["versions"]["torch"] and record["machine"]["processor"]
+    assert "bpnet_ctcf" in record["models"]
+    assert record["command"].startswith("snakemake --cores all --configfile")
+    assert record["command"].endswith(" results/attributions/ctcf_peaks/report.html")
+    page = (folder / "report.html").read_text()
+    assert record["command"] in page and 'href="provenance.json"' in page
 
 
 @pytest.mark.parametrize("entry", ["ctcf_peaks", "ctcf_shuffled"])

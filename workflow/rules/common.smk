@@ -125,6 +125,9 @@ SCREEN_FILES = {
         "agreement": f"results/screens/{screen}/agreement.parquet",
         "consensus": f"results/screens/{screen}/consensus.parquet",
         "heatmap": f"results/screens/{screen}/figures/heatmap.svg",
+        "before_after": f"results/screens/{screen}/figures/before_after.svg",
+        "profiles_figure": f"results/screens/{screen}/figures/profiles.svg",
+        "logos": f"results/screens/{screen}/figures/logos.svg",
         "provenance": f"results/screens/{screen}/provenance.json",
         **({"gaps": f"results/screens/{screen}/figures/gaps.svg"} if entry.get("pairs") else {}),
         **(

@@ -18,6 +18,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from marginome.errors import MarginomeError
+from marginome.plots import BASES, DOWN, GREY, SETS, STYLE, UP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,20 +28,9 @@ if TYPE_CHECKING:
 MINUS = "\u2212"
 #: How functions of attribution are called in print.
 METHODS = {"deep_lift_shap": "DeepLIFT/SHAP", "saturation_mutagenesis": "saturation mutagenesis"}
-UP, DOWN, GREY, INK = "#b54400", "#0068ac", "#8b95a1", "#16202c"
-#: A base's colour is the same here and on the interactive page.
-BASES = {"A": "#00805e", "C": "#0068ac", "G": "#c98600", "T": "#b54400"}
-SETS = ("#0068ac", "#c98600", "#00805e", "#b5478a", "#5a6776", "#b54400")
 DIVERGING = LinearSegmentedColormap.from_list(
     "marginome", ["#083a68", "#4b8cc4", "#f7f7f5", "#dd8a4e", "#7d2c02"]
 ).with_extremes(bad="#dfe4ea")
-STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 9, "axes.labelsize": 8, "xtick.labelsize": 7,
-    "ytick.labelsize": 7, "legend.fontsize": 7, "legend.frameon": False, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.linewidth": 0.7, "axes.edgecolor": "#5a6776", "xtick.color": "#3c4753",
-    "ytick.color": "#3c4753", "axes.titlelocation": "left", "axes.unicode_minus": True, "text.parse_math": False,
-    "svg.hashsalt": "marginome",
-}  # fmt: skip
 
 
 def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -89,7 +79,8 @@ def strongest(effects: pd.DataFrame, top: int, *, lowest: int | None = None) -> 
     names = chosen["motif_name"] if "motif_name" in chosen else chosen["motif_id"]
     repeated = names.duplicated(keep=False)
     names = names.where(~repeated, names + " " + chosen["motif_id"])
-    return chosen.assign(label=names + " " + chosen["orientation"].str.replace("-", "\u2212")).reset_index(drop=True)
+    strand = chosen["orientation"].str.replace("-", MINUS)
+    return chosen.assign(label=names + " (" + strand + ")").reset_index(drop=True)
 
 
 def _one(effects: pd.DataFrame, model: str | None, output: str | None) -> tuple[pd.DataFrame, str, str]:
@@ -279,11 +270,11 @@ def before_after_figure(
             b = np.concatenate([p[1] for p in points[panel] if p[0] == name] or [np.zeros(0)])
             a = np.concatenate([p[2] for p in points[panel] if p[0] == name] or [np.zeros(0)])
             ax.scatter(b, a, s=13, color=SETS[sets.index(name) % len(SETS)], alpha=0.75, linewidth=0, label=name)
-        ax.set_title(f"{chosen['label'][panel]}  {_signed(chosen['effect'][panel])}")
+        ax.set_title(f"{chosen['label'][panel]}  effect {_signed(chosen['effect'][panel])}")
         ax.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad), aspect="equal")
     if len(sets) > 1:
         axes[0].legend(loc="lower right", handletextpad=0.1)
-    figure.supxlabel(f"{output} before" if single else "mean output before", fontsize=8)
+    figure.supxlabel(f"{output} before ({_unit(rows)})" if single else "mean output before", fontsize=8)
     figure.supylabel("after", fontsize=8)
     return figure
 
@@ -421,7 +412,7 @@ def logos_figure(effects: pd.DataFrame, motifs: pd.DataFrame, *, model: str | No
         ax.set_xlim(-0.6, max(widest, 8) - 0.4)
         ax.set_yticks([0, 2])
         ax.set_xticks([])
-        ax.set_title(f"{row.label}  {_signed(row.effect)}", pad=2)
+        ax.set_title(f"{row.label}  effect {_signed(row.effect)}", pad=2)
         if len(insert) == pwm.shape[1]:
             for i, base in enumerate(insert):
                 ax.text(i, -0.12, base if base in BASES else "\u00b7", color=BASES.get(base, GREY), fontsize=6,
@@ -479,7 +470,7 @@ def attributions_figure(
             ticks = [t for t in range(-(at // 10) * 10, window - at, 10) if t % 20 == 0]
             ax.set_xticks([at + t for t in ticks], [f"{t}".replace("-", "\u2212") for t in ticks])
             ax.locator_params(axis="y", nbins=4)
-        axes[line][0].set_title(f"{row.motif_name} {row.orientation.replace('-', MINUS)}, before")
+        axes[line][0].set_title(f"{row.motif_name} ({row.orientation.replace('-', MINUS)}), before")
         axes[line][1].set_title(f"after, effect {_signed(row.effect)}")
     for ax in axes[:-1].ravel():
         ax.tick_params(labelbottom=False)

@@ -467,12 +467,12 @@ def write_check_page(path: str | os.PathLike, check: Mapping[str, Any]) -> None:
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d2330; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
+a { color: #0b5cad; } h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
 table { border-collapse: collapse; } th, td { text-align: left; padding: .25rem .9rem .25rem 0; vertical-align: top; }
 th { font-weight: 600; } td { overflow-wrap: anywhere; } tr + tr { border-top: 1px solid #d9dde5; }
 .ok { color: #176b3a; } .warning { color: #8a5300; } .problem { color: #a8201a; font-weight: 600; }
 @media (prefers-color-scheme: dark) {
-  body { background: #14171d; color: #e3e7ee; } tr + tr { border-color: #343a46; }
+  body { background: #14171d; color: #e3e7ee; } a { color: #6db3f2; } tr + tr { border-color: #343a46; }
   .ok { color: #6cc990; } .warning { color: #e2ad5b; } .problem { color: #ff8a80; }
 }
 """
@@ -570,7 +570,8 @@ def check_page(check: Mapping[str, Any]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>\n"
+        f"<title>{title}</title><style>{_STYLE}</style></head><body>"
+        f'<p><a href="../../index.html">All results</a></p><h1>{title}</h1>\n'
         + "\n".join(section for section in sections if section)
         + "\n</body></html>\n"
     )

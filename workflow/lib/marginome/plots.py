@@ -14,8 +14,19 @@ if TYPE_CHECKING:
 
     from marginome.backgrounds import BackgroundSet
 
-#: Colours that stay apart for colour-blind readers (Okabe and Ito).
-BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#777777"
+#: Colours that stay apart for colour-blind readers: of effects, of what is beside the point, and of sets.
+UP, DOWN, GREY = "#b54400", "#0068ac", "#8b95a1"
+SETS = ("#0068ac", "#c98600", "#00805e", "#b5478a", "#5a6776", "#b54400")
+#: A base's colour is the same here and on the interactive page.
+BASES = {"A": "#00805e", "C": "#0068ac", "G": "#c98600", "T": "#b54400"}
+#: The style of every figure.
+STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 9, "axes.labelsize": 8, "xtick.labelsize": 7,
+    "ytick.labelsize": 7, "legend.fontsize": 7, "legend.frameon": False, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.linewidth": 0.7, "axes.edgecolor": "#5a6776", "xtick.color": "#3c4753",
+    "ytick.color": "#3c4753", "axes.titlelocation": "left", "axes.unicode_minus": True, "text.parse_math": False,
+    "svg.hashsalt": "marginome",
+}  # fmt: skip
 
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
@@ -43,15 +54,24 @@ def composition_figure(made: BackgroundSet) -> Figure:
         Kolmogorov-Smirnov distance. Right: mean fraction of each dinucleotide in both (the bars are the
         standard deviation over sequences).
     """
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        figure = _composition(made)
+        figure.draw_without_rendering()  # ticks are made when a figure is first laid out
+    return figure
+
+
+def _composition(made: BackgroundSet) -> Figure:
     from matplotlib.figure import Figure
 
     from marginome.backgrounds import DINUCLEOTIDES
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(7.2, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
-    shown = [(made.table, BLUE, f"{made.name} (n = {len(made.table)})")]
+    shown = [(made.table, SETS[0], f"{made.name} (n = {len(made.table)})")]
     if made.target is not None:
-        shown.append((made.target, ORANGE, f"target (n = {len(made.target)})"))
+        shown.append((made.target, SETS[1], f"target (n = {len(made.target)})"))
     columns = list(DINUCLEOTIDES)
     at, width = np.arange(len(columns)), 0.8 / len(shown)
     for i, (table, colour, label) in enumerate(shown):
@@ -63,12 +83,10 @@ def composition_figure(made: BackgroundSet) -> Figure:
         )  # fmt: skip
     left.set(xlabel="GC fraction", ylabel="cumulative fraction of sequences")
     if "gc_ks_distance" in made.checks:
-        left.set_title(f"GC, KS distance {made.checks['gc_ks_distance']:.3f}", fontsize=10)
+        left.set_title(f"GC, KS distance {made.checks['gc_ks_distance']:.3f}")
     right.set_xticks(at, columns, rotation=90, fontfamily="monospace")
     right.set(ylabel="mean fraction")
     if "dinucleotide_distance" in made.checks:
-        right.set_title(f"dinucleotides, total variation {made.checks['dinucleotide_distance']:.3f}", fontsize=10)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    left.legend(fontsize=8, frameon=False, loc="upper left")
+        right.set_title(f"dinucleotides, total variation {made.checks['dinucleotide_distance']:.3f}")
+    left.legend(loc="upper left")
     return figure

@@ -19,8 +19,8 @@ _CHECKS = (
     ("gc_mean", "mean GC", "Fraction of G and C, mean over the sequences."),
     ("gc_target_mean", "mean GC of the target", "Of what the set was made to resemble."),
     ("gc_ks_distance", "GC: Kolmogorov-Smirnov distance",
-     "Largest gap between the cumulative GC distributions of set and target: 0 for the same, 1 for none in common. A "
-     "small set cannot come below about one over its size."),
+     "Largest gap between the cumulative GC distributions of set and target: 0 for the same, 1 for none in common. "
+     "Chance alone gives a small set of n sequences about 1 / sqrt(n)."),
     ("dinucleotide_distance", "dinucleotides: total variation distance",
      "Half the summed differences of mean dinucleotide fractions between set and target: 0 for the same, 1 for none "
      "in common."),

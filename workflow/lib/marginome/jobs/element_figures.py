@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from marginome.figures import DOWN, GREY, STYLE, UP
 from marginome.jobs.attributions import open_attributions
 from marginome.logos import plot_logo
-from marginome.plots import save_figure
+from marginome.plots import BASES, DOWN, GREY, STYLE, UP, save_figure
 from marginome.storage import read_table
 
 #: Positions around the strongest seqlet that are drawn (bp).
@@ -80,9 +79,10 @@ def _locus(ax: Any, opened: Any, table: pd.DataFrame, name: str) -> None:
     mine = table[(table["example_idx"] == best["example_idx"]) & (table["end"] > start) & (table["start"] < end)]
     named = mine["match_name"] if "match_name" in mine else pd.Series(None, index=mine.index, dtype=object)
     marks = pd.DataFrame({"start": mine["start"], "end": mine["end"], "motif_name": named.fillna("seqlet")})
-    plot_logo(values, ax=ax, start=start, end=end, annotations=marks, show_score=False)
+    plot_logo(values, ax=ax, color=BASES, start=start, end=end, annotations=marks, show_score=False)
     ax.set_title(f"{best['sequence_id']}, the strongest of {len(table)} seqlets in {len(opened)} loci")
     ax.set_ylabel(f"attribution\n({unit})")
+    ax.set_xlabel("position in the locus (bp)")
 
 
 def _alone(ax: Any, alone: pd.DataFrame | None, table: pd.DataFrame) -> None:
@@ -102,9 +102,9 @@ def _alone(ax: Any, alone: pd.DataFrame | None, table: pd.DataFrame) -> None:
             )  # fmt: skip
     ax.axhline(0, color=DOWN, lw=0.6)
     ax.set_xlabel("attribution in its locus")
-    ax.set_ylabel(f"effect alone ({rows['unit'].iloc[0]})")
+    ax.set_ylabel(f"effect on {output} alone ({rows['unit'].iloc[0]})")
     ax.set_title(f"Seqlets in {rows['background'].iloc[0]}")
-    ax.legend(loc="best")
+    ax.legend(loc="upper left")
 
 
 def _patterns(axes: Sequence[Any], found: pd.DataFrame | None) -> None:
@@ -113,7 +113,7 @@ def _patterns(axes: Sequence[Any], found: pd.DataFrame | None) -> None:
         axes[0].set_axis_off()
         return
     for ax, row in zip(axes, found.itertuples()):
-        plot_logo(np.asarray(row.contributions, dtype=np.float64).reshape(-1, 4).T, ax=ax)
+        plot_logo(np.asarray(row.contributions, dtype=np.float64).reshape(-1, 4).T, ax=ax, color=BASES)
         matched = getattr(row, "match_name", None)
         q = f", {matched} (q {row.match_q:.1g})" if isinstance(matched, str) else ""
         ax.set_title(f"{row.pattern_id}: {row.n_seqlets} seqlets{q}")

@@ -307,10 +307,14 @@ _SCREEN_LINKS = {
     "profiles": "profiles.h5",
     "consensus": "consensus.parquet",
     "agreement": "agreement.parquet",
-    "gaps": "effect against gap",
     "functions": "functions.h5",
-    "functions_figure": "attributions before and after",
     "provenance": "provenance.json",
+    "heatmap": "heatmap",
+    "before_after": "before against after",
+    "profiles_figure": "profiles",
+    "logos": "logos",
+    "functions_figure": "attributions",
+    "gaps": "effect against gap",
 }
 
 _README = f"""\

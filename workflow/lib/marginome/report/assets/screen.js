@@ -876,7 +876,7 @@
     const all = data.flatMap((d) => d.value), least = Math.min(...all), most = Math.max(...all), pad = 0.06 * (most - least || 1);
     const range = { min: least - pad, max: most + pad, axisLabel: { color: colours.muted, fontSize: 11, hideOverlap: true, showMinLabel: false, showMaxLabel: false, formatter: (v) => signs(String(Number(v.toPrecision(3)))) } };
     section('Output before and after, each background', (node) => chart(node, {
-      grid: { left: 54, right: 14, top: 10, bottom: 42 }, xAxis: axis(`before (${show('output', row)})`, range), yAxis: axis('after', { ...range, nameGap: 38 }),
+      grid: { left: 54, right: 14, top: 10, bottom: 42 }, xAxis: axis(`${show('output', row)} before (${effectTitle(row)})`, range), yAxis: axis('after', { ...range, nameGap: 38 }),
       series: [{ type: 'scatter', data, symbolSize: 7, itemStyle: { color: number('effect', row) > 0 ? colours.up : colours.down, opacity: 0.75 }, markLine: { silent: true, symbol: 'none', lineStyle: { color: colours['line-strong'], type: 'dashed' }, data: [[{ coord: [least - pad, least - pad] }, { coord: [most + pad, most + pad] }]] } }],
       tooltip: { ...tipStyle(), formatter: (p) => (p.data?.background !== undefined ? tip(`background ${p.data.background + 1}`, [`before ${format(p.data.value[0])}`, `after ${format(p.data.value[1])}`]) : '') },
     }, 230));
