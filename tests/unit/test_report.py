@@ -436,7 +436,7 @@ def test_hostile_names_stay_text_on_the_overview_and_the_page_of_elements(tmp_pa
         seqlets = pd.DataFrame({**text, "attribution": [1.0], "match_q": [0.1]})
         write_table(folder / "seqlets.parquet", seqlets)
         write_table(folder / "effects.parquet", effects.assign(motif_id=name))
-        patterns = pd.DataFrame({"pattern_id": [name], "n_seqlets": [3], "match_name": [name]})
+        patterns = pd.DataFrame({"pattern_id": [name], "n_seqlets": [3], "attribution": [0.1], "match_name": [name]})
         write_table(folder / "patterns.parquet", patterns)
         write_json(folder / "provenance.json", {"command": name, name: {"k": name}})
         report_elements(

@@ -6,7 +6,12 @@ rule check_model:
         files=files_of("models", "model"),
     output:
         json="results/models/{model}/check.json",
-        page="results/models/{model}/check.html",
+        page=report(
+            "results/models/{model}/check.html",
+            caption="../report/check_model.rst",
+            category="Models",
+            labels={"model": "{model}", "figure": "checks"},
+        ),
     log:
         "logs/check_model/{model}.log",
     benchmark:

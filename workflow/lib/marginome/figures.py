@@ -157,7 +157,8 @@ def heatmap_figure(
     ratios = [max(v.shape[1], 4) for _, v in blocks]
     if len(outputs) > 1:
         ratios.append(max(0.25 * sum(ratios), 0.8 * len(outputs) * sum(ratios) / 40))
-    height = 1.1 + 0.17 * len(chosen)
+    # colour bars need room for their labels however few motifs there are; names of outputs stand below the panel
+    height = max(3.2, 1.1 + 0.17 * len(chosen)) + (0.055 * max(map(len, outputs)) if len(outputs) > 1 else 0)
     width = 7.2 + (min(5.0, 0.22 * len(outputs)) if len(outputs) > 1 else 0)
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]

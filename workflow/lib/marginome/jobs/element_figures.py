@@ -50,6 +50,11 @@ def plot_elements(
     table = read_table(seqlets)
     found = None if patterns is None else read_table(patterns).nlargest(MOST_PATTERNS, "n_seqlets")
     alone = None if effects is None else read_table(effects)
+    if not len(table) and (found is None or not len(found)):
+        drawn = Figure(figsize=(5, 0.6))
+        drawn.text(0.5, 0.5, f"There are no seqlets and no patterns in {name}.", ha="center", va="center")
+        save_figure(drawn, figure)
+        return
     rows = 1 if found is None else max(1, len(found))
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(9, 2.2 + 1.1 * max(2, rows)), layout="constrained")

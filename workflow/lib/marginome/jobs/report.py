@@ -295,7 +295,9 @@ def _attribution_entry(name: str, files: Sequence[str], link: Callable[[str, str
         facts["patterns"] = len(read_table(named["patterns.parquet"]))
     base = os.path.dirname(named["seqlets.parquet"])
     figure = next((file for file in files if file.endswith("figures/elements.svg")), None)
-    links = [link(os.path.relpath(file, base), file) for file in files if file != figure]
+    names = {file: os.path.relpath(file, base) for file in files if file != figure}
+    page = next(file for file, text in names.items() if text == "report.html")
+    links = [link("Seqlets and patterns", page)] + [link(text, file) for file, text in names.items() if file != page]
     return Entry(name, facts, links, figure, "A locus with its seqlets, what each does alone, and the patterns.")
 
 

@@ -1016,7 +1016,7 @@
         tooltip: { ...tipStyle(), formatter: (p) => (p.data?.row !== undefined ? rowTip(p.data.row) : '') },
       }, 52 + 18 * rows.length);
       made.on('click', (p) => { if (p.data?.row !== undefined) choose(p.data.row, { reveal: true, quiet: true }); });
-    }, 'Line: 95 % interval. Grey: not significant.');
+    }, `${mixed ? '' : 'Line: 95 % interval. '}Grey: not significant.`);
   }
   /** Effect against the gap of a pair, or against the position. */
   function alongSection(row, section) {
