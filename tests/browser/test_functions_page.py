@@ -76,8 +76,8 @@ def test_a_chosen_motif_shows_its_logos_before_and_after(attributed, browser):
                     place = ids.index(("MA0139.2", strand))
                     values = handle[f"bpnet_ctcf/{background}/deep_lift_shap/{output}"]
                     both = np.stack([values["before"][place], values["after"][place]])
-                    high = np.maximum(both, 0).sum(1).max()
-                    low = np.minimum(both, 0).sum(1).min()
+                    high = float(np.maximum(both, 0).sum(1).max())
+                    low = float(np.minimum(both, 0).sum(1).min())
                     row = effects[(effects["motif_id"] == "MA0139.2") & (effects["orientation"] == strand)].iloc[0]
                     first = row["start"] + len(row["insert"]) // 2 - size // 2
                     for label in labels:
