@@ -27,7 +27,8 @@ def pytest_sessionfinish(session):
     if not hasattr(session.config, "workerinput") and slurm_started().exists():
         with slurm_lock():
             slurm_started().unlink()
-            subprocess.run([ROOT / "tests" / "slurm" / "slurm-down"], check=False, capture_output=True)
+            # with its configuration: Snakemake would ask the absent controller at every start, for 9 seconds
+            subprocess.run([ROOT / "tests" / "slurm" / "slurm-down", "--purge"], check=False, capture_output=True)
 
 
 @pytest.fixture(scope="session")
