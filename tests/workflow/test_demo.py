@@ -135,7 +135,7 @@ def test_provenance_holds_what_a_reader_needs(finished):
         assert record["config"][section], section
     assert len(record["shards"]) == 2
     for shard in record["shards"]:
-        assert shard["engine"]["path"] == "incremental"
+        assert (shard["engine"]["path"], shard["engine"]["device_name"]) == ("incremental", "CPU")
         assert (shard["device"], shard["precision"], shard["block"], shard["threads"]) == ("cpu", "float32", 16, 1)
     assert record["models"]["bpnet_ctcf"]["device_name"] and record["machine"]["processor"]
     assert record["versions"]["torch"] and record["code"]["digest"]

@@ -111,6 +111,11 @@ def free_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
+def device_name(device: torch.device) -> str:
+    """Return what a device is, for records: ``CPU``, or the card, e.g. ``NVIDIA H100 80GB HBM3``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
 def synchronize(device: torch.device) -> None:
     """Wait for the device's queued work, so that a clock can be read."""
     if device.type == "cuda":

@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 
 from marginome.attribution import deep_lift_shap, find_unsupported_operations
-from marginome.devices import is_out_of_memory, peak_memory, precision_context, resolve_device, synchronize
+from marginome.devices import (
+    device_name,
+    is_out_of_memory,
+    peak_memory,
+    precision_context,
+    resolve_device,
+    synchronize,
+)
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
 from marginome.models.loading import LoadedModel
@@ -131,7 +138,7 @@ def check_model(
         "member_sd": _spread(loaded, X, args, device, where) if loaded.members > 1 else {},
         "sequences": len(X),
         "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "precision": precision,

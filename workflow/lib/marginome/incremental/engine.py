@@ -10,7 +10,14 @@ from typing import Any
 
 import torch
 
-from marginome.devices import available_memory, check_precision, peak_memory, precision_context, resolve_device
+from marginome.devices import (
+    available_memory,
+    check_precision,
+    device_name,
+    peak_memory,
+    precision_context,
+    resolve_device,
+)
 from marginome.errors import MarginomeError, unknown_name
 from marginome.prediction import cast_argument, check_args, model_dtype
 from marginome.sequences import validate_one_hot
@@ -40,8 +47,8 @@ class EngineInfo:
         ``"incremental"`` or ``"full"``.
     reason : str
         Why the full pass is used; empty for the incremental path.
-    device, precision : str
-        Where and in which precision edits are computed.
+    device, device_name, precision : str
+        Where, on which card and in which precision edits are computed.
     block : int
         Edits that are computed together.
     full_operations : tuple of str
@@ -60,6 +67,7 @@ class EngineInfo:
     path: str
     reason: str
     device: str
+    device_name: str
     precision: str
     block: int
     full_operations: tuple[str, ...] = ()
@@ -131,7 +139,7 @@ class Engine:
         self.dtype = model_dtype(self.model)
         self.X = X.to(self.device)
         self.args = tuple(cast_argument(a, self.dtype, self.device) for a in check_args(args, len(X)))
-        self._info = EngineInfo("full", "", str(self.device), precision, self.block)
+        self._info = EngineInfo("full", "", str(self.device), device_name(self.device), precision, self.block)
         self._path: Full | Incremental = Full(self.model, self.X, self.args, self.dtype, self.device, precision)
         if engine == "full":
             self._info.reason = "asked for"
