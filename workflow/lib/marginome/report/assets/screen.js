@@ -605,20 +605,21 @@
     $('tab-options').append('compare ', select(DIMENSIONS.map((d) => [d, `${d}s`]), dimension, 'What to compare', (d) => set(d, '', '')), select(options(b), a, 'Across', (v) => set(dimension, v, b)), ' with ', select(options(a), b, 'Up', (v) => set(dimension, a, v)));
     const { key, map } = partnerIndex(), test = matcher(dimension), data = columns.get(dimension).data;
     const ca = levels(dimension).indexOf(a), cb = levels(dimension).indexOf(b);
-    const rows = [], values = [], at = new Map();
+    const rows = [], others = [], values = [], at = new Map();
     for (const row of order()) {
       if (data[row] !== ca || !test(row)) continue;
       const other = map.get(key(row, { [dimension]: cb }));
       if (other === undefined) continue;
       at.set(row, rows.length); at.set(other, rows.length);
       rows.push(row);
+      others.push(other);
       values.push(number('effect', row), number('effect', other));
     }
     const xy = Float64Array.from(values);
     const finite = values.filter((v) => v === v), low = Math.min(...finite.slice(0, 200000), 0), high = Math.max(...finite.slice(0, 200000), 0);
     placeOf = (row) => (at.has(row) ? [xy[2 * at.get(row)], xy[2 * at.get(row) + 1]] : null);
     const r = correlation(xy);
-    figure = scatter(node, groupsOf(Uint32Array.from(rows), xy), axis(`effect, ${dimension} ${said(a)}`), axis(`effect, ${dimension} ${said(b)}`, { nameGap: 44 }), { lines: [[{ coord: [low, low] }, { coord: [high, high] }]], labels: labelled(Uint32Array.from(rows), xy), name: 'agreement' });
+    figure = scatter(node, groupsOf(Uint32Array.from(rows), xy), axis(`${said(a)}: ${effectAxisName(rows)}`), axis(`${said(b)}: ${effectAxisName(others)}`, { nameGap: 44 }), { lines: [[{ coord: [low, low] }, { coord: [high, high] }]], labels: labelled(Uint32Array.from(rows), xy), name: 'agreement' });
     return `Effects of the same motifs, ${dimension} ${said(a)} across and ${said(b)} up; the line is equality. ${counted(rows.length)} pairs${r === r ? `, Pearson r = ${r.toFixed(3)}` : ''}. Colour: ${dimension} ${said(a)}.`;
   }
   function correlation(xy) {
