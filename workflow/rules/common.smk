@@ -163,6 +163,16 @@ def screen_results():
     return [file for files in SCREEN_FILES.values() for file in files.values()]
 
 
+# Of an attribution entry the overview shows these.
+ENTRY_ON_OVERVIEW = (
+    "seqlets.parquet",
+    "annotations.parquet",
+    "patterns.parquet",
+    "elements.svg",
+    "provenance.json",
+)
+
+
 def overview_inputs():
     """The files that the overview reads or shows; it links to the rest."""
     return {
@@ -172,17 +182,7 @@ def overview_inputs():
         "backgrounds": [files[k] for files in BACKGROUND_FILES.values() for k in ("tsv", "figure", "page")],
         "models": [file for files in MODEL_FILES.values() for file in files.values()],
         "attributions": [
-            file
-            for file in attribution_results()
-            if file.endswith(
-                (
-                    "/seqlets.parquet",
-                    "/annotations.parquet",
-                    "/patterns.parquet",
-                    "/elements.svg",
-                    "/provenance.json",
-                )
-            )
+            file for file in attribution_results() if os.path.basename(file) in ENTRY_ON_OVERVIEW
         ],
     }
 
