@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
-from marginome.report import write_report
+from marginome.report import ScreenEntry, write_overview, write_report
 from synthetic_screen import synthetic_screen
 
 pytestmark = pytest.mark.browser
@@ -164,6 +166,113 @@ def test_choosing_with_the_keyboard(browser, pages):
         ".map(e => e.outerHTML)"
     )
     assert nameless == []
+
+
+@pytest.mark.parametrize("key", [Keys.ARROW_DOWN, Keys.ENTER])
+def test_from_the_search_field_into_what_was_found(browser, pages, key):
+    browser.open(pages["small"])
+    browser.key("/")
+    browser.key("ma0139")
+    found = browser.texts("#tbody tr.row td:nth-child(2) .strong")[0]
+    browser.key(key)
+    assert found == "CTCF" and browser.chosen == found
+    assert browser.run("return document.activeElement.id") == {Keys.ARROW_DOWN: "table", Keys.ENTER: "detail"}[key]
+
+
+def test_the_panel_shows_a_row_that_the_table_shows(browser, pages):
+    browser.open(pages["small"])
+    chosen = "return document.querySelector('#tbody tr[aria-selected=true] .strong')?.textContent"
+    browser.header("Effect")  # from the lowest on
+    browser.set("search", "ma0139")
+    assert browser.chosen == "CTCF" and browser.run(chosen) == browser.chosen
+    assert browser.texts(".hidden-row") == []
+    browser.set("search", "")
+    before = browser.chosen
+    for control, value in (("background", "shuffled"), ("orientation", "-"), ("orientation", "+")):
+        browser.set(control, value)  # the same motif in another set, the other way round
+        assert browser.chosen == before and browser.texts(".hidden-row") == []
+        assert value.replace("-", "\u2212") in browser.text("#detail")
+    # the panel leads to rows that the filters hide: then it says so, and leads back
+    browser.open(pages["large"])
+    browser.run(
+        "const n = document.querySelectorAll('#detail .chart'); const c = echarts.getInstanceByDom(n[n.length - 1]);"
+        "const d = c.getOption().series[0].data; const k = d.findIndex(p => p.itemStyle.borderWidth === 0);"
+        "const p = c.convertToPixel({seriesIndex: 0}, [d[k].value, k]);"
+        "c.getZr().trigger('click', {offsetX: p[0] - 1, offsetY: p[1], zrX: p[0] - 1, zrY: p[1], target: null});"
+        "c.trigger('click', {componentType: 'series', seriesIndex: 0, dataIndex: k, data: d[k]});"
+    )
+    assert browser.texts(".hidden-row") != []
+    hidden, effect = browser.chosen, browser.text(".big b")
+    assert browser.run(chosen) is None
+    browser.run("document.querySelector('.hidden-row button').click()")
+    assert browser.texts(".hidden-row") == [] and browser.run(chosen) == hidden and browser.text(".big b") == effect
+    assert browser.logged() == []
+
+
+def test_a_reader_is_told_what_numbers_mean(browser, tmp_path):
+    """The null by its name, a unit at before and after, the ends of the ranks apart, names told apart."""
+    screen = synthetic_screen(60)
+    effects = screen.effects.assign(control_kind="pool", unit="log counts", before_mean=3.72, after_mean=5.97)
+    strong = effects["effect"].idxmax()
+    effects.loc[strong, ["z", "q"]] = [15.0, 0.57]
+    names = effects.groupby("motif_id")["effect"].max().nlargest(3).index
+    effects.loc[effects["motif_id"].isin(names), "motif_name"] = "CTCF"
+    write_report(tmp_path / "told.html", effects=effects, motifs=screen.motifs, per_background=screen.per_background)
+    browser.open(tmp_path / "told.html")
+    panel = browser.text("#detail")
+    assert "before \u2192 after (log counts)" in panel and "3.72 \u2192 5.97" in panel
+    assert "A large z beside a large q" in panel and "says little" in panel
+    option = "return echarts.getInstanceByDom(document.getElementById('figure')).getOption()"
+    labels = [d["text"] for d in browser.run(f"{option}.series[3].data")]
+    assert {label for label in labels if "CTCF" in label} >= {f"CTCF {name}" for name in names[:1]}
+    assert len(set(labels)) == len(labels)
+    points = browser.run(
+        "const o = echarts.getInstanceByDom(document.getElementById('figure')).getOption();"
+        "return o.series.slice(0, 3).flatMap(s => [...s.data].filter((_, i) => i % 2 === 0)).sort((a, b) => a - b)"
+    )
+    gaps = np.diff(points)
+    np.testing.assert_allclose(gaps, gaps[::-1], rtol=1e-6)  # both ends alike
+    np.testing.assert_allclose(points[:3], np.log10([1, 2, 3]), atol=1e-9)
+    browser.tab("Volcano")
+    assert "own" not in browser.text("#figure-note") and "same width and GC" in browser.text("#figure-note")
+
+
+def test_the_table_shows_what_decides_on_a_laptop(browser, pages):
+    browser.size(1280)
+    try:
+        browser.open(pages["small"])
+        edges = browser.run(
+            "const b = document.getElementById('table').getBoundingClientRect();"
+            "return [...document.querySelectorAll('#thead th')].filter(h => h.offsetParent)"
+            ".map(h => [h.textContent, h.getBoundingClientRect().right <= b.right + 1, h.getBoundingClientRect().width])"
+        )
+        seen = [title for title, inside, _ in edges if inside]
+        for title in ("Motif", "Effect", "q", "z", "95 % interval", "Family"):
+            assert any(s.startswith(title) for s in seen), (title, edges)
+        assert browser.texts("#tbody .insert")  # below the motif's name
+    finally:
+        browser.size(1400)
+
+
+def test_figures_on_a_dark_overview_are_dark(browser, tmp_path):
+    white = tmp_path / "white.svg"
+    white.write_text(
+        "<svg xmlns='http://www.w3.org/2000/svg' width='80' height='80'>"
+        "<rect width='80' height='80' fill='#fff'/></svg>"
+    )
+    entry = ScreenEntry("s", "s.html", synthetic_screen(5).effects, figure=white)
+    write_overview(tmp_path / "index.html", title="x", screens=[entry])
+    browser.media("dark")
+    try:
+        browser.open(tmp_path / "index.html", ready=False)
+        picture = Image.open(io.BytesIO(browser.driver.get_screenshot_as_png())).convert("L")
+        box = browser.run(
+            "const r = document.querySelector('figure img').getBoundingClientRect();"
+            "return [r.x + r.width / 2, r.y + r.height / 2]"
+        )
+        assert picture.getpixel((int(box[0]), int(box[1]))) < 60
+    finally:
+        browser.media("light")
 
 
 def test_clicking_a_row_a_point_and_an_orientation(browser, pages):

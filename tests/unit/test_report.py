@@ -408,10 +408,22 @@ def test_summary_counts_what_the_table_says():
     means = table.groupby(["motif_id", "orientation"])["effect"].mean().abs().sort_values(ascending=False)
     best = list(dict.fromkeys(motif for motif, _ in means.index))[:5]
     assert list(top["Identifier"]) == best
-    first = table[(table["motif_id"] == best[0]) & (table["orientation"] == means.index[0][1])].set_index("background")[
-        "effect"
-    ]
-    assert top[["gc_matched", "shuffled"]].iloc[0].tolist() == pytest.approx(first[["gc_matched", "shuffled"]].tolist())
+    first = table[(table["motif_id"] == best[0]) & (table["orientation"] == means.index[0][1])].set_index("background")
+    for background in ("gc_matched", "shuffled"):
+        cell = top[background].iat[0]
+        assert cell.effect == pytest.approx(first["effect"][background])
+        assert cell.q == pytest.approx(first["q"][background]) and cell.significant
+
+
+def test_a_row_that_is_not_significant_says_so_on_the_overview(tmp_path):
+    table = synthetic_screen(4, backgrounds=("only",)).effects.assign(q=[0.57, 0.04] * 4)
+    write_overview(tmp_path / "index.html", title="x", screens=[ScreenEntry("s", "s.html", table)])
+    source = (tmp_path / "index.html").read_text()
+    pale = table.groupby("motif_id").apply(lambda t: t.loc[t["effect"].abs().idxmax(), "q"] > 0.05).sum()
+    assert source.count('class="pale"') == pale and source.count("q 0.57") == pale
+    without = table.drop(columns="q")
+    write_overview(tmp_path / "index.html", title="x", screens=[ScreenEntry("s", "s.html", without)])
+    assert 'class="pale"' not in (tmp_path / "index.html").read_text()
 
 
 def test_hostile_names_stay_text_on_the_overview_and_the_page_of_elements(tmp_path):

@@ -33,6 +33,14 @@ class Badge(NamedTuple):
     good: bool
 
 
+class Scored(NamedTuple):
+    """A table cell with an effect and its q: what is not significant is pale, and its q says so without the colour."""
+
+    effect: float
+    q: float | None
+    significant: bool
+
+
 class Section(NamedTuple):
     """A part of a page.
 
@@ -256,6 +264,13 @@ def cell_html(value: object) -> str:
         return f'<a href="{_href(value.href)}">{escape(value.text)}</a>'
     if isinstance(value, Badge):
         return f'<span class="badge {"good" if value.good else "bad"}">{escape(value.text)}</span>'
+    if isinstance(value, Scored):
+        if pd.isna(value.effect):
+            return ""
+        q = "" if value.q is None or pd.isna(value.q) else f"{value.q:.2g}".replace("-", "\u2212")
+        q = q and f' <span class="q">q {q}</span>'
+        effect = f"{value.effect:+.3g}".replace("-", "\u2212")
+        return f'<span class="{"strong" if value.significant else "pale"}">{effect}</span>{q}'
     if value is None or (np.isscalar(value) and pd.isna(value)):
         return ""
     if isinstance(value, bool | np.bool_):
@@ -342,15 +357,22 @@ def screen_summary(effects: pd.DataFrame, top: int = 8, q: float = 0.05) -> tupl
     unit = rows["unit"].iat[0] if "unit" in rows and pd.notna(rows["unit"].iat[0]) else ""
     name = "motif_name" if "motif_name" in rows else "motif_id"
     keys = list(dict.fromkeys([name, "motif_id", "orientation", *[c for c in ("start", "draw", "gap") if c in rows]]))
-    wide = rows.pivot_table(index=keys, columns="background", values="effect", aggfunc="mean", dropna=False, sort=False)
-    wide = wide.dropna(how="all")
-    wide = wide.loc[wide.mean(axis=1).abs().sort_values(ascending=False, kind="stable").index].reset_index()
-    wide = wide.drop_duplicates("motif_id").head(top)
-    shown = wide[list(dict.fromkeys([name, "motif_id", "orientation"]))].rename(
+    scored = "q" in rows and rows["q"].notna().any()
+    values = ["effect", "q"] if scored else ["effect"]
+    wide = rows.pivot_table(index=keys, columns="background", values=values, aggfunc="mean", dropna=False, sort=False)
+    wide = wide[wide["effect"].notna().any(axis=1)]
+    wide = wide.loc[wide["effect"].mean(axis=1).abs().sort_values(ascending=False, kind="stable").index]
+    wide = wide[~wide.index.get_level_values("motif_id").duplicated()].head(top)
+    shown = wide.index.to_frame(index=False)[list(dict.fromkeys([name, "motif_id", "orientation"]))].rename(
         columns={"motif_name": "Motif", "motif_id": "Identifier", "orientation": "Strand"}
     )
     shown["Strand"] = shown["Strand"].str.replace("-", "\u2212")
-    said += f" The largest effects on {rows['output'].iat[0]}{f', in {unit}' if unit else ''}, by background set:"
+    said += f" The largest effects on {rows['output'].iat[0]}{f', in {unit}' if unit else ''}, by background set"
+    said += f"; pale where q is above {q:g}:" if scored else ":"
     for background in rows["background"].drop_duplicates():
-        shown[str(background)] = wide[background].to_numpy()
+        effects_of = wide["effect"][background]
+        q_of = wide["q"][background] if scored else [None] * len(wide)
+        shown[str(background)] = [
+            Scored(e, v, not scored or bool(v <= q)) for e, v in zip(effects_of, q_of, strict=True)
+        ]
     return said, shown

@@ -112,6 +112,8 @@
     if (given('draw')) parts.push(`draw ${show('draw', row)}`);
     return `${parts.join(' ')} (${signs(show('orientation', row))})`;
   }
+  // the unit of before and after is the effect's where the effect is their difference
+  const outputUnit = (row) => (show('measure', row) === 'difference' && show('unit', row) ? ` (${show('unit', row)})` : ` (${show('output', row)})`);
   const effectTitle = (row) => { const unit = show('unit', row); return unit || show('measure', row) || 'effect'; };
 
   // ----------------------------------------------------------------------------------------- state
@@ -328,9 +330,9 @@
     list.push({ id: 'orientation', title: 'Strand', minor: true });
     for (const name of ['model', 'output', 'background', 'start', 'gap', 'draw']) if (varies(name) && (!FILTERS.includes(name) || state[name] === '')) list.push({ id: name, title: { model: 'Model', output: 'Output', background: 'Background', start: 'Start', gap: 'Gap', draw: 'Draw' }[name], num: columns.get(name).kind !== 'text', minor: true });
     list.push({ id: 'effect', title: 'Effect', num: true });
+    for (const [name, title] of [['q', 'q'], ['z', 'z'], ['interaction', 'Interaction']]) if (given(name)) list.push({ id: name, title, num: true, minor: name !== 'q' });
     if (given('ci_low')) list.push({ id: 'ci_low', title: '95 % interval', minor: true, ci: true });
-    for (const [name, title] of [['interaction', 'Interaction'], ['z', 'z'], ['q', 'q'], ['family', 'Family']]) if (given(name)) list.push({ id: name, title, num: name !== 'family', minor: name !== 'q' });
-    if (has('insert')) list.push({ id: 'insert', title: 'Insert', minor: true });
+    if (given('family')) list.push({ id: 'family', title: 'Family', minor: true });
     if (given('sign_consistency')) list.push({ id: 'sign_consistency', title: 'Same sign', num: true, minor: true });
     return list;
   }
@@ -365,13 +367,14 @@
     const out = element('td', { className: `${column.num ? 'num ' : ''}${column.minor ? 'minor ' : ''}` });
     if (column.id === '#logo') {
       const w = pwmOf(motifOf[row]).width;
-      out.append(logo(motifOf[row], show('orientation', row), Math.min(narrow() ? 84 : 124, Math.max(40, w * 9)), 32));
+      out.append(logo(motifOf[row], show('orientation', row), Math.min(narrow() ? 84 : innerWidth <= 1400 ? 100 : 124, Math.max(40, w * 9)), 32));
     } else if (column.id === 'motif_name' || column.id === 'motif_id') {
       out.append(element('span', { className: 'strong' }, rowName(row)));
       const id = show('motif_id', row);
       if (id !== rowName(row)) out.append(element('span', { className: 'id' }, id));
       if (given('partner_id') && show('partner_id', row)) out.append(element('span', { className: 'id' }, `+ ${show('partner_id', row)}`));
-      out.title = `${rowName(row)} ${id}`;
+      if (has('insert')) out.append(element('span', { className: 'insert' }, show('insert', row)));
+      out.title = `${rowName(row)} ${id}${has('insert') ? `\n${show('insert', row)}` : ''}`;
     } else if (column.id === 'effect' || column.id === 'interaction' || column.id === 'z') {
       const x = number(column.id, row);
       out.textContent = signed(x);
@@ -380,10 +383,6 @@
     } else if (column.ci) {
       out.classList.add('ci');
       out.textContent = Number.isNaN(number('ci_low', row)) ? '' : `${signed(number('ci_low', row))} to ${signed(number('ci_high', row))}`;
-    } else if (column.id === 'insert') {
-      out.classList.add('insert');
-      out.textContent = show('insert', row);
-      out.title = show('insert', row);
     } else if (column.id === 'sign_consistency') out.textContent = Number.isNaN(number(column.id, row)) ? '' : `${Math.round(100 * number(column.id, row))} %`;
     else if (column.id === 'family') { out.classList.add('family'); out.textContent = familyName(show('family', row)); out.title = out.textContent; }
     else if (column.id === 'orientation') out.textContent = signs(show('orientation', row));
@@ -496,7 +495,7 @@
       itemStyle: { color: group.colour, opacity: group.opacity }, emphasis: { scale: 1.5 }, z: group.z,
     }));
     series[0].markLine = { silent: true, symbol: 'none', label: { show: false }, lineStyle: { color: colours['line-strong'], type: 'dashed' }, data: lines };
-    series.push({ type: 'scatter', name: '', data: labels, symbolSize: 1, silent: true, itemStyle: { color: 'transparent' }, z: 8, label: { show: true, position: 'right', distance: 6, color: colours.text, fontSize: 11, formatter: (p) => p.data.text } });
+    series.push({ type: 'scatter', name: '', data: labels, symbolSize: 1, silent: true, itemStyle: { color: 'transparent' }, z: 8, label: { show: true, position: 'right', distance: 8, color: colours.text, textBorderColor: colours.card, textBorderWidth: 3, fontSize: 11, formatter: (p) => p.data.text } });
     series.push({ type: 'scatter', name: ' ', id: 'chosen', data: chosenPoint(), symbolSize: 13, silent: true, z: 9, itemStyle: { color: 'transparent', borderColor: colours.text, borderWidth: 2 }, label: { show: true, position: 'top', fontWeight: 'bold', color: colours.text, backgroundColor: colours.card, padding: [1, 4], borderRadius: 3, formatter: (p) => p.data.text ?? '' } });
     const made = chart(node, {
       grid: { left: 58, right: 22, top: 38, bottom: 44 }, xAxis, yAxis, series,
@@ -531,6 +530,8 @@
       out.push({ value: [xy[2 * i], xy[2 * i + 1]], text: rowName(rows[i]), motif: motifOf[rows[i]], i });
       if (out.length >= most) break;
     }
+    const named = out.map((l) => l.text); // motifs of one name are told apart by identifier
+    out.forEach((l) => { if (named.filter((t) => t === l.text).length > 1) l.text = `${l.text} ${show('motif_id', rows[l.i])}`; });
     // names of points on the right go to their left, or the edge would cut them; names at one height are moved apart
     const ends = [Infinity, -Infinity, Infinity, -Infinity];
     for (let i = 0; i < xy.length; i++) { const k = 2 * (i % 2); if (xy[i] < ends[k]) ends[k] = xy[i]; if (xy[i] > ends[k + 1]) ends[k + 1] = xy[i]; }
@@ -539,11 +540,21 @@
       let last = -Infinity;
       for (const label of out.filter((l) => (l.value[0] > left + 0.6 * (right - left)) === (side === 'left')).sort((a, b) => b.value[1] - a.value[1])) {
         const y = (high - label.value[1]) * scale, place = Math.max(y, last + 13);
-        label.label = { position: side, offset: [0, place - y] };
+        label.label = { position: side, offset: [0, place - y + (side === 'right' ? -8 : 8)] }; // beside the curve, not on it
         last = place;
       }
     }
     return out;
+  }
+  /** Ranks on a logarithmic axis from both ends, which meet in the middle: what matters is in the first and last few. */
+  function rankScale(n) {
+    const half = Math.log10((n + 1) / 2);
+    const place = (rank) => (rank <= (n + 1) / 2 ? Math.log10(rank) : 2 * half - Math.log10(n + 1 - rank));
+    const decades = [];
+    for (let d = 1; d < n / 4; d *= 10) decades.push(d);
+    const ticks = n <= 20 ? Array.from({ length: n }, (_, i) => i + 1) : [...decades, Math.round((n + 1) / 2), ...decades.map((d) => n + 1 - d).reverse()];
+    const label = (x) => counted(ticks.reduce((best, t) => (Math.abs(place(t) - x) < Math.abs(place(best) - x) ? t : best), ticks[0] ?? 1));
+    return { place, ticks, label };
   }
   let figure = null, placeOf = null, named = new Set(); // the chart and where a row is in it
   function effectAxisName(rows) {
@@ -560,10 +571,12 @@
       const effect = columns.get('effect').data;
       if (!(state.sort === 'effect' && state.dir === 'desc')) rows.sort((a, b) => effect[b] - effect[a] || a - b);
       const xy = new Float64Array(2 * rows.length), at = new Map();
-      rows.forEach((row, i) => { xy[2 * i] = i + 1; xy[2 * i + 1] = effect[row]; });
-      placeOf = (row) => { if (!at.size) rows.forEach((r, i) => at.set(r, i)); return at.has(row) ? [at.get(row) + 1, effect[row]] : null; };
-      figure = scatter(node, groupsOf(rows, xy), axis('rank of the effect', { scale: false, min: -Math.max(1, Math.round(rows.length * 0.015)), max: Math.max(2, Math.ceil(rows.length * 1.015)), axisLabel: { color: colours.muted, fontSize: 11, showMinLabel: false, showMaxLabel: false, formatter: counted }, axisLine: { onZero: false, lineStyle: { color: colours['line-strong'] } } }), axis(effectAxisName(rows), { nameGap: 44 }), { lines: [{ yAxis: 0 }], labels: labelled(rows, xy), name: 'rank' });
-      note = 'Every row of the table, ordered by its effect. Click a point to see its motif.';
+      const ranks = rankScale(rows.length);
+      rows.forEach((row, i) => { xy[2 * i] = ranks.place(i + 1); xy[2 * i + 1] = effect[row]; });
+      placeOf = (row) => { if (!at.size) rows.forEach((r, i) => at.set(r, i)); return at.has(row) ? [ranks.place(at.get(row) + 1), effect[row]] : null; };
+      const marks = { customValues: ranks.ticks.map(ranks.place) };
+      figure = scatter(node, groupsOf(rows, xy), axis('rank of the effect', { scale: false, min: -0.1, max: ranks.place(Math.max(2, rows.length)) + 0.1, axisLabel: { ...marks, color: colours.muted, fontSize: 11, hideOverlap: true, formatter: (v) => ranks.label(v) }, axisTick: { show: true, ...marks, lineStyle: { color: colours['line-strong'] } }, splitLine: { show: false }, axisLine: { onZero: false, lineStyle: { color: colours['line-strong'] } } }), axis(effectAxisName(rows), { nameGap: 44 }), { lines: [{ yAxis: 0 }], labels: labelled(rows, xy), name: 'rank' });
+      note = `Every row of the table, ordered by its effect${rows.length > 20 ? '; both ends of the order are stretched (logarithms of the rank from the top and from the bottom)' : ''}. Click a point to see its motif.`;
     } else if (state.tab === 'volcano') {
       const which = hasQ ? 'q' : 'p', rows = Uint32Array.from(view);
       const cap = 320;
@@ -572,10 +585,15 @@
       rows.forEach((row, i) => { xy[2 * i] = number('effect', row); xy[2 * i + 1] = height(row); });
       placeOf = (row) => (view.includes(row) && height(row) === height(row) ? [number('effect', row), height(row)] : null);
       figure = scatter(node, groupsOf(rows, xy), axis(effectAxisName(rows)), axis(`${MINUS}log₁₀ ${which}`, { scale: false, nameGap: 36 }), { lines: [{ xAxis: 0 }, ...(hasQ ? [{ yAxis: -Math.log10(threshold()) }] : [])], labels: labelled(rows, xy), name: 'volcano' });
-      note = `How large an effect is, against how rarely the motif's own shuffled controls reach it. The dashed line is ${rule()}.`;
+      note = `How large an effect is, against how rarely ${nullName()} reach it. The dashed line is ${rule()}.`;
     } else if (state.tab === 'agreement') note = drawAgreement(node);
     else note = drawHeatmap(node);
     $('figure-note').textContent = note;
+  }
+  /** What an effect is compared with: docs/statistics.md. */
+  function nullName() {
+    const kinds = given('control_kind') ? levels('control_kind').filter((k) => k !== null) : [];
+    return kinds.length && !kinds.includes('pool') ? 'shuffles of the motif itself' : 'meaningless inserts of the same width and GC';
   }
   function select(options, chosen, label, onchange) {
     const made = element('select', { ariaLabel: label }, ...options.map(([v, text]) => element('option', { value: v, selected: v === chosen }, text)));
@@ -748,8 +766,18 @@
     if (step) made.style.setProperty('--step', `${step}px`);
     return made;
   }
+  const isHidden = (row) => row >= 0 && !matcher()(row);
+  let hiddenNow = false; // what the panel says of it
+  function showInTable(row) { // drop the filters that hide the row
+    for (const name of FILTERS) if (has(name) && state[name] !== '' && show(name, row) !== state[name]) state[name] = initial[name] && show(name, row);
+    if (isHidden(row)) Object.assign(state, { search: '', q: null, reps: false });
+    showControls();
+    update({ scroll: true, linked: true });
+    drawDetail();
+  }
   function drawDetail() {
     const box = $('detail'), row = state.row;
+    hiddenNow = isHidden(row);
     for (const [node, made] of charts) if (box.contains(node)) { made.dispose(); charts.delete(node); }
     if (row < 0) { box.replaceChildren(element('p', { className: 'muted' }, 'Choose a motif in the table or the figure.')); return; }
     const out = [];
@@ -766,6 +794,11 @@
     }
     head.append(segments);
     out.push(head);
+    if (hiddenNow) {
+      const button = element('button', { type: 'button' }, 'Show it');
+      button.addEventListener('click', () => showInTable(row));
+      out.push(element('p', { className: 'note hidden-row' }, 'The filters hide this row from the table. ', button));
+    }
     const tags = [show('motif_id', row), show('collection', row), given('family') && show('family', row) ? `family ${show('family', row)}${has('family_representative') && show('family_representative', row) ? ` (${show('family_representative', row)})` : ''}` : '',
       levels('model').length > 1 ? show('model', row) : '', show('output', row), show('background', row), varies('start') ? `start ${show('start', row)}` : '', given('draw') ? `draw ${show('draw', row)}` : '', given('partner_id') && show('partner_id', row) ? `with ${show('partner_id', row)} (${signs(show('partner_orientation', row))}), gap ${show('gap', row)}` : ''];
     out.push(element('div', { className: 'tags' }, ...tags.filter(Boolean).map((t) => element('span', { className: 'tag' }, t))));
@@ -782,7 +815,7 @@
     if (given('p')) fact('p', show('p', row), meta.help.p);
     if (given('z')) fact('z against controls', signed(number('z', row)), meta.help.z);
     if (given('control_mean')) fact('controls', Number.isNaN(number('control_mean', row)) ? '' : `${signed(number('control_mean', row))} ± ${format(number('control_sd', row))}`, `${show('n_controls', row)} controls, ${show('control_kind', row)}; mean ± standard deviation of their effects`);
-    if (given('before_mean')) fact('before → after', Number.isNaN(number('before_mean', row)) ? '' : `${format(number('before_mean', row))} → ${format(number('after_mean', row))}`, 'mean output without and with the insert');
+    if (given('before_mean')) fact(`before → after${outputUnit(row)}`, Number.isNaN(number('before_mean', row)) ? '' : `${format(number('before_mean', row))} → ${format(number('after_mean', row))}`, 'mean output without and with the insert');
     if (given('sign_consistency')) fact('same sign in', Number.isNaN(number('sign_consistency', row)) ? '' : `${Math.round(100 * number('sign_consistency', row))} % of ${show('n_backgrounds', row)}`, meta.help.sign_consistency);
     else if (has('n_backgrounds')) fact('backgrounds', show('n_backgrounds', row), meta.help.n_backgrounds);
     if (has('effect_se')) fact('standard error', show('effect_se', row), meta.help.effect_se);
@@ -790,6 +823,7 @@
     fact('rank by effect', rankOf(row), 'among all inserts in the same model, background set and output');
     if (has('start')) fact('start', `${show('start', row)} bp`, meta.help.start);
     out.push(facts);
+    if (given('z') && hasQ && Math.abs(number('z', row)) >= 4 && !significant(row)) out.push(element('p', { className: 'note' }, `A large z beside a large q: in this null a few ${nullName()} reach far (by chance they hold a site that the model knows), so that z, which is in units of the bulk's spread, says little. p and q are taken from the null's tail.`));
     const later = [];
     const section = (title, draw, note) => {
       const node = element('div', { className: 'chart', role: 'img', ariaLabel: title });
@@ -1085,8 +1119,13 @@
       const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName ?? '');
       if (event.key === '/' && !typing) { event.preventDefault(); $('search').focus(); $('search').select(); }
       if (event.key === 'Escape' && document.activeElement === $('search')) { state.search = $('search').value = ''; update(); scroller.focus(); }
+      if ((event.key === 'ArrowDown' || event.key === 'Enter') && document.activeElement === $('search') && view.length) { // into what was found
+        event.preventDefault();
+        choose(view[0], { reveal: true, jump: event.key === 'Enter' });
+        (event.key === 'Enter' ? $('detail') : scroller).focus();
+      }
     });
-    addEventListener('hashchange', () => { readHash(); showControls(); drawTabs(); update({ scroll: true }); drawDetail(); });
+    addEventListener('hashchange', () => { readHash(); showControls(); drawTabs(); update({ scroll: true, linked: state.row >= 0 }); drawDetail(); });
     document.addEventListener('themechange', () => { readColours(); drawRows(true); drawFigure(); drawDetail(); });
     let width = innerWidth, timer = 0;
     addEventListener('resize', () => { clearTimeout(timer); timer = setTimeout(() => { drawRows(true); if (innerWidth !== width) { width = innerWidth; drawFigure(); drawDetail(); } }, 120); });
@@ -1119,18 +1158,27 @@
     link.remove();
     setTimeout(() => URL.revokeObjectURL(url), 10000);
   }
+  /** The row to look at under new filters: the same, else the same insert, else the same motif, else the first. */
+  function stillShown(row) {
+    if (row < 0 || !view.length) return view.length ? view[0] : row;
+    if (!isHidden(row)) return row;
+    const test = matcher(), like = (rows) => Array.from(rows).find((r) => test(r));
+    return like(rowsOfInsert(insertOf[row])) ?? like(rowsOfMotif(motifOf[row])) ?? view[0];
+  }
   let pending = 0;
-  function update({ keepRow = false, scroll = false } = {}) {
+  function update({ keepRow = false, scroll = false, linked = false } = {}) {
     const began = performance.now();
     filter();
     drawHead();
     const motifs = new Set();
     for (const row of view) motifs.add(motifOf[row]);
     $('count').textContent = `${counted(view.length)} of ${counted(N)} rows, ${counted(motifs.size)} motif${motifs.size === 1 ? '' : 's'}`;
-    if (state.row < 0 && view.length) state.row = view[0];
+    const before = state.row;
+    if (!linked) state.row = stillShown(before);
     if (!keepRow && !scroll) scroller.scrollTop = 0;
     if (scroll && state.row >= 0) { const at = positionOf(state.row); drawRows(true); if (at >= 0) reveal(at); }
     drawRows(true);
+    if (state.row !== before || hiddenNow !== isHidden(state.row)) drawDetail();
     writeHash();
     scroller.offsetHeight; // lay the table out before the clock is read
     const tableTime = performance.now() - began;
@@ -1150,7 +1198,7 @@
   drawTabs();
   const help = meta.columns.filter((c) => meta.help[c.name]).flatMap((c) => [element('dt', {}, c.name), element('dd', {}, meta.help[c.name])]);
   $('help').replaceChildren(...help);
-  update({ scroll: true });
+  update({ scroll: true, linked: state.row >= 0 });
   // the figure is drawn in the first frame after the table; the chosen motif follows when both are on the screen
   requestAnimationFrame(() => setTimeout(async () => {
     window.marginomeTimes = { ...window.marginomeTimes, ready: performance.now() };
