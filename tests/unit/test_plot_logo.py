@@ -109,6 +109,38 @@ def test_annotations_that_overlap_get_tracks_of_their_own(ax):
     assert ax.get_ylim()[0] < 0  # room for them
 
 
+def test_colours_by_position(ax):
+    X = np.eye(4)[:, [0, 1, 2, 3] * 3] * [[1.0], [0.5], [1.0], [1.0]]
+    numbers = np.arange(12.0)
+    plot_logo(X, ax=ax, color=numbers, color_cmap="magma", color_vmax=20, start=2, end=9)
+    want = {matplotlib.colors.to_hex(matplotlib.colormaps["magma"](v / 20)) for v in numbers[2:9]}
+    assert colors(ax) == want
+    ax.clear()
+    plot_logo(X, ax=ax, color=["red"] * 6 + ["#0000ff"] * 6)
+    assert colors(ax) == {"#ff0000", "#0000ff"}
+    reds = [box for c in ax.collections for p, f in zip(c.get_paths(), c.get_facecolors()) if f[0] == 1 for box in [p]]
+    assert max(path.vertices[:, 0].max() for path in reds) < 6
+    ax.clear()
+    plot_logo(X, ax=ax, min_height_pct=0.6)
+    assert {round((left + right) / 2) % 4 for left, right, _, _ in letters(ax)} == {0, 2, 3}  # C is half as high
+
+
+def test_rows_of_annotations(ax):
+    table = pd.DataFrame({"name": list("abc"), "start": [0, 0, 0], "end": [30, 30, 30]})
+    X = np.eye(4)[:, [0, 1, 2, 3] * 25]
+    plot_logo(X, ax=ax, annotations=table, show_score=False, n_tracks=2, show_extra=False, annot_cmap=["r", "b"])
+    (bars,) = [c for c in ax.collections if isinstance(c, LineCollection)]
+    assert len(bars.get_segments()) == 2
+    assert [matplotlib.colors.to_hex(c) for c in bars.get_colors()] == ["#ff0000", "#0000ff"]
+    assert [t.get_color() for t in ax.texts] == ["r", "b"]
+    for spacing, rows in ((0, 1), (5, 2)):  # neighbours
+        ax.clear()
+        near = pd.DataFrame({"name": ["", ""], "start": [0, 30], "end": [30, 60]})
+        plot_logo(X, ax=ax, annotations=near, show_score=False, spacing=spacing, annot_cmap="Set1")
+        (bars,) = [c for c in ax.collections if isinstance(c, LineCollection)]
+        assert len({segment[0, 1] for segment in bars.get_segments()}) == rows
+
+
 @pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
 def test_two_thousand_positions_are_fast(ax, kind):
     X = np.random.RandomState(0).normal(size=(4, 2000))
@@ -134,6 +166,11 @@ def test_two_thousand_positions_are_fast(ax, kind):
         (lambda X, t: plot_logo(X, end=21), "0 to 21 in 20 positions"),
         (lambda X, t: plot_logo(X, annotations=t), r"no column score \(found start, end\).*show_score=False"),
         (lambda X, t: plot_logo(X, annotations=t[["end"]], show_score=False), "no column start"),
+        (lambda X, t: plot_logo(X, color=np.arange(19)), "19 colours for 20 positions"),
+        (lambda X, t: plot_logo(X, color="no such"), "not a colour"),
+        (lambda X, t: plot_logo(X, color={"A": "red"}), "not a colour: 'C'"),
+        (lambda X, t: plot_logo(X, color=np.arange(20), color_cmap="none"), "not a colour"),
+        (lambda X, t: plot_logo(X, annotations=t, show_score=False, annot_cmap="viridis_x"), "no colour map"),
     ],
 )
 def test_bad_input(call, message, ax):

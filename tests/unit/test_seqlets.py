@@ -131,6 +131,30 @@ def test_small_p_values_keep_their_precision():
     assert row["attribution"] == 108
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("seed", "target"), [(0, 0.1), (1, 0.05), (2, 0.5)])
+def test_a_threshold_from_controls_is_the_peers(seed, target, dtype):
+    X, control = attributions(12, 400, seed, dtype), 1.3 * attributions(30, 250, seed + 10, dtype, planted=0)
+    given = {"X_control": control, "target_fdr": target, "return_fdr": True, "additional_flanks": 2}
+    seqlets, fdr = recursive_seqlets(X, signs="positive", **given)
+    theirs = peer.recursive_seqlets(torch.from_numpy(X), **(given | {"X_control": torch.from_numpy(control)}))
+    pd.testing.assert_frame_equal(fdr, theirs.fdr, check_dtype=False)
+    assert 0 < len(seqlets) == len(theirs.seqlets)
+    assert by_span(seqlets)[SPAN].to_numpy().tolist() == by_span(theirs.seqlets)[SPAN].to_numpy().tolist()
+    both, rates = recursive_seqlets(X, **given)
+    negative = recursive_seqlets(-X, signs="positive", **(given | {"X_control": -control})).fdr
+    for column in ("n_seqlets", "n_control_seqlets"):
+        assert (rates[column] == fdr[column] + negative[column]).all()
+    assert (both["attribution"] < 0).any()
+
+
+def test_no_threshold_reaches_the_rate_that_was_asked_for():
+    X = attributions(5, 300)
+    with pytest.warns(UserWarning, match="no threshold reaches a false discovery rate of 0.001"):
+        called = recursive_seqlets(X, X_control=X, target_fdr=0.001)
+    assert len(called) == 0 and list(called) == [*SPAN, "attribution", "p-value"]
+
+
 def test_edges_flanks_and_short_sequences():
     X = attributions(4, 300)
     X[0, :8] += 2
@@ -202,6 +226,9 @@ def test_tfmodisco_seqlets_of_both_signs():
         (lambda X: recursive_seqlets(X, min_seqlet_len=9, max_seqlet_len=8), "found 9 and 8"),
         (lambda X: recursive_seqlets(X, n_bins=1), "n_bins"),
         (lambda X: recursive_seqlets(X, additional_flanks=-1), "additional_flanks"),
+        (lambda X: recursive_seqlets(X, return_fdr=True), "X_control"),
+        (lambda X: recursive_seqlets(X, X_control=X, target_fdr=float("nan")), "target_fdr"),
+        (lambda X: recursive_seqlets(X, X_control=X * np.inf), "X_control"),
         (lambda X: recursive_seqlets(X, signs="pos"), "both, positive, negative"),
         (lambda X: tfmodisco_seqlets(X[:, :40]), "shorter than a seqlet of 41"),
         (lambda X: tfmodisco_seqlets(X, flank=0), "at least 1"),

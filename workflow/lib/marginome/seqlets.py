@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numba
 import numpy as np
 import pandas as pd
@@ -20,6 +24,21 @@ COLUMNS = {
 SIGNS = ("both", "positive", "negative")
 
 
+class RecursiveSeqlets(NamedTuple):
+    """Seqlets and the false discovery rate at every threshold; unpacks as ``seqlets, fdr``.
+
+    Attributes
+    ----------
+    seqlets : pandas.DataFrame
+        As `recursive_seqlets` returns them.
+    fdr : pandas.DataFrame
+        ``threshold``, ``n_seqlets``, ``n_control_seqlets``, ``fdr`` (NaN where nothing is called).
+    """
+
+    seqlets: pd.DataFrame
+    fdr: pd.DataFrame
+
+
 def recursive_seqlets(
     X: torch.Tensor | np.ndarray,
     threshold: float = 0.01,
@@ -27,9 +46,12 @@ def recursive_seqlets(
     max_seqlet_len: int = 25,
     additional_flanks: int = 0,
     n_bins: int = 1000,
+    X_control: torch.Tensor | np.ndarray | None = None,
+    target_fdr: float = 0.1,
+    return_fdr: bool = False,
     *,
     signs: str = "both",
-) -> pd.DataFrame:
+) -> pd.DataFrame | RecursiveSeqlets:
     """Call seqlets by the recursive rule: every part of a seqlet is itself significant.
 
     A span is a seqlet when it and all spans inside it, down to `min_seqlet_len`, have a p-value below
@@ -50,19 +72,30 @@ def recursive_seqlets(
         ``attribution`` includes them, ``p-value`` does not.
     n_bins : int, default 1000
         Bins into which attributions are sorted for the null distribution.
+    X_control : torch.Tensor or numpy.ndarray, shape (m, other length), optional
+        Attributions of sequences without signal, such as shuffles of those of `X`. With them the threshold is
+        chosen instead of given: of 117 from 0.1 to 1e-30, four a decade, the largest whose false discovery rate
+        is at most `target_fdr`. The rate is the number of seqlets called in `X_control` by the null of `X`, plus
+        one, scaled to the positions of `X`, over the number called in `X`.
+    target_fdr : float, default 0.1
+        Above 0. If no threshold reaches it, a warning says how near one came, and nothing is called.
+    return_fdr : bool, default False
+        Also return the rate at every threshold.
     signs : {"both", "positive", "negative"}, default "both"
-        Which seqlets to call.
+        Which seqlets to call. Rates are of all that are called.
 
     Returns
     -------
     pandas.DataFrame
         One row per seqlet, by rising p-value: ``example_idx``, ``start``, ``end`` (from 0, end not
         included), ``attribution`` (their sum; its sign is the seqlet's), ``p-value``.
+    RecursiveSeqlets
+        Instead, with `return_fdr`: these and ``fdr``, one row per threshold.
 
     Raises
     ------
     MarginomeError
-        Not two axes, empty, NaN, or impossible lengths and thresholds.
+        Not two axes, empty, NaN, or impossible lengths and thresholds; `return_fdr` without `X_control`.
 
     Notes
     -----
@@ -93,25 +126,70 @@ def recursive_seqlets(
     if signs not in SIGNS:
         raise unknown_name("choice of signs", signs, SIGNS, where="signs")
 
+    if not 0 < target_fdr:
+        raise MarginomeError(f"expected a rate above 0, found {target_fdr}", where="target_fdr")
+    if return_fdr and X_control is None:
+        raise MarginomeError("rates need controls", where="return_fdr", remedy="Give X_control.")
+
     longest = min(max_seqlet_len, values.shape[1])
     low, high = values.min(), values.max()
-    wanted = (
-        [] if low == high or longest < min_seqlet_len else {"both": (1, -1), "positive": (1,), "negative": (-1,)}[signs]
-    )
-    found = []
-    for sign in wanted:
-        tail = values.dtype.type(sign)
-        lowest, highest = sorted((tail * low, tail * high))
-        bins, counts, largest = _binned(values, tail, lowest, float(highest - lowest) / (n_bins - 1), n_bins, longest)
-        tails = _tails(counts / values.size, longest, largest)
-        found.append(_call(bins, values, tails, threshold, min_seqlet_len, longest, additional_flanks))
-    columns = [np.concatenate(parts) for parts in zip(*found)] or [()] * len(COLUMNS)
+    # a value of a control beyond what X has counts as the largest that X has
+    control = None if X_control is None else np.clip(_attributions(X_control, "X_control"), low, high)
+    nulls = []
+    if low < high and longest >= min_seqlet_len:
+        for sign in {"both": (1, -1), "positive": (1,), "negative": (-1,)}[signs]:
+            nulls.append(_null(values, control, sign, n_bins, longest))
+
+    def call(of: np.ndarray, at: float, which: int) -> list[tuple[np.ndarray, ...]]:
+        return [_call(null[which], of, null[2], at, min_seqlet_len, longest, additional_flanks) for null in nulls]
+
+    rates = None
+    if control is not None:
+        rates = _discovery_rates(lambda at: (call(values, at, 0), call(control, at, 1)), values.size / control.size)
+        reached = rates["threshold"][rates["fdr"] <= target_fdr]
+        if reached.empty:
+            warnings.warn(
+                f"no threshold reaches a false discovery rate of {target_fdr:g} (the lowest is "
+                f"{rates['fdr'].min():.2g}): no seqlets are called",
+                stacklevel=2,
+            )
+            nulls = []
+        else:
+            threshold = float(reached.max())
+    columns = [np.concatenate(parts) for parts in zip(*call(values, threshold, 0))] or [()] * len(COLUMNS)
     seqlets = pd.DataFrame({name: np.asarray(c, dtype) for (name, dtype), c in zip(COLUMNS.items(), columns)})
-    return seqlets.sort_values(["p-value", "example_idx", "start"], ignore_index=True)
+    seqlets = seqlets.sort_values(["p-value", "example_idx", "start"], ignore_index=True)
+    return RecursiveSeqlets(seqlets, rates) if return_fdr else seqlets
+
+
+def _null(
+    values: np.ndarray, control: np.ndarray | None, sign: int, n_bins: int, longest: int
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Return the bins of the values and of the control in one tail, and that tail of the null of the values."""
+    tail = values.dtype.type(sign)
+    lowest, highest = sorted((tail * values.min(), tail * values.max()))
+    width = float(highest - lowest) / (n_bins - 1)
+    bins, counts, largest = _binned(values, tail, lowest, width, n_bins, longest)
+    others = None
+    if control is not None:
+        others, _, reach = _binned(control.astype(values.dtype), tail, lowest, width, n_bins, longest)
+        largest = max(largest, reach)
+    return bins, others, _tails(counts / values.size, longest, largest)
+
+
+def _discovery_rates(called_at: Callable[[float], tuple[list, list]], scale: float) -> pd.DataFrame:
+    """Return threshold, n_seqlets, n_control_seqlets and fdr (NaN where nothing is called), thresholds falling."""
+    rows, some = [], True
+    for threshold in 10.0 ** -np.linspace(1, 30, 117):
+        if some:  # stricter thresholds call no more
+            own, others = (sum(len(part[0]) for part in parts) for parts in called_at(threshold))
+            some = own + others > 0
+        rows.append((threshold, own, others, (others + 1) * scale / own if own else np.nan))
+    return pd.DataFrame(rows, columns=["threshold", "n_seqlets", "n_control_seqlets", "fdr"])
 
 
 def tfmodisco_seqlets(
-    X: torch.Tensor | np.ndarray,
+    X_attr: torch.Tensor | np.ndarray,
     window_size: int = 21,
     flank: int = 10,
     target_fdr: float = 0.2,
@@ -127,7 +205,7 @@ def tfmodisco_seqlets(
 
     Parameters
     ----------
-    X : torch.Tensor or numpy.ndarray, shape (n, length)
+    X_attr : torch.Tensor or numpy.ndarray, shape (n, length)
         Attribution of the base that is there: ``attributions.sum(dim=1)``.
     window_size : int, default 21
         Positions summed up, in bp.
@@ -154,12 +232,13 @@ def tfmodisco_seqlets(
     """
     from modiscolite.extract_seqlets import extract_seqlets  # takes a second, and few calls need it
 
-    values = _attributions(X).astype(np.float64)
+    values = _attributions(X_attr, "X_attr").astype(np.float64)
     if flank < 1 or window_size < 1:
         raise MarginomeError(f"expected at least 1, found {window_size} and {flank}", where="window_size, flank")
     if values.shape[1] < window_size + 2 * flank:
         raise MarginomeError(
-            f"sequences of {values.shape[1]} bp are shorter than a seqlet of {window_size + 2 * flank} bp", where="X"
+            f"sequences of {values.shape[1]} bp are shorter than a seqlet of {window_size + 2 * flank} bp",
+            where="X_attr",
         )
     try:
         called, _ = extract_seqlets(
@@ -175,7 +254,7 @@ def tfmodisco_seqlets(
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise MarginomeError(
             f"modisco-lite cannot tell signal from background in these attributions ({error})",
-            where="X",
+            where="X_attr",
             remedy="It wants window sums of both signs and many of them: use more sequences, or recursive_seqlets.",
         ) from error
     rows = [
@@ -185,22 +264,24 @@ def tfmodisco_seqlets(
     return pd.DataFrame({name: np.asarray(c, dtype) for (name, dtype), c in zip(COLUMNS.items(), columns)})
 
 
-def _attributions(X: torch.Tensor | np.ndarray) -> np.ndarray:
+def _attributions(X: torch.Tensor | np.ndarray, where: str = "X") -> np.ndarray:
     """Return attributions ``(n, length)`` as an array after checking them."""
     if isinstance(X, torch.Tensor):
         X = X.detach().cpu().numpy()
     if not isinstance(X, np.ndarray):
-        raise MarginomeError(f"expected a tensor or array (n, length), found {type(X).__name__}", where="X")
+        raise MarginomeError(f"expected a tensor or array (n, length), found {type(X).__name__}", where=where)
     if X.ndim != 2:
         remedy = "Sum over the bases: X.sum(dim=1)." if X.ndim == 3 else None
-        raise MarginomeError(f"expected 2 axes (n, length), found {X.ndim}: shape {X.shape}", where="X", remedy=remedy)
+        raise MarginomeError(
+            f"expected 2 axes (n, length), found {X.ndim}: shape {X.shape}", where=where, remedy=remedy
+        )
     if X.size == 0:
-        raise MarginomeError(f"there is nothing in it: shape {X.shape}", where="X")
+        raise MarginomeError(f"there is nothing in it: shape {X.shape}", where=where)
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
     finite = np.isfinite(X).all(axis=1)
     if not finite.all():
-        raise MarginomeError(f"sequence {name_some(np.flatnonzero(~finite))} has NaN or infinite values", where="X")
+        raise MarginomeError(f"sequence {name_some(np.flatnonzero(~finite))} has NaN or infinite values", where=where)
     return np.ascontiguousarray(X)
 
 
