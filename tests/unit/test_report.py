@@ -22,6 +22,7 @@ from marginome.report import (
     Profiles,
     ScreenEntry,
     Section,
+    methods_paragraph,
     write_overview,
     write_page,
     write_report,
@@ -463,3 +464,42 @@ def test_hostile_names_stay_text_on_the_overview_and_the_page_of_elements(tmp_pa
         assert [sorted(a) for _, a in hostile.tags] == [sorted(a) for _, a in clean.tags]  # nor an attribute
         assert evil in "".join(hostile.text)
     assert "<script>window.owned=1</script>" in "".join(Page(tmp_path / "h" / "index.html").text)
+
+
+def test_a_methods_paragraph_says_what_the_record_holds(tmp_path):
+    weights, genome, peaks = "resources/w.pt", "genome.fa.gz", "a {b} <i>.bed"
+    sets = {
+        "even": {"kind": "uniform", "n": 8, "length": 300},
+        "skewed": {"kind": "composition", "n": 9, "length": 300, "probabilities": [0.3, 0.2, 0.2, 0.3]},
+        "windows": {"kind": "gc_matched", "n": 10, "length": 2114, "genome": genome, "peaks": peaks},
+        "shuffles": {"kind": "dinucleotide_shuffle", "n": 11, "length": 300, "fasta": "x.fa"},
+        "own": {"kind": "fasta", "fasta": "x.fa"},
+        "given": {"kind": "bed", "genome": genome, "regions": peaks, "length": 300},
+    }
+    screen = {
+        "models": ["m"], "motifs": ["j", "f"], "backgrounds": list(sets), "orientations": "+", "inserts": "sample",
+        "draws": 7, "positions": {"start": 0, "stop": 100, "step": 10}, "flanks": {"left": "ACG"},
+        "controls": {"pool": 1000},
+    }  # fmt: skip
+    record = {
+        "config": {
+            "screen": {"s": screen}, "seed": 5, "precision": "float32", "models": {"m": {"weights": weights}},
+            "motifs": {"j": {"jaspar": {"release": 2026}}, "f": {"files": ["a.meme", "b.meme"]}}, "backgrounds": sets,
+        },
+        "input_sha256": {weights: "0123456789abcdef", genome: "f" * 64}, "versions": {"marginome": "0.1.0"},
+        "models": {"m": {"input_length": 2114, "outputs": [{"name": "counts", "measure": "log2_fold_change"}]}},
+    }  # fmt: skip
+    text = methods_paragraph(record)
+    for wanted in (
+        "w.pt (SHA-256 01234567...)", "JASPAR 2026, a.meme and b.meme", "7 samples per matrix", "the given orientation",
+        "every 10 bp from 0 up to 100", "ACG before it", "8 random sequences of equally", "[0.3, 0.2, 0.2, 0.3]",
+        "10 genomic windows", "11 dinucleotide-preserving shuffles of x.fa", "the sequences of x.fa",
+        "the regions of a {b} <i>.bed", "a pool of 1,000", "seed 5", "counts (log2 fold change)", "2,114 bp",
+    ):  # fmt: skip
+        assert wanted in text, wanted
+    assert "None" not in text
+    screen |= {"controls": False, "positions": [3, 40], "pairs": [{}]}
+    text = methods_paragraph(record)
+    assert "No controls" in text and "positions 3 and 40 (from 0)" in text and "1 pairs" in text
+    page, _, _ = page_of(tmp_path, synthetic_screen(4), methods=text)
+    assert text in "".join(page.text)

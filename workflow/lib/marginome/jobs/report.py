@@ -15,7 +15,16 @@ import pandas as pd
 
 from marginome import report as marginome_report
 from marginome.errors import MarginomeError
-from marginome.report import AttributionLogos, Badge, Entry, Link, Profiles, ScreenEntry, write_report
+from marginome.report import (
+    AttributionLogos,
+    Badge,
+    Entry,
+    Link,
+    Profiles,
+    ScreenEntry,
+    methods_paragraph,
+    write_report,
+)
 from marginome.storage import atomic, read_hdf5, read_json, read_table
 from marginome.tables import EFFECTS, describe
 
@@ -71,6 +80,7 @@ def report_screen(
             attributions=[] if made is None else read_attributions(made, table, where=str(functions)),
             provenance=record,
             commands=[record["command"]],
+            methods=methods_paragraph(record),
             title=f"Screen {screen}",
             name=screen,
             overview="../../index.html",

@@ -6,6 +6,7 @@ Every page is one HTML file that opens from disk and asks for nothing else. Char
 
 from __future__ import annotations
 
+from marginome.report.methods import methods_paragraph
 from marginome.report.overview import Badge, Entry, Link, ScreenEntry, Section, write_overview, write_page
 from marginome.report.screen import AttributionLogos, Packed, Profiles, write_report
 
@@ -18,6 +19,7 @@ __all__ = [
     "Profiles",
     "ScreenEntry",
     "Section",
+    "methods_paragraph",
     "write_overview",
     "write_page",
     "write_report",

@@ -104,6 +104,7 @@ def write_report(
     attributions: Sequence[AttributionLogos] = (),
     provenance: Mapping | None = None,
     commands: Sequence[str] = (),
+    methods: str = "",
     title: str = "Motif screen",
     name: str = "screen",
     overview: str | None = None,
@@ -137,6 +138,8 @@ def write_report(
         Shown as it is at the foot of the page.
     commands : sequence of str, optional
         Shell commands that make the results again.
+    methods : str, optional
+        A paragraph for a paper: `marginome.report.methods_paragraph`.
     title, name : str
         Heading of the page; name of the screen, used in the names of downloads.
     overview : str, optional
@@ -207,6 +210,7 @@ def write_report(
         "overview": f'<a class="back" href="{escape(overview)}">All results</a>' if overview else "",
         "provenance": provenance_html(provenance or {}),
         "commands": commands_html(commands),
+        "methods": methods_html(methods),
     }
     page = document(
         title=title,
@@ -475,6 +479,17 @@ def _nested(value: object) -> str:
             return escape(", ".join(map(str, value)))
         return "<ul>" + "".join(f"<li>{_nested(v)}</li>" for v in value) + "</ul>"
     return escape("" if value is None else value)
+
+
+def methods_html(text: str) -> str:
+    """Return a paragraph for a paper, folded, with a button that copies it."""
+    if not text:
+        return ""
+    return (
+        '<details class="foot"><summary>For the methods section of a paper</summary><div class="commands">'
+        '<button type="button" class="copy" data-copy="methods-text">Copy</button>'
+        f'<p id="methods-text" class="prose">{escape(text)}</p></div></details>'
+    )
 
 
 def commands_html(commands: Sequence[str]) -> str:
