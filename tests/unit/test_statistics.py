@@ -15,6 +15,7 @@ from marginome.statistics import (
     _Tail,
     add_q,
     agreement,
+    backgrounds_needed,
     benjamini_hochberg,
     compare_tables,
     consensus,
@@ -393,3 +394,18 @@ def test_compare_tables_of_other_shapes():
     }
     with pytest.raises(MarginomeError, match=r"found.*two rows have the key"):
         compare_tables(expected, pd.concat([expected, expected]), keys=["id"])
+
+
+def test_backgrounds_needed_is_the_least_that_is_enough():
+    sd, width = np.geomspace(1e-3, 2, 60), 0.05
+
+    def half(n, s):
+        return stats.t.ppf(0.975, n - 1) * s / np.sqrt(n)
+
+    want = [next(n for n in range(2, 10**6) if half(n, s) <= width) for s in sd]
+    assert backgrounds_needed(sd, width).tolist() == want
+    assert backgrounds_needed([0.0], width).tolist() == [2]
+    for bad in ({"half_width": 0.0}, {"half_width": np.nan}, {"effect_sd": [np.nan]}, {"effect_sd": [-1.0]},
+                {"confidence": 1.0}):  # fmt: skip
+        with pytest.raises(MarginomeError):
+            backgrounds_needed(**({"effect_sd": [0.1], "half_width": 0.1} | bad))

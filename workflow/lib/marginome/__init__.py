@@ -43,6 +43,7 @@ _PUBLIC = {
     "interaction": "inserts",
     "make_background": "backgrounds",
     "summarize_effects": "statistics",
+    "backgrounds_needed": "statistics",
     "score_effects": "statistics",
     "add_q": "statistics",
     "agreement": "statistics",

@@ -40,9 +40,9 @@ def methods_paragraph(record: Mapping[str, Any]) -> str:
     versions = record.get("versions", {})
     code = record.get("code", {}).get("digest", "unknown")
     parts = [
-        f"In-silico marginalization (screen '{name}') was done with marginome {versions.get('marginome', '')} (code {code}; "
-        f"PyTorch {versions.get('torch', 'unknown')}, Snakemake {versions.get('snakemake', 'unknown')}) in "
-        f"{config.get('precision', 'float32')}, seed {config.get('seed', 0)}.",
+        f"In-silico marginalization (screen '{name}') was done with marginome {versions.get('marginome', '')} "
+        f"(code {code}; PyTorch {versions.get('torch', 'unknown')}, Snakemake {versions.get('snakemake', 'unknown')}) "
+        f"in {config.get('precision', 'float32')}, seed {config.get('seed', 0)}.",
         *(_model(model, config["models"][model], record, file) for model in screen["models"]),
         _motifs([config["motifs"][c] for c in screen.get("motifs", [])], screen, file),
         *(_background(b, config["backgrounds"][b], file) for b in screen["backgrounds"]),
@@ -123,6 +123,6 @@ def _controls(controls: Any) -> str:
     return (
         f"The null is the distribution of the effects of shuffled inserts (a pool of {pool:,}) in the same "
         "backgrounds, standardised by insert width and GC content; p is two-sided (one-sided for distances), with "
-        "generalised Pareto tails averaged over the posterior of their parameters; q is Benjamini-Hochberg over distinct "
-        "inserts within model, background set, output and position."
+        "generalised Pareto tails averaged over the posterior of their parameters; q is Benjamini-Hochberg over "
+        "distinct inserts within model, background set, output and position."
     )
