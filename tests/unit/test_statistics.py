@@ -409,3 +409,52 @@ def test_backgrounds_needed_is_the_least_that_is_enough():
                 {"confidence": 1.0}):  # fmt: skip
         with pytest.raises(MarginomeError):
             backgrounds_needed(**({"effect_sd": [0.1], "half_width": 0.1} | bad))
+
+
+def _inserts(random, n):
+    return ["".join(random.choice(list("ACGT"), k)) for k in random.integers(6, 25, n)]
+
+
+@pytest.mark.parametrize(
+    ("zeros", "noise", "n"),
+    [(0.7, 0, 50), (0.7, 0, 300), (0.95, 0, 300), (0.97, 0, 1000), (0.97, 1e-7, 1000), (0.8, 0, 300)],
+)
+def test_meaningless_inserts_are_not_called_by_a_sparse_null(zeros, noise, n):
+    """A scanner with a threshold: most inserts do nothing, a few do. p is never below what ranks can say."""
+    random = np.random.default_rng(int(1000 * zeros) + n)
+
+    def effects(m):
+        return np.where(random.random(m) < zeros, noise * random.normal(size=m), random.exponential(1.0, m))
+
+    called = []
+    for _ in range(4):
+        scores = score_effects(effects(1000), _inserts(random, 1000), controls := effects(n), _inserts(random, n))
+        assert scores.p.min() >= 1 / (n + 1)
+        called.append((scores.p <= 0.01).mean())
+    assert np.mean(called) <= 0.015
+    # brute force: how many controls reach an effect
+    found = score_effects(np.array([0.5, 2.0]), ["ACGT", "AAAAAA"], controls, _inserts(random, n)).p[:, 0]
+    wanted = [2 * ((controls >= x).sum() + 1) / (n + 1) for x in (0.5, 2.0)]
+    np.testing.assert_allclose(found, np.minimum(wanted, 1), rtol=1e-12)
+
+
+def test_an_effect_that_eight_of_fifteen_controls_reach_is_no_finding():
+    controls = np.zeros(300)
+    controls[:15] = np.linspace(0.3, 1.7, 15)
+    random = np.random.default_rng(0)
+    p = score_effects([1.0], ["ACGTACGT"], controls, _inserts(random, 300)).p[0, 0]
+    assert p == pytest.approx(2 * 9 / 301)
+
+
+@pytest.mark.parametrize("n", [50, 500, 1000])
+def test_adding_a_constant_changes_nothing(n):
+    random = np.random.default_rng(n)
+    controls, effects = 0.01 * random.normal(size=n), 0.02 * random.normal(size=200)
+    inserts, drawn = _inserts(random, 200), _inserts(random, n)
+    plain = score_effects(effects, inserts, controls, drawn)
+    for constant in (1.0, -7.0, 1000.0):
+        moved = score_effects(effects + constant, inserts, controls + constant, drawn)
+        np.testing.assert_allclose(moved.p, plain.p, rtol=1e-7)
+        np.testing.assert_allclose(moved.control_mean, plain.control_mean + constant, rtol=1e-9)
+    for unit in (1e-9, 1e6):
+        np.testing.assert_allclose(score_effects(effects * unit, inserts, controls * unit, drawn).p, plain.p, rtol=1e-9)

@@ -29,6 +29,8 @@ _SHAPES = np.linspace(-0.5, 1.0, 46)
 _LOG_SCALES = np.linspace(-1.6, 1.6, 49)
 _HUBER = 2.0
 _SCALE_TERMS = 5  # of the smooth terms, the first so many describe the scale too
+# From this share of controls with one and the same effect (to 1e-4 of their standard deviation) a null is sparse.
+_SPARSE_SHARE, _SPARSE_WIDTH = 0.2, 1e-4
 
 
 class EffectSummary(NamedTuple):
@@ -181,6 +183,8 @@ class Null:
         The controls' own studentised effects, each against a location fitted without it, ascending.
     n : int
         Number of controls.
+    sparse : bool
+        Whether many controls have one and the same effect, so that p is by rank alone; see the notes.
 
     Raises
     ------
@@ -204,6 +208,11 @@ class Null:
     Instead the tail probability is averaged over the posterior of shape and scale (prior: shape ~ normal(0.1, 0.15),
     from exponential to heavy; scale ~ 1 / scale). That is the predictive distribution of a new control (for extremes:
     Coles and Tawn 1996; Coles 2001, section 9.1), which is what a p-value needs.
+
+    *Sparse nulls.* Where a fifth of the controls or more have one and the same effect, to 1e-4 of their standard
+    deviation (a scanner with a threshold, a rectified output: most inserts do nothing, a few do something), there is no
+    spread of the many to measure the few by. Then location and scale are the controls' median and standard deviation at
+    every width and GC, and p is the rank everywhere, down to 2 / (n + 1): nothing is extrapolated (`sparse`).
     """
 
     def __init__(self, effects: np.ndarray, widths: np.ndarray, gc: np.ndarray):
@@ -232,8 +241,18 @@ class Null:
         self._columns = np.array(rank)
         self._scale_columns = self._columns[self._columns < _SCALE_TERMS]
         self._factor = 1.0
-        self.z = np.sort(self._fit(effects, widths, gc))
-        self._upper, self._lower = _Tail(self.z), _Tail(-self.z[::-1])
+        self.sparse = _is_sparse(effects)
+        # The fit is around the median: what is added to all effects must change nothing, in the last digits either.
+        self._centre = float(np.median(effects))
+        if self.sparse:
+            self._columns = self._scale_columns = np.array([0])
+            self._beta, self._log_scale = np.zeros(1 + len(self._widths)), np.array([math.log(effects.std())])
+            self.z = np.sort(
+                (effects - self.location(widths, gc)) / self.scale(widths, gc)
+            )  # as an insert's: ties stay
+        else:
+            self.z = np.sort(self._fit(effects - self._centre, widths, gc))
+        self._upper, self._lower = _Tail(self.z, ranks_only=self.sparse), _Tail(-self.z[::-1], ranks_only=self.sparse)
 
     def _smooth(self, widths: np.ndarray, gc: np.ndarray) -> np.ndarray:
         """Return the smooth terms in width and GC, shape (n, 7), most useful first."""
@@ -258,10 +277,13 @@ class Null:
             candidates = (0.0, 0.1, 0.2, 0.4, 0.8) if step == 5 else (spread,)
             best = None
             for candidate in candidates:
-                penalty = np.where(offsets, 1 / max(candidate * np.median(scale), 1e-9 * np.median(scale)) ** 2, 0.0)
-                inverse = np.linalg.pinv((design.T * precision) @ design + np.diag(penalty), hermitian=True)
-                beta = inverse @ (design.T @ (precision * effects))
-                leverage = precision * np.einsum("ij,jk,ik->i", design, inverse, design)
+                used = ~offsets if candidate == 0 else np.ones_like(offsets)
+                penalty = np.where(offsets, (max(candidate, 1e-9) * np.median(scale)) ** -2.0, 0.0)[used]
+                part = design[:, used]
+                inverse = np.linalg.pinv((part.T * precision) @ part + np.diag(penalty), hermitian=True)
+                beta = np.zeros(design.shape[1])
+                beta[used] = inverse @ (part.T @ (precision * effects))
+                leverage = precision * np.einsum("ij,jk,ik->i", part, inverse, part)
                 left_out = (effects - design @ beta) / np.maximum(1 - leverage, 0.05)
                 error = (precision * left_out**2).sum()
                 if best is None or error < best[0]:
@@ -292,7 +314,7 @@ class Null:
         numpy.ndarray
             Shape (n,), in the effect's unit.
         """
-        return self._terms(np.asarray(widths, float), np.asarray(gc, float)) @ self._beta
+        return self._centre + self._terms(np.asarray(widths, float), np.asarray(gc, float)) @ self._beta
 
     def scale(self, widths: np.ndarray, gc: np.ndarray) -> np.ndarray:
         """Return the spread of the effects of meaningless inserts.
@@ -332,11 +354,21 @@ class Null:
         return np.minimum(1.0, 2 * np.minimum(upper, self._lower.survival(-z)))
 
 
+def _is_sparse(effects: np.ndarray) -> bool:
+    """Whether at least a fifth of the effects are one and the same, to 1e-4 of their standard deviation."""
+    ordered = np.sort(effects)
+    last = np.searchsorted(ordered, ordered + _SPARSE_WIDTH * effects.std(), side="right")
+    return bool((last - np.arange(len(ordered))).max() >= _SPARSE_SHARE * len(ordered))
+
+
 class _Tail:
     """P(Z >= z) for one direction: ranks in the body, a predictive generalised Pareto tail beyond."""
 
-    def __init__(self, ascending: np.ndarray):
-        self.sample = ascending
+    def __init__(self, ascending: np.ndarray, *, ranks_only: bool = False):
+        self.sample, self.fitted = ascending, False
+        if ranks_only:
+            self.threshold = math.inf
+            return
         n = len(ascending)
         k = max(MIN_TAIL, round(TAIL_FRACTION * n))
         self.threshold = (ascending[-k] + ascending[-k - 1]) / 2
