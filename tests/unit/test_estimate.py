@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from marginome.backgrounds import make_background, write_background
-from marginome.jobs.estimate import estimate
+from marginome.jobs.estimate import disk_mb, estimate
 from marginome.storage import write_json, write_table
 
 
@@ -22,10 +22,14 @@ def test_time_and_shards_follow_from_the_measured_rate(tmp_path, caplog, rates, 
     made = make_background({"kind": "uniform", "n": 100, "length": 50}, name="u", seed=1)
     write_background(made, fasta=tmp_path / "u.fa.gz", bed=tmp_path / "u.bed", tsv=tmp_path / "u.tsv")
     write_table(tmp_path / "inserts.parquet", pd.DataFrame({"role": ["motif"] * 200 + ["control"] * 1000}))
-    write_json(tmp_path / "check.json", {"block": 64, "pairs_per_second": rates, "sequences_per_second": 2.0})
+    outputs = [{"name": "c", "kind": "scalar", "shape": [3], "names": ["x", "y", "z"]},
+               {"name": "p", "kind": "profile", "shape": [2, 1000], "names": ["p"]}]  # fmt: skip
+    check = {"block": 64, "pairs_per_second": rates, "sequences_per_second": 2.0, "outputs": outputs}
+    write_json(tmp_path / "check.json", check)
+    keep = {"backgrounds_mb": 500, "profiles": True, "predictions": False}
     with caplog.at_level("INFO", logger="marginome"):
         estimate(
-            {"s": {"models": ["m"], "backgrounds": ["u"], "shards": 3}},
+            {"s": {"models": ["m"], "backgrounds": ["u"], "shards": 3, "outputs": None, "keep": keep}},
             inserts={"s": str(tmp_path / "inserts.parquet")},
             backgrounds={"u": str(tmp_path / "u.fa.gz")},
             checks={"m": str(tmp_path / "check.json")},
@@ -36,3 +40,7 @@ def test_time_and_shards_follow_from_the_measured_rate(tmp_path, caplog, rates, 
     assert row["minutes"] == pytest.approx(120_000 / rate / 60, abs=0.01)
     assert row["shards_proposed"] == shards
     assert f"shards: {shards} " in caplog.text
+    # 1,200 inserts in 100 backgrounds, 4 readouts, twice; profiles of 200 motifs, logits and probabilities, twice
+    assert row["disk_mb"] == pytest.approx(2 * 1200 * 100 * 4 * 4e-6 + 2 * 200 * 2000 * 2 * 4e-6, abs=0.1)
+    full = disk_mb(outputs, 1200, 200, 100, keep | {"predictions": True, "backgrounds_mb": 1, "profiles": False})
+    assert full == pytest.approx(1200 * 100 * 2003 * 4e-6)

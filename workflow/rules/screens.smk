@@ -233,7 +233,7 @@ rule estimate:
         runtime=10,
     params:
         screens={
-            name: {key: entry[key] for key in ("models", "backgrounds", "shards")}
+            name: {key: entry.get(key) for key in ("models", "backgrounds", "shards", "outputs", "keep")}
             for name, entry in CONFIG["screens"].items()
         },
         inserts={s: f"results/screens/{s}/inserts.parquet" for s in CONFIG["screens"]},
