@@ -42,8 +42,8 @@ def estimate(
     Notes
     -----
     Pairs (inserts and controls times backgrounds) over pairs per second of this kind of device, as measured on random
-    backgrounds with the block that the run uses. Writing and start-up are not counted. Disk is what shards and merged files
-    hold before compression (`disk_mb`), without what ``functions`` write.
+    backgrounds with the block that the run uses. Writing and start-up are not counted. Disk is what shards and merged
+    files hold before compression (`disk_mb`), without what ``functions`` write.
     """
     rows = []
     for screen, entry in screens.items():
