@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from marginome.errors import MarginomeError, unknown_name
+from marginome.hdf5 import Request, read_foreign_hdf5
 
 _REGION = re.compile(r"(?P<chrom>[^:\s]+):(?P<start>\d+)-(?P<end>\d+)(?:[^\d].*)?")
 
@@ -101,22 +102,26 @@ class Argument:
         return np.array([table[i] for i in ids]).reshape(len(ids), *self.shape)
 
     def _hdf5(self, ids: Sequence[str], where: str) -> np.ndarray:
-        import h5py
-
-        file = self.files[0]
-        try:
-            with h5py.File(file, "r") as handle:
-                for name in (self.dataset, "background_id"):
-                    if name not in handle:
-                        raise unknown_name("dataset", name, handle, where=f"{where}: {file}")
-                rows = {name.decode() if isinstance(name, bytes) else str(name): row
-                        for row, name in enumerate(handle["background_id"][:])}  # fmt: skip
-                _all_known(ids, rows, f"{where}: {file}")
-                wanted = np.array([rows[i] for i in ids], dtype=np.int64)
-                order, back = np.unique(wanted, return_inverse=True)  # h5py wants increasing rows
-                return handle[self.dataset][order.tolist()][back]
-        except OSError as error:
-            raise MarginomeError(f"the file cannot be read as HDF5 ({error})", where=f"{where}: {file}") from error
+        file, here = self.files[0], f"{where}: {self.files[0]}"
+        known = read_foreign_hdf5(Request(file, datasets="background_id"), where=here)
+        for name in (self.dataset, "background_id"):
+            if name not in known.shapes:
+                raise unknown_name("dataset", name, known.shapes, where=here)
+        names = known.arrays["background_id"]
+        shape = known.shapes[self.dataset]
+        if len(shape) < 1 or names.shape != shape[:1]:
+            raise MarginomeError(f"{names.shape} background ids for '{self.dataset}' of shape {shape}", where=here)
+        if shape[1:] != self.shape:
+            raise MarginomeError(
+                f"values of shape {shape[1:]} for each background; the model wants {self.shape}", where=where
+            )
+        rows = {str(name): row for row, name in enumerate(names)}
+        _all_known(ids, rows, here)
+        wanted = np.array([rows[i] for i in ids], dtype=np.int64)
+        order, back = np.unique(wanted, return_inverse=True)  # HDF5 wants increasing rows
+        size = 8 * len(order) * int(np.prod(self.shape))
+        request = Request(file, re.escape(self.dataset), {self.dataset: order.tolist()}, max_bytes=size)
+        return read_foreign_hdf5(request, where=here).arrays[self.dataset][back]
 
     def _bigwig(self, ids: Sequence[str], where: str) -> np.ndarray:
         import pyBigWig

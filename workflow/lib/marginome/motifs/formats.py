@@ -10,13 +10,14 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from marginome.errors import MarginomeError, unknown_name
+from marginome.hdf5 import Request, read_foreign_hdf5
 
 #: How far the four probabilities of a position may be from a sum of one before the reader refuses
 #: them. Two decimals, as the oldest files have, can be off by 4 x 0.005.
@@ -594,53 +595,48 @@ def read_modisco(path: str | os.PathLike, *, trim: float = 0.3) -> list[Motif]:
     list of Motif
         ``motif_id`` is e.g. ``pos_patterns.pattern_0``; positive patterns first, in their order.
     """
-    import h5py
-
-    source, motifs = str(path), []
-    try:
-        with h5py.File(path, "r") as handle:
-            if "metacluster_idx_to_submetacluster_results" in handle:
-                raise MarginomeError(
-                    "this is a file of the first TF-MoDISco",
-                    where=source,
-                    remedy="Convert it: modisco convert -i old.h5 -o new.h5",
-                )
-            groups = [name for name in ("pos_patterns", "neg_patterns") if name in handle]
-            if not groups:
-                raise MarginomeError(
-                    f"no pos_patterns or neg_patterns in it (found: {', '.join(list(handle)[:5]) or 'nothing'})",
-                    where=source,
-                    remedy="Give the file that 'modisco motifs -o' wrote.",
-                )
-            for group in groups:
-                names = sorted(handle[group], key=lambda n: (int(re.sub(r"\D", "", n) or 0), n))
-                for name in names:
-                    motif_id = f"{group}.{name}"
-                    try:
-                        frequencies = np.asarray(handle[group][name]["sequence"], dtype=np.float64)
-                        scores = np.abs(np.asarray(handle[group][name]["contrib_scores"], dtype=np.float64)).sum(1)
-                        if frequencies.ndim != 2 or frequencies.shape[1] != 4 or len(scores) != len(frequencies):
-                            raise ValueError(f"sequence has the shape {frequencies.shape}, wanted (width, 4)")
-                    except (KeyError, TypeError, ValueError, np.exceptions.AxisError) as error:
-                        raise MarginomeError(
-                            f"pattern '{motif_id}' cannot be read ({error})",
-                            where=source,
-                            remedy="Give the file that 'modisco motifs -o' wrote.",
-                        ) from None
-                    kept = np.flatnonzero(scores >= trim * scores.max()) if len(scores) else []
-                    if not len(kept):
-                        raise MarginomeError(f"pattern '{motif_id}' is empty", where=source, remedy="Leave it out.")
-                    rows = frequencies[kept[0] : kept[-1] + 1]
-                    pwm = normalise(rows, [0], source=source, motif=motif_id, counts=True)
-                    motifs.append(Motif(motif_id, motif_id, pwm, source, 0, "modisco"))
-    except MarginomeError:
-        raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, MemoryError) as error:
-        # whatever h5py meets in a damaged file
+    source = str(path)
+    contents = read_foreign_hdf5(Request(source, r"(pos|neg)_patterns/[^/]+/(sequence|contrib_scores)"))
+    if "metacluster_idx_to_submetacluster_results" in contents.names():
         raise MarginomeError(
-            f"the HDF5 file cannot be read ({error})", where=source, remedy="It may have been cut off: make it again."
-        ) from None
+            "this is a file of the first TF-MoDISco",
+            where=source,
+            remedy="Convert it: modisco convert -i old.h5 -o new.h5",
+        )
+    groups = [name for name in ("pos_patterns", "neg_patterns") if name in contents.attributes]
+    if not groups:
+        raise MarginomeError(
+            f"no pos_patterns or neg_patterns in it (found: {', '.join(contents.names()[:5]) or 'nothing'})",
+            where=source,
+            remedy="Give the file that 'modisco motifs -o' wrote.",
+        )
+    motifs = []
+    for group in groups:
+        for name in sorted(contents.names(group), key=lambda n: (int(re.sub(r"\D", "", n) or 0), n)):
+            motifs.append(_modisco_pattern(contents.arrays, group, name, trim, source))
     return motifs
+
+
+def _modisco_pattern(arrays: Mapping[str, np.ndarray], group: str, name: str, trim: float, source: str) -> Motif:
+    motif_id = f"{group}.{name}"
+    try:
+        frequencies = np.asarray(arrays[f"{group}/{name}/sequence"], dtype=np.float64)
+        scores = np.abs(np.asarray(arrays[f"{group}/{name}/contrib_scores"], dtype=np.float64)).sum(1)
+        if frequencies.ndim != 2 or frequencies.shape[1] != 4 or scores.shape != frequencies.shape[:1]:
+            raise ValueError(f"sequence has the shape {frequencies.shape}, wanted (width, 4)")
+        if not np.isfinite(scores).all():
+            raise ValueError("contrib_scores are not finite")
+    except (KeyError, TypeError, ValueError, np.exceptions.AxisError) as error:
+        raise MarginomeError(
+            f"pattern '{motif_id}' cannot be read ({error})",
+            where=source,
+            remedy="Give the file that 'modisco motifs -o' wrote.",
+        ) from None
+    kept = np.flatnonzero(scores >= trim * scores.max()) if len(scores) else []
+    if not len(kept):
+        raise MarginomeError(f"pattern '{motif_id}' is empty", where=source, remedy="Leave it out.")
+    pwm = normalise(frequencies[kept[0] : kept[-1] + 1], [0], source=source, motif=motif_id, counts=True)
+    return Motif(motif_id, motif_id, pwm, source, 0, "modisco")
 
 
 def read_jaspar_release(
