@@ -16,6 +16,7 @@ from marginome import MarginomeError, random_one_hot
 from marginome.models import load_model
 
 FILES = Path(__file__).parents[1] / "data/keras2"
+FILES_OF_3 = FILES.with_name("keras3")  # by Keras 3.15, and by tf_keras 2.21 where the name ends in 2
 OUTPUTS = {
     "sequential": {"tasks": {"names": ["a", "b"]}},
     "other_layers": {
@@ -40,10 +41,10 @@ def inputs(values) -> list[torch.Tensor]:
 
 
 def heads(module: torch.nn.Module, *x: torch.Tensor) -> list[np.ndarray]:
-    """What a module returns, in Keras' layout."""
+    """What a module returns, which is in Keras' layout."""
     with torch.no_grad():
         y = module(*x)
-    return [(v.transpose(1, 2) if v.dim() == 3 else v).numpy() for v in (y if isinstance(y, tuple) else (y,))]
+    return [v.numpy() for v in (y if isinstance(y, tuple) else (y,))]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,27 @@ def test_files_of_keras_2_predict_as_in_keras_2(name):
         expected = values[f"output{i}"]
         assert expected.std() > 0.01
         np.testing.assert_allclose(y, expected, rtol=0, atol=2e-6 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("name", [f"{n}{k}" for n in ("activations", "open_length", "merges") for k in ("", "2")])
+def test_every_output_is_that_of_keras(name):
+    """Each activation by name and as a layer; open lengths, also of a model inside; vectors beside positions."""
+    entry = {"weights": str(FILES_OF_3 / f"{name}.h5"), "outputs": {"first": {"head": 0, "index": "0, 0"}}}
+    if "open" in name:
+        entry["outputs"] = {"acceptor": {"index": "10, 1"}}
+        with pytest.raises(MarginomeError, match=r"the shape of the input 'sequence' open.*Give input_length"):
+            load_model(name, entry)
+        entry["input_length"] = 60
+    elif "merges" in name:
+        entry["outputs"] = {"first": {"head": 0, "index": "0"}}
+    loaded = load_model(name, entry)
+    values = np.load(FILES_OF_3 / f"{name}.npz")
+    found = heads(loaded.module, *inputs(values))
+    assert len(found) == sum(key.startswith("output") for key in values)
+    for i, y in enumerate(found):
+        expected = values[f"output{i}"]
+        assert expected.std() > 1e-3
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max(), err_msg=f"output {i}")
 
 
 @pytest.mark.parametrize(("component", "name"), [("accessibility", "chrombpnet_nobias"), ("bias", "chrombpnet_bias")])

@@ -110,6 +110,7 @@ class Built:
     arguments: tuple[Argument, ...] = ()
     outputs: tuple[Output, ...] = ()
     alphabet: str = ALPHABET
+    positions_first: bool = False
 
 
 def load_model(name: str, settings: Mapping[str, Any]) -> LoadedModel:
@@ -181,7 +182,9 @@ def load_model(name: str, settings: Mapping[str, Any]) -> LoadedModel:
                 f"{describe(example)}",
                 where=where,
             )
-    outputs = resolve_outputs(settings.get("outputs"), built[0].outputs, examples[0], where)
+    outputs = resolve_outputs(
+        settings.get("outputs"), built[0].outputs, examples[0], where, positions_first=built[0].positions_first
+    )
     if settings.get("average_strands"):
         modules = [average_strands(m, outputs, arguments, examples[0], where).eval() for m in modules]
     module = modules[0] if len(modules) == 1 else Ensemble(modules).eval()

@@ -64,6 +64,8 @@ class Output:
         Without the batch: ``(k,)`` or ``(strands, length)``.
     expand : bool
         Whether an axis of length 1 is put after the batch: a target or a strand that the model leaves out.
+    positions_first : bool
+        Profiles: whether the model returns ``(length, strands)``, as Keras does, and not ``(strands, length)``.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Output:
     softmax: str | None = None
     shape: tuple[int, ...] = ()
     expand: bool = False
+    positions_first: bool = False
 
     @property
     def path(self) -> tuple:
@@ -116,6 +119,8 @@ class Readouts(nn.Module):
             value = select(predicted, output.path)
             for step in self._steps[output.name]:
                 value = step(value)
+            if output.kind == "profile" and output.positions_first and value.dim() == 3:
+                value = value.transpose(1, 2)
             readouts[output.name] = value.unsqueeze(1) if output.expand else value
         return readouts
 
@@ -174,7 +179,12 @@ def parse_index(text: str | int | Sequence[int]) -> tuple[Any, ...]:
 
 
 def resolve_outputs(
-    configured: Mapping[str, Any] | None, defaults: Sequence[Output], example: Any, where: str
+    configured: Mapping[str, Any] | None,
+    defaults: Sequence[Output],
+    example: Any,
+    where: str,
+    *,
+    positions_first: bool = False,
 ) -> tuple[Output, ...]:
     """Make the outputs of a model from its config entry and its loader's defaults; check each on an example.
 
@@ -189,6 +199,8 @@ def resolve_outputs(
         What the model returned for one sequence.
     where : str
         For messages.
+    positions_first : bool, default False
+        Whether profiles come as ``(length, strands)``.
 
     Returns
     -------
@@ -214,6 +226,7 @@ def resolve_outputs(
             where=where,
             remedy="Name each with `outputs:`, e.g. outputs: {counts: {head: 1, unit: log counts}}.",
         )
+    outputs = [replace(output, positions_first=positions_first) for output in outputs]
     return tuple(_checked(output, example, f"{where}: outputs.{output.name}") for output in outputs)
 
 
@@ -276,13 +289,14 @@ def _checked(output: Output, example: Any, where: str) -> Output:
             f"the readout of one sequence must keep the batch axis; found {_shape(value)}", where=where
         )
     if output.kind == "profile":
-        if value.dim() not in (2, 3) or value.shape[-1] < 2:
+        shape = _profile_shape(output, tuple(value.shape[1:]))
+        if shape is None:
             raise MarginomeError(
-                f"a profile has the shape (strands, length) or (length,); this readout is {_shape(value)}",
+                f"a profile has the shape {'(length, strands)' if output.positions_first else '(strands, length)'} or "
+                f"(length,); this readout is {_shape(value)}",
                 where=where,
                 remedy="Use kind: scalar, another head, or an index.",
             )
-        shape = (1, value.shape[1]) if value.dim() == 2 else tuple(value.shape[1:])
         return replace(output, names=output.names or (output.name,), shape=shape, expand=value.dim() == 2)
     if value.dim() > 2:
         raise MarginomeError(
@@ -304,6 +318,14 @@ def _checked(output: Output, example: Any, where: str) -> Output:
     if k > 1 and len(set(names)) < k:
         names = _distinct(names)
     return replace(output, names=tuple(names), shape=(k,), expand=value.dim() == 1)
+
+
+def _profile_shape(output: Output, sizes: tuple[int, ...]) -> tuple[int, int] | None:
+    """(strands, length) of a profile readout of these sizes; None when it is none."""
+    if len(sizes) not in (1, 2) or (output.positions_first and len(sizes) == 2 and sizes[0] < sizes[1]):
+        return None
+    strands, length = (1, *sizes) if len(sizes) == 1 else sizes[::-1] if output.positions_first else sizes
+    return (strands, length) if length > 1 else None
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

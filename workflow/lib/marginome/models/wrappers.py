@@ -118,13 +118,14 @@ def average_strands(model: nn.Module, outputs: Sequence[Any], arguments: Sequenc
         then not known what reverse-complementing does to it.
     """
     shapes = {path: tuple(value.shape) for path, value in nested_items(example)}
-    profiles = {tuple(_positions(output.path, example)) for output in outputs if output.kind == "profile"}
+    profiles = {tuple(_positions(output.path, example)): output for output in outputs if output.kind == "profile"}
     flips = {}
     for path, shape in shapes.items():
         if path in profiles:
-            if len(shape) == 3 and shape[1] > 2:
+            tracks = shape[2 if profiles[path].positions_first else 1] if len(shape) == 3 else 1
+            if tracks > 2:
                 raise MarginomeError(
-                    f"average_strands: a profile of {shape[1]} tracks; it is known for one or two strands",
+                    f"average_strands: a profile of {tracks} tracks; it is known for one or two strands",
                     where=where,
                     remedy="Average inside a module of your own: loader: path/to/file.py:function.",
                 )
