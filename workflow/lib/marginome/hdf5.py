@@ -63,7 +63,7 @@ class Request:
         Dataset to the rows to read of it, increasing; all when it is not named.
     max_bytes : int, default 20 times the file and 64 MB
         Files whose datasets say that they hold more are refused: a few kB of HDF5 can say any size.
-    seconds : int, default 60 and one for every 20 MB of the file
+    seconds : int, default 20 and one for every 20 MB of the file
         Of processor time.
     """
 

@@ -49,7 +49,7 @@ def _in_the_fork(request: dict[str, Any], outgoing: int) -> None:
     try:
         size = os.path.getsize(request["path"])
         most = request["max_bytes"] if request["max_bytes"] is not None else 20 * size + 64 * MB
-        seconds = request["seconds"] or 60 + size // (20 * MB)
+        seconds = request["seconds"] or 20 + size // (20 * MB)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the library prints its traces there
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))

@@ -191,7 +191,7 @@ def graph_of(text: Any, contents: Contents, settings: Mapping[str, Any], where: 
     try:
         config = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
-        raise MarginomeError(f"the architecture is no JSON ({_first_line(error)})", where=where) from error
+        raise MarginomeError(f"the architecture is no JSON ({_one_line(error)})", where=where) from error
     try:
         _refuse_old(contents.attributes[""], config, where)
         if config.get("class_name") not in MODELS and "layers" not in config.get("config", {}):
@@ -202,18 +202,19 @@ def graph_of(text: Any, contents: Contents, settings: Mapping[str, Any], where: 
         graph = Graph(config, weights, where, int(version.split(".")[0]) if version else None, entry=settings)
         weights.refuse_unused()
         return graph
-    except MarginomeError:
-        raise
+    except MarginomeError as error:  # names and settings of a damaged file may be of any length
+        raise MarginomeError(_one_line(error.what), where=error.where, remedy=error.remedy) from error
     except _DAMAGE as error:
         raise MarginomeError(
-            f"the architecture is damaged, or of an unknown form ({type(error).__name__}: {_first_line(error)})",
+            f"the architecture is damaged, or of an unknown form ({type(error).__name__}: {_one_line(error)})",
             where=where,
             remedy="Save the model again with Keras 2 or 3.",
         ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:200]
+def _one_line(text: object) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return line if len(line) <= 300 else f"{line[:297]}..."
 
 
 def _version(attributes: Mapping[str, Any], config: Any) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from marginome.errors import MarginomeError
-from marginome.models.keras.layers import Call, PositionsMajor, Value, build_layer
+from marginome.models.keras.layers import MOST_POSITIONS, Call, PositionsMajor, Value, build_layer
 from marginome.models.keras.settings import Settings
 from marginome.models.keras.weights import Weights
 
@@ -212,7 +212,9 @@ def _shape_in_file(settings: Settings) -> tuple[int | None, ...]:
     key = "batch_shape" if "batch_shape" in settings.values else "batch_input_shape"
     shape = settings.get(key)
     settings.refuse_unread()
-    if not isinstance(shape, list) or not all(n is None or (type(n) is int and 0 < n < 2**31) for n in shape[1:]):
+    if not isinstance(shape, list) or not all(
+        n is None or (type(n) is int and 0 < n <= MOST_POSITIONS) for n in shape[1:]
+    ):
         raise settings.unsupported(f"its {key} is {shape!r}")
     if len(shape) not in (2, 3):
         raise settings.unsupported(f"an input of shape {shape[1:]}; known are (length, channels) and (features,)")

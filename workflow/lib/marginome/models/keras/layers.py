@@ -15,8 +15,10 @@ from marginome.models.keras.settings import Settings
 from marginome.models.keras.weights import Weights
 from marginome.models.layers import LogSumExp
 
-# Values of one sequence in one layer. Beyond, a number in the file is damaged: it would fill any memory.
-_MOST_VALUES = 2**31
+# Longer than any model reads, and more values of one sequence than one layer has. Beyond, a number in the file is
+# damaged: it would fill any memory.
+MOST_POSITIONS = 2**24
+_MOST_VALUES = 2**30
 _NOTHING_AT_PREDICTION = (
     "Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization",
 )  # fmt: skip
@@ -328,7 +330,7 @@ def _zero_padding(call: Call) -> Built:
 
 
 def _bounded(settings: Settings, length: int, channels: int) -> None:
-    if length * channels > _MOST_VALUES:
+    if length > MOST_POSITIONS or length * channels > _MOST_VALUES:
         raise settings.unsupported(f"{length} positions of {channels} channels are more than any model has")
 
 
