@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -12,8 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from marginome import MarginomeError, random_one_hot
+from checks.damaged_keras import run as run_damaged
+from marginome import MarginomeError, marginalize_many, random_one_hot
+from marginome.hdf5 import Request, read_foreign_hdf5
 from marginome.models import load_model
+from marginome.models.keras.activations import activation
+from marginome.models.keras.file import graph_of
+from marginome.models.keras.settings import Settings
 
 FILES = Path(__file__).parents[1] / "data/keras2"
 FILES_OF_3 = FILES.with_name("keras3")  # by Keras 3.15, and by tf_keras 2.21 where the name ends in 2
@@ -249,6 +256,297 @@ def unknown_activation(handle, config):
 def test_damaged_or_unknown_content(tmp_path, change, message):
     with pytest.raises(MarginomeError, match=message):
         load_model("bpnet", {"weights": edited(tmp_path, "bpnet", change)})
+
+
+# ------------------------------------------------------------ what a file says and we do not do, by name
+@cache
+def contents(name: str):
+    return read_foreign_hdf5(Request(str(FILES.parent / f"{name}.h5")))
+
+
+def refused(name: str, message: str, change=None, attributes=(), arrays=()) -> None:
+    """A file whose architecture, root attributes or weights were changed is refused in one line that names it."""
+    held = contents(name)
+    config = json.loads(held.attributes[""]["model_config"])
+    if change:
+        change({_name(layer): layer for layer in config["config"]["layers"]}, config)
+    root = {**held.attributes[""], **dict(attributes)}
+    held = replace(held, attributes={**held.attributes, "": root}, arrays={**held.arrays, **dict(arrays)})
+    with pytest.raises(MarginomeError, match=message) as caught:
+        graph_of(json.dumps(config), held, {"input_length": 60}, f"model 'm': {name}.h5")
+    assert f"{name}.h5" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def _name(layer) -> str:
+    return layer["config"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("Conv1D", {"data_format": "channels_first"}, "data_format: 'channels_first' is not supported"),
+        ("MaxPooling1D", {"data_format": "channels_first"}, "data_format: 'channels_first' is not supported"),
+        ("AveragePooling1D", {"data_format": "channels_first"}, "data_format: 'channels_first' is not supported"),
+        ("GlobalMaxPooling1D", {"data_format": "channels_first"}, "data_format: 'channels_first' is not supported"),
+        ("Flatten", {"data_format": "channels_first"}, "data_format: 'channels_first' is not supported"),
+        ("Conv1D", {"padding_mode": "reflect"}, "padding_mode: 'reflect' is not supported"),
+        ("Conv1D", {"lora_rank": 4}, "lora_rank: 4 is not supported"),
+        ("Dense", {"quantization_mode": "int8"}, "quantization_mode: 'int8' is not supported"),
+        (
+            "Dense",
+            {"dtype": {"class_name": "QuantizedDTypePolicy", "config": {"name": "int8_from_float32"}}},
+            "dtype: ",
+        ),
+        ("Conv1D", {"dtype": "complex64"}, "dtype: 'complex64' is not supported"),
+        ("BatchNormalization", {"renorm": True}, "renorm: True is not supported"),
+        ("BatchNormalization", {"axis": 1}, "batch normalisation over axis 1"),
+        ("BatchNormalization", {"epsilon": float("nan")}, "its epsilon is nan; wanted a number"),
+        ("Conv1D", {"strides": [0]}, "its strides is 0; wanted a whole number from 1 on"),
+        ("Conv1D", {"use_bias": "no"}, "its use_bias is 'no'"),
+        ("Conv1D", {"activation": "squareplus"}, "the activation 'squareplus' is not known"),
+        ("Conv1D", {"activation": "hard_silu"}, "the activation 'hard_silu' is not known"),  # Keras 2 has none
+        ("Conv1D", {"activation": {"class_name": "function", "config": "mine"}}, "the activation mine is not known"),
+        ("Conv1D", {"activation": {"class_name": "PReLU", "config": {}}}, "the activation PReLU is not known"),
+        ("Conv1D", {"activation": {"class_name": "ReLU", "config": {"extra": 1}}}, "extra: 1 is not supported"),
+        ("LeakyReLU", {"alpha": None, "slope": 0.1}, "slope: 0.1 is not supported"),
+        ("InputLayer", {"sparse": True}, "sparse: True is not supported"),
+        ("InputLayer", {"batch_input_shape": [None, 2, 300, 4]}, "an input of shape"),
+        ("ZeroPadding1D", {"padding": [10**9, 1]}, "more than any model has"),
+        ("Concatenate", {"axis": 0}, "concatenation along axis 0"),
+    ],
+)
+def test_a_setting_that_is_not_honoured_is_refused_by_name(kind, settings, message):
+    def change(layers, config):
+        layer = next(layer for layer in layers.values() if layer["class_name"] == kind)
+        layer["config"].update(settings)
+
+    refused("keras2/other_layers", message, change)
+
+
+@pytest.mark.parametrize(
+    ("layer", "settings", "message"),
+    [
+        ("relu_max", {"threshold": -1.0}, "a ReLU with threshold -1.0"),
+        ("relu_threshold", {"negative_slope": 0.1}, "a ReLU with threshold 1.5, negative_slope 0.1"),
+        ("softmax", {"axis": [1, 2]}, r"softmax over axis \[1, 2\]"),
+        ("softmax", {"axis": 0}, "softmax over axis 0"),
+        ("prelu", {"shared_axes": [1]}, r"its slopes are \(9, 5\); wanted \(1, 5\)"),
+        ("name_relu", {"activation": "sparsemax"}, "the activation 'sparsemax' is not known"),
+        ("name_relu", {"activation": ["relu"]}, "the activation .* is not known"),
+        ("leaky_007", {"negative_slope": "0.1"}, "its negative_slope is '0.1'; wanted a number"),
+    ],
+)
+def test_a_parameter_of_an_activation_is_honoured_or_refused(layer, settings, message):
+    refused("keras3/activations", message, lambda layers, _: layers[layer]["config"].update(settings))
+
+
+def test_every_activation_of_keras_3_is_compared_or_refused():
+    os.environ["KERAS_BACKEND"] = "torch"
+    from keras.src.activations import ALL_OBJECTS
+
+    layers = json.loads(contents("keras3/activations").attributes[""]["model_config"])["config"]["layers"]
+    compared = {layer["config"]["activation"] for layer in layers if layer["class_name"] == "Activation"}
+    unknown = {"glu", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "threshold"}
+    assert {activation.__name__ for activation in ALL_OBJECTS} <= compared | unknown
+    for name in unknown:
+        with pytest.raises(MarginomeError, match="is not known"):
+            activation(name, True, Settings({}, "layer", "where", 3))
+    with pytest.raises(MarginomeError, match="hard_sigmoid differs between Keras 2 and 3"):
+        activation("hard_sigmoid", True, Settings({}, "layer", "where", None))
+
+
+CONV = "model_weights/skip/skip/kernel:0"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({CONV: np.ones((1, 6, 6), np.int8)}, r"layer 'skip' has weights of the type int8 \(kernel\)"),
+        ({CONV: np.ones((1, 6, 6), np.complex64)}, "layer 'skip' has weights of the type complex64"),
+        ({CONV: np.ones((1, 6, 6), bool)}, "layer 'skip' has weights of the type bool"),
+        ({CONV: np.ones((6, 6), np.float32)}, r"its kernel \(6, 6\) does not fit 6 channels"),
+        ({CONV.replace("kernel", "bias"): np.ones(1, np.float32)}, r"its bias \(1,\) does not fit"),
+    ],
+)
+def test_weights_of_another_kind_or_shape(arrays, message):
+    refused("keras3/open_length2", message, arrays=arrays)
+
+
+def test_weights_that_nobody_uses_or_that_are_there_twice():
+    def drop_the_bias(layers, config):
+        layers["conv"]["config"]["use_bias"] = False
+
+    refused("keras3/merges2", "layer 'conv' has more weights than it can use: bias", drop_the_bias)
+    held = contents("keras3/merges2")
+    names = held.attributes["model_weights/conv"]["weight_names"]
+    other = {"model_weights/of_another": {"weight_names": ["a/kernel:0"]}}
+    twice = {"model_weights/conv": {"weight_names": [*names, "conv_1/conv/kernel:0"]}}
+    for more, message in ((other, "no layer of the architecture uses the weights model_weights/of_another/a/kernel:0"),
+                          (twice, "layer 'conv' has several arrays 'kernel'")):  # fmt: skip
+        changed = replace(held, attributes=held.attributes | more)
+        with pytest.raises(MarginomeError, match=message):
+            graph_of(held.attributes[""]["model_config"], changed, {}, "m")
+    spread = {"model_weights/conv": {f"weight_names{i}": [name] for i, name in enumerate(names)}}  # as Keras does
+    graph_of(held.attributes[""]["model_config"], replace(held, attributes=held.attributes | spread), {}, "m")
+
+
+def test_calls_with_more_than_tensors():
+    def dropout_at_prediction(layers, config):
+        layers["crop"]["inbound_nodes"][0][0][3] = {"training": True}
+
+    refused("keras3/open_length2", r"layer 'crop' is called with more than tensors \(training\)", dropout_at_prediction)
+
+    def dropout_in_keras_3(layers, config):
+        layers["crop"]["inbound_nodes"][0]["kwargs"] = {"training": True, "mask": None}
+
+    refused("keras3/open_length", r"layer 'crop' is called with more than tensors \(training\)", dropout_in_keras_3)
+
+
+def old_setting(layers, config):
+    layers["first"]["config"]["nb_filter"] = 6
+
+
+@pytest.mark.parametrize(
+    ("version", "change", "message"),
+    [
+        ("1.2.2", None, "written by Keras 1.2.2; files of Keras 2 and 3 are read. Load it in the Keras that wrote it"),
+        ("0.3.1", None, "written by Keras 0.3.1"),
+        (None, old_setting, "written by Keras 0 or 1"),
+        ("4.0.0", None, "written by Keras 4.0.0"),
+    ],
+)
+def test_files_of_other_versions_of_keras_say_which(version, change, message):
+    refused("keras3/open_length2", message, change, attributes={"keras_version": version})
+
+
+def test_weights_of_keras_0_have_no_architecture(tmp_path):
+    with h5py.File(tmp_path / "old.h5", "w") as handle:
+        handle.attrs["nb_layers"] = 1
+        handle["layer_0/param_0"] = np.ones((3, 3))
+    with pytest.raises(MarginomeError, match=r"old\.h5: the file was written by Keras 0 or 1"):
+        load_model("old", {"weights": str(tmp_path / "old.h5")})
+
+
+def cyclic(layers, config):
+    layers["first"]["inbound_nodes"] = layers["crop"]["inbound_nodes"]
+
+
+def same_names(layers, config):
+    config["config"]["layers"].append(layers["crop"])
+
+
+def as_a_dictionary(layers, config):
+    config["config"]["output_layers"] = {"splicing": ["splicing", 0, 0]}
+
+
+def inner_of_another_length(layers, config):
+    layers["inner"]["config"]["layers"][0]["config"]["batch_input_shape"] = [None, 61, 6]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (cyclic, "has inputs that do not exist"),
+        (same_names, "two layers of the architecture have one name"),
+        (as_a_dictionary, "its inputs or outputs are a dict; a list is read"),
+        (inner_of_another_length, r"layer 'inner_input': an input of shape \(61, 6\) is given \(60, 6\)"),
+        (
+            lambda layers, _: layers["first"].pop("class_name"),
+            "damaged, or of an unknown form .KeyError: 'class_name'.",
+        ),
+        (lambda layers, _: layers["first"].update(config=3), "layer 'first': its settings are 3"),
+        (lambda layers, _: layers["first"]["config"].pop("filters"), "layer 'first': its setting filters is missing"),
+        (lambda layers, _: layers["splicing"]["config"].update({"a\nb" * 999: 1}), "layer 'splicing': a ba ba .*"),
+    ],
+)
+def test_odd_architectures(change, message):
+    refused("keras3/open_length2", message, change)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "null", '{"class_name": "Model"}', "[" * 100_000, None, 3, ["{}"]]
+)
+def test_architectures_that_are_none(text):
+    with pytest.raises(MarginomeError, match=r"m\.h5: the architecture is"):
+        graph_of(text, contents("keras3/merges"), {}, "m.h5")
+
+
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):
+    """A slice of tests/checks/damaged_keras.py, which says how to run more."""
+    counts = run_damaged(0, 100, tmp_path)
+    assert counts["read"] and counts["refused"] and counts["read bytes"] and counts["refused bytes"]
+    assert sum(n for word, n in counts.items() if "re" in word.split()[0]) >= 200
+
+
+# ------------------------------------------------------------------------------------- the order of axes
+def test_outputs_are_in_the_order_of_keras():
+    """Profiles of (positions, strands): an index is Keras' own, readouts are (strands, positions)."""
+    values = np.load(FILES / "bpnet.npz")
+    x, profile = inputs(values), values["output0"]
+    one = load_model("b", settings("bpnet", outputs={
+        "profile": None, "bin": {"head": 0, "index": "2, 1"}, "mine": {"head": 0, "kind": "profile"},
+        "strand": {"head": 0, "kind": "profile", "index": ":, 1"}}))  # fmt: skip
+    assert {o.name: o.shape for o in one.outputs} == {
+        "profile": (2, 60),
+        "bin": (1,),
+        "mine": (2, 60),
+        "strand": (1, 60),
+    }
+    with torch.no_grad():
+        found = one.readouts()(*x)
+        assert one.module(*x)[0].shape == (len(profile), 60, 2)
+    for name, expected in (("profile", profile.transpose(0, 2, 1)), ("mine", profile.transpose(0, 2, 1)),
+                           ("bin", profile[:, 2, 1:]), ("strand", profile[:, None, :, 1])):  # fmt: skip
+        np.testing.assert_allclose(found[name], expected, atol=1e-5)
+    with pytest.raises(MarginomeError, match="index 2 is out of bounds for dimension 2 with size 2"):
+        load_model("b", settings("bpnet", outputs={"bin": {"head": 0, "index": "2, 2"}}))
+    with pytest.raises(MarginomeError, match=r"a profile has the shape \(length, strands\) or \(length,\)"):
+        load_model("b", settings("bpnet", outputs={"p": {"head": 0, "kind": "profile", "index": "0:1"}}))
+
+
+def test_strands_of_keras_profiles_are_averaged():
+    values = np.load(FILES / "bpnet.npz")
+    x = inputs(values)
+    both = load_model("b", settings("bpnet", average_strands=True))
+    one = load_model("b", settings("bpnet"))
+    turned = (x[0].flip((1, 2)), x[1].flip((1, 2)), x[2].flip(1))
+    with torch.no_grad():
+        a, b, mean = one.readouts()(*x), one.readouts()(*turned), both.readouts()(*x)
+    torch.testing.assert_close(mean["profile"], (a["profile"] + b["profile"].flip((1, 2))) / 2)
+    torch.testing.assert_close(mean["counts"], (a["counts"] + b["counts"]) / 2)
+    assert (a["profile"] - b["profile"].flip((1, 2))).abs().max() > 0.1
+    splicing = {"weights": str(FILES_OF_3 / "open_length.h5"), "input_length": 60, "average_strands": True}
+    with pytest.raises(MarginomeError, match="a profile of 3 tracks; it is known for one or two strands"):
+        load_model("s", splicing | {"outputs": {"p": {"kind": "profile"}}})
+
+
+def test_the_engine_takes_outputs_in_the_order_of_keras(caplog):
+    loaded = load_model("b", settings("bpnet"))
+    X = random_one_hot((4, 4, 300), random_state=0).float()
+    motifs, args = ["TGACTCA", "ACGTGACGT"] * 32, loaded.arguments(list("abcd"))
+    with caplog.at_level("INFO"):
+        quick = marginalize_many(loaded.readouts(), X, motifs, args=args, engine="auto", verbose=False)
+    assert "only what an edit changes is computed" in caplog.text
+    full = marginalize_many(loaded.readouts(), X, motifs, args=args, engine="full", verbose=False)
+    for name in ("profile", "counts"):
+        torch.testing.assert_close(quick.y_after[name], full.y_after[name], rtol=1e-5, atol=1e-5)
+
+
+def test_open_lengths_of_further_inputs_come_from_their_shapes():
+    held = contents("keras2/bpnet")
+    config = json.loads(held.attributes[""]["model_config"])
+    for layer in config["config"]["layers"]:
+        if layer["class_name"] == "InputLayer" and len(layer["config"]["batch_input_shape"]) == 3:
+            layer["config"]["batch_input_shape"][1] = None
+    entry = {"input_length": 300, "arguments": [{"name": "profile_bias_input_0", "shape": [2, 60]}]}
+    graph = graph_of(json.dumps(config), held, entry, "m")
+    assert graph.input_shapes == [(300, 4), (60, 2), (2,)]
+    values = np.load(FILES / "bpnet.npz")
+    with torch.no_grad():
+        found = graph.eval()(*inputs(values))
+    np.testing.assert_allclose(found[0].transpose(1, 2), values["output0"], atol=1e-5)
+    with pytest.raises(MarginomeError, match=r"a Concatenate of inputs of shapes \(60, 2\), \(300, 2\)"):
+        graph_of(json.dumps(config), held, {"input_length": 300}, "m")
 
 
 def test_truncated_and_weightless_files(tmp_path, resources):
