@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 
-import h5py
 import torch
+
+from marginome.hdf5 import Request, read_foreign_hdf5
 
 UNKNOWN = 0.25  # how DeepBind encodes positions beyond the ends of a sequence
 
@@ -45,17 +46,14 @@ class DeepBind(torch.nn.Module):
 
 def deepbind(weights: str) -> DeepBind:
     """Build a DeepBind from the arrays and the JSON of one of Kipoi's files."""
-    with h5py.File(weights) as file:
-        config = json.loads(file.attrs["model_config"])
-        arrays = {}
-
-        def collect(name: str, item: object) -> None:
-            if isinstance(item, h5py.Dataset):
-                layer, kind = name.split("/")[-2:]
-                kind_of_layer, number = layer.rsplit("_", 1)
-                arrays.setdefault((kind_of_layer, int(number)), {})[kind.split(":")[0]] = torch.from_numpy(item[()])
-
-        file["model_weights"].visititems(collect)
+    contents = read_foreign_hdf5(Request(weights))
+    config = json.loads(contents.attributes[""]["model_config"])
+    arrays = {}
+    for path, array in contents.arrays.items():
+        if path.startswith("model_weights/"):
+            layer, kind = path.split("/")[-2:]
+            kind_of_layer, number = layer.rsplit("_", 1)
+            arrays.setdefault((kind_of_layer, int(number)), {})[kind.split(":")[0]] = torch.from_numpy(array)
     (window,) = {
         layer["config"]["pool_size"][0] for layer in config["config"]["layers"] if "MaxPool" in layer["class_name"]
     }

@@ -12,10 +12,11 @@ import h5py
 import numpy as np
 import pytest
 
-from marginome import MarginomeError, hdf5, read_motifs
+from marginome import MarginomeError, hdf5_reader, read_motifs
 from marginome.hdf5 import Contents, Request, read_foreign_hdf5, read_many
 from marginome.models import load_model
 from marginome.models.arguments import Argument
+from marginome.provenance import import_closure
 
 DATA = Path(__file__).parents[1] / "data"
 BIAS = "model_weights/profile_predictions/profile_predictions/bias:0"
@@ -134,6 +135,12 @@ def test_what_comes_back_is_what_is_in_the_file(tmp_path):
     assert found.arrays["a/flags"].tolist() == [True, False]
     assert found.shapes["a/numbers"] == (4, 3) and found.names() == ["a", "zero"] and "words" in found.names("a")
     assert list(read_foreign_hdf5(Request(path, "a/[nw].*")).arrays) == ["a/numbers", "a/words"]
+    with h5py.File(path, "w") as handle:
+        handle["phases"] = np.ones(3, np.complex64)
+    with pytest.raises(
+        MarginomeError, match="'phases' holds values of the type complex64; wanted real numbers or text"
+    ):
+        read_foreign_hdf5(Request(path))
     with pytest.raises(MarginomeError, match="there is no such file"):
         read_foreign_hdf5(Request(f"{path}x"))
 
@@ -177,10 +184,11 @@ def test_a_reader_that_dies_is_one_line(tmp_path, monkeypatch, how, what):
     """Whatever the library does in another version."""
     script = tmp_path / "reader.py"
     script.write_text(
-        f"import os, sys\nsys.path.insert(0, {str(Path(hdf5.__file__).parent)!r})\nimport numpy as np, hdf5_reader\n"
+        f"import os, sys\nsys.path.insert(0, {str(Path(hdf5_reader.__file__).parent)!r})\n"
+        "import numpy as np, hdf5_reader\n"
         f"hdf5_reader._save = lambda *_: {how}\nhdf5_reader.main()\n"
     )
-    monkeypatch.setattr(hdf5, "_READER", script)
+    monkeypatch.setattr(hdf5_reader, "__file__", str(script))
     with pytest.raises(MarginomeError, match=what) as caught:
         load_model("bpnet", {"weights": str(DATA / "keras2/bpnet.h5")})
     assert "bpnet.h5" in str(caught.value)
@@ -192,7 +200,8 @@ def test_the_child_loads_neither_pytorch_nor_this_package():
 
     code = "import runpy, sys, json; runpy.run_path(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code, str(hdf5._READER)], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", code, hdf5_reader.__file__], capture_output=True, text=True, check=True
     )
     modules = json.loads(done.stdout)
     assert "h5py" in modules and not {"torch", "pandas", "marginome"} & set(modules)
+    assert Path(hdf5_reader.__file__) in import_closure("models")  # an edit of it makes results anew

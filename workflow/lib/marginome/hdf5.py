@@ -21,8 +21,6 @@ import numpy as np
 
 from marginome.errors import MarginomeError
 
-_READER = Path(__file__).with_name("hdf5_reader.py")
-
 
 @dataclass(frozen=True)
 class Contents:
@@ -104,12 +102,14 @@ def read_foreign_hdf5(request: Request, *, where: str | None = None) -> Contents
 
 def read_many(requests: Sequence[Request]) -> list[Contents | MarginomeError]:
     """Read several files in one child process, each in a fork of it: an error in one leaves the others alone."""
+    from marginome import hdf5_reader  # run by its path; imported, so that it counts as code that results depend on
+
     with tempfile.TemporaryDirectory(prefix="marginome-") as folder:
         asked = [asdict(request) | {"out": f"{folder}/{i}.npz"} for i, request in enumerate(requests)]
         # one thread: the child is forked for each file, and a pool of threads would count as its memory
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         done = subprocess.run(
-            [sys.executable, "-P", str(_READER)],
+            [sys.executable, "-P", str(hdf5_reader.__file__)],
             input=json.dumps(asked),
             env=environment,
             capture_output=True,
@@ -124,11 +124,9 @@ def read_many(requests: Sequence[Request]) -> list[Contents | MarginomeError]:
 
 
 def _result(answer: Mapping[str, str], wanted: Mapping[str, Any]) -> Contents | MarginomeError:
-    if "leads_out" in answer:
+    if "refused" in answer:
         return MarginomeError(
-            f"{answer['leads_out']}; only what lies in the file itself is read",
-            where=wanted["path"],
-            remedy="Write the data into one file, as plain datasets.",
+            answer["refused"], where=wanted["path"], remedy="Write the data into one file, as plain datasets."
         )
     if "damaged" in answer:
         return MarginomeError(

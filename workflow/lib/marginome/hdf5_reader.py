@@ -23,8 +23,15 @@ MB = 2**20
 MOST_OBJECTS = 200_000
 
 
-class LeadsOut(Exception):
+class Refused(Exception):
+    """The file holds what is not read: something that leads out of it, or values of another kind."""
+
+
+class LeadsOut(Refused):
     """Something in the file leads out of it."""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}; only what lies in the file itself is read"
 
 
 def main() -> None:
@@ -59,8 +66,8 @@ def _in_the_fork(request: dict[str, Any], outgoing: int) -> None:
             resource.setrlimit(resource.RLIMIT_AS, (now + 3 * most + 128 * MB,) * 2)
         _save(request, most)
         answer = {}
-    except LeadsOut as error:
-        answer = {"leads_out": str(error)}
+    except Refused as error:
+        answer = {"refused": str(error)}
     except MemoryError:
         answer = {"damaged": "it wants more memory than a file of its size may have"}
     except BaseException as error:  # whatever h5py meets in a damaged file
@@ -169,7 +176,7 @@ def _values(dataset: h5py.Dataset, rows: list[int] | None, path: str) -> np.ndar
         values = dataset[()] if rows is None else dataset[rows]
         return np.array(_text(values.tolist() if isinstance(values, np.ndarray) else values), dtype=str)
     if dataset.dtype.kind not in "biuf":
-        raise ValueError(f"'{path}' holds values of the type {dataset.dtype}, wanted real numbers or text")
+        raise Refused(f"'{path}' holds values of the type {dataset.dtype}; wanted real numbers or text")
     return np.asarray(dataset[()] if rows is None else dataset[rows])
 
 
