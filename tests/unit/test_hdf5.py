@@ -195,7 +195,7 @@ def test_a_reader_that_dies_is_one_line(tmp_path, monkeypatch, how, what):
 
 
 def test_the_child_loads_neither_pytorch_nor_this_package():
-    """So it starts in a third of a second."""
+    """So it starts in 0.2 s."""
     import subprocess
 
     code = "import runpy, sys, json; runpy.run_path(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
