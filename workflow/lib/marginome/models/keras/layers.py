@@ -178,10 +178,11 @@ def _every_position(call: Call) -> tuple[str, Settings, Call]:
     inner = call.settings.get("layer")
     call.settings.refuse_unread()
     kind = inner.get("class_name") if isinstance(inner, dict) else inner
-    if kind != "Dense" or not call.positions.spatial:
+    if kind != "Dense":
         raise call.settings.unsupported(f"TimeDistributed around {kind} is not supported")
     settings = Settings(inner.get("config"), call.name, call.settings.where, call.settings.keras)
-    return "Dense", settings, Call("Dense", call.name, settings, call.inputs, call.weights)
+    dense = Call("Dense", call.name, settings, (call.positions,), call.weights)
+    return "Dense", settings, dense
 
 
 def _kernel_and_bias(call: Call) -> tuple[np.ndarray, np.ndarray | None]:
