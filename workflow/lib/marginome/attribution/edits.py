@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from marginome.attribution.attaching import attach_rules
 from marginome.attribution.deep_lift_shap import deep_lift_shap, target_of
-from marginome.attribution.recording import Recorder, attach_rules
+from marginome.attribution.recording import Recorder
 from marginome.attribution.rules import Call, Pair, RepeatSequence
 from marginome.devices import check_precision, precision_context, resolve_device
 from marginome.errors import MarginomeError, unknown_name
@@ -256,7 +257,7 @@ class _Multipliers(Incremental):
             self._before_pass = _Before(state.bases, recorder, y.detach())
         before = self._before_pass
         recorder, y = self._record(plan, state, delta)
-        if recorder.operations != before.recorder.operations or recorder.changed_in_place():
+        if recorder.operations != before.recorder.operations:
             raise CannotCaptureError("the steps cannot be differentiated")
         pair = functools.partial(pair_with_background, m=state.m, b=state.b)
         with torch.enable_grad():
