@@ -13,6 +13,7 @@ from marginome.attribution.rules import RULES, Pair, product_with_unseen, secant
 from marginome.errors import MarginomeError
 
 Pairing = Callable[..., Pair]
+READS_A_NUMBER = "a number that Python reads from values that depend on the sequence"
 
 
 def attach_rules(other: Recorder, this: Recorder, output: torch.Tensor, pair: Pairing, notes: set[str]) -> bool:
@@ -51,10 +52,36 @@ def attach_rules(other: Recorder, this: Recorder, output: torch.Tensor, pair: Pa
         if not number:
             record.node.register_hook(_hook(partner, record, pair, notes))
         elif partner.call.outputs != record.call.outputs:
-            notes.add("a number that Python reads from values that depend on the sequence")
+            notes.add(READS_A_NUMBER)
         if record.call.name == "relu":
             open_relus.discard(record.node)
     return not open_relus
+
+
+def unseen_differences(other: Recorder, this: Recorder, *outputs: torch.Tensor) -> set[str]:
+    """Name the calls on the way to some outputs that depend on the sequence unseen, and do so differently.
+
+    Parameters
+    ----------
+    other, this : Recorder
+        Of passes over as many sequences, which are not the same.
+    *outputs : torch.Tensor
+        Of `this`.
+    """
+    partners = {record.place: record for record in other.recorded}
+    needed = set(walk(*outputs))
+    found = other.notes | this.notes
+    for record in this.recorded:
+        unseen, partner = record.unseen, partners.get(record.place)
+        if unseen is None or unseen.own or partner is None or record.node not in needed:
+            continue
+        if any(_differ(partner.call.args[i], record.call.args[i]) for i in unseen.positions):
+            found.add(_unseen_value(record))
+    return found
+
+
+def _unseen_value(record: Recorded) -> str:
+    return f"aten.{record.call.name} with a value that depends on the sequence but has no derivative"
 
 
 def _hook(other: Recorded, this: Recorded, pairing: Pairing, notes: set[str]) -> Callable:
@@ -88,7 +115,7 @@ def _replaced(
         if unseen.own:
             replaced = secant
         else:
-            notes.add(f"aten.{this.call.name} with a value that depends on the sequence but has no derivative")
+            notes.add(_unseen_value(this))
             if this.call.name == "mul":
                 replaced = product_with_unseen
     if replaced is None:

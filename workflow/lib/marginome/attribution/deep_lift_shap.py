@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from marginome.attribution.attaching import attach_rules
+from marginome.attribution.attaching import READS_A_NUMBER, attach_rules, unseen_differences
 from marginome.attribution.dependence import Unseen
 from marginome.attribution.kernels import Backward
 from marginome.attribution.module_rules import ModuleRules
@@ -346,7 +346,7 @@ class _Passes:
             pair = functools.partial(make_pair, n=groups[0], n_refs=groups[1])
             relu_is_ruled = attach_rules(on_sequence.recorder, recorder, y, pair, self.notes)
             try:
-                with Backward(relu_is_ruled):
+                with differentiable(), Backward(relu_is_ruled):
                     (gradient,) = torch.autograd.grad(y.sum(), flat)
             except RepeatSequence as reason:
                 log.info("each sequence is run once per reference: %s", reason)
@@ -397,7 +397,7 @@ def _same(t: torch.Tensor) -> torch.Tensor:
 
 
 # What autograd says of models that can be run but not be differentiated.
-REFUSALS = ("being modified inplace", "don't support automatic differentiation", "used in an in-place operation")
+REFUSALS = ("modified inplace", "automatic differentiation", "in an in-place operation", "derivative for")
 
 
 @contextlib.contextmanager
@@ -525,7 +525,12 @@ def _ahead(source: _References, device: torch.device) -> Iterator[Callable[[int,
 
 def _warn(passes: _Passes, deltas: torch.Tensor, differences: torch.Tensor, threshold: float) -> None:
     """Say what has no rule, and which pairs did not converge."""
-    named = [*passes.without_rule, *sorted(passes.notes)]
+    # The mean of both, not of their quotients: a pair may differ by nothing. NaN is above every threshold.
+    relative = float(deltas.mean() / differences.mean().clamp_min(1e-12))
+    over = ~(deltas <= threshold)
+    converged = not bool(over.any()) and relative <= 0.01
+    notes = passes.notes - {READS_A_NUMBER} if converged else passes.notes
+    named = [*passes.without_rule, *sorted(notes)]
     if named:
         warnings.warn(
             "no DeepLIFT rule for " + ", ".join(named) + ": treated by its derivative, so that attributions need "
@@ -533,10 +538,8 @@ def _warn(passes: _Passes, deltas: torch.Tensor, differences: torch.Tensor, thre
             RuntimeWarning,
             stacklevel=3,
         )
-    relative = float(deltas.mean() / differences.mean().clamp_min(1e-12))
-    over = deltas > threshold
-    if bool(over.any()) or relative > 0.01:
-        worst = divmod(int(deltas.argmax()), deltas.shape[1])
+    if not converged:
+        worst = divmod(int(deltas.argmax()), deltas.shape[1])  # NaN counts as the largest
         warnings.warn(
             f"convergence deltas: {int(over.sum())} of {deltas.numel()} pairs above {threshold:g}, the largest "
             f"{float(deltas.max()):.3g} (sequence {worst[0]}, reference {worst[1]}), the mean {relative:.2g} of the "
@@ -597,8 +600,20 @@ def find_unsupported_operations(
     home = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     with evaluating(model, home), _attributable(model, False):
         dtype = model_dtype(model)
-        recorder = Recorder(trace=True)
-        with named_modules_of(model, recorder), recorder:
-            outputs = model(to_device(X, dtype, home).requires_grad_(), *(cast_argument(a, dtype, home) for a in args))
-            recorder.finish()
-        return recorder.without_rule(*(t for _, t in leaves(outputs) if t.requires_grad))
+        given = [cast_argument(a, dtype, home) for a in args]
+
+        def run(X: torch.Tensor, recorder: Recorder) -> list[torch.Tensor]:
+            with named_modules_of(model, recorder), differentiable(), recorder:
+                outputs = model(to_device(X, dtype, home).requires_grad_().clone(), *(a.clone() for a in given))
+                recorder.finish()
+            return [t for _, t in leaves(outputs) if t.requires_grad]
+
+        first = Recorder(trace=True)
+        found = first.without_rule(*run(X, first))
+        first.forget_graph()
+        if not first.unseen:
+            return found
+        # Whether these matter is told by other sequences: here, each base by its complement.
+        second = Recorder(first.operations, None, first.unseen)
+        outputs = run(X.flip(1), second)
+        return [*found, *sorted(unseen_differences(first, second, *outputs))]

@@ -11,10 +11,10 @@ from marginome.attribution.rules import KINKED, SMOOTH
 
 # Operations that work element by element: each number of a result depends on the numbers at the same place.
 ELEMENTWISE = KINKED | SMOOTH | {
-    "relu", "add", "sub", "rsub", "mul", "div", "neg", "positive", "square", "where", "masked_fill", "maximum", "minimum",
-    "fmax", "fmin", "lerp", "addcmul", "addcdiv", "heaviside", "gt", "lt", "ge", "le", "eq", "ne", "logical_and",
-    "logical_or", "logical_not", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor", "isfinite",
-    "isnan", "isinf", "signbit", "_to_copy", "clone", "detach", "alias", "lift_fresh",
+    "relu", "add", "sub", "rsub", "mul", "div", "neg", "positive", "square", "where", "masked_fill", "maximum",
+    "minimum", "fmax", "fmin", "lerp", "addcmul", "addcdiv", "heaviside", "gt", "lt", "ge", "le", "eq", "ne",
+    "logical_and", "logical_or", "logical_not", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor",
+    "isfinite", "isnan", "isinf", "signbit", "_to_copy", "clone", "detach", "alias", "lift_fresh",
 }  # fmt: skip
 # Operations whose first argument is overwritten without being read.
 OVERWRITING = {"copy", "fill", "zero"}

@@ -57,6 +57,17 @@ class Region(NamedTuple):
         return laid_out.as_strided(self.size, self.stride, self.offset)
 
 
+class _Pending(NamedTuple):
+    """A call whose autograd node is not there yet."""
+
+    result: torch.Tensor
+    record: Recorded | None
+    base: str
+    region: Region | None
+    unlike: bool  # not linear, although others with a node of the same name are
+    replaced: Any  # the node of what it overwrites
+
+
 @dataclass
 class Recorded:
     """A call that needs a rule or depends on the sequence unseen, and the tensor by which its node is found."""
@@ -118,7 +129,8 @@ class Recorder(TorchDispatchMode):
         self.modules: list[str] = []  # the modules being run, outermost first
         self._counts: Counter[str] = Counter()
         self._kept: dict[int, list[Call]] = {}  # calls by the storages of the values that are kept of them
-        self._pending: list[tuple[torch.Tensor, Recorded | None, str, Region | None, bool]] = []
+        self.overwritten: dict[str, None] = {}  # trace: what wrote in place without a derivative
+        self._pending: list[_Pending] = []
         self._dependence = Dependence() if trace else None
         self._alive: list = []
 
@@ -174,8 +186,9 @@ class Recorder(TorchDispatchMode):
             self._dependence.after(base, seen, written, outputs)
             self._note_accesses(index, func, args, kwargs, outputs)
         if result is not None and (record is not None or self.trace):
-            unlike = self.trace and _is_unlike_its_node(base, args)
-            self._pending.append((result, record, base, region, unlike and not ruled))
+            unlike = self.trace and not ruled and _is_unlike_its_node(base, args)
+            replaced = (written[0] if region is None else region.whole).grad_fn if self.trace and written else None
+            self._pending.append(_Pending(result, record, base, region, unlike, replaced))
         elif record is not None:  # a number that Python reads
             self.recorded.append(record)
         return outputs
@@ -199,20 +212,23 @@ class Recorder(TorchDispatchMode):
 
     def _find_nodes(self) -> None:
         """Autograd attaches its node to a result after the call: look it up at the next one."""
-        for result, record, base, region, unlike in self._pending:
+        for result, record, base, region, unlike, replaced in self._pending:
             node = (result if region is None else region.whole).grad_fn
             if node is None:  # does not depend on the sequence, or is inside torch.no_grad
                 continue
             if self.trace:
-                module = self.modules[-1] if self.modules else ""
+                module = f" in module '{self.modules[-1]}'" if self.modules else ""
                 # The last operation inside a function with a derivative of its own has that function's node.
                 label = f"aten.{base}"
+                if node is replaced and torch.is_grad_enabled():
+                    self.overwritten.setdefault(f"{label}_{module}")
+                    continue
                 if region is not None and node_name(node) == "copyslices":
                     self.inside.setdefault(node, base)
                     label += "_ in place on a part of a tensor"
                 elif not _is_node_of(base, node_name(node)):
                     label = f"{node.name()} (around {label})"
-                self.nodes.setdefault(node, label + (f" in module '{module}'" if module else ""))
+                self.nodes.setdefault(node, label + module)
                 if unlike:
                     self.unruled.add(node)
             if record is not None:
@@ -257,7 +273,7 @@ class Recorder(TorchDispatchMode):
     def without_rule(self, *outputs: torch.Tensor) -> list[str]:
         """Return the operations on the way to the outputs that are neither linear nor have a rule (needs `trace`)."""
         known = {record.node for record in self.recorded if record.ruled and fits(record)}
-        found: dict[str, None] = {}
+        found = dict(self.overwritten)
         for node in walk(*outputs):
             depends = [following is not None for following, _ in node.next_functions]
             if node in known:
@@ -285,9 +301,10 @@ def _written(func: Any) -> tuple[int, ...]:
 
 
 def _is_masked_fill(t: torch.Tensor, indices: list, value: torch.Tensor, accumulate: bool = False) -> bool:
-    """Tell whether an assignment by indices, ``t[mask] = value``, is of one number where a mask of all elements says."""
-    mask = indices[0] if len(indices) == 1 else None
-    return mask is not None and mask.dtype == torch.bool and mask.shape == t.shape and value.numel() == 1 and not accumulate
+    """Tell whether ``t[indices] = value`` is one number wherever a mask of all elements says so."""
+    if len(indices) != 1 or indices[0] is None or value.numel() != 1 or accumulate:
+        return False
+    return indices[0].dtype == torch.bool and indices[0].shape == t.shape
 
 
 def _is_unlike_its_node(base: str, args: tuple) -> bool:

@@ -193,7 +193,8 @@ def _slope(
 def evaluate(call: Call) -> torch.Tensor:
     """Compute a call again: cheaper in memory than keeping all results."""
     result = getattr(torch.ops.aten, call.name)(*call.args, **call.kwargs)
-    return result[0] if isinstance(result, tuple) else result
+    result = result[0] if isinstance(result, tuple) else result
+    return result.to(call.args[0].dtype) if result.dtype == torch.bool else result  # gt_ and the like write numbers
 
 
 def _operands(call: Call, plain: Tensors) -> list:
@@ -227,11 +228,6 @@ def secant(pair: Pair) -> Tensors:
         slope = _slope(changes[i], yx - yr, pair.grad, plain, kinked=True)
         gradients[i] = torch.where(mine, slope, torch.zeros_like(slope))
     return gradients
-
-
-def power(pair: Pair) -> Tensors:
-    """Powers: of one number, or of two."""
-    return (two_numbers if sum(g is not None for g in pair.plain) > 1 else elementwise)(pair)
 
 
 # Products --------------------------------------------------------------------------------------------------------
@@ -272,7 +268,7 @@ def product_with_unseen(pair: Pair) -> Tensors:
 def quotient(pair: Pair) -> Tensors:
     """Element quotient a / b as a * (1 / b), with the secant of 1 / b, which is ``-1 / (b_x b_r)``."""
     if pair.r.kwargs.get("rounding_mode"):
-        return (two_numbers if sum(g is not None for g in pair.plain) > 1 else elementwise)(pair)
+        return two_numbers(pair)
     _same_rank(pair)
     (ax, bx), (ar, br) = pair.x.args[:2], pair.r.args[:2]
     numerator = (1 / bx + 1 / br) * pair.grad * 0.5
@@ -300,16 +296,17 @@ def interpolation(pair: Pair) -> Tensors:
     _same_rank(pair, 3)
     (ax, bx, wx), (ar, br, wr) = pair.x.args[:3], pair.r.args[:3]
     weight = (wx + wr) * 0.5
-    return _to_shape_of(
-        pair, [(1 - weight) * pair.grad, weight * pair.grad, (bx - ax + br - ar) * pair.grad * 0.5]
-    )
+    return _to_shape_of(pair, [(1 - weight) * pair.grad, weight * pair.grad, (bx - ax + br - ar) * pair.grad * 0.5])
 
 
 def two_numbers(pair: Pair) -> Tensors:
     """Function of two numbers: each one's change of the result, the mean over both orders in which they can change.
 
-    That is the Shapley value of the two, which for a product is the midpoint rule.
+    That is the Shapley value of the two, which for a product is the midpoint rule. If only one depends on the sequence
+    it is the rescale rule.
     """
+    if sum(g is not None for g in pair.plain) == 1:
+        return elementwise(pair)
     _same_rank(pair)
     (ax, bx), (ar, br) = (_wide(*call.args[:2]) for call in (pair.x, pair.r))
 
@@ -624,8 +621,7 @@ def _is_euclidean(depends: list[bool], args: tuple, kwargs: dict) -> bool:
 RULES: dict[str, Rule] = {
     "relu": Rule(relu),
     **{name: Rule(elementwise, _one) for name in sorted(KINKED | SMOOTH)},
-    **{name: Rule(two_numbers, _first_two) for name in ("atan2", "hypot", "xlogy", "fmod", "remainder", "copysign")},
-    "pow": Rule(power),
+    **{name: Rule(two_numbers) for name in ("pow", "atan2", "hypot", "xlogy", "fmod", "remainder", "copysign")},
     "mul": Rule(product, _first_two),
     "div": Rule(quotient, _second),
     "addcmul": Rule(product_added, _matrices),
