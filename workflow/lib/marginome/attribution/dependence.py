@@ -13,8 +13,8 @@ from marginome.attribution.rules import KINKED, SMOOTH
 ELEMENTWISE = KINKED | SMOOTH | {
     "relu", "add", "sub", "rsub", "mul", "div", "neg", "positive", "square", "where", "masked_fill", "maximum",
     "minimum", "fmax", "fmin", "lerp", "addcmul", "addcdiv", "heaviside", "gt", "lt", "ge", "le", "eq", "ne",
-    "logical_and", "logical_or", "logical_not", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor",
-    "isfinite", "isnan", "isinf", "signbit", "_to_copy", "clone", "detach", "alias", "lift_fresh",
+    "logical_and", "logical_or", "logical_not", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_not",
+    "bitwise_xor", "isfinite", "isnan", "isinf", "signbit", "_to_copy", "clone", "detach", "alias", "lift_fresh",
 }  # fmt: skip
 # Operations whose first argument is overwritten without being read.
 OVERWRITING = {"copy", "fill", "zero"}
@@ -43,6 +43,7 @@ class Dependence:
     """Follow what depends on the sequence through a forward pass whose tensors are all kept alive."""
 
     def __init__(self) -> None:
+        self.beside: set[str] = set()  # what wrote into a tensor that holds values without a derivative
         self._dependent: set[int] = set()  # storages
         self._shared: set[int] = set()  # storages that autograd follows, seen by tensors that it does not follow
         self._origins: dict[int, dict[tuple, object]] = {}  # storage -> place in it -> what it is a function of
@@ -61,6 +62,14 @@ class Dependence:
             return Unseen((0,)) if self.depends(args[0]) else None
         if not followed:
             return None
+        if name in OVERWRITING and any(
+            not t.requires_grad
+            and storage(t) in self._dependent
+            and t._base is not None
+            and t.numel() < t._base.numel()
+            for t in written
+        ):
+            self.beside.add(f"aten.{name}_ beside values that depend on the sequence but have no derivative")
         positions = tuple(
             i
             for i, a in enumerate(args)

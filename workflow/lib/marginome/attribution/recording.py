@@ -187,7 +187,8 @@ class Recorder(TorchDispatchMode):
             self._note_accesses(index, func, args, kwargs, outputs)
         if result is not None and (record is not None or self.trace):
             unlike = self.trace and not ruled and _is_unlike_its_node(base, args)
-            replaced = (written[0] if region is None else region.whole).grad_fn if self.trace and written else None
+            followed = self.trace and written and torch.is_grad_enabled()
+            replaced = (written[0] if region is None else region.whole).grad_fn if followed else None
             self._pending.append(_Pending(result, record, base, region, unlike, replaced))
         elif record is not None:  # a number that Python reads
             self.recorded.append(record)
@@ -220,7 +221,7 @@ class Recorder(TorchDispatchMode):
                 module = f" in module '{self.modules[-1]}'" if self.modules else ""
                 # The last operation inside a function with a derivative of its own has that function's node.
                 label = f"aten.{base}"
-                if node is replaced and torch.is_grad_enabled():
+                if node is replaced:
                     self.overwritten.setdefault(f"{label}_{module}")
                     continue
                 if region is not None and node_name(node) == "copyslices":
@@ -255,6 +256,10 @@ class Recorder(TorchDispatchMode):
         """Let go of autograd's graph and of what was traced; the calls are kept."""
         for record in self.recorded:
             record.node = None
+        self.forget_trace()
+
+    def forget_trace(self) -> None:
+        """Let go of what was traced."""
         for traced in (self.nodes, self.inside, self.unruled, self.accesses, self._alive):
             traced.clear()
         self._dependence = None
@@ -273,7 +278,7 @@ class Recorder(TorchDispatchMode):
     def without_rule(self, *outputs: torch.Tensor) -> list[str]:
         """Return the operations on the way to the outputs that are neither linear nor have a rule (needs `trace`)."""
         known = {record.node for record in self.recorded if record.ruled and fits(record)}
-        found = dict(self.overwritten)
+        found = self.overwritten | dict.fromkeys(self._dependence.beside if self._dependence else ())
         for node in walk(*outputs):
             depends = [following is not None for following, _ in node.next_functions]
             if node in known:

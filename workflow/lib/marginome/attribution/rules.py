@@ -161,6 +161,8 @@ SMOOTH = {
     "log1p", "log2", "log10", "sqrt", "rsqrt", "reciprocal", "pow", "erf", "erfc", "sin", "cos", "tan", "sinh",
     "cosh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "logit", "sinc",
 }  # fmt: skip
+# Of these, those that are ever steeper towards 0, where what is a small change depends on the size of the input.
+STEEP = {"log", "log2", "log10", "sqrt", "rsqrt", "reciprocal", "pow"}
 
 
 def elementwise(pair: Pair) -> Tensors:
@@ -168,20 +170,23 @@ def elementwise(pair: Pair) -> Tensors:
     position = next(i for i, g in enumerate(pair.plain) if g is not None)
     zx, zr = (_operands(call, pair.plain)[position] for call in (pair.x, pair.r))
     zx, zr, yx, yr = _wide(zx, zr, evaluate(pair.x), evaluate(pair.r))
-    kinked = pair.r.name not in SMOOTH
-    return _only(pair, _slope(zx - zr, yx - yr, pair.grad, pair.plain[position], kinked=kinked))
+    close = None
+    if pair.r.name in SMOOTH:
+        close = math.sqrt(torch.finfo(zr.dtype).eps)
+        if pair.r.name in STEEP:
+            close = close * torch.maximum(zx.abs(), zr.abs())
+    return _only(pair, _slope(zx - zr, yx - yr, pair.grad, pair.plain[position], close))
 
 
 def _slope(
-    change: torch.Tensor, difference: torch.Tensor, grad: torch.Tensor, plain: torch.Tensor, *, kinked: bool
+    change: torch.Tensor, difference: torch.Tensor, grad: torch.Tensor, plain: torch.Tensor, close: Any = None
 ) -> torch.Tensor:
-    """Return ``difference / change * grad``, or `plain` where the change is too small to tell the quotient.
+    """Return ``difference / change * grad``, or `plain` where the change is not above `close`, by default rounding.
 
     Where the derivative does not exist either (the root of exactly 0 on both sides), the multiplier is 0: the inputs
     are the same, so that nothing is to be distributed.
     """
-    epsilon = torch.finfo(change.dtype).eps
-    close = change.abs() <= (8 * epsilon if kinked else math.sqrt(epsilon))
+    close = change.abs() <= (8 * torch.finfo(change.dtype).eps if close is None else close)
     slope = torch.div(difference, change).mul_(grad)
     if slope.shape != plain.shape:  # broadcast: one number has many results
         slope = slope.masked_fill(close, 0.0).sum_to_size(plain.shape)
@@ -225,7 +230,7 @@ def secant(pair: Pair) -> Tensors:
         mine = (changes[i].abs() == largest) & ~taken
         taken = taken | mine
         plain = pair.plain[i]
-        slope = _slope(changes[i], yx - yr, pair.grad, plain, kinked=True)
+        slope = _slope(changes[i], yx - yr, pair.grad, plain)
         gradients[i] = torch.where(mine, slope, torch.zeros_like(slope))
     return gradients
 
@@ -266,13 +271,25 @@ def product_with_unseen(pair: Pair) -> Tensors:
 
 
 def quotient(pair: Pair) -> Tensors:
-    """Element quotient a / b as a * (1 / b), with the secant of 1 / b, which is ``-1 / (b_x b_r)``."""
+    """Element quotient y = a / b, see `_of_quotient`."""
     if pair.r.kwargs.get("rounding_mode"):
         return two_numbers(pair)
     _same_rank(pair)
     (ax, bx), (ar, br) = pair.x.args[:2], pair.r.args[:2]
-    numerator = (1 / bx + 1 / br) * pair.grad * 0.5
-    return _to_shape_of(pair, [numerator, -(ax + ar) * pair.grad * 0.5 / (bx * br)])
+    return _to_shape_of(pair, [m * pair.grad for m in _of_quotient(ax, bx, ar, br)])
+
+
+def _of_quotient(ax: Any, bx: torch.Tensor, ar: Any, br: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the multipliers of a and b into y = a / b.
+
+    By the midpoint rule for the product a = y b: 1 over the mean of b, and minus the mean of y over that of b. These
+    stay small where b is small and y is not large, as for a vector divided by its length. Where b changes its sign:
+    a by the mean of 1 / b, and b by the secant of 1 / b times the mean of a.
+    """
+    alike = bx * br > 0
+    mean = torch.where(alike, (bx + br) * 0.5, torch.ones_like(br))
+    first = torch.where(alike, 1 / mean, (1 / bx + 1 / br) * 0.5)
+    return first, torch.where(alike, -(ax / bx + ar / br) * 0.5 / mean, -(ax + ar) * 0.5 / (bx * br))
 
 
 def product_added(pair: Pair) -> Tensors:
@@ -286,9 +303,9 @@ def product_added(pair: Pair) -> Tensors:
 def quotient_added(pair: Pair) -> Tensors:
     """addcdiv, a + value * b / c: as a quotient."""
     _same_rank(pair, 3)
-    grad = pair.grad * (0.5 * pair.r.kwargs.get("value", 1))
     (_, bx, cx), (_, br, cr) = pair.x.args[:3], pair.r.args[:3]
-    return _to_shape_of(pair, [pair.grad, (1 / cx + 1 / cr) * grad, -(bx + br) * grad / (cx * cr)])
+    grad = pair.grad * pair.r.kwargs.get("value", 1)
+    return _to_shape_of(pair, [pair.grad, *(m * grad for m in _of_quotient(bx, cx, br, cr))])
 
 
 def interpolation(pair: Pair) -> Tensors:
@@ -317,7 +334,7 @@ def two_numbers(pair: Pair) -> Tensors:
     differences = [(both - second + first - none) * 0.5, (both - first + second - none) * 0.5]
     changes = [ax - ar, bx - br]
     return [
-        None if plain is None else _slope(change, difference, pair.grad, plain, kinked=True)
+        None if plain is None else _slope(change, difference, pair.grad, plain)
         for plain, change, difference in zip(pair.plain, changes, differences)
     ]
 
@@ -512,7 +529,7 @@ def group_norm(pair: Pair) -> Tensors:
     weight, groups, epsilon = pair.r.args[1], pair.r.args[6], pair.r.args[7]
     zx, zr = _wide(pair.x.args[0], pair.r.args[0])
     axis = 1 - pair.rank
-    shape = zr.shape
+    shape = torch.broadcast_shapes(zx.shape, zr.shape)
     grad = pair.grad
     if weight is not None:
         grad = grad * weight.view(-1, *[1] * (pair.rank - 2))

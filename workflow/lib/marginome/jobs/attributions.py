@@ -295,7 +295,7 @@ class _Attributor:
         reason, remedy = self._diagnosis(X[one], tuple(a[one] for a in args), drawn[reference][None, None])
         what = (
             f"the convergence delta of locus {ids[locus]} and reference {reference} is {float(deltas.max()):.3g} "
-            f"{self.output.unit}, max_delta is {self.settings['max_delta']:g}; {reason}"
+            f"{self.output.unit}, more than max_delta {self.settings['max_delta']:g}; {reason}"
         )
         if self.settings["on_exceed"] == "fail":
             raise MarginomeError(what, where=f"model '{self.loaded.name}', output '{self.output.name}'", remedy=remedy)
