@@ -13,7 +13,7 @@ import argparse
 import collections
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -192,11 +192,11 @@ def operations() -> list[tuple[str, str, Any]]:
     return sorted(found, key=lambda f: f[:2])
 
 
-def check(name: str, overload: str, schema: Any) -> list[tuple[str, Outcome]]:
+def check(name: str, overload: str, schema: Any, domains: Sequence[str] = tuple(DOMAINS)) -> list[tuple[str, Outcome]]:
     """Return (how it was called, outcome) for the ways in which an operation can be called at all."""
     found = []
     mutates = name.endswith("_") and not name.endswith("__")
-    for domain in DOMAINS:
+    for domain in domains:
         reached: set[str] = set()
         for how, call in calls(name, overload, schema):
             style = how.split(",")[0]

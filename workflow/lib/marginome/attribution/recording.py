@@ -64,8 +64,8 @@ class _Pending(NamedTuple):
     record: Recorded | None
     base: str
     region: Region | None
-    unlike: bool  # not linear, although others with a node of the same name are
-    replaced: Any  # the node of what it overwrites
+    unlike: bool = False  # not linear, although others with a node of the same name are
+    replaced: Any = None  # the node of what it overwrites
 
 
 @dataclass
@@ -129,6 +129,7 @@ class Recorder(TorchDispatchMode):
         self.modules: list[str] = []  # the modules being run, outermost first
         self._counts: Counter[str] = Counter()
         self._kept: dict[int, list[Call]] = {}  # calls by the storages of the values that are kept of them
+        self._unsorted: list[Call] = []  # those that are not in it yet
         self.overwritten: dict[str, None] = {}  # trace: what wrote in place without a derivative
         self._pending: list[_Pending] = []
         self._dependence = Dependence() if trace else None
@@ -146,7 +147,8 @@ class Recorder(TorchDispatchMode):
         key = (base, self._counts[base])
         self._counts[base] += 1
         depends = [isinstance(a, torch.Tensor) and a.requires_grad for a in seen]
-        written = [t for i in _written(func) if i < len(args) for t in flat(args[i])]
+        positions = _written(func)
+        written = [t for i in positions if i < len(args) for t in flat(args[i])] if positions else []
         rule = RULES.get(base)
         # Inside torch.no_grad (some of PyTorch's own functions) a value counts as a constant.
         ruled = rule is not None and any(depends) and torch.is_grad_enabled() and rule.needed(depends, seen, kwargs)
@@ -163,44 +165,45 @@ class Recorder(TorchDispatchMode):
             found = self._dependence.before(base, seen, written)
             if found is not None:
                 self.unseen[key] = found
-        unseen = self.unseen.get(key)
+        unseen = self.unseen.get(key) if self.unseen else None
         region = Region.of(written[0]) if written else None
         record = None
         if ruled or (unseen is not None and not unseen.behind):
             call = Call(base, tuple(_detached(a) for a in seen), kwargs)
             record = Recorded(index if ruled else key, call, unseen, region, ruled)
-            self._keep(call, call.args)
+            self._unsorted.append(call)
         for t in written:
             self._protect(t)
         before = written[0].detach().clone() if unseen is not None and unseen.behind else None
         outputs = narrow_convolution(args) if base == "convolution" else None
         if outputs is None:
             outputs = func(*args, **kwargs)
-        result = next(flat(outputs), None)
+        result = outputs if isinstance(outputs, torch.Tensor) else next(flat(outputs), None)
         if before is not None and not torch.equal(before, written[0].detach()):
             self.notes.add(f"aten.{name} on values that autograd follows, in a block that it does not")
         if record is not None and (base == "_local_scalar_dense" or (ruled and rule.outputs)):
             record.call.outputs = _detached(outputs)
-            self._keep(record.call, record.call.outputs)
+            self._unsorted.append(record.call)
         if self._dependence is not None:
             self._dependence.after(base, seen, written, outputs)
             self._note_accesses(index, func, args, kwargs, outputs)
-        if result is not None and (record is not None or self.trace):
-            unlike = self.trace and not ruled and _is_unlike_its_node(base, args)
-            followed = self.trace and written and torch.is_grad_enabled()
+        if result is not None and self.trace:
+            unlike = not ruled and _is_unlike_its_node(base, args)
+            followed = written and torch.is_grad_enabled()
             replaced = (written[0] if region is None else region.whole).grad_fn if followed else None
             self._pending.append(_Pending(result, record, base, region, unlike, replaced))
-        elif record is not None:  # a number that Python reads
+        elif result is not None and record is not None:
+            self._pending.append(_Pending(result, record, base, region))
+        elif result is None and record is not None:  # a number that Python reads
             self.recorded.append(record)
         return outputs
 
-    def _keep(self, call: Call, values: Any) -> None:
-        """Note the storages in which values of a call lie."""
-        for t in flat(values):
-            self._kept.setdefault(storage(t), []).append(call)
-
     def _protect(self, t: torch.Tensor) -> None:
         """Copy what is kept in a storage that is about to be overwritten."""
+        for call in self._unsorted:
+            for kept in flat([*call.args, call.outputs]):
+                self._kept.setdefault(storage(kept), []).append(call)
+        self._unsorted.clear()
         place = storage(t)
 
         def copied(value: Any) -> Any:
@@ -263,7 +266,6 @@ class Recorder(TorchDispatchMode):
         for traced in (self.nodes, self.inside, self.unruled, self.accesses, self._alive):
             traced.clear()
         self._dependence = None
-        self._kept.clear()
 
     def unused_by(self, output: torch.Tensor) -> set[int]:
         """Return the numbers of the costly calls that an output does not depend on (needs `trace`)."""
