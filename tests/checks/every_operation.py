@@ -125,6 +125,8 @@ def calls(name: str, overload: str, schema: Any) -> Iterator[tuple[str, Callable
                             value: Any = None
                         else:
                             value = _tensor(argument.name, h, seen, style, len(tensors))
+                            if argument.name == "index" and name.startswith("index_"):
+                                value = value[0, 0]  # of one axis
                             value = [value, value.flip(1)] if kind.startswith("List") else value
                         seen += 1
                     elif argument.has_default_value() and not (
