@@ -37,9 +37,9 @@ SKIPPED = ("sparse", "quant", "nested", "_foreach", "fused", "cudnn", "miopen", 
            "rand",
            "uniform", "cauchy", "geometric", "exponential_", "poisson", "multinomial", "backward", "linalg_",
            "set_", "resize", "requires_grad", "retain_grad", "record_stream", "rename", "functional",
-           "storage", "pin_memory", "cholesky", "svd", "lu_", "ctc", "stft", "istft", "view_as_real",
+           "storage", "pin_memory", "cholesky", "svd", "lu_solve", "lu_unpack", "ctc", "stft", "istft", "view_as_real",
            "fbgemm", "to_mkldnn", "histogram", "flash", "attention", "group_norm",
-           "batch_norm", "gradient", "vander", "from_file", "data",
+           "batch_norm", "gradient", "vander", "from_file", "data_",
            "special_", "padded", "to_dense", "tensor_split",  "triplet", "sym_", "lstsq", "ormqr", "geqrf")  # fmt: skip
 
 
