@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from marginome.attribution import deep_lift_shap, find_unsupported_operations
+from marginome.attribution import deep_lift_shap
 from marginome.backgrounds import BackgroundSet, read_background, write_background
 from marginome.devices import peak_memory, resolve_device
 from marginome.errors import MarginomeError, unknown_name
@@ -280,9 +281,9 @@ class _Attributor:
             deltas.append(found.deltas.float())
         worst = torch.stack(deltas).amax(0)
         method = torch.zeros(len(ids), dtype=torch.uint8)
-        over = (worst > self.settings["max_delta"]).any(1)
+        over = ~(worst <= self.settings["max_delta"]).all(1)  # NaN is over
         if over.any():
-            self._gate(ids, X, args, worst, over)
+            self._gate(ids, X, args, references, worst, over)
             if self.settings["on_exceed"] == "mutagenesis":
                 some = tuple(a[over] for a in args)
                 for part, model in zip(parts, self.models):
@@ -290,31 +291,57 @@ class _Attributor:
                 method[over] = 1
         return self._together(parts, X, worst, method)
 
-    def _gate(self, ids: list[str], X: torch.Tensor, args: tuple, deltas: torch.Tensor, over: torch.Tensor) -> None:
-        """Stop, or say once, that deltas are too high; the message names the operations without a rule."""
+    def _gate(
+        self,
+        ids: list[str],
+        X: torch.Tensor,
+        args: tuple,
+        references: torch.Tensor,
+        deltas: torch.Tensor,
+        over: torch.Tensor,
+    ) -> None:
+        """Stop, or say once, that deltas are too high, and why."""
         first = self.exceeded == 0
         self.exceeded += int(over.sum())
         if not first:
             return
-        device = next(self.models[0].parameters()).device
-        named = find_unsupported_operations(self.models[0], X[:1].to(device), tuple(a[:1] for a in args) or None)
-        reason = (
-            f"no DeepLIFT rule for {', '.join(named)}" if named else "every operation has a rule, so this is rounding"
-        )
-        locus, reference = divmod(int(deltas.argmax()), deltas.shape[1])
+        locus, reference = divmod(int(deltas.argmax()), deltas.shape[1])  # NaN counts as the largest
+        one = slice(locus, locus + 1)
+        drawn = references if references.ndim == 3 else references[locus]
+        reason, remedy = self._diagnosis(X[one], tuple(a[one] for a in args), drawn[reference][None, None])
         what = (
             f"the convergence delta of locus {ids[locus]} and reference {reference} is {float(deltas.max()):.3g} "
             f"{self.output.unit}, more than max_delta {self.settings['max_delta']:g}; {reason}"
         )
         if self.settings["on_exceed"] == "fail":
-            raise MarginomeError(
-                what,
-                where=f"model '{self.loaded.name}', output '{self.output.name}'",
-                remedy="Set method: saturation_mutagenesis, on_exceed: mutagenesis or warn, or raise max_delta."
-                if named
-                else "Raise max_delta, or set precision: float32.",
-            )
+            raise MarginomeError(what, where=f"model '{self.loaded.name}', output '{self.output.name}'", remedy=remedy)
         log.warning("%s", what)
+
+    def _diagnosis(self, X: torch.Tensor, args: tuple, reference: torch.Tensor) -> tuple[str, str]:
+        """Return why a pair's delta is high, told by the same in float64, and what can be done about it."""
+        limit, exact, said = self.settings["max_delta"], 0.0, []
+        other = "Set method: saturation_mutagenesis, on_exceed: mutagenesis or warn, or raise max_delta."
+        for model in self.models:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                try:
+                    found = deep_lift_shap(
+                        model, X, args=args or None, target=self.target, references=reference, device=self.device,
+                        warning_threshold=limit, return_deltas=True, dtype="float64",
+                    )  # fmt: skip
+                except (RuntimeError, MarginomeError) as error:
+                    return f"whether this is rounding is not known: the model does not run in float64 ({error})", other
+            exact = max(exact, float(found.deltas.nan_to_num(torch.inf).max()))
+            said += [str(w.message).partition(":")[0] for w in caught if str(w.message).startswith("no DeepLIFT rule")]
+        if exact <= limit:
+            return f"in float64 it is {exact:.1g}: this is rounding", "Raise max_delta, or set precision: float32."
+        if said:
+            return said[0], other
+        return (
+            f"in float64 it is {exact:.3g}, so this is no rounding, and no operation without a rule was seen: does the "
+            "model draw random numbers, mix the sequences of a batch, or divide by 0?",
+            other,
+        )
 
     def _mutagenesis(self, model: torch.nn.Module, X: torch.Tensor, args: tuple) -> torch.Tensor:
         return saturation_mutagenesis(
@@ -398,8 +425,8 @@ def merge_attributions(
                         _append(target, name, source[name][begin : begin + 256])
                 deltas = source["deltas"][...]
                 if deltas.size:
-                    largest = max(largest, float(deltas.max()))
-                    exceeded += int((deltas.max(1) > metadata["max_delta"]).sum())
+                    largest = float(np.maximum(largest, deltas.max()))  # NaN stays NaN
+                    exceeded += int((~(deltas <= metadata["max_delta"]).all(1)).sum())
                 replaced += int((source["method"][...] == 1).sum()) if metadata["method"] == METHODS[0] else 0
         regions = regions_of([name.decode() for name in target["ids"][...]])
         if regions is not None:
