@@ -55,6 +55,7 @@ _PUBLIC = {
     "compare_tables": "statistics",
     "list_controls": "controls",
     "motif_families": "families",
+    "read_screen": "results",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

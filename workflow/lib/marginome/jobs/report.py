@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,18 +19,15 @@ from marginome.report import (
     Badge,
     Entry,
     Link,
-    Profiles,
     ScreenEntry,
     methods_paragraph,
     write_report,
 )
+from marginome.results import combinations, read_baselines, read_profiles, single_effects
 from marginome.storage import atomic, damaged, group_of, plain_name, read_hdf5, read_json, read_table
 from marginome.tables import EFFECTS, describe, read_effects
 
 log = logging.getLogger("marginome")
-
-# Above this many values the effects of single backgrounds are left out of the page (they stay in effects.h5).
-MOST_VALUES = 50_000_000
 
 
 def report_screen(
@@ -95,71 +91,6 @@ def read_motif_matrices(path: str | os.PathLike) -> pd.DataFrame:
     return table.assign(pwm=[np.asarray(values).reshape(-1, 4).T for values in table["pwm"]])
 
 
-def single_effects(backgrounds: str | os.PathLike, table: pd.DataFrame) -> np.ndarray | None:
-    """Return the effects of single backgrounds, one row per row of the effect table, NaN where a set is smaller.
-
-    Returns
-    -------
-    numpy.ndarray, float32, (rows, most backgrounds of a set), or None
-        None where they were not kept, or are too many to be held in memory.
-    """
-    parts, most = [], 0
-    with read_hdf5(backgrounds) as handle:
-        for model, background in _combinations(table):
-            group = handle[f"{model}/{background}"]
-            if "effects" not in group:
-                return None
-            most = max(most, group["effects"].shape[1])
-        if most * len(table) > MOST_VALUES:
-            return None
-        for model, background in _combinations(table):
-            group = handle[f"{model}/{background}"]
-            motif = group["role"].asstr()[...] == "motif"
-            values = group["effects"][...][motif]  # (inserts, backgrounds, readouts)
-            rows = values.transpose(0, 2, 1).reshape(-1, values.shape[1])
-            padded = np.full((len(rows), most), np.nan, dtype=np.float32)
-            padded[:, : rows.shape[1]] = rows
-            parts.append(padded)
-    return np.concatenate(parts)
-
-
-def read_baselines(files: Sequence[str | os.PathLike]) -> dict[tuple[str, str, str], np.ndarray]:
-    """Return (model, background, output) -> predictions on the backgrounds, of every scalar target."""
-    found = {}
-    for file in files:
-        with read_hdf5(file) as handle:
-            model = json.loads(handle.attrs["marginome"])["model"]
-            background = os.path.splitext(os.path.basename(file))[0]
-            for values in handle["outputs"].values():
-                if values.attrs["kind"] == "scalar":
-                    array = values[...]
-                    for k, name in enumerate(json.loads(values.attrs["names"])):
-                        found[model, background, name] = array[:, k]
-    return found
-
-
-def read_profiles(handle: h5py.File, table: pd.DataFrame) -> list[Profiles]:
-    """Return the mean profiles of an open profiles.h5, tied to rows of the effect table."""
-    blocks = []
-    for model, background in _combinations(table):
-        for step, group in handle.get(f"{model}/{background}", {}).items():
-            name = plain_name(step)
-            if "after_probabilities" not in group:
-                continue
-            here = (table["model"] == model) & (table["background"] == background) & (table["output"] == name)
-            after = group["after_probabilities"]
-            blocks.append(
-                Profiles(
-                    rows=np.flatnonzero(here.to_numpy()),
-                    before=group["before_probabilities"][...],
-                    after=after,
-                    first=int(group.attrs.get("first_bp", 0)),
-                    output=name,
-                )
-            )
-    return blocks
-
-
 def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> list[AttributionLogos]:
     """Return the attributions of an open functions.h5, tied to rows of the effect table.
 
@@ -185,7 +116,7 @@ def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> 
     size = int(handle.attrs["window"])
     first = (listed["start"] + listed["insert"].str.len() // 2 - size // 2).to_numpy()
     blocks = []
-    for model, background in _combinations(table):
+    for model, background in combinations(table):
         here = np.flatnonzero(((table["model"] == model) & (table["background"] == background)).to_numpy())
         part = table.iloc[here]
         per = len(part) // len(listed) if len(listed) else 0  # rows of an insert follow one another, a row per output
@@ -206,10 +137,6 @@ def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> 
                     AttributionLogos(here[at::per], made["before"], made["after"], first, target, function, unit)
                 )
     return blocks
-
-
-def _combinations(table: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(table[["model", "background"]].drop_duplicates().itertuples(index=False, name=None))
 
 
 def write_overview(
