@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from marginome.config_checks import background_problem
 from marginome.errors import MarginomeError, unknown_name
 from marginome.genomes import Genome, place_regions, read_fasta, read_regions
 from marginome.motifs import Motif, collect_motifs
@@ -155,11 +156,8 @@ def check_settings(settings: Mapping[str, Any], *, where: str = "background") ->
     if missing:
         raise MarginomeError(f"missing: {', '.join(missing)}", where=where, remedy=f"Kind {kind} needs them.")
     chosen = OPTIONAL[kind] | COMMON | dict(settings)
-    if kind in ("composition", "dinucleotide_shuffle"):
-        sources = [chosen.get("probabilities"), chosen["fasta"], chosen["genome"] and chosen["regions"]]
-        if sum(source is not None for source in sources) != 1 or bool(chosen["genome"]) != bool(chosen["regions"]):
-            options = "fasta, or genome and regions" + (", or probabilities" if kind == "composition" else "")
-            raise MarginomeError("what to start from is not clear", where=where, remedy=f"Give one of: {options}.")
+    if problem := background_problem(chosen, where=where):
+        raise problem
     return chosen
 
 
@@ -325,14 +323,9 @@ def _uniform(settings: Mapping[str, Any], name: str, seed: int) -> BackgroundSet
 
 
 def _composition(settings: Mapping[str, Any], name: str, seed: int) -> BackgroundSet:
-    where = f"backgrounds.{name}.probabilities"
-    if settings["probabilities"] is not None:
-        given = settings["probabilities"]
+    given = settings["probabilities"]
+    if given is not None:
         values = np.array([given[base] for base in BASES] if isinstance(given, Mapping) else given, dtype=np.float64)
-        if values.shape != (4,) or (values < 0).any() or abs(values.sum() - 1) > 1e-6:
-            raise MarginomeError(
-                f"found {given}, wanted four probabilities of A, C, G, T that sum to 1", where=where
-            )  # fmt: skip
         return _from_probabilities(settings, name, seed, values, "composition", None, {})
     ids, sequences, _, dropped = _source_sequences(settings, name, keep_length=True)
     codes = np.concatenate([encode(sequence) for sequence in sequences])
