@@ -40,6 +40,7 @@ localrules:
     screens,
     reproduce,
     attributions,
+    check_entries,
 
 
 # Everything that the config asks for.

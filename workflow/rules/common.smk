@@ -109,6 +109,50 @@ def shards_of(pattern):
     return inputs
 
 
+def stated_length(screen):
+    """The length (bp) of a screen's sequences where its background sets or models state it in the config, else None."""
+    entry = CONFIG["screens"][screen]
+    stated = [CONFIG["backgrounds"][name].get("length") for name in entry["backgrounds"]]
+    stated += [CONFIG["models"][name].get("input_length") for name in entry["models"]]
+    return next(filter(None, stated), None)
+
+
+def checks_for_length(wildcards):
+    """Input function: the checks of a screen's models where only they tell the length of its sequences."""
+    models = CONFIG["screens"][wildcards.screen]["models"] if stated_length(wildcards.screen) is None else []
+    return expand(rules.check_model.output.json, model=models)
+
+
+@functools.cache
+def entries_with_background(background):
+    """The screens and attributions that use a background set, and their models."""
+    screens = [name for name, entry in CONFIG["screens"].items() if background in entry["backgrounds"]]
+    attributions = [
+        name for name in CONFIG["attributions"] if background in entries_of_attribution(name)["backgrounds"]
+    ]
+    models = {model for name in screens for model in CONFIG["screens"][name]["models"]}
+    models |= {CONFIG["attributions"][name]["model"] for name in attributions}
+    return {"screens": screens, "attributions": attributions, "models": sorted(models)}
+
+
+def models_with_background(pattern):
+    """Input function: a pattern expanded over the models that see a background set."""
+    return lambda wildcards: expand(pattern, model=entries_with_background(wildcards.background)["models"])
+
+
+def screens_with_background(pattern):
+    """Input function: a pattern expanded over the screens that use a background set."""
+    return lambda wildcards: expand(pattern, screen=entries_with_background(wildcards.background)["screens"])
+
+
+def asked_of_models(section, *keys):
+    """Params function: the keys that ask something of a model, of the entries that use a background set."""
+    return lambda wildcards: {
+        name: {key: CONFIG[section][name].get(key) for key in keys}
+        for name in entries_with_background(wildcards.background)[section]
+    }
+
+
 def has_functions(screen):
     """Say whether a screen asks for more than predictions."""
     return any(function != "predict" for function in CONFIG["screens"][screen]["functions"])

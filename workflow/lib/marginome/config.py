@@ -160,9 +160,11 @@ def _validate(config: Mapping, schemas: Mapping) -> None:
         raise MarginomeError(shown(errors[0].message, quotes=False), where=place(errors[0].absolute_path))
 
 
-_LIMITS = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than", "exclusiveMaximum": "less than",
-           "minItems": "at least", "maxItems": "at most", "minProperties": "at least", "minLength": "at least",
-           "maxLength": "at most"}  # fmt: skip
+_LIMITS = {
+    "minimum": "at least", "minItems": "at least", "minProperties": "at least", "minLength": "at least",
+    "maximum": "at most", "maxItems": "at most", "maxLength": "at most",
+    "exclusiveMinimum": "more than", "exclusiveMaximum": "less than",
+}  # fmt: skip
 _COUNTED = {"Items": " items", "Properties": " entries", "Length": " characters"}
 
 
@@ -341,9 +343,7 @@ def _missing_files(config: Mapping) -> Iterator[MarginomeError]:
         if stat.S_ISDIR(found.st_mode):
             yield MarginomeError(f"the file '{named}' is a folder", where=where, remedy="Give a file in it.")
         elif not stat.S_ISREG(found.st_mode):
-            yield MarginomeError(
-                f"'{named}' is a device or a pipe", where=where, remedy="Give a file: it is read twice."
-            )
+            yield MarginomeError(f"'{named}' is a device or a pipe", where=where, remedy="Give a file.")
         elif not os.access(file, os.R_OK):
             yield MarginomeError(f"no permission to read '{named}'", where=where, remedy=f"Try: ls -l {named}")
         elif found.st_size == 0:

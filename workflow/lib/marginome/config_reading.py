@@ -88,9 +88,7 @@ def _plain(value: object, path: tuple, count: Iterator[int]) -> Any:
 def _check_text(text: str, path: Sequence[object]) -> None:
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise MarginomeError(
-            f"{shown(text)} holds a character that no file name or page can hold",
-            where=place(path),
-            remedy="Retype it.",
+            f"{shown(text)} holds a character that no file name can hold", where=place(path), remedy="Type it again."
         )
 
 

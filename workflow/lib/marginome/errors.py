@@ -81,8 +81,9 @@ def unknown_name(kind: str, name: object, allowed: Iterable[object], *, where: s
     known = [str(a) for a in allowed]
     close = difflib.get_close_matches(str(name)[:200], known, n=1, cutoff=0.5)
     hint = f"Did you mean '{close[0]}'? " if close else ""
+    listed = ", ".join(known[:30]) + (f" and {len(known) - 30} more" if len(known) > 30 else "")
     return MarginomeError(
         f"there is no {kind} '{shown(name, quotes=False)}'",
         where=where,
-        remedy=f"{hint}Allowed: {', '.join(known) or '(none)'}.",
+        remedy=f"{hint}Allowed: {listed or '(none)'}.",
     )

@@ -101,13 +101,13 @@ def _keras(file: str, settings: Mapping[str, Any], loader: str) -> Header:
             with h5py.File(file, "r") as handle:
                 text = handle.attrs["model_config"]
         inner = json.loads(text)["config"]
+        sequential = isinstance(inner, list) or "input_layers" not in inner
         layers = inner if isinstance(inner, list) else inner["layers"]
-        inputs, outputs = (
-            ([], []) if isinstance(inner, list) else map(_layers, (inner["input_layers"], inner["output_layers"]))
-        )
-        first = next((layer for layer in layers if inputs and _name(layer) == inputs[0]), layers[0])["config"]
+        outputs = [] if sequential else _layers(inner["output_layers"])
+        wanted = _name(layers[0]) if sequential else _layers(inner["input_layers"])[0]
+        first = next(layer for layer in layers if _name(layer) == wanted)["config"]
         length = (first.get("batch_input_shape") or first.get("batch_shape") or (None, None))[1]
-    except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError):
+    except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration, RecursionError):
         return Header()
     length = length if isinstance(length, int) and length > 0 else None
     parts = [any(word in name for name in outputs) for word in ("profile", "logcount")]
