@@ -60,6 +60,7 @@ def test_a_pickle_without_trust(workspace):
 
 
 def _genome(workspace):
+    workspace.config["screens"] = {}  # backgrounds alone: no model is checked for them
     for background in workspace.config["backgrounds"].values():
         background["genome"] = "genome.fa"
     with gzip.open(RESOURCES / "genome" / "hg19_chr20_piece.fa.gz", "rt") as source:
@@ -87,6 +88,7 @@ def test_peaks_on_unknown_chromosomes(workspace):
 
 
 def test_fewer_gc_matched_windows_than_asked(workspace):
+    workspace.config["screens"] = {}
     workspace.config["backgrounds"]["gc_matched"]["n"] = 100_000
     _told(workspace, "results/backgrounds/gc_matched.fa.gz", "ERROR", "100000", "GC")
 

@@ -165,8 +165,8 @@ def test_snakemakes_own_report_is_built(finished, tmp_path):
 def test_a_dry_run_of_a_fresh_folder_plans_every_stage(workspace):
     planned = rules_run(workspace.run("-n").stdout)
     assert planned == {
-        "all", "make_background", "collect_motifs", "check_model", "predict_baseline", "list_inserts", "marginalize",
-        "summarize_screen", "plot_screen", "report_screen", "report_background", "write_provenance", "write_overview",
+        "all", "make_background", "collect_motifs", "check_model", "predict_baseline", "list_inserts", "check_entries",
+        "marginalize", "summarize_screen", "plot_screen", "report_screen", "report_background", "write_provenance", "write_overview",
     }  # fmt: skip
 
 

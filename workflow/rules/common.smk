@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,6 +18,10 @@ try:
     # Jobs parse this file again: what the main process found to exist is not looked for a second time.
     CONFIG = resolve_config(config, files=workflow.configfiles, check_files=workflow.is_main_process)
 except MarginomeError as error:
+    files = workflow.overwrite_configfiles
+    if len(files) > 1:  # snakemake --configfile my.yaml <target> takes the target for a second config
+        named = ", ".join(os.path.relpath(file) for file in files)
+        error = f"{error}\n--configfile was given {named}: if one of them is a target, name it before --configfile."
     raise WorkflowError(str(error)) from None
 
 
@@ -231,10 +236,11 @@ def overview_inputs():
     }
 
 
-def run_command():
-    """The command that makes the results again, as it is shown to readers."""
-    named = [f"--configfile {os.path.relpath(file)}" for file in workflow.overwrite_configfiles]
-    return " ".join(["snakemake --cores all", *named])
+def run_command(*targets):
+    """The command that makes the results (or some of them) again, as it is shown to readers."""
+    # targets first: --configfile takes every word that follows it
+    named = ["--configfile", *map(os.path.relpath, workflow.overwrite_configfiles)]
+    return shlex.join(["snakemake", "--cores", "all", *targets, *(named if len(named) > 1 else [])])
 
 
 def screen_section(screen):

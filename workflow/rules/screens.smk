@@ -214,7 +214,7 @@ rule plot_gaps:
 EXPECTED = {name: entry["expected"] for name, entry in CONFIG["screens"].items() if entry.get("expected")}
 
 
-# Run by name only: `snakemake reproduce`.
+# Run by name only: `snakemake --cores all reproduce --configfile my.yaml`.
 rule compare_screen:
     input:
         effects=rules.summarize_screen.output.effects,
@@ -238,7 +238,7 @@ rule compare_screen:
         "../../scripts/compare_screen.py"
 
 
-# Run by name only: `snakemake --cores 1 estimate`.
+# Run by name only: `snakemake --cores 1 estimate --configfile my.yaml`.
 rule estimate:
     input:
         inserts=expand(rules.list_inserts.output.inserts, screen=CONFIG["screens"]),

@@ -9,6 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from marginome.caches import redirect_caches
+
+redirect_caches()  # before numba is imported, which decides at once
+
 __version__ = "0.1.0"
 
 # public name -> module that holds it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import functools
 import itertools
 import math
 import os
@@ -52,10 +53,11 @@ def resolve_config(config: Mapping, *, files: list[str] | None = None, check_fil
         check_file(file)
     schemas = _schemas()
     resolved = plain_values(config)
-    _validate(resolved, schemas)
+    _validate(resolved)
     resolved = _complete(resolved, schemas["config.schema.yaml"], schemas)
-    problems = [*entry_problems(resolved), *_unusable_names(resolved)]
-    if check_files:
+    unusable = [*_unusable_names(resolved)]
+    problems = [*entry_problems(resolved), *unusable]
+    if check_files and not unusable:
         problems += [*_missing_files(resolved)] or [*_missing_code(resolved)]
         problems = problems or [*model_problems(resolved)]
     if problems:
@@ -143,16 +145,24 @@ def _check_type(validator: Any, types: Any, value: object, schema: Mapping) -> I
         yield ValidationError("too large")
 
 
-def _validate(config: Mapping, schemas: Mapping) -> None:
+@functools.cache
+def _validator() -> Any:
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
-    from referencing import Registry, Resource
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
 
-    registry = Registry().with_resources([(name, Resource.from_contents(schema)) for name, schema in schemas.items()])
+    # a schema that says its own `$schema` would be judged by the standard's types, to which 1e308 is an integer
+    schemas = {name: {k: v for k, v in schema.items() if k != "$schema"} for name, schema in _schemas().items()}
+    resources = [(name, DRAFT202012.create_resource(schema)) for name, schema in schemas.items()]
+    registry = Registry().with_resources(resources)
     types = Draft202012Validator.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer})
     strict = extend(Draft202012Validator, {"type": _check_type}, type_checker=types)
-    validator = strict(schemas["config.schema.yaml"], registry=registry)
-    errors = sorted(validator.iter_errors(config), key=lambda e: (list(map(str, e.absolute_path)), e.message))
+    return strict(schemas["config.schema.yaml"], registry=registry)
+
+
+def _validate(config: Mapping) -> None:
+    errors = sorted(_validator().iter_errors(config), key=lambda e: (list(map(str, e.absolute_path)), e.message))
     problems = [problem for error in errors for problem in _explain(error)]
     if problems:
         raise _together(problems)

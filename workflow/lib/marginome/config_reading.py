@@ -15,7 +15,7 @@ import yaml
 from marginome.errors import MarginomeError, shown
 
 #: No config of a person comes near these; one that does nests or repeats itself (anchors of anchors).
-MAX_DEPTH, MAX_VALUES = 50, 1_000_000
+MAX_DEPTH, MAX_VALUES = 50, 200_000
 #: Larger whole numbers are mistakes, and Python refuses to write those of thousands of digits.
 MAX_INTEGER = 2**64
 
