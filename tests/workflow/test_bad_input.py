@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import subprocess
 import sys
 
@@ -126,3 +127,19 @@ def test_a_full_disk(workspace):
     finally:
         subprocess.run(["umount", str(small)], check=True)
     workspace.run("motifs")  # the same command again completes it
+
+
+def test_models_and_motifs_come_before_backgrounds(workspace):
+    """A mistake that only a loaded model or a read motif shows stops the run before the long jobs."""
+    inputs = {}
+    for block in workspace.run("-n", "-p").stdout.split("\n\n"):
+        rule = re.search(r"^(?:local)?rule (\w+):", block, re.MULTILINE)
+        if rule and (listed := re.search(r"^    input: (.*)$", block, re.MULTILINE)):
+            inputs.setdefault(rule[1], set()).update(listed[1].split(", "))
+    gate = "results/entries/gc_matched.json"
+    assert gate in inputs["make_background"]
+    assert inputs["check_entries"] == {
+        "results/models/bpnet_ctcf/check.json",
+        "results/screens/ctcf_jaspar/inserts.parquet",
+    }
+    assert inputs["list_inserts"] == {"results/motifs/jaspar.parquet"}

@@ -22,8 +22,8 @@ lengths, starts, functions in your files and names of outputs, as far as the con
 What only a loaded model or a read motif tells is checked by the first jobs, before backgrounds are made.
 
 Whole numbers may be written 4 or 4.0. Text that YAML takes for something else goes in quotes: `no`, `on`, `2026-01-01`,
-`10:20` (a number to the base of 60), `010` (8). A key given twice is refused. Names of files may hold spaces and quotes, but
-no `{`, `}` or `<...>`, which are patterns to Snakemake. A file that is not UTF-8, or not YAML at all, Snakemake itself
+`10:20` (a number to the base of 60), `010` (8). A key given twice is refused. Names of files may hold spaces and quotes,
+but no `{`, `}` or `<...>`, which are patterns to Snakemake. A file that is not UTF-8, or not YAML at all, Snakemake itself
 refuses before it reads the workflow: the last line of what it prints says why.
 
 This page is made from `workflow/schemas/*.schema.yaml` by `python -m marginome.config_reference`.
