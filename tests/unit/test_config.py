@@ -94,7 +94,8 @@ def test_what_is_no_count_is_refused(shipped, path, number):
     "path",
     [
         ("seed",), ("block",), ("threads",), ("memory_mb",), (*SET, "n"), (*SET, "length"), (*SET, "flank"),
-        (*SCREEN, "shards"), (*SCREEN, "draws"), (*SCREEN, "positions"), (*SCREEN, "controls", "pool"), (*SCREEN, "keep", "backgrounds_mb"),
+        (*SCREEN, "shards"), (*SCREEN, "draws"), (*SCREEN, "positions"),
+        (*SCREEN, "controls", "pool"), (*SCREEN, "keep", "backgrounds_mb"),
         (*MODEL, "input_length"), (*MODEL, "outputs", "counts", "head"), ("motifs", "jaspar", "min_width"),
     ],
 )  # fmt: skip

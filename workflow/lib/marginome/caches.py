@@ -14,8 +14,8 @@ VARIABLES = {"NUMBA_CACHE_DIR": "numba", "MPLCONFIGDIR": "matplotlib", "TRITON_C
 def redirect_caches() -> None:
     """Point caches that would lie in the home folder to a temporary one, if the home folder cannot be written.
 
-    On a cluster's nodes and in containers it often cannot; without a place for what it compiles, numba refuses to import
-    this package from a read-only folder. What the user has set stays.
+    On a cluster's nodes and in containers it often cannot; without a place for what it compiles, numba refuses to
+    import this package from a read-only folder. What the user has set stays.
     """
     try:
         if all(_can_be_written(Path(home).expanduser()) for home in _homes()):
