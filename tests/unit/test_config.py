@@ -146,6 +146,7 @@ def test_a_whole_number_is_an_integer_however_it_is_written(shipped, path):
         ((*MODEL, "weights"), "models/<results>.pt", ["weights", "holds <results>"]),
         ((*MODEL, "weights"), "x" * 300, ["weights", "does not exist"]),
         (("backgrounds", "x" * 300), {"kind": "uniform", "n": 1, "length": 9}, ["backgrounds", "100 characters"]),
+        (("backgrounds", "a" + "0" * 20), {"kind": "uniform", "n": 1, "length": 9}, ["backgrounds", "'0' repeated"]),
         (("backgrounds", "a\n"), {"kind": "uniform", "n": 1, "length": 9}, ["backgrounds", "'a\\\\n'", "Letters"]),
         (("backgrounds", False), {}, ["backgrounds", "the key False is a boolean", 'write "no"']),
         (("backgrounds", datetime.date(2026, 1, 1)), {}, ["backgrounds", "datetime.date(2026, 1, 1)", 'write "no"']),

@@ -22,6 +22,7 @@ from marginome.errors import MarginomeError, shown, unknown_name
 from marginome.usercode import check_reference
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+SECTIONS = ("models", "motifs", "backgrounds", "screens", "attributions")
 #: Whole numbers that the schema gives no maximum of their own: no count or length of a person's comes near it.
 LARGEST = 2**31 - 1
 
@@ -328,7 +329,15 @@ def _walk(
 
 # -------------------------------------------------------------------------------------------------- files
 def _unusable_names(config: Mapping) -> Iterator[MarginomeError]:
-    """Find file names that Snakemake would read as patterns: {x} is a wildcard to it, <x> a variable."""
+    """Find names that Snakemake cannot take: in those of files {x} is a wildcard to it, and <x> a variable."""
+    for section in SECTIONS:
+        for name in config[section]:
+            if found := re.search(r"(.+?)\1{19,}\Z", name):
+                yield MarginomeError(
+                    f"the name {shown(name)} ends in '{found[1]}' repeated, which Snakemake takes for an endless one",
+                    where=f"config: {section}",
+                    remedy="Choose another name.",
+                )
     for key, file in file_keys(config):
         if found := re.search(r"[{}]|<[^<>/]*>", file):
             yield MarginomeError(
