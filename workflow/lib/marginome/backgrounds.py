@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from marginome.config_checks import background_problem
+from marginome.config_checks import background_problem, whole_number
 from marginome.errors import MarginomeError, unknown_name
 from marginome.genomes import Genome, place_regions, read_fasta, read_regions
 from marginome.motifs import Motif, collect_motifs
@@ -156,6 +156,9 @@ def check_settings(settings: Mapping[str, Any], *, where: str = "background") ->
     if missing:
         raise MarginomeError(f"missing: {', '.join(missing)}", where=where, remedy=f"Kind {kind} needs them.")
     chosen = OPTIONAL[kind] | COMMON | dict(settings)
+    for key in ("n", "length", "flank", "stride"):
+        if chosen.get(key) is not None:
+            chosen[key] = whole_number(chosen[key], where=f"{where}.{key}")
     if problem := background_problem(chosen, where=where):
         raise problem
     return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -86,10 +87,17 @@ def _are_probabilities(given: Any) -> bool:
     if isinstance(given, Mapping):
         given = [given.get(base, math.nan) for base in "ACGT"]
     try:
-        numbers = [float(number) for number in given]
+        values = [float(value) for value in given]
     except (TypeError, ValueError):
         return False
-    return len(numbers) == 4 and all(0 <= number <= 1 for number in numbers) and abs(sum(numbers) - 1) <= 1e-6
+    return len(values) == 4 and all(0 <= value <= 1 for value in values) and abs(sum(values) - 1) <= 1e-6
+
+
+def whole_number(value: Any, *, where: str) -> int:
+    """Return a whole number as an integer, 4.0 as 4; anything else is refused."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not value % 1 == 0:
+        raise MarginomeError(f"found {shown(value)}, wanted a whole number", where=where, remedy="Write it as 4.")
+    return int(value)
 
 
 def _unknown_entries(config: Mapping, section: str, noun: str, names: Iterable[str], where: str) -> Iterator:
