@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import json
 import math
 import os
 import re
@@ -137,6 +138,7 @@ def test_a_whole_number_is_an_integer_however_it_is_written(shipped, path):
         ((*MODEL, "alphabet"), "ACGA", ["alphabet", "ACGA"]),
         (MODEL, OWN | {"loader": "config/examples/own_model.py:deepbindd"}, ["loader", "Did you mean 'deepbind'"]),
         (MODEL, {k: v for k, v in OWN.items() if k != "input_length"}, ["bpnet_ctcf", "input_length is missing"]),
+        (MODEL, {"loader": "keras"}, ["models.bpnet_ctcf", "the loader keras needs weights"]),
         (MODEL, {k: v for k, v in OWN.items() if k != "outputs"}, ["models.bpnet_ctcf", "Name each with `outputs:`"]),
         ((*MODEL, "weights"), "/dev/zero", ["weights", "a device or a pipe"]),
         ((*MODEL, "weights"), "resources", ["weights", "is a folder"]),
@@ -323,6 +325,14 @@ def test_what_a_header_tells_is_what_loading_finds(monkeypatch, tmp_path):
     assert recognise(bpnet["weights"]) == recognise_loader([bpnet["weights"]], {}, "m") == "bpnet_lite"
     mpra = yaml.safe_load((ROOT / "config" / "examples" / "mpra_dragonn.yaml").read_text())["models"]["mpra"]
     assert read_header(mpra).input_length == load_model("m", mpra).input_length == 145
+    layers = [
+        {"class_name": "InputLayer", "name": "dna", "config": {"name": "dna", "batch_input_shape": [None, 99, 4]}}
+    ]
+    names = ["logcount_predictions", "profile_predictions"]
+    (tmp_path / "a.json").write_text(json.dumps({"class_name": "Functional", "config": {
+        "layers": layers, "input_layers": [["dna", 0, 0]], "output_layers": [[name, 0, 0] for name in names]}}))  # fmt: skip
+    keras = {"loader": "keras", "weights": "x.h5", "architecture": str(tmp_path / "a.json")}
+    assert read_header(keras)[:2] == (99, ("counts", "profile"))
     for content in (b"", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", os.urandom(64)):
         (tmp_path / "w").write_bytes(content)
         assert read_header({"weights": str(tmp_path / "w")}).outputs is None

@@ -254,7 +254,10 @@ def model_problems(config: Mapping) -> Iterator[MarginomeError]:
 
 
 def _header_problems(entry: Mapping, header: Any, where: str) -> Iterator[MarginomeError]:
-    given = entry.get("input_length")
+    given, loader = entry.get("input_length"), entry.get("loader") or ""
+    if loader and ".py:" not in loader and not entry.get("weights"):
+        yield MarginomeError(f"the loader {loader} needs weights", where=where, remedy="Give weights: path/to/file.")
+        return
     if header.input_length == 0 and given is None:
         yield MarginomeError(
             "input_length is missing, and the file does not tell it",

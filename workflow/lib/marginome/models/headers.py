@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,9 @@ import h5py
 #: Loaders whose outputs are counts and profile, heads 1 and 0 of two.
 BPNET_LOADERS = ("bpnet_lite", "chrombpnet", "bpnet_keras")
 KERAS_LOADERS = ("chrombpnet", "bpnet_keras", "keras")
+
+#: A pickle of names is much smaller; a larger one is not looked at.
+MOST_BYTES = 1 << 26
 
 
 class Header(NamedTuple):
@@ -83,8 +87,9 @@ def recognise(file: str, trusted: bool = False) -> str | None:
             if any(name.endswith(("archive_format", "serialized_exported_program.json")) for name in names):
                 return "torch_export"
             pickles = [name for name in names if name.endswith("/data.pkl")]
-            content = archive.read(pickles[0]) if pickles else b""
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError):
+            small = bool(pickles) and archive.getinfo(pickles[0]).file_size <= MOST_BYTES
+            content = archive.read(pickles[0]) if small else b""
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, ValueError):
         return None
     if pickles and trusted:
         return "pickled_module"
@@ -107,7 +112,7 @@ def _keras(file: str, settings: Mapping[str, Any], loader: str) -> Header:
         wanted = _name(layers[0]) if sequential else _layers(inner["input_layers"])[0]
         first = next(layer for layer in layers if _name(layer) == wanted)["config"]
         length = (first.get("batch_input_shape") or first.get("batch_shape") or (None, None))[1]
-    except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration, RecursionError):
+    except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, StopIteration):
         return Header()
     length = length if isinstance(length, int) and length > 0 else None
     parts = [any(word in name for name in outputs) for word in ("profile", "logcount")]
