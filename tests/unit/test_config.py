@@ -328,9 +328,9 @@ def test_what_a_header_tells_is_what_loading_finds(monkeypatch, tmp_path):
     layers = [
         {"class_name": "InputLayer", "name": "dna", "config": {"name": "dna", "batch_input_shape": [None, 99, 4]}}
     ]
-    names = ["logcount_predictions", "profile_predictions"]
-    (tmp_path / "a.json").write_text(json.dumps({"class_name": "Functional", "config": {
-        "layers": layers, "input_layers": [["dna", 0, 0]], "output_layers": [[name, 0, 0] for name in names]}}))  # fmt: skip
+    outputs = [[name, 0, 0] for name in ("logcount_predictions", "profile_predictions")]
+    model = {"layers": layers, "input_layers": [["dna", 0, 0]], "output_layers": outputs}
+    (tmp_path / "a.json").write_text(json.dumps({"class_name": "Functional", "config": model}))
     keras = {"loader": "keras", "weights": "x.h5", "architecture": str(tmp_path / "a.json")}
     assert read_header(keras)[:2] == (99, ("counts", "profile"))
     for content in (b"", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", os.urandom(64)):
