@@ -10,6 +10,7 @@ import argparse
 import collections
 import copy
 import datetime
+import itertools
 import json
 import math
 import os
@@ -102,7 +103,7 @@ def damaged(config: Any, rng: random.Random, known: list[str]) -> Any:
     """Change, remove, add, rename or move one to three parts of a config."""
     config = copy.deepcopy(config)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        target, key = rng.choice([place for place in _places(config)])
+        target, key = rng.choice(places(config))
         way = rng.random()
         if way < 0.5 or isinstance(target, list):
             target[key] = copy.copy(rng.choice(VALUES))
@@ -113,7 +114,7 @@ def damaged(config: Any, rng: random.Random, known: list[str]) -> Any:
         elif way < 0.9:
             target[rng.choice(KEYS)] = target.pop(key)
         else:
-            other, name = rng.choice([place for place in _places(config)])
+            other, name = rng.choice(places(config))
             target[key] = copy.deepcopy(other[name]) if not isinstance(other[name], dict) else other[name]
         if isinstance(target.get(key) if isinstance(target, dict) else target[key], int | list) and rng.random() < 0.3:
             value = target[key]
@@ -121,8 +122,12 @@ def damaged(config: Any, rng: random.Random, known: list[str]) -> Any:
     return config
 
 
+def places(config: Any) -> list[tuple[Any, Any]]:
+    """Every (container, key) of a config; the first 2,000 of one that this script made endless."""
+    return list(itertools.islice(_places(config), 2000))
+
+
 def _places(value: Any, depth: int = 0) -> Iterator[tuple[Any, Any]]:
-    """Every (container, key) of a config, not into what this script made endless."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in [*items][:50]:
         yield value, key
@@ -206,7 +211,7 @@ def smaller(config: Any, fails: Any) -> Any:
     again = True
     while again:
         again = False
-        for target, key in list(_places(config)):
+        for target, key in places(config):
             if isinstance(target, dict) and key in target:
                 kept = target.pop(key)
                 if fails(config):
@@ -233,7 +238,7 @@ def run(*, tries: int | None = None, seconds: float | None = None, seed: int = 0
     rng, counts, end = random.Random(seed), collections.Counter(), time.monotonic() + (seconds or math.inf)
     sources = {path: path.read_bytes() for path in CONFIGS}
     parsed = {path: yaml.safe_load(content) for path, content in sources.items()}
-    known = sorted({key for config in parsed.values() for target, key in _places(config) if isinstance(target, dict)})
+    known = sorted({key for config in parsed.values() for target, key in places(config) if isinstance(target, dict)})
     here = os.getcwd()
     os.chdir(ROOT)  # the paths in the configs are relative to it
     try:
