@@ -15,7 +15,7 @@ from marginome.errors import MarginomeError, unknown_name
 from marginome.genomes import Genome, place_regions, read_fasta, read_regions
 from marginome.motifs import Motif, collect_motifs
 from marginome.seeds import stable_seed
-from marginome.storage import atomic, write_json
+from marginome.storage import atomic, check_bgzip, sha256_of, write_json
 
 log = logging.getLogger(__name__)
 
@@ -591,5 +591,7 @@ def write_background(
 
 
 def read_background(fasta: str | os.PathLike) -> tuple[list[str], list[str]]:
-    """Read the ids and sequences of a background set that `write_background` wrote."""
+    """Read the ids and sequences of a background set that `write_background` wrote; a damaged one is removed and named."""
+    if str(fasta).endswith(".gz"):
+        check_bgzip(fasta)
     return read_fasta(fasta)

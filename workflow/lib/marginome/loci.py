@@ -221,6 +221,7 @@ def read_some(fasta: str | os.PathLike, start: int, stop: int) -> Iterator[tuple
 
     Memory is one sequence: a shard of a large set does not read all of it.
     """
+    check_bgzip(fasta)
     with gzip.open(fasta, "rt", encoding="ascii") as handle:
         number = -1
         name = ""
@@ -236,5 +237,6 @@ def read_some(fasta: str | os.PathLike, start: int, stop: int) -> Iterator[tuple
 
 def count_sequences(fasta: str | os.PathLike) -> int:
     """Return the number of sequences of a FASTA file."""
+    check_bgzip(fasta)
     with gzip.open(fasta, "rb") as handle:
         return sum(line.startswith(b">") for line in handle)
