@@ -81,6 +81,7 @@ rule attributions:
 # output, so each call checks the published files and judges the differences anew.
 rule reproduce:
     input:
+        effects=expand(rules.summarize_screen.output.effects, screen=EXPECTED),
         tables=expand(rules.compare_screen.output.table, screen=EXPECTED),
     log:
         "logs/reproduce/reproduce.log",

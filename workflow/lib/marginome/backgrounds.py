@@ -565,7 +565,7 @@ def write_background(
     tsv : path, optional
         `BackgroundSet.table`; fractions with 6 decimals.
     checks : path, optional
-        `BackgroundSet.checks` as JSON.
+        `BackgroundSet.checks` as JSON, and ``tsv_sha256``: text has no place for a digest of itself.
     """
     from Bio import bgzf
 
@@ -587,11 +587,11 @@ def write_background(
         with atomic(tsv) as temporary:
             made.table.to_csv(temporary, sep="\t", index=False, float_format="%.6f")
     if checks is not None:
-        write_json(checks, made.checks)
+        write_json(checks, made.checks | ({} if tsv is None else {"tsv_sha256": sha256_of(tsv)}))
 
 
 def read_background(fasta: str | os.PathLike) -> tuple[list[str], list[str]]:
-    """Read the ids and sequences of a background set that `write_background` wrote; a damaged one is removed and named."""
+    """Read ids and sequences of a background set that `write_background` wrote; a damaged file is removed and named."""
     if str(fasta).endswith(".gz"):
         check_bgzip(fasta)
     return read_fasta(fasta)

@@ -16,6 +16,7 @@ from marginome.errors import MarginomeError
 from marginome.genomes import Genome, place_regions, read_fasta, read_regions, unknown_contigs_error
 from marginome.inserts import insert_sequence, reverse_complement
 from marginome.motifs import find_motif, motifs_from_table
+from marginome.storage import check_bgzip
 
 log = logging.getLogger(__name__)
 

@@ -128,6 +128,16 @@ def damaged(path: str | os.PathLike, error: object) -> MarginomeError:
     )
 
 
+def outdated(path: str | os.PathLike, lacks: str) -> MarginomeError:
+    """Remove an intermediate file of an earlier version that lacks what is read now, and build the error."""
+    Path(path).unlink(missing_ok=True)
+    return MarginomeError(
+        f"an earlier version wrote this file, without {lacks}; it was removed",
+        where=str(path),
+        remedy="Run the same snakemake command again: it makes this file and what depends on it anew.",
+    )
+
+
 def disagreeing(paths: Sequence[str | os.PathLike], reason: str) -> MarginomeError:
     """Remove parts that do not belong together, where nothing says which of them is wrong, and build the error."""
     for path in paths:
@@ -167,7 +177,7 @@ def sound(path: str | os.PathLike) -> bool:
         raise damaged(path, error) from error
     if not found and (folder := os.path.dirname(os.path.abspath(path))) not in _OLD:
         _OLD.add(folder)
-        log.info("%s was written by an earlier version, without a digest of its content: it is used as it is", path)
+        log.info("%s was written without a digest (by an earlier version, or another program): used as it is", path)
     return found
 
 
@@ -183,7 +193,7 @@ class Record(dict):
         self._path = path
 
     def __missing__(self, key: str) -> None:
-        raise damaged(self._path, f"it has no '{key}'; an earlier version wrote it")
+        raise outdated(self._path, f"'{key}'")
 
 
 def write_json(path: str | os.PathLike, value: Mapping) -> None:
@@ -251,7 +261,7 @@ def write_table(path: str | os.PathLike, table: pd.DataFrame | pa.Table, metadat
     """
     arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
     with table_writer(path, arrow.schema, metadata) as writer:
-        writer.write_table(arrow.replace_schema_metadata(writer.schema.metadata))
+        writer.write_table(arrow)
 
 
 def read_table(path: str | os.PathLike, columns: list[str] | None = None) -> pd.DataFrame:
@@ -354,12 +364,28 @@ def dataset(group: h5py.Group, name: str, *, unit: str | None = None, **kwargs) 
     text = kind == h5py.string_dtype()
     if not text and kind is not None and np.dtype(kind).kind == "f":
         kwargs = {"fillvalue": np.nan} | kwargs
-    if shape and all(s > 0 for s in shape) and not text:
+    if shape and (all(s > 0 for s in shape) or kwargs.get("maxshape")) and not text:
         kwargs = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True} | kwargs
     made = group.create_dataset(name, **kwargs)
     if unit:
         made.attrs["unit"] = unit
     return made
+
+
+def append(group: h5py.Group, name: str, values: np.ndarray, *, rows: int = 1) -> None:
+    """Append rows to a dataset, which is made with the first ones; a chunk of it holds `rows` rows."""
+    if name not in group:
+        shape = values.shape[1:]
+        text = values.dtype == object
+        dataset(
+            group, name, shape=(0, *shape), maxshape=(None, *(size or None for size in shape)),
+            dtype=h5py.string_dtype() if text else values.dtype,
+            chunks=(256,) if text else (rows, *(max(1, size) for size in shape)),
+        )  # fmt: skip
+    made = group[name]
+    made.resize(made.shape[0] + len(values), axis=0)
+    if values.size:
+        made[-len(values) :] = values
 
 
 def hdf5_name(name: str, *, taken: Collection[str] = ()) -> str:
@@ -387,6 +413,11 @@ def hdf5_name(name: str, *, taken: Collection[str] = ()) -> str:
 def _percent(found: str | re.Match) -> str:
     character = found if isinstance(found, str) else found[0]
     return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+
+
+def group_of(model: str, background: str) -> str:
+    """Return the path of a model and background set in a file of functions, which has ``inserts`` beside the models."""
+    return f"{hdf5_name(model, taken=('inserts',))}/{hdf5_name(background)}"
 
 
 def plain_name(step: str) -> str:

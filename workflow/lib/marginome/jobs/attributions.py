@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
@@ -31,7 +30,17 @@ from marginome.screens import whole_blocks
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode
 from marginome.shuffles import dinucleotide_shuffle
-from marginome.storage import damaged, dataset, hdf5_metadata, read_hdf5, read_json, read_table, write_hdf5
+from marginome.storage import (
+    append,
+    damaged,
+    dataset,
+    disagreeing,
+    hdf5_metadata,
+    read_hdf5,
+    read_json,
+    read_table,
+    write_hdf5,
+)
 
 log = logging.getLogger("marginome")
 
@@ -160,9 +169,10 @@ def attribute_shard(
     loaded = load_model(model, dict(settings))
     chosen, target = choose_output(loaded, attribution["output"], attribution["target"], where=f"attributions.{name}")
     number, _, count = shard.partition("-of-")
-    blocks = whole_blocks(count_sequences(fasta), BLOCK[where.type], int(number), int(count))
+    total = count_sequences(fasta)
+    blocks = whole_blocks(total, BLOCK[where.type], int(number), int(count))
     shared = None if references is None else torch.stack([one_hot_encode(s) for s in read_background(references)[1]])
-    start, stop = (blocks[0].start, blocks[-1].stop) if blocks else (0, 0)
+    start, stop = rows_of_shard(total, BLOCK[where.type], int(number), int(count))
     log.info("shard %s: loci %d to %d, %s of output %s on %s", shard, start, stop, attribution["method"],
              chosen.name, where)  # fmt: skip
     metadata = {
@@ -188,6 +198,12 @@ def attribute_shard(
             log.warning("%d loci have convergence deltas above %g (%s)", attributor.exceeded,
                         attribution["max_delta"], attribution["on_exceed"])  # fmt: skip
     log.info("peak memory %.0f MB", peak_memory(where) / 2**20)
+
+
+def rows_of_shard(total: int, block: int, number: int, count: int) -> tuple[int, int]:
+    """Return the first locus of a shard and one after its last; (0, 0) for one without loci."""
+    blocks = whole_blocks(total, block, number, count)
+    return (blocks[0].start, blocks[-1].stop) if blocks else (0, 0)
 
 
 def choose_output(loaded: LoadedModel, output: str | None, target: str | int | None, *, where: str) -> tuple[Any, int]:
@@ -343,23 +359,9 @@ def _write_block(
 
 
 def _append(handle: h5py.File, name: str, values: np.ndarray) -> None:
-    """Append rows to a dataset, which is made with the first ones."""
-    if name not in handle:
-        shape = values.shape[1:]
-        if values.dtype == object:
-            handle.create_dataset(name, shape=(0,), maxshape=(None,), dtype=h5py.string_dtype(), chunks=(256,))
-        else:
-            rows = max(1, min(1024, (1 << 17) // max(1, int(np.prod(shape)) * values.itemsize)))
-            chunks = (rows, *(max(1, size) for size in shape))
-            options = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
-            handle.create_dataset(
-                name, shape=(0, *shape), maxshape=(None, *(size or None for size in shape)), dtype=values.dtype,
-                chunks=chunks, **options,
-            )  # fmt: skip
-    made = handle[name]
-    made.resize(made.shape[0] + len(values), axis=0)
-    if values.size:
-        made[-len(values) :] = values
+    """Append rows, in chunks of some 128 kB."""
+    size = max(1, int(np.prod(values.shape[1:])) * values.itemsize)
+    append(handle, name, values, rows=max(1, min(1024, (1 << 17) // size)))
 
 
 # ------------------------------------------------------------------------------------------------ merging
@@ -377,17 +379,20 @@ def merge_attributions(
     attributions : path
         HDF5 to write, see `merge_attributions`.
     """
-    total, last = count_sequences(fasta), 0
+    total = count_sequences(fasta)
     metadata = hdf5_metadata(shards[0])
     largest, exceeded, replaced = 0.0, 0, 0
     with write_hdf5(attributions, metadata) as target:
-        for path in shards:
+        for number, path in enumerate(shards, start=1):
             with read_hdf5(path) as source:
+                if json.loads(source.attrs["marginome"]) != metadata:
+                    raise disagreeing(shards, "the shards were made with different settings")
                 start, stop = (int(v) for v in source.attrs["rows"])
+                share = rows_of_shard(total, metadata["block"], number, len(shards))
+                if (start, stop) != share:
+                    raise damaged(path, f"it holds loci {start} to {stop}, its share is {share[0]} to {share[1]}")
                 if start == stop:
                     continue
-                if start != last:
-                    raise damaged(path, f"it begins with locus {start}, expected {last}")
                 for begin in range(0, stop - start, 256):
                     for name in source:
                         _append(target, name, source[name][begin : begin + 256])
@@ -396,13 +401,6 @@ def merge_attributions(
                     largest = max(largest, float(deltas.max()))
                     exceeded += int((deltas.max(1) > metadata["max_delta"]).sum())
                 replaced += int((source["method"][...] == 1).sum()) if metadata["method"] == METHODS[0] else 0
-                last = stop
-        if last != total:
-            raise MarginomeError(
-                f"the shards hold {last} of {total} loci",
-                where=str(Path(shards[0]).parent),
-                remedy="Delete this folder and run the same command again.",
-            )
         regions = regions_of([name.decode() for name in target["ids"][...]])
         if regions is not None:
             target.create_dataset("chrom", data=regions["chrom"].to_numpy(object), dtype=h5py.string_dtype())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -14,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from marginome import report as marginome_report
-from marginome.errors import MarginomeError
 from marginome.report import (
     AttributionLogos,
     Badge,
@@ -25,8 +25,8 @@ from marginome.report import (
     methods_paragraph,
     write_report,
 )
-from marginome.storage import atomic, read_hdf5, read_json, read_table
-from marginome.tables import EFFECTS, describe
+from marginome.storage import atomic, damaged, group_of, plain_name, read_hdf5, read_json, read_table
+from marginome.tables import EFFECTS, describe, read_effects
 
 log = logging.getLogger("marginome")
 
@@ -65,7 +65,7 @@ def report_screen(
     page : path
         HTML to write.
     """
-    table = read_table(effects)
+    table = read_effects(effects)
     record = read_json(provenance)
     with ExitStack() as stack:
         handle = stack.enter_context(read_hdf5(profiles))
@@ -142,7 +142,8 @@ def read_profiles(handle: h5py.File, table: pd.DataFrame) -> list[Profiles]:
     """Return the mean profiles of an open profiles.h5, tied to rows of the effect table."""
     blocks = []
     for model, background in _combinations(table):
-        for name, group in handle.get(f"{model}/{background}", {}).items():
+        for step, group in handle.get(f"{model}/{background}", {}).items():
+            name = plain_name(step)
             if "after_probabilities" not in group:
                 continue
             here = (table["model"] == model) & (table["background"] == background) & (table["output"] == name)
@@ -190,12 +191,12 @@ def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> 
         per = len(part) // len(listed) if len(listed) else 0  # rows of an insert follow one another, a row per output
         heads = part.iloc[::per] if per else part
         if len(heads) != len(listed) or not all(np.array_equal(heads[k], listed[k]) for k in keys):
-            raise MarginomeError(
-                "holds other inserts than the effect table", where=where, remedy="Delete it and run again."
-            )
+            raise damaged(where, "it holds other inserts than the effect table")
         outputs, units = part["output"].iloc[:per].tolist(), part["unit"].iloc[:per].tolist()
-        for function, targets in handle.get(f"{model}/{background}", {}).items():
-            for target, made in targets.items():
+        for function, targets in handle.get(group_of(model, background), {}).items():
+            function = plain_name(function)
+            for step, made in targets.items():
+                target = plain_name(step)
                 if made["after"].shape[1:] != (4, size):
                     log.info("%s of %s has shape %s: not drawn", function, target, made["after"].shape[1:])
                     continue
@@ -246,7 +247,7 @@ def write_overview(
         ScreenEntry(
             name,
             os.path.relpath(files["page"], base),
-            read_table(files["effects"]),
+            read_effects(files["effects"]),
             [link(text, files[kind]) for kind, text in _SCREEN_LINKS.items() if kind in files],
             files["heatmap"],
             "Effects of the strongest motifs in every background.",
@@ -255,12 +256,8 @@ def write_overview(
     ]
     sets = []
     for name, files in backgrounds.items():
-        table = pd.read_csv(files["tsv"], sep="\t", comment="#")
-        facts = {
-            "backgrounds": len(table),
-            "length (bp)": int(table["length"].iloc[0]),
-            "mean GC": float(table["gc"].mean()),
-        }
+        found = read_json(files["checks"])
+        facts = {"backgrounds": found["n"], "length (bp)": found["length_bp"], "mean GC": found["gc_mean"]}
         sets.append(
             Entry(name, facts, [link(text, files[kind]) for kind, text in _BACKGROUND_LINKS.items()],
                   files["figure"], "Composition of the backgrounds against what they stand for.")
@@ -290,9 +287,26 @@ def write_overview(
         attributions=[_attribution_entry(name, files, link) for name, files in attributions.items()],
         provenance={key: record[key] for key in ("versions", "machine", "code") if key in record},
         commands=[*commands, *(alone if len(records) > 1 else [])],
+        intro=_not_shown(base, screens, attributions),
     )
     with atomic(readme) as temporary:
         temporary.write_text(_README, encoding="utf-8")
+
+
+def _not_shown(base: str, screens: Collection[str], attributions: Collection[str]) -> str:
+    """Say which results in the folder the overview leaves out: another config made them."""
+    there = {
+        what: sorted(
+            page.parent.name for page in Path(base, what).glob("*/report.html") if page.parent.name not in known
+        )
+        for what, known in (("screens", screens), ("attributions", attributions))
+    }
+    listed = "; ".join(f"{what} {', '.join(names)}" for what, names in there.items() if names)
+    if not listed:
+        return ""
+    said = f"This folder also holds results that are not of this config and are not shown here: {listed}."
+    log.warning("%s", said)
+    return f"{said} Each has its own page, <kind>/<name>/report.html."
 
 
 def _attribution_entry(name: str, files: Sequence[str], link: Callable[[str, str], Link]) -> Entry:
@@ -358,7 +372,8 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `attributions/<name>/` | everything else of it (docs/elements.md) |
 | `baselines/<model>/<set>.h5` | predictions on the backgrounds without an insert |
 
-Everything is read with pandas and h5py alone.
+Everything is read with pandas and h5py alone. In `.h5` files a `/` in a name is `%2F` and a `%` is `%25`. Tables,
+arrays and records hold a digest of their own bytes, which is checked whenever a job reads them.
 
 ## Columns of the effect table
 
