@@ -239,7 +239,7 @@ def test_a_truncated_file_is_named_and_removed(case, one):
 def test_a_missing_shard_is_noticed(case, one):
     case.run("shards", shards=2)
     parts = [case.folder / "shards" / f"{i}-of-2.h5" for i in (1, 2)]
-    with pytest.raises(MarginomeError, match="hold 16 of 19 loci"):
+    with pytest.raises(MarginomeError, match="holds loci 0 to 16, its share is 0 to 19"):
         merge_attributions(shards=parts[:1], fasta=case.fasta, attributions=case.folder / "part.h5")
 
 

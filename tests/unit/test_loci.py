@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 
 import pytest
+from Bio import bgzf
 
 from marginome.errors import MarginomeError
 from marginome.genomes import Genome
@@ -105,7 +106,7 @@ def test_fasta(tmp_path):
 
 def test_backgrounds_after_an_insert(tmp_path):
     fasta = tmp_path / "b.fa.gz"
-    with gzip.open(fasta, "wt") as handle:
+    with bgzf.open(fasta, "wt") as handle:
         handle.write(">one\nAAAAAAAAAA\n>two\nCCCCCCCCCC\n")
     settings = {"kind": "background", "background": "b"}
     insert = {"sequence": "GTNG", "orientation": "+"}
@@ -124,7 +125,7 @@ def test_backgrounds_after_an_insert(tmp_path):
 
 def test_a_part_of_the_loci_is_streamed(tmp_path):
     fasta = tmp_path / "l.fa.gz"
-    with gzip.open(fasta, "wt") as handle:
+    with bgzf.open(fasta, "wt") as handle:
         handle.writelines(f">s{i}\n{'ACGT' * (i + 1)}\n" for i in range(6))
     assert count_sequences(fasta) == 6
     assert list(read_some(fasta, 2, 4)) == [("s2", "ACGT" * 3), ("s3", "ACGT" * 4)]
