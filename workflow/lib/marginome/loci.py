@@ -223,7 +223,7 @@ def read_some(fasta: str | os.PathLike, start: int, stop: int) -> Iterator[tuple
     Memory is one sequence: a shard of a large set does not read all of it.
     """
     check_bgzip(fasta)
-    with gzip.open(fasta, "rt", encoding="ascii") as handle:
+    with gzip.open(fasta, "rt", encoding="utf-8") as handle:
         number = -1
         name = ""
         for line in handle:
