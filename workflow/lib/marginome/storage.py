@@ -10,10 +10,12 @@ import logging
 import os
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import h5py
@@ -332,11 +334,46 @@ def write_hdf5(path: str | os.PathLike, metadata: Mapping | None = None) -> Iter
     h5py.File
     """
     with atomic(path) as temporary:
-        with h5py.File(temporary, "w") as handle:
+        with _closed(h5py.File(temporary, "w"), temporary) as handle:
             handle.attrs["marginome"] = json.dumps(dict(metadata or {}), default=str, sort_keys=True)
             yield handle
             finish_hdf5(handle)
         seal_hdf5(temporary)
+
+
+@contextmanager
+def _closed(handle: h5py.File, path: Path) -> Iterator[h5py.File]:
+    """Close a file that is written; after an error let go of it.
+
+    What HDF5 cannot write when an object is closed, because the disk is full, is lost without an exception, and the
+    process ends with a segmentation fault. So everything is flushed before it is closed (see `fill`), and after an
+    error what HDF5 still has to write goes to memory, some MB, and the file is closed for good.
+    """
+    told, lost, descriptor = sys.unraisablehook, [], handle.id.get_vfd_handle()
+
+    def tell(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, OSError) and str(path) in str(unraisable.exc_value):
+            lost.append(unraisable.exc_value)
+        else:
+            told(unraisable)
+
+    sys.unraisablehook = tell
+    try:
+        yield handle
+        handle.flush()
+        if lost:
+            raise lost[0]
+        handle.close()
+    except BaseException:
+        with suppress(Exception):
+            if hasattr(os, "memfd_create"):  # Linux
+                memory = os.memfd_create("discarded")
+                os.dup2(memory, descriptor)
+                os.close(memory)
+            handle.close()
+        raise
+    finally:
+        sys.unraisablehook = told
 
 
 def finish_hdf5(handle: h5py.File) -> None:
@@ -367,6 +404,7 @@ def dataset(group: h5py.Group, name: str, *, unit: str | None = None, **kwargs) 
     if shape and (all(s > 0 for s in shape) or kwargs.get("maxshape")) and not text:
         kwargs = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True} | kwargs
     made = group.create_dataset(name, **kwargs)
+    made.flush()
     if unit:
         made.attrs["unit"] = unit
     return made
@@ -385,7 +423,13 @@ def append(group: h5py.Group, name: str, values: np.ndarray, *, rows: int = 1) -
     made = group[name]
     made.resize(made.shape[0] + len(values), axis=0)
     if values.size:
-        made[-len(values) :] = values
+        fill(made, slice(len(made) - len(values), None), values)
+
+
+def fill(made: h5py.Dataset, at: Any, values: np.ndarray) -> None:
+    """Write a part of a dataset, and notice here when that fails; what is written when it is closed fails unnoticed."""
+    made[at] = values
+    made.flush()
 
 
 def hdf5_name(name: str, *, taken: Collection[str] = ()) -> str:

@@ -20,6 +20,7 @@ from marginome.storage import (
     damaged,
     dataset,
     disagreeing,
+    fill,
     group_of,
     plain_name,
     read_hdf5,
@@ -107,10 +108,12 @@ def _merge_part(
                                 if side + suffix not in made:
                                     shape = (len(motif), *after.shape[1:])
                                     dataset(made, side + suffix, shape=shape, dtype="f4", chunks=(1, *after.shape[1:]))
-                            made["after" + suffix][done : done + len(rows)] = after[...]
+                            fill(made["after" + suffix], slice(done, done + len(rows)), after[...])
+                            befores = made["before" + suffix]
                             for k in range(len(rows)):
                                 values = _before(whole, motif.iloc[done + k], size, after.shape[1:])
-                                made["before" + suffix][done + k] = values
+                                befores[done + k] = values
+                            befores.flush()
                 done += len(rows)
 
 

@@ -25,7 +25,7 @@ from marginome.screens import select_outputs
 from marginome.seeds import stable_seed
 from marginome.sequences import encode_insert
 from marginome.shuffles import dinucleotide_shuffle
-from marginome.storage import dataset, hdf5_name, read_table, write_hdf5
+from marginome.storage import dataset, fill, hdf5_name, read_table, write_hdf5
 from marginome.usercode import load_user_object
 
 log = logging.getLogger("marginome")
@@ -308,6 +308,6 @@ def apply_functions(
                         dataset(
                             group, label, shape=shape, dtype="f4", chunks=(1, *(values.shape or ())), fillvalue=np.nan
                         )
-                    group[label][k] = values
+                    fill(group[label], k, values)
             progress.update(1)
     log.info("peak memory %.0f MB", peak_memory(where) / 2**20)

@@ -25,6 +25,7 @@ from marginome.storage import (
     damaged,
     dataset,
     disagreeing,
+    fill,
     hdf5_name,
     plain_name,
     read_hdf5,
@@ -180,7 +181,7 @@ def _copy_singles(
                 dataset(made, "effects", shape=shape, dtype="f4", chunks=chunks)
             rows = handle["rows"][...]
             for i in range(0, len(rows), 256):
-                made["effects"][rows[i : i + 256]] = source[i : i + 256]
+                fill(made["effects"], rows[i : i + 256], source[i : i + 256])
     if not kept:
         made.attrs["note"] = "larger than keep.backgrounds_mb of the config: not kept"
     text = h5py.string_dtype()
