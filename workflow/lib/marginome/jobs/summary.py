@@ -142,7 +142,7 @@ def _read_part(files: Sequence[str | os.PathLike], baseline: str | os.PathLike, 
             if "effect_fold_sd" in handle:
                 folds.append(handle["effect_fold_sd"][...])
             readouts = json.loads(handle.attrs["readouts"])
-            n = int(handle.attrs["n_backgrounds"])
+            n, single = int(handle.attrs["n_backgrounds"]), "effects" in handle
             engine, metadata = json.loads(handle.attrs["engine"]), json.loads(handle.attrs["marginome"])
         engines.add(engine["path"])
         if n != n_baseline:
@@ -150,7 +150,8 @@ def _read_part(files: Sequence[str | os.PathLike], baseline: str | os.PathLike, 
         share = whole_blocks(n_inserts, metadata["block"], number, len(files))
         if not np.array_equal(columns["rows"][-1], np.concatenate([np.r_[part] for part in share] or [[]])):
             raise damaged(file, f"its {len(columns['rows'][-1])} inserts are not its share of {n_inserts}")
-        made = {"readouts": readouts, **{key: metadata.get(key) for key in _ALIKE}}
+        made = {"readouts": readouts, "effects of single backgrounds": single}
+        made |= {key: metadata.get(key) for key in _ALIKE}
         first = first or made
         differing = [key for key, value in made.items() if value != first[key]]
         if differing:
