@@ -76,7 +76,10 @@ class Results:
         write_background(made, fasta=self.at("set.fa.gz"), bed=self.at("set.bed"), tsv=self.at("set.tsv"),
                          checks=self.at("set.json"))  # fmt: skip
         save_figure(composition_figure(made), self.at("set.svg"))
-        write_json(self.at("check.json"), {"block": 8, "model": model, "outputs": [{"name": "counts"}]})
+        write_json(
+            self.at("check.json"),
+            {"block": 8, "model": model, "outputs": [{"name": "counts", "measure": "difference"}]},
+        )
         listed = [Insert(i, i, "+", LENGTH // 2 - len(s) // 2, s, collection="c") for i, s in zip(motifs, SEQUENCES)]
         table = insert_table(listed, {"controls": {"pool": 40}, "pairs": None}, 1)
         write_table(self.at("inserts.parquet"), table, {"length": LENGTH})
@@ -160,8 +163,11 @@ class Results:
 
     def page(self) -> None:
         """The record and the page."""
+        screen = {"models": [self.model], "backgrounds": [self.background]}
+        config = {"screen": {"s": screen}, "models": {self.model: {}}, "motifs": {},
+                  "backgrounds": {self.background: {"kind": "uniform", "n": 3, "length": LENGTH}}}  # fmt: skip
         write_provenance(
-            {}, digests={}, code=["errors"], results=[self.at("effects.parquet")], shards=self.shards("shards"),
+            config, digests={}, code=["errors"], results=[self.at("effects.parquet")], shards=self.shards("shards"),
             checks=[self.at("check.json")], command="snakemake", json_file=self.at("provenance.json"),
         )  # fmt: skip
         report_screen(

@@ -133,7 +133,7 @@ def _kinds(results: Results) -> list[Kind]:
     ):
         for file in inputs:
             merged.append(Kind(file, job(name, file)))
-    return [*alone * 6, *old * 3, *caches * 6, *merged]
+    return [*alone * 12, *old * 6, *caches * 12, *merged]
 
 
 def _two(folder: str) -> list[str]:
