@@ -65,7 +65,7 @@ class Results:
         self, folder: Path, *, targets: tuple[str, str] = ("a", "b"), profile: str = "profile",
         motifs: tuple[str, ...] = ("m0", "m1", "m2", "m3"), model: str = "toy", background: str = "uniform",
     ):  # fmt: skip
-        self.folder, self.model, self.background = folder, model, background
+        self.folder, self.model, self.background, self.targets = folder, model, background, targets
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "toy.py").write_text(CODE)
         self.settings = {

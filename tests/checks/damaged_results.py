@@ -229,12 +229,12 @@ def damage(path: Path, rng: np.random.Generator, *, merged: bool) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ tries
-def prepare(folder: Path) -> Results:
-    """Make the results, the caches, and copies as an earlier version wrote them."""
-    results = Results(folder)
+def prepare(results: Results) -> None:
+    """Make everything, the caches, and copies as an earlier version wrote them."""
+    folder = results.folder
     results.screen()
     results.functions()
-    results.attributions("a")
+    results.attributions(results.targets[0])
     results.page()
     (folder / "cache").mkdir()
     provenance._keep(folder / "cache/digests", {"a": [1, 2, "0" * 64], "b": [3, 4, "1" * 64]})
@@ -252,7 +252,6 @@ def prepare(folder: Path) -> Results:
             target.write_text(json.dumps(read_json(source)))
     with gzip.open(folder / "effects.tsv.gz", "rt") as handle:  # nothing of ours reads it: it is readable once
         assert len(pd.read_csv(handle, sep="\t")) == len(read_table(folder / "effects.parquet"))
-    return results
 
 
 def _try(kind: Kind, number: int, seed: int, original: Path, work: Path, wanted: dict) -> tuple[str, str]:
@@ -301,9 +300,16 @@ def _whole(original: Path) -> Path:
 GOOD = ("noticed", "the same", "without a digest")
 
 
-def run(tries: int, seed: int, folder: Path, *, tell: bool = True) -> tuple[Counter, list[str]]:
-    """Do tries in child processes, which HDF5 may take down; return how many ended how, and what was bad."""
-    results = prepare(folder / "original")
+def run(results: Results, tries: int, seed: int, *, tell: bool = True) -> tuple[Counter, list[str]]:
+    """Do tries on prepared results, in child processes, which HDF5 may take down.
+
+    Returns
+    -------
+    counts : Counter
+        How many tries ended how.
+    bad : list of str
+        The tries that should have ended otherwise.
+    """
     kinds = _kinds(results)
     counts: Counter[str] = Counter()
     bad: list[str] = []
@@ -314,7 +320,7 @@ def run(tries: int, seed: int, folder: Path, *, tell: bool = True) -> tuple[Coun
         child = os.fork()
         if child == 0:
             os.close(reader)
-            _child(range(first, last), seed, kinds, folder, writer)
+            _child(range(first, last), seed, kinds, results.folder, writer)
         os.close(writer)
         with os.fdopen(reader, encoding="utf-8") as lines:
             for line in lines:
@@ -337,21 +343,21 @@ def run(tries: int, seed: int, folder: Path, *, tell: bool = True) -> tuple[Coun
     return counts, bad
 
 
-def _child(numbers: range, seed: int, kinds: list[Kind], folder: Path, pipe: int) -> None:
+def _child(numbers: range, seed: int, kinds: list[Kind], original: Path, pipe: int) -> None:
     def tell(*values: Any) -> None:
         os.write(pipe, (json.dumps(values) + "\n").encode())
 
     code, wanted = 1, {}
     np.set_printoptions(threshold=sys.maxsize)
     try:
-        work = Path(tempfile.mkdtemp(dir=folder))
-        shutil.copytree(folder / "original", work, dirs_exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=original.parent))
+        shutil.copytree(original, work, dirs_exist_ok=True)
         whole = files_below(work)
         for number in numbers:
             kind = kinds[np.random.default_rng([seed, number, 1]).integers(len(kinds))]
             tell(number, None, kind.file)
             signal.alarm(HANG)
-            outcome, said = _try(kind, number, seed, folder / "original", work, wanted)
+            outcome, said = _try(kind, number, seed, original, work, wanted)
             signal.alarm(0)
             tell(number, outcome, f"{kind.file}, {said}")
             for file, raw in whole.items():  # as it was, for the next one
@@ -372,7 +378,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        counts, bad = run(arguments.tries, arguments.seed, Path(folder))
+        results = Results(Path(folder) / "original")
+        prepare(results)
+        counts, bad = run(results, arguments.tries, arguments.seed)
     for line in sorted(bad, key=len)[:20]:
         print(line)
     print(f"{sum(counts.values()):,} tries: {dict(counts)}")
