@@ -4,9 +4,10 @@
 
 A try damages one file of a tiny set of results and reads it as a job does. Good: the reader gives what was written, or
 one line that names the damaged file, which is gone (so that the next run makes it again), with every other file still
-there. Bad: another value, an exception that is not for users, a process that dies or hangs. A file as an earlier version
-wrote it, without a digest, may give another value, and HDF5 itself may hang or die of it when it is damaged; an
-exception that is not for users is bad there too.
+there. Bad: another value, an exception that is not for users, a process that dies or hangs.
+
+A file of an earlier version, without a digest, may give another value, and HDF5 itself may hang or die of it when it is
+damaged; an exception that is not for users is bad there too.
 """
 
 from __future__ import annotations
