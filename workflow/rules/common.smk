@@ -179,7 +179,9 @@ def overview_inputs():
         "screens": [
             files[k] for files in SCREEN_FILES.values() for k in ("effects", "page", "heatmap", "provenance")
         ],
-        "backgrounds": [files[k] for files in BACKGROUND_FILES.values() for k in ("checks", "figure", "page")],
+        "backgrounds": [
+            files[k] for files in BACKGROUND_FILES.values() for k in ("checks", "figure", "page")
+        ],
         "models": [file for files in MODEL_FILES.values() for file in files.values()],
         "attributions": [
             file for file in attribution_results() if os.path.basename(file) in ENTRY_ON_OVERVIEW
