@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import warnings
+import weakref
 from pathlib import Path
 
 import pytest
@@ -486,6 +488,26 @@ def test_what_has_no_derivative_is_told(X, references):
         model(X.double())
     with pytest.raises(MarginomeError, match=r"cannot differentiate the model: the derivative for .*asinh"):
         deep_lift_shap(model, X, references=references, device="cpu")
+
+
+def test_nothing_of_a_pass_outlives_it(X, references):
+    seen = []
+
+    def between(h):
+        h = h * 2
+        seen.append(weakref.ref(h))
+        h[:, :2].relu_()
+        return h.relu() * (h > 0.1)
+
+    model = Between(between).double()
+    model(X.double())
+    del seen[:]
+    gc.disable()
+    try:
+        deep_lift_shap(model, X, references=references, device="cpu", batch_size=1)
+        assert len(seen) > 3 and not any(ref() is not None for ref in seen)
+    finally:
+        gc.enable()
 
 
 # Infinite derivatives ------------------------------------------------------------------------------------------------

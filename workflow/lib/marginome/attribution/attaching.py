@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -50,7 +51,8 @@ def attach_rules(other: Recorder, this: Recorder, output: torch.Tensor, pair: Pa
         if partner is None:
             raise MarginomeError(f"aten.{record.call.name} was seen in one of two passes only", where="model")
         if not number:
-            record.node.register_hook(_hook(partner, record, pair, notes))
+            # Without its node, which would otherwise hold on to itself by its hook.
+            record.node.register_hook(_hook(partner, replace(record, node=None), pair, notes))
         elif partner.call.outputs != record.call.outputs:
             notes.add(READS_A_NUMBER)
         if record.call.name == "relu":
@@ -88,7 +90,7 @@ def _hook(other: Recorded, this: Recorded, pairing: Pairing, notes: set[str]) ->
     """Return the hook of an autograd node that replaces its gradients by multipliers."""
     region = this.region
 
-    def replace(grad_inputs: tuple, grad_outputs: tuple) -> tuple:
+    def replaced(grad_inputs: tuple, grad_outputs: tuple) -> tuple:
         if all(g is None for g in grad_inputs) or grad_outputs[0] is None:
             return grad_inputs
         if region is None:
@@ -102,7 +104,7 @@ def _hook(other: Recorded, this: Recorded, pairing: Pairing, notes: set[str]) ->
             region.part(whole).copy_(found[0])
         return (whole, *found[1:])
 
-    return replace
+    return replaced
 
 
 def _replaced(

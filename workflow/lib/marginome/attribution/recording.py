@@ -35,7 +35,8 @@ class Region(NamedTuple):
     Autograd then has one node, CopySlices, for the whole tensor, which hides that of the operation.
     """
 
-    whole: torch.Tensor
+    whole_size: torch.Size  # no tensor: a rule holds on to this, and its graph would hold on to the rule
+    whole_stride: tuple[int, ...]
     size: torch.Size
     stride: tuple[int, ...]
     offset: int
@@ -46,11 +47,12 @@ class Region(NamedTuple):
         whole = view._base
         if whole is None:
             return None
-        return cls(whole, view.size(), view.stride(), view.storage_offset() - whole.storage_offset())
+        offset = view.storage_offset() - whole.storage_offset()
+        return cls(whole.size(), whole.stride(), view.size(), view.stride(), offset)
 
     def lay_out(self, t: torch.Tensor) -> torch.Tensor:
         """Copy a tensor shaped like the whole into its layout."""
-        return t.new_empty_strided(self.whole.size(), self.whole.stride()).copy_(t)
+        return t.new_empty_strided(self.whole_size, self.whole_stride).copy_(t)
 
     def part(self, laid_out: torch.Tensor) -> torch.Tensor:
         """Return the region of what `lay_out` returned."""
@@ -190,7 +192,7 @@ class Recorder(TorchDispatchMode):
         if result is not None and self.trace:
             unlike = not ruled and _is_unlike_its_node(base, args)
             followed = written and torch.is_grad_enabled()
-            replaced = (written[0] if region is None else region.whole).grad_fn if followed else None
+            replaced = _whole(written[0]).grad_fn if followed else None
             self._pending.append(_Pending(result, record, base, region, unlike, replaced))
         elif result is not None and record is not None:
             self._pending.append(_Pending(result, record, base, region))
@@ -217,7 +219,7 @@ class Recorder(TorchDispatchMode):
     def _find_nodes(self) -> None:
         """Autograd attaches its node to a result after the call: look it up at the next one."""
         for result, record, base, region, unlike, replaced in self._pending:
-            node = (result if region is None else region.whole).grad_fn
+            node = (result if region is None else _whole(result)).grad_fn
             if node is None:  # does not depend on the sequence, or is inside torch.no_grad
                 continue
             if self.trace:
@@ -298,6 +300,11 @@ def _another_path(now: str, before: str) -> MarginomeError:
         where="model",
         remedy="Remove branches that depend on the data, or attribute by saturation_mutagenesis.",
     )
+
+
+def _whole(t: torch.Tensor) -> torch.Tensor:
+    """Return what a view views; another tensor itself."""
+    return t if t._base is None else t._base
 
 
 @functools.lru_cache(maxsize=4096)
