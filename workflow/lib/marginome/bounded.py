@@ -6,6 +6,7 @@ kind of input has a bound far above any real file of its kind, and reading stops
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -15,13 +16,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 from marginome.errors import MarginomeError
-
-if TYPE_CHECKING:
-    import h5py
-    import numpy as np
 
 GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
@@ -40,9 +39,10 @@ TABLE = Kind("a table", 256 << 20)
 REGIONS = Kind("a file of regions", 512 << 20)  # a narrowPeak of 300,000 peaks: 25 MB
 SEQUENCES = Kind("a FASTA file of sequences", 1 << 30)  # held in memory whole; genomes are not
 GENOME = Kind("a genome", 256 << 30)  # read in pieces; the largest that is known has some 160 Gb
-ARRAY = Kind("an HDF5 dataset", 1 << 30)
 #: The longest line (bytes) of a packed genome: indexing holds one line in memory.
 GENOME_LINE = 512 << 20
+#: Most memory (bytes) that the index of a packed genome may take: some six million sequences.
+GENOME_INDEX = 4 << 30
 
 
 def check_file(path: str | os.PathLike, *, where: str | None = None) -> None:
@@ -75,8 +75,11 @@ def check_file(path: str | os.PathLike, *, where: str | None = None) -> None:
         raise MarginomeError(
             f"this is a {kind}, not a file", where=where, remedy="Write what it gives to a file first."
         )
-    if not os.access(path, os.R_OK):
-        raise MarginomeError("no permission to read it", where=where, remedy="Check its mode.")
+    try:
+        open(path, "rb").close()
+    except OSError as error:
+        what = "no permission to read it" if error.errno == errno.EACCES else f"it cannot be read ({error.strerror})"
+        raise MarginomeError(what, where=where, remedy="Check its mode.") from None
 
 
 class _Counted(io.RawIOBase):
@@ -144,84 +147,51 @@ def read_bytes(path: str | os.PathLike, kind: Kind) -> bytes:
     return b"".join(pieces)
 
 
-def read_text(path: str | os.PathLike, kind: Kind) -> str:
-    """Return the text of a file, gzipped or not, in UTF-8 (with or without mark), UTF-16 with mark or Latin-1."""
-    return decode(read_bytes(path, kind), str(path))
+def check_packed_fasta(path: str | os.PathLike) -> None:
+    """Refuse a packed FASTA file whose index could not be made in a bounded memory, before it is made.
 
-
-def decode(raw: bytes, where: str) -> str:
-    """Return the text of a file's bytes; an error when they are none."""
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encodings: tuple[str, ...] = ("utf-16",)
-    else:
-        encodings = ("utf-8-sig", "latin-1")
-    for encoding in encodings:
-        try:
-            text = raw.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
-        raise MarginomeError("this is not text", where=where, remedy="See docs/formats.md for the formats read.")
-    if "\x00" in text:
-        raise MarginomeError("this is a binary file", where=where, remedy="See docs/formats.md for the formats read.")
-    return text
-
-
-def check_lines(path: str | os.PathLike, kind: Kind, longest: int) -> None:
-    """Refuse a packed text file with more bytes than its kind, or a line above `longest` (bytes): before indexing."""
-    line = 0
-    with opened(path, kind) as handle:
-        while piece := handle.read(_PIECE):
-            first, last = piece.find(b"\n"), piece.rfind(b"\n")
-            line = line + len(piece) if last < 0 else max(line + first, 0)
-            if line > longest:
-                raise MarginomeError(
-                    f"a line of it is longer than {longest >> 20:,} MB",
-                    where=str(path),
-                    remedy="Wrap its lines: seqkit seq -w 60 in.fa.gz | bgzip > out.fa.gz",
-                )
-            line = len(piece) - last - 1 if last >= 0 else line
-
-
-def read_array(dataset: h5py.Dataset, where: str, shape: tuple[int | None, ...] = ()) -> np.ndarray:
-    """Read an HDF5 dataset whole, after its shape and the memory it takes were looked at.
-
-    Parameters
-    ----------
-    dataset : h5py.Dataset
-    where : str
-        For messages.
-    shape : tuple of int or None
-        What it must have; None is any length. ``()``: not looked at.
-
-    Returns
-    -------
-    numpy.ndarray
+    Indexing holds one line, a record for each sequence and one for each line of another length than its sequence's
+    first; a small packed file can hold lines of many GB and sequences without end.
 
     Raises
     ------
     MarginomeError
-        Another shape, or more than 1 GB (or chunks of more): a dataset of zeros is packed a thousandfold.
+        More than `GENOME` bytes, a line above `GENOME_LINE`, or an index above `GENOME_INDEX`.
     """
-    check_array(dataset, where)
-    if shape and (len(shape) != dataset.ndim or any(w not in (None, n) for w, n in zip(shape, dataset.shape))):
-        wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise MarginomeError(
-            f"the dataset {dataset.name} has the shape {dataset.shape}, wanted ({wanted})", where=where
-        )
-    return dataset[()]
-
-
-def check_array(dataset: h5py.Dataset, where: str, most: int = ARRAY.most) -> None:
-    """Refuse an HDF5 dataset, or chunks of one, that take more than `most` bytes unpacked."""
-    chunk = dataset.dtype.itemsize
-    for n in dataset.chunks or ():
-        chunk *= n
-    if max(dataset.nbytes, chunk) > most:
-        raise MarginomeError(
-            f"the dataset {dataset.name} of shape {dataset.shape} takes more than {most >> 20:,} MB", where=where
-        )
+    rest, width, index = bytearray(), 0, 0
+    with opened(path, GENOME) as handle:
+        while piece := handle.read(_PIECE):
+            last = piece.rfind(b"\n") + 1
+            whole = len(rest) + last if last else 0
+            rest += piece
+            if len(rest) - whole > GENOME_LINE:
+                raise MarginomeError(
+                    f"a line of it is longer than {GENOME_LINE >> 20:,} MB",
+                    where=str(path),
+                    remedy="Wrap its lines: seqkit seq -w 60 in.fa.gz | bgzip > out.fa.gz",
+                )
+            if not whole:
+                continue
+            text = np.frombuffer(bytes(rest[:whole]), dtype=np.uint8)
+            del rest[:whole]
+            ends = np.flatnonzero(text == ord("\n"))
+            starts = np.append(0, ends[:-1] + 1)
+            lengths = ends + 1 - starts
+            header = text[starts] == ord(">")
+            if not width and not header[0]:
+                width = int(lengths[0])
+            # what each line is compared with: the first line of its sequence, which may be in a piece before
+            firsts = np.append(width, np.append(lengths, 0)[np.flatnonzero(header) + 1])
+            odd = ~header & ((lengths != firsts[np.cumsum(header)]) | (lengths == 1))
+            width = int(firsts[-1])
+            index += 600 * int(header.sum()) + int(lengths[header].sum()) + 100 * int(odd.sum())
+            if index > GENOME_INDEX:
+                raise MarginomeError(
+                    f"its sequences, or its lines of unequal length, are so many that indexing takes more than "
+                    f"{GENOME_INDEX >> 30} GB",
+                    where=str(path),
+                    remedy="Check where the file is from; lines of one sequence must be equally long.",
+                )
 
 
 # ------------------------------------------------------------------------------------------------ zip archives
