@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from marginome.errors import MarginomeError
-from marginome.models.pickles import archive_names
+from marginome.models.pickles import archive_names, is_archive
 
 
 def is_exported(path: str) -> bool:
     """Whether a file is one that ``torch.export.save`` wrote."""
-    return zipfile.is_zipfile(path) and any(
+    return is_archive(path) and any(
         name.endswith(("archive_format", "serialized_exported_program.json")) for name in archive_names(path)
     )
 

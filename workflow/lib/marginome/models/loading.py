@@ -185,7 +185,8 @@ def load_model(name: str, settings: Mapping[str, Any]) -> LoadedModel:
         with _one_line("the module cannot be made ready", member_where):
             module = _ready(member.module, member_where)
         module = module if alphabet == ALPHABET else AlphabetOrder(module, alphabet).eval()
-        examples.append(_example(module, length, arguments, member_where))
+        with _one_line("the model cannot be run on a sequence", member_where):
+            examples.append(_example(module, length, arguments, member_where))
         modules.append(module)
     for file, example in zip(weights, examples):
         if describe(example) != describe(examples[0]):
@@ -302,8 +303,10 @@ def _one_line(what: str, where: str) -> Iterator[None]:
     """Make one MarginomeError of whatever goes wrong inside: files and entries are odd in more ways than are known."""
     try:
         yield
-    except MarginomeError:
-        raise
+    except MarginomeError as error:
+        if error.where:
+            raise
+        raise MarginomeError(error.what, where=where, remedy=error.remedy) from error
     except Exception as error:
         if is_out_of_memory(error):
             raise _no_memory(where, error) from error

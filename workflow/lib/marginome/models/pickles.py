@@ -118,7 +118,7 @@ def readable(path: str | Path) -> Iterator[None]:
 
 def is_torch_file(path: str | Path) -> bool:
     """Whether a file looks like one that ``torch.save`` wrote, new (zip) or old (a run of pickles)."""
-    if zipfile.is_zipfile(path):
+    if is_archive(path):
         return any(name.endswith("/data.pkl") for name in archive_names(path))
     with open(path, "rb") as handle:
         return handle.read(2) in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"PK")
@@ -126,7 +126,13 @@ def is_torch_file(path: str | Path) -> bool:
 
 def is_torchscript(path: str | Path) -> bool:
     """Whether a file is a program that ``torch.jit.save`` wrote."""
-    return zipfile.is_zipfile(path) and any(name.endswith("/constants.pkl") for name in archive_names(path))
+    return is_archive(path) and any(name.endswith("/constants.pkl") for name in archive_names(path))
+
+
+def is_archive(path: str | Path) -> bool:
+    """Whether a file is a zip archive, which ``torch.save``, ``torch.jit.save`` and ``torch.export.save`` write."""
+    with readable(path):
+        return zipfile.is_zipfile(path)
 
 
 def archive_names(path: str | Path) -> list[str]:
@@ -165,8 +171,9 @@ def read_torch_file(path: str | Path) -> Any:
             remedy="Give the model's state_dict instead (torch.save(model.state_dict(), ...)). Only if you trust where "
             "the file is from: trust_pickle: true.",
         )
-    with readable(path):
-        zipped = zipfile.is_zipfile(path)
+    with readable(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's about its old formats, Python's about odd escapes
+        zipped = is_archive(path)
         if zipped:
             check_archive(path)
         names = pickled_names(path)
@@ -174,8 +181,7 @@ def read_torch_file(path: str | Path) -> Any:
         stand_ins = [
             (type("Record", (Record,), {"class_name": name}), name) for name in names if not _is_plain(name)
         ]  # one class per name: the unpickler tells them apart by identity
-        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
-            warnings.simplefilter("ignore")  # PyTorch's, about its old formats
+        with torch.serialization.safe_globals(stand_ins):
             # mapped, storages are pieces of the file: no pickle can make them take more memory than it
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
 
