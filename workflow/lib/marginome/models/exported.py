@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from marginome.bounded import check_members
 from marginome.errors import MarginomeError
 from marginome.models.pickles import archive_names, is_archive
 
@@ -59,7 +60,7 @@ def load_exported(path: str, trusted: bool, where: str) -> nn.Module:
         # the exported module forbids train() and eval(); its graph, which has its mode from the export, does not
         return torch.fx.GraphModule(program, program.graph)
 
-    return _loaded(load, where)
+    return _loaded(path, load, where)
 
 
 class Scripted(nn.Module):
@@ -93,13 +94,14 @@ class Scripted(nn.Module):
 
 def load_scripted(path: str, where: str) -> nn.Module:
     """Load a trusted TorchScript program, on the CPU, as a module like any other (see `Scripted`)."""
-    return _loaded(lambda: Scripted(torch.jit.load(path, map_location="cpu")), where)
+    return _loaded(path, lambda: Scripted(torch.jit.load(path, map_location="cpu")), where)
 
 
-def _loaded(load: Callable[[], nn.Module], where: str) -> nn.Module:
+def _loaded(path: str, load: Callable[[], nn.Module], where: str) -> nn.Module:
     """What `load` returns, or one line that says why it cannot; PyTorch's own words beside it are dropped."""
     try:
         with _quiet():
+            check_members(path)
             return load()
     except MemoryError:
         raise

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marginome.bounded import check_file
+from marginome.bounded import check_file, check_members
 from marginome.devices import is_out_of_memory
 from marginome.errors import MarginomeError, unknown_name
 from marginome.models import beluga, bpnet, keras
@@ -21,7 +21,7 @@ from marginome.models.arguments import Argument, resolve_arguments
 from marginome.models.exported import is_exported, load_exported, load_scripted
 from marginome.models.layers import nested_items
 from marginome.models.outputs import Output, Readouts, describe, resolve_outputs
-from marginome.models.pickles import Record, is_torch_file, is_torchscript, read_torch_file
+from marginome.models.pickles import Record, is_archive, is_torch_file, is_torchscript, read_torch_file
 from marginome.models.wrappers import ALPHABET, AlphabetOrder, Ensemble, average_strands
 from marginome.storage import sha256_of
 from marginome.usercode import load_user_object
@@ -391,6 +391,8 @@ def _pickled(file: str, settings: Mapping[str, Any], where: str) -> nn.Module:
 def _unpickled(file: str, where: str) -> Any:
     """What a trusted pickle makes, whatever its code does."""
     try:
+        if is_archive(file):
+            check_members(file)
         return torch.load(file, map_location="cpu", weights_only=False)
     except Exception as error:
         if is_out_of_memory(error):
