@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from marginome.errors import MarginomeError, unknown_name
 from marginome.models.layers import LogSumExp
-from marginome.models.pickles import Record, plain_tensors
+from marginome.models.pickles import Record, plain_tensors, refuse_repeated
 
 # The count head averages over the output window and this much more on either side: the half-width of
 # bpnet-lite's profile convolution (75), kept as a constant in its code whatever the width is.
@@ -237,6 +237,7 @@ def _bpnet(weights: dict[str, Tensor], parameters: Mapping, where: str) -> BPNet
             f"linear {tuple(linear.shape)}; wanted (f, 4, k), (strands, f + controls, k), (1, f or f + 1)",
             where=where,
         )
+    refuse_repeated(weights, where)
     module = BPNet(weights, parameters.get("trimming"), pre_activation=architecture == "BasePairNet")
     load_strictly(module, weights, where)
     return module

@@ -232,10 +232,8 @@ def plain_tensors(tensors: Mapping[Any, Any], where: str) -> dict[str, torch.Ten
     ------
     MarginomeError
         For a name that is no text, a value that is no tensor, a tensor without data, sparse, quantized, nested or
-        complex (its name is in the message), and for views that repeat a little data into many values.
+        complex (its name is in the message).
     """
-    storages = {}
-    total = 0
     for name, tensor in tensors.items():
         if not isinstance(name, str):
             raise MarginomeError(f"a tensor is named {name!r}; wanted a text", where=where)
@@ -248,16 +246,20 @@ def plain_tensors(tensors: Mapping[Any, Any], where: str) -> dict[str, torch.Ten
         )  # fmt: skip
         if odd:
             raise MarginomeError(f"the tensor '{name}' is {odd}; wanted real numbers", where=where)
-        total += tensor.numel() * tensor.element_size()
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-    if total > _MOST_REPEATED * sum(storages.values()) + _SLACK:
+    return dict(tensors)
+
+
+def refuse_repeated(tensors: Mapping[str, torch.Tensor], where: str) -> None:
+    """Refuse views that repeat a little data into many values, where the shapes of a file decide how much is made."""
+    total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    storages = [tensor.untyped_storage() for tensor in tensors.values()]
+    data = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    if total > _MOST_REPEATED * data + _SLACK:
         raise MarginomeError(
-            f"its {len(tensors)} tensors take {total >> 20:,} MB, made of {sum(storages.values()) >> 20:,} MB of data",
+            f"its {len(tensors)} tensors take {total >> 20:,} MB, made of {data >> 20:,} MB of data",
             where=where,
             remedy="Save copies: {name: tensor.clone() for name, tensor in model.state_dict().items()}.",
         )
-    return dict(tensors)
 
 
 def _names_of_one_pickle(handle: BinaryIO) -> set[str]:
