@@ -32,7 +32,7 @@ from marginome.prediction import (
     model_dtype,
     to_device,
 )
-from marginome.sequences import name_some, torch_dtype, validate_one_hot
+from marginome.sequences import name_some, refuse_meta, torch_dtype, validate_one_hot
 from marginome.shuffles import dinucleotide_shuffle
 
 log = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ def deep_lift_shap(
         if not only_warn or not isinstance(X, torch.Tensor) or X.ndim != 3 or X.numel() == 0:
             raise
         warnings.warn(str(error), RuntimeWarning, stacklevel=2)
-    args = check_args(args, len(X))
+    X, args = X.detach(), check_args(args, len(X))
     device = resolve_device(device)
     source = _References(references, n_shuffles, random_state, X)
     automatic = batch_size == "auto"
@@ -455,6 +455,8 @@ class _References:
         self.X = X
         self.function, self.given = None, None
         if isinstance(given, torch.Tensor):
+            refuse_meta(given, "references")
+            given = given.detach()
             each = tuple(X.shape[1:])
             if given.ndim == 3 and tuple(given.shape[1:]) == each:
                 given = given.unsqueeze(0).expand(len(X), -1, -1, -1)
