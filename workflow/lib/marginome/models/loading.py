@@ -15,10 +15,10 @@ from marginome.errors import MarginomeError, unknown_name
 from marginome.models import beluga, bpnet, keras
 from marginome.models.arguments import Argument, resolve_arguments
 from marginome.models.exported import is_exported, load_exported
-from marginome.models.layers import nested_items
 from marginome.models.outputs import Output, Readouts, describe, resolve_outputs
 from marginome.models.pickles import Record, is_torch_file, read_torch_file
 from marginome.models.wrappers import ALPHABET, AlphabetOrder, Ensemble, average_strands
+from marginome.nested import check_returned, leaves
 from marginome.storage import sha256_of
 from marginome.usercode import load_user_object
 
@@ -400,7 +400,6 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
     try:
         with torch.no_grad():
             example = module(X, *args)
-        describe(example)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _no_memory(where, error) from error
     except Exception as error:
@@ -420,6 +419,14 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
             where=where,
             remedy=f"It was given X (1, 4, {length}){shapes}. Check input_length and arguments.",
         ) from error
+    try:
+        check_returned(example)
+    except MarginomeError as error:
+        raise MarginomeError(
+            f"for a sequence of {length} bp the model returned something else than tensors: {error.what}",
+            where=f"{where}: {error.where}",
+            remedy=error.remedy or "Wrap the model in a module of your own that returns tensors (loader: file.py:name).",
+        ) from error
     empty = [v for v in _tensors(example) if v.numel() == 0]
     if empty:
         raise MarginomeError(
@@ -427,7 +434,7 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
             where=where,
             remedy="The sequence is shorter than what the model cuts off: give its true input_length.",
         )
-    if any(v.shape[0] != 1 for v in _tensors(example)):
+    if any(v.ndim == 0 or v.shape[0] != 1 for v in _tensors(example)):
         raise MarginomeError(
             f"the first axis of what the model returns is not the batch ({describe(example)})", where=where
         )
@@ -435,7 +442,7 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    return [leaf for _, leaf in nested_items(value)]
+    return [leaf for _, leaf in leaves(value)]
 
 
 def _no_memory(where: str, error: BaseException) -> MarginomeError:
