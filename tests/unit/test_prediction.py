@@ -311,9 +311,11 @@ def nested_model():
         ({"head": ("out", 1, 0), "index": 2}, lambda p, c: c[:, 2:3]),
         ({"head": ("out", 1, 0), "index": [2, 0]}, lambda p, c: c[:, [2, 0]]),
         ({"head": ("out", -1, 0), "index": slice(1, 3)}, lambda p, c: c[:, 1:3]),
-        ({"head": ("out", 1, 0), "transform": "exp", "reduce": "sum"}, lambda p, c: c.exp().sum(1, keepdim=True)),
+        ({"head": ("out", 1, 0), "transform": "exp", "reduce": "sum"}, lambda p, c: c.sum(1, keepdim=True).exp()),
         ({"head": ("out", 1, 0), "transform": "expm1"}, lambda p, c: c.exp() - 1),
-        ({"head": ("out", 1, 0), "transform": torch.nn.Tanh(), "reduce": "max"}, lambda p, c: c.tanh().amax(1, True)),
+        ({"head": ("out", 1, 0), "transform": torch.nn.Tanh(), "reduce": "max"}, lambda p, c: c.amax(1, True).tanh()),
+        ({"head": ("out", 0), "index": ([1, 0], [5, 9, 7])}, lambda p, c: p[:, [1, 0]][:, :, [5, 9, 7]].flatten(1)),
+        ({"head": ("out", 1), "transform": "softplus"}, lambda p, c: (1 + c.exp()).log()),
         ({"head": ("out", 0)}, lambda p, c: p.flatten(1)),
         ({"head": ("out", 0), "index": (1, slice(5, 9)), "reduce": "mean"}, lambda p, c: p[:, 1, 5:9].mean(1, True)),
         ({"head": ("out", 0), "reduce": "logsumexp"}, lambda p, c: p.flatten(1).exp().sum(1, keepdim=True).log()),
@@ -352,7 +354,7 @@ def test_readout_passes_extra_inputs_and_gradients():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"the model returns 3 tensors. Choose one of \('out', 0\), \('out', 1, 0\), \('first', 'a'\)"),
+        ({}, r"The model returns 3 tensors. Choose one of \('out', 0\), \('out', 1, 0\), \('first', 'a'\)"),
         ({"head": "Out"}, "there is no head 'Out'. Did you mean 'out'"),
         ({"head": ("out", 2)}, "no head '2'"),
         ({"head": ("out", 0, 1)}, r"output\['out'\]\[0\] of the model is one tensor.*index="),

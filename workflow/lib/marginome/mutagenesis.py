@@ -132,6 +132,8 @@ def saturation_mutagenesis(
     if raw_outputs:
         return SaturationMutagenesis(y0, y_hat)
 
+    if not y0.is_floating_point():  # differences of uint8 wrap around, booleans have none
+        y0, y_hat = y0.float(), y_hat.float()
     change = y_hat - y0[:, None, None]
     if target is not None:
         change = change[:, :, :, target]
@@ -183,6 +185,10 @@ def _check_attributable(y0: Any, target: int | slice | None) -> None:
             f"attributions need one tensor (n, targets) per batch, the model returns {found}",
             where="model",
             remedy="Wrap it in marginome.Readout, give a func that makes one, or set raw_outputs=True.",
+        )
+    if y0.is_complex():
+        raise MarginomeError(
+            "its numbers are complex", where="output of the model", remedy="Give a func that makes real ones of them."
         )
     if isinstance(target, int) and not -y0.shape[1] <= target < y0.shape[1]:
         raise MarginomeError(f"target {target}, but the model has {y0.shape[1]} outputs", where="target")

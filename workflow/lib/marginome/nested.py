@@ -44,7 +44,12 @@ def check_returned(nested: Any) -> None:
             where="model",
             remedy="Does its forward() end with a return?",
         )
-    first_tensor(nested)
+    if not first_tensor(nested).numel() and not any(tensor.numel() for _, tensor in leaves(nested)):
+        raise MarginomeError(
+            f"it is empty: shape {tuple(first_tensor(nested).shape)}",
+            where="output of the model",
+            remedy="Are the sequences shorter than what the model cuts off?",
+        )
 
 
 def map_structure(fn: Callable, nested: Any, *others: Any) -> Any:
@@ -166,7 +171,9 @@ def at(path: tuple) -> str:
 def _check_plain(tensor: torch.Tensor, path: tuple) -> None:
     """Raise for a tensor whose values cannot be read, compared and written like those of any other."""
     kind = None
-    if tensor.is_nested:
+    if tensor.is_floating_point() and tensor.element_size() == 1:
+        kind, remedy = f"a tensor of {str(tensor.dtype).removeprefix('torch.')}", "Return y.float()."
+    elif tensor.is_nested:
         kind, remedy = "a nested tensor", "Return a padded one, e.g. torch.nested.to_padded_tensor(y, 0)."
     elif tensor.layout != torch.strided:
         kind, remedy = "a sparse tensor", "Return y.to_dense()."

@@ -492,7 +492,5 @@ class Readout(torch.nn.Module):
 
     def forward(self, X: torch.Tensor, *args: torch.Tensor) -> torch.Tensor:
         """Return the readout ``(n, k)`` for sequences and the model's extra inputs."""
-        y = read(
-            self.model(X, *args), self.head, index=self.index, reduce=self.reduce, transform=self.transform
-        )
+        y = read(self.model(X, *args), self.head, index=self.index, reduce=self.reduce, transform=self.transform)
         return y.unsqueeze(1) if y.ndim == 1 else y.flatten(1)

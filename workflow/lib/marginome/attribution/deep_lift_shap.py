@@ -28,6 +28,7 @@ from marginome.prediction import (
     evaluating,
     leaves,
     model_dtype,
+    run_model,
     to_device,
 )
 from marginome.sequences import name_some, torch_dtype, validate_one_hot
@@ -385,7 +386,7 @@ class _Passes:
         with torch.autocast(self.device.type, self.autocast) if self.autocast else contextlib.nullcontext():
             self.own.begin()
             with recorder:
-                y = target_of(self.model(X, *args), self.target, len(X))
+                y = target_of(run_model(self.model, X, args), self.target, len(X))
                 recorder.finish()
         return self.own.end(), y
 
@@ -413,6 +414,12 @@ def target_of(y: Any, target: int, n: int) -> torch.Tensor:
             where="target",
         )
     y = y[:, target]
+    if y.is_complex():
+        raise MarginomeError(
+            "its numbers are complex, which have no order",
+            where="output of the model",
+            remedy="Wrap the model: marginome.Readout(model, reduce=lambda y: y.abs()) makes real ones of them.",
+        )
     if not y.requires_grad:
         raise MarginomeError(
             "the output does not depend on the sequence by differentiable operations",

@@ -157,7 +157,7 @@ def attribute_shard(
         HDF5 to write; the datasets of `merge_attributions`.
     """
     where = resolve_device(device)
-    loaded = load_model(model, dict(settings))
+    loaded = load_model(model, dict(settings), precision=engine["precision"])
     chosen, target = choose_output(loaded, attribution["output"], attribution["target"], where=f"attributions.{name}")
     number, _, count = shard.partition("-of-")
     blocks = whole_blocks(count_sequences(fasta), BLOCK[where.type], int(number), int(count))

@@ -68,7 +68,7 @@ def marginalize_shard(
     output : path
         HDF5 to write; see `write_shard`.
     """
-    loaded, ids, X = load_inputs(settings, name=model, fasta=fasta)
+    loaded, ids, X = load_inputs(settings, name=model, fasta=fasta, precision=engine["precision"])
     where = resolve_device(device)
     outputs = select_outputs(loaded.outputs, screen["outputs"], where=f"screen's outputs, model '{model}'")
     names = [o.name for o in outputs]
@@ -145,7 +145,7 @@ def write_shard(
     The file holds, for its run of inserts (``rows``): ``effect``, ``effect_sd``, ``sign_consistency`` and
     ``after_mean`` (inserts, readouts) float64; ``effects`` (inserts, backgrounds, readouts) float32 if kept;
     ``profiles/<output>/{logits,probabilities}`` (inserts, strands, length) float32 and their ``rows``;
-    ``predictions/<output>`` (inserts, backgrounds, ...) float32 if asked for.
+    ``predictions/<output>`` (inserts, backgrounds, ...) float32 (float64 in that precision) if asked for.
     """
     total, k = _size(blocks), len(readouts.output)
     rows = np.concatenate([np.arange(b.start, b.stop) for b in blocks]) if blocks else np.zeros(0, dtype=np.int64)
@@ -202,7 +202,7 @@ def write_shard(
 
 def _append(handle: Any, name: str, values: np.ndarray) -> None:
     if name not in handle:
-        made = dataset(handle, name, shape=(0, *values.shape[1:]), maxshape=(None, *values.shape[1:]), dtype="f4",
+        made = dataset(handle, name, shape=(0, *values.shape[1:]), maxshape=(None, *values.shape[1:]), dtype=values.dtype,
                        chunks=(1, *values.shape[1:]), compression="gzip", compression_opts=1, shuffle=True,
                        fletcher32=True)  # fmt: skip
     else:

@@ -36,4 +36,3 @@ class LogSumExp(nn.Module):
     def forward(self, X: Tensor) -> Tensor:
         """``(n, k)`` to ``(n, 1)``."""
         return self.log(self.exp(X).sum(dim=-1, keepdim=True))
-

@@ -38,7 +38,7 @@ class LoadedModel:
     name : str
         As in the config.
     module : torch.nn.Module
-        In eval mode, float32, on the CPU; ``forward(X, *args)`` returns what its author's forward
+        In eval mode, float32 (or float64), on the CPU; ``forward(X, *args)`` returns what its author's forward
         returns. X is ``(n, 4, input_length)``, channels A C G T whatever the model was trained on. An
         ensemble returns the mean of its members.
     outputs : tuple of Output
@@ -113,7 +113,7 @@ class Built:
     positions_first: bool = False
 
 
-def load_model(name: str, settings: Mapping[str, Any]) -> LoadedModel:
+def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "float32") -> LoadedModel:
     """Load one model of the config.
 
     Parameters
@@ -123,6 +123,8 @@ def load_model(name: str, settings: Mapping[str, Any]) -> LoadedModel:
     settings : mapping
         Its entry under ``models:``; the keys are described in ``workflow/schemas/models.schema.yaml``
         and in docs/models.md. ``loader`` is recognised from the file when it is left out.
+    precision : str, default "float32"
+        ``float64`` casts the weights; with any other they are float32.
 
     Returns
     -------
@@ -188,6 +190,7 @@ def load_model(name: str, settings: Mapping[str, Any]) -> LoadedModel:
     if settings.get("average_strands"):
         modules = [average_strands(m, outputs, arguments, examples[0], where).eval() for m in modules]
     module = modules[0] if len(modules) == 1 else Ensemble(modules).eval()
+    module = module.double() if precision == "float64" else module
     files = (*weights, *bias_weights)
     return LoadedModel(
         name=name,
@@ -425,7 +428,7 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
         raise MarginomeError(
             f"for a sequence of {length} bp the model returned something else than tensors: {error.what}",
             where=f"{where}: {error.where}",
-            remedy=error.remedy or "Wrap the model in a module of your own that returns tensors (loader: file.py:name).",
+            remedy=error.remedy or "Wrap the model in a module of your own that returns tensors (loader: file.py:name)",
         ) from error
     empty = [v for v in _tensors(example) if v.numel() == 0]
     if empty:

@@ -216,7 +216,6 @@ def take(y: Tensor, index: tuple[Any, ...]) -> Tensor:
     MarginomeError
         For a position that is out of range, more entries than axes, and when nothing is left.
     """
-    shown = index[0] if len(index) == 1 else index
     try:
         if y.ndim <= len(index):
             raise IndexError(f"{len(index)} indices for {y.ndim - 1} axes")
@@ -229,11 +228,23 @@ def take(y: Tensor, index: tuple[Any, ...]) -> Tensor:
     except IndexError as error:
         shape = ", ".join(map(str, ("n", *y.shape[1:])))
         raise MarginomeError(
-            f"{shown!r} is out of range for an output ({shape}) ({error})", where="index"
+            f"{_written(index)} is out of range for an output ({shape}) ({error})", where="index"
         ) from None
     if chosen.numel() == 0:
-        raise MarginomeError(f"{shown!r} leaves nothing of an output {tuple(y.shape[1:])}", where="index")
+        raise MarginomeError(f"{_written(index)} leaves nothing of an output {tuple(y.shape[1:])}", where="index")
     return chosen
+
+
+def _written(index: tuple[Any, ...]) -> str:
+    """Write an index as NumPy's users do, e.g. ``:, 440:456, [3, 7]``."""
+
+    def one(part: Any) -> str:
+        if not isinstance(part, slice):
+            return str(part)
+        bounds = [part.start, part.stop] if part.step is None else [part.start, part.stop, part.step]
+        return ":".join("" if bound is None else str(bound) for bound in bounds)
+
+    return ", ".join(map(one, index))
 
 
 def parse_index(text: str | int | Sequence[int]) -> tuple[Any, ...]:
