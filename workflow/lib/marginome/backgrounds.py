@@ -245,6 +245,8 @@ class HitFinder:
     STEP = 0.01
 
     def __init__(self, motifs: Sequence[Motif], p_value: float):
+        if not 0 < p_value <= 1:
+            raise MarginomeError(f"expected a p-value above 0 and at most 1, found {p_value}", where="exclude_hits")
         self.motifs = list(motifs)
         self._scores: list[np.ndarray] = []
         self._limits: list[int] = []
@@ -329,7 +331,7 @@ def _composition(settings: Mapping[str, Any], name: str, seed: int) -> Backgroun
     if settings["probabilities"] is not None:
         given = settings["probabilities"]
         values = np.array([given[base] for base in BASES] if isinstance(given, Mapping) else given, dtype=np.float64)
-        if values.shape != (4,) or (values < 0).any() or abs(values.sum() - 1) > 1e-6:
+        if values.shape != (4,) or not ((values >= 0).all() and abs(values.sum() - 1) <= 1e-6):
             raise MarginomeError(
                 f"found {given}, wanted four probabilities of A, C, G, T that sum to 1", where=where
             )  # fmt: skip

@@ -61,7 +61,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 
 
 def check_precision(precision: str) -> str:
-    """Return `precision` if it is one of ``float32``, ``tf32``, ``bfloat16``, ``float64``; raise MarginomeError if not."""
+    """Return `precision` if it is ``float32``, ``tf32``, ``bfloat16`` or ``float64``; raise MarginomeError if not."""
     if precision not in PRECISIONS:
         raise unknown_name("precision", precision, PRECISIONS, where="precision")
     return precision

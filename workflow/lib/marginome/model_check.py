@@ -235,11 +235,10 @@ def _flat(value: Any) -> Iterator[Any]:
 def _cost(run: _Runner, X: Tensor, args: Sequence[Tensor]) -> Cost:
     """Run one sequence timed (twice where that is quick, since a first run also sets things up) and counted."""
     one = X[:1], [a[:1] for a in args]
-    seconds = _seconds(run, *one)
-    if seconds < 1:
-        seconds = min(seconds, _seconds(run, *one))
     with _Counting() as counted:
-        run(*one)
+        seconds = _seconds(run, *one)
+    if seconds < BLOCK_SECONDS:
+        seconds = min(seconds, _seconds(run, *one))
     log.info("check: one sequence takes %.3g s and %.3g MB of activations", seconds, counted.bytes / 1e6)
     return Cost(seconds, counted.bytes)
 

@@ -138,6 +138,13 @@ def saturation_mutagenesis(
     if target is not None:
         change = change[:, :, :, target]
     change = change - change.mean(1, keepdim=True)
+    if change.isnan().any():  # infinity - infinity
+        rows = change.isnan().flatten(1).any(1).nonzero().flatten().tolist()
+        raise MarginomeError(
+            f"the model's output is infinite for sequence {name_some(rows)} or its edits, so there are no differences",
+            where="output",
+            remedy="Attribute another output: logits in place of log probabilities, log counts in place of counts.",
+        )
     attribution = change.flatten(3).mean(3) if change.ndim > 3 else change
     return attribution if hypothetical else attribution * X[:, :, start:stop].cpu()
 
@@ -165,10 +172,8 @@ def _check_edits(y: Any, index: torch.Tensor) -> None:
     """Raise if a prediction is NaN, naming the sequences (not the edits) that it is of."""
     bad: set[int] = set()
     for _, tensor in leaves(y):
-        if tensor.is_floating_point():
-            bad |= set(
-                index[tensor.isnan().flatten(1).any(1).cpu() if tensor.ndim > 1 else tensor.isnan().cpu()].tolist()
-            )
+        missing = tensor.isnan().cpu()  # False for integers
+        bad |= set(index[missing.flatten(1).any(1) if missing.ndim > 1 else missing].tolist())
     if bad:
         raise MarginomeError(
             f"the model returned NaN for edits of sequence {name_some(sorted(bad))}",

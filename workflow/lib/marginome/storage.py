@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -81,10 +83,38 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def to_json(value: object, **options: object) -> str:
+    """Return `value` as JSON; NaN and infinities, which JSON has not, are null, unknown types their text.
+
+    Parameters
+    ----------
+    value : object
+        Mappings, lists, tuples, sets, NumPy's scalars and arrays, text, numbers.
+    **options
+        Of `json.dumps`, e.g. ``indent``.
+    """
+    return json.dumps(plain(value), allow_nan=False, **options)
+
+
+def plain(value: object) -> object:
+    """Bring a value to what JSON has: dicts, lists, text, finite numbers, booleans and null."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | np.ndarray):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
 def write_json(path: str | os.PathLike, value: Mapping | list) -> None:
-    """Write `value` as indented JSON, atomically."""
+    """Write `value` as indented JSON, atomically; see `to_json`."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
+        temporary.write_text(to_json(value, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: str | os.PathLike) -> dict:
@@ -123,7 +153,7 @@ def write_table(path: str | os.PathLike, table: pd.DataFrame | pa.Table, metadat
     """
     arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
     kept = dict(arrow.schema.metadata or {})
-    kept[b"marginome"] = json.dumps(dict(metadata or {}), default=str, sort_keys=True).encode()
+    kept[b"marginome"] = to_json(dict(metadata or {}), sort_keys=True).encode()
     with atomic(path) as temporary:
         pq.write_table(arrow.replace_schema_metadata(kept), temporary, compression="zstd", write_page_checksum=True)
 
@@ -166,7 +196,7 @@ def write_hdf5(path: str | os.PathLike, metadata: Mapping | None = None) -> Iter
     """
     with atomic(path) as temporary:
         with h5py.File(temporary, "w") as handle:
-            handle.attrs["marginome"] = json.dumps(dict(metadata or {}), default=str, sort_keys=True)
+            handle.attrs["marginome"] = to_json(dict(metadata or {}), sort_keys=True)
             yield handle
             handle.attrs["complete"] = True
 

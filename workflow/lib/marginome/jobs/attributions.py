@@ -264,7 +264,7 @@ class _Attributor:
             deltas.append(found.deltas.float())
         worst = torch.stack(deltas).amax(0)
         method = torch.zeros(len(ids), dtype=torch.uint8)
-        over = (worst > self.settings["max_delta"]).any(1)
+        over = (~(worst <= self.settings["max_delta"])).any(1)  # NaN too
         if over.any():
             self._gate(ids, X, args, worst, over)
             if self.settings["on_exceed"] == "mutagenesis":
@@ -393,8 +393,8 @@ def merge_attributions(
                         _append(target, name, source[name][begin : begin + 256])
                 deltas = source["deltas"][...]
                 if deltas.size:
-                    largest = max(largest, float(deltas.max()))
-                    exceeded += int((deltas.max(1) > metadata["max_delta"]).sum())
+                    largest = float(np.maximum(largest, deltas.max()))  # NaN stays NaN
+                    exceeded += int((~(deltas.max(1) <= metadata["max_delta"])).sum())
                 replaced += int((source["method"][...] == 1).sum()) if metadata["method"] == METHODS[0] else 0
                 last = stop
         if last != total:

@@ -154,7 +154,7 @@ class Applier:
                 engine=self.engine["engine"],
             )  # fmt: skip
         found = self._attributors[target.module](edits, torch.arange(len(self.X)), target.index)
-        if float(found.deltas.max()) > WORST_DELTA:
+        if not float(found.deltas.max()) <= WORST_DELTA:
             log.warning(
                 "%s: attributions of an insert miss the change of the output by up to %.2g", target.name,
                 float(found.deltas.max()),

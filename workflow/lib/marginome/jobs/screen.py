@@ -29,7 +29,7 @@ from marginome.screens import (
 )
 from marginome.sequences import encode_insert
 from marginome.statistics import summarize_effects
-from marginome.storage import dataset, read_json, read_table, write_hdf5
+from marginome.storage import dataset, read_json, read_table, to_json, write_hdf5
 
 log = logging.getLogger("marginome")
 
@@ -197,14 +197,14 @@ def write_shard(
             progress.update(m * n_backgrounds)
         if profile_rows:
             dataset(handle, "profiles/rows", data=np.concatenate(profile_rows))
-        handle.attrs["engine"] = json.dumps(dataclasses.asdict(engine.info), default=str)
+        handle.attrs["engine"] = to_json(dataclasses.asdict(engine.info))
 
 
 def _append(handle: Any, name: str, values: np.ndarray) -> None:
     if name not in handle:
-        made = dataset(handle, name, shape=(0, *values.shape[1:]), maxshape=(None, *values.shape[1:]), dtype=values.dtype,
-                       chunks=(1, *values.shape[1:]), compression="gzip", compression_opts=1, shuffle=True,
-                       fletcher32=True)  # fmt: skip
+        made = dataset(handle, name, shape=(0, *values.shape[1:]), maxshape=(None, *values.shape[1:]),
+                       dtype=values.dtype, chunks=(1, *values.shape[1:]), compression="gzip", compression_opts=1,
+                       shuffle=True, fletcher32=True)  # fmt: skip
     else:
         made = handle[name]
     made.resize(made.shape[0] + len(values), axis=0)

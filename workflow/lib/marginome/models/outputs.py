@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -357,6 +358,10 @@ def _configured(name: str, entry: Mapping[str, Any], known: Mapping[str, Output]
         value = getattr(output, word)
         if value is not None and value not in allowed and ".py:" not in value:
             raise unknown_name(word, value, [*allowed, "path/to/file.py:function"], where=where)
+    if not 0 <= output.pseudocount < math.inf:
+        raise MarginomeError(
+            f"expected a finite number of at least 0, found {output.pseudocount}", where=f"{where}.pseudocount"
+        )
     if output.kind == "profile":
         if output.softmax is None:
             output = replace(output, softmax="both")
