@@ -116,7 +116,7 @@ def check_model(
     if args is None:
         args = tuple(torch.full((len(X), *argument.shape), argument.value) for argument in loaded.args)
     problems: list[str] = []
-    parts = _Parts(memory_bytes)
+    parts = _Parts(memory_bytes, device)
     notes = parts.notes
     module = loaded.readouts()
     run = _Runner(module, device, where)
@@ -249,8 +249,8 @@ class _Parts:
     ``with parts("engine") as part:`` times a part.
     """
 
-    def __init__(self, memory_bytes: int):
-        self.memory_bytes, self.cost = memory_bytes, Cost(0.0, 0)
+    def __init__(self, memory_bytes: int, device: torch.device):
+        self.memory_bytes, self.device, self.cost = memory_bytes, device, Cost(0.0, 0)
         self.took: dict[str, dict[str, Any]] = {}
         self.notes: list[str] = []
 
@@ -264,7 +264,8 @@ class _Parts:
         finally:
             took = {"seconds": round(part.seconds, 1), "budget_seconds": BUDGET[name], "left_out": part.left_out}
             self.took[name] = took
-            log.info("check, %s: %.1f s%s", name, part.seconds, ", cut short" if part.left_out else "")
+            log.info("check, %s: %.1f s%s; peak memory so far %.0f MB", name, part.seconds,
+                     ", cut short" if part.left_out else "", peak_memory(self.device) / 2**20)  # fmt: skip
 
 
 class _Part:
