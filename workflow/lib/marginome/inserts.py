@@ -90,9 +90,9 @@ def insert_sequence(motif: Motif, *, mode: str = "consensus", draw: int | None =
     """
     if mode not in MODES:
         raise unknown_name("kind of insert", mode, MODES, where="inserts")
+    if not (motif.pwm >= 0).all():  # NaN would be read as A
+        raise MarginomeError("its matrix holds what is no probability", where=f"motif '{motif.motif_id}'")
     if mode == "sample":
-        if not (np.isfinite(motif.pwm).all() and (motif.pwm >= 0).all()):  # would be drawn as A
-            raise MarginomeError("its matrix has negative or no numbers", where=f"motif '{motif.motif_id}'")
         rng = np.random.default_rng(stable_seed(seed, "motif sample", motif.motif_id, draw))
         cumulative = motif.pwm.cumsum(1)
         chosen = (rng.random(motif.width)[:, None] * cumulative[:, -1:] >= cumulative).sum(1)

@@ -233,12 +233,11 @@ def _flat(value: Any) -> Iterator[Any]:
 
 
 def _cost(run: _Runner, X: Tensor, args: Sequence[Tensor]) -> Cost:
-    """Run one sequence timed (twice where that is quick, since a first run also sets things up) and counted."""
+    """Run one sequence twice, timed and counted: a first run also sets things up."""
     one = X[:1], [a[:1] for a in args]
     with _Counting() as counted:
         seconds = _seconds(run, *one)
-    if seconds < BLOCK_SECONDS:
-        seconds = min(seconds, _seconds(run, *one))
+    seconds = min(seconds, _seconds(run, *one))
     log.info("check: one sequence takes %.3g s and %.3g MB of activations", seconds, counted.bytes / 1e6)
     return Cost(seconds, counted.bytes)
 
