@@ -1,4 +1,4 @@
-"""NaN and infinity as arguments and in what is compared: `NaN > x` is False, so a gate has to ask the other way round."""
+"""NaN and infinity as arguments and in what is compared: `NaN > x` is False, so a gate asks the other way round."""
 
 from __future__ import annotations
 
@@ -96,5 +96,5 @@ class LogOfNothing(torch.nn.Module):
 
 
 def test_infinite_outputs_have_no_mutagenesis():
-    with pytest.raises(MarginomeError, match="infinite for sequence 0, 1, 2.*no differences"):
+    with pytest.raises(MarginomeError, match=r"infinite for sequence 0, 1, 2.*no differences"):
         saturation_mutagenesis(LogOfNothing(), X, end=5, device="cpu")

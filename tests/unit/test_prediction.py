@@ -575,7 +575,7 @@ class Mixing(Conv):
 )
 def test_a_model_that_mixes_a_batch_is_refused(how, n):
     for _ in range(2):  # and not forgotten
-        with pytest.raises(MarginomeError, match="depends on the other sequences of its batch.*track_running_stats"):
+        with pytest.raises(MarginomeError, match=r"depends on the other sequences of its batch.*track_running_stats"):
             predict(Mixing(how), X_(n), batch_size=4, device="cpu")
 
 

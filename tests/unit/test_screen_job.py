@@ -55,8 +55,9 @@ class Bench:
         )
         write_table(folder / "inserts.parquet", self.table)
         write_json(folder / "check.json", {"block": block})
-        predict_baseline(settings, name="m", digests={}, engine=ENGINE | {"precision": precision}, device="cpu", check=folder / "check.json",
-                         fasta=folder / "u.fa.gz", predictions=folder / "base.h5")  # fmt: skip
+        predict_baseline(settings, name="m", digests={}, engine=ENGINE | {"precision": precision}, device="cpu",
+                         check=folder / "check.json", fasta=folder / "u.fa.gz",
+                         predictions=folder / "base.h5")  # fmt: skip
 
     def run(self, shards: int, **engine) -> dict[str, np.ndarray]:
         """Compute all shards and put them together."""
