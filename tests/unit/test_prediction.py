@@ -11,7 +11,16 @@ import pytest
 import tangermeme.predict as peer
 import torch
 
-from marginome import MarginomeError, Readout, predict, random_one_hot
+from marginome import (
+    MarginomeError,
+    Readout,
+    deep_lift_shap,
+    marginalize,
+    marginalize_many,
+    predict,
+    random_one_hot,
+    saturation_mutagenesis,
+)
 from marginome.models.outputs import REDUCTIONS, TRANSFORMS, Readouts, resolve_outputs
 from marginome.prediction import check_finite, evaluating, first_tensor, leaves, map_structure
 
@@ -607,3 +616,36 @@ def test_the_look_at_batches_is_taken_once():
     predict(model, X_(), batch_size=4, device="cpu")
     predict(model, X_(), batch_size=4, device="cpu")
     assert seen == [4, 2, 4, 3, 4, 4, 3]
+
+
+FUNCTIONS = {
+    "marginalize": lambda m, X: marginalize(m, X, "ACGT", device="cpu"),
+    "marginalize_many": lambda m, X: marginalize_many(m, X, ["ACGT", "TTT"], device="cpu"),
+    "engine": lambda m, X: marginalize_many(m, X, ["ACGT"], engine="full", device="cpu"),
+    "deep_lift_shap": lambda m, X: deep_lift_shap(m, X, n_shuffles=2, device="cpu"),
+    "saturation_mutagenesis": lambda m, X: saturation_mutagenesis(m, X, end=3, device="cpu"),
+    "Readout": lambda m, X: Readout(m)(X.float()),
+}
+# What a module reads is checked by who runs it; what changes from batch to batch needs more of them than these have.
+READOUTS = {"empty", "scalar", "complex NaN", "raises", "raises nothing to read", "stops"}
+CHANGES = {"list of another length", "None after a tensor", "other keys", "another dtype"}
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [(f, kind) for f in FUNCTIONS for kind in REFUSED if kind not in CHANGES | (READOUTS if f == "Readout" else set())],
+)
+def test_every_function_says_it_in_one_line(function, kind):
+    with pytest.raises(MarginomeError) as caught:
+        FUNCTIONS[function](Broken(REFUSED[kind][0]).eval(), X_(4))
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_have_differences_and_complex_ones_no_attributions():
+    model = Broken(lambda y, X: (X[:, 0].sum(1, keepdim=True) * 200).to(torch.uint8))  # wraps around
+    exact = Broken(lambda y, X: (X[:, 0].sum(1, keepdim=True) * 200) % 256)
+    found, wanted = (saturation_mutagenesis(m, X_(2), device="cpu", fast=False) for m in (model, exact))
+    torch.testing.assert_close(found, wanted)
+    for function in (deep_lift_shap, saturation_mutagenesis):
+        with pytest.raises(MarginomeError, match="numbers are complex"):
+            function(Broken(lambda y, X: y * 1j), X_(2), device="cpu")
