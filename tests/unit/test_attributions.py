@@ -13,6 +13,7 @@ import torch
 
 from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
+from marginome.jobs import attributions
 from marginome.jobs.attributions import attribute_shard, merge_attributions, open_attributions
 from marginome.jobs.seqlets import call_seqlets
 from marginome.provenance import file_digests
@@ -193,6 +194,27 @@ def test_the_gate_warns_or_mutates(case, caplog):
     assert (mutated["deltas"] == warned["deltas"]).all()
     np.testing.assert_allclose(mutated["hypothetical"][over], pure["hypothetical"][over], atol=1e-6)
     assert (mutated["hypothetical"][~over] == warned["hypothetical"][~over]).all()
+
+
+def test_the_gate_closes_on_nan(case, monkeypatch):
+    """`NaN > max_delta` is False: a locus without numbers is over, and mutagenesis steps in."""
+    original, first = attributions.deep_lift_shap, one_hot_encode(case.sequences[0])
+
+    def without_numbers(*args, **kwargs):
+        found = original(*args, **kwargs)
+        if torch.equal(args[1][0], first):  # the first block
+            found.attributions[3], found.deltas[3, 1] = float("nan"), float("nan")
+        return found
+
+    monkeypatch.setattr(attributions, "deep_lift_shap", without_numbers)
+    with pytest.raises(MarginomeError, match=r"locus chr1:3000-3060 and reference 1 is nan .*not a number"):
+        case.run("nan", on_exceed="fail")
+    with pytest.raises(MarginomeError, match="chr1:3000-3060"):
+        case.run("nan", on_exceed="warn")
+    mutated = arrays(case.run("nan", on_exceed="mutagenesis"))
+    pure = arrays(case.run("pure", method="saturation_mutagenesis"))
+    assert mutated["method"].tolist() == [int(i == 3) for i in range(len(case.ids))]
+    np.testing.assert_allclose(mutated["hypothetical"][3], pure["hypothetical"][3], atol=1e-6)
 
 
 def test_an_output_or_target_that_is_not_there(case):

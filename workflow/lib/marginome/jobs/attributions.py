@@ -285,6 +285,8 @@ class _Attributor:
         reason = (
             f"no DeepLIFT rule for {', '.join(named)}" if named else "every operation has a rule, so this is rounding"
         )
+        if not deltas.isfinite().all():
+            reason = "a gradient or an output is not a number" + (f"; {reason}" if named else "")
         locus, reference = divmod(int(deltas.argmax()), deltas.shape[1])
         what = (
             f"the convergence delta of locus {ids[locus]} and reference {reference} is {float(deltas.max()):.3g} "
