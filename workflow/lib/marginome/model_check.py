@@ -595,7 +595,7 @@ def _attribution(
             "is used; look at the convergence deltas, or attribute by ISM"
         )
     deltas: dict[str, Any] = {}
-    # A pass forwards and one backwards, and a pass for the plain difference; measured 1.5 to 2, and known after the first.
+    # A pass forwards and one backwards, and the plain difference: measured 1.5 to 2 passes, and known after the first.
     per_pair = 3 * part.cost.seconds
     at_once = part.at_once(32, activations=ACTIVATIONS_PER_PAIR)
     outputs = loaded.outputs[:N_ATTRIBUTED_OUTPUTS]
