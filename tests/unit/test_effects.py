@@ -8,7 +8,7 @@ import scipy.spatial.distance as distance
 import torch
 
 from marginome import MarginomeError, difference, euclidean, jensen_shannon_distance, log2_fold_change
-from marginome.effects import MEASURES
+from marginome.effects import MEASURES, saturated
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -87,3 +87,63 @@ def test_bad_input():
         difference(torch.zeros(3, 2), torch.zeros(4, 2))
     with pytest.raises(MarginomeError, match="several"):
         difference([torch.zeros(3, 2)], torch.zeros(3, 2))
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize(("before", "after"), [(NAN, 1.0), (1.0, NAN), (NAN, NAN), (INF, INF)])
+def test_no_measure_swallows_nan(name, before, after):
+    a, b = torch.ones(3, 2, 5), torch.ones(3, 2, 5)
+    a[1, 0, 3], b[1, 0, 3] = before, after
+    message = "fold change wants" if name == "log2_fold_change" and before != INF else "1 of 3 backgrounds: number 1"
+    with pytest.raises(MarginomeError, match=message):
+        MEASURES[name](a, b)
+
+
+def test_infinite_logits_that_are_a_distribution():
+    """-infinity is a probability of 0; all of them, or +infinity, is no distribution."""
+    p = torch.tensor([[[0.0, -INF, 0.0, -INF]], [[0.0, 0.0, 0.0, 0.0]]])
+    q = torch.tensor([[[-INF, 0.0, -INF, 0.0]], [[0.0, 0.0, -INF, -INF]]])
+    expected = [1.0, distance.jensenshannon([0.25] * 4, [0.5, 0.5, 0, 0], base=2)]
+    np.testing.assert_allclose(jensen_shannon_distance(p, q), expected, rtol=1e-6)
+    for bad in (torch.full((1, 1, 4), -INF), torch.tensor([[[0.0, INF, 0.0, 0.0]]])):
+        with pytest.raises(MarginomeError, match="there is no effect"):
+            jensen_shannon_distance(p[:1], bad)
+    for bad in (NAN, INF):
+        with pytest.raises(MarginomeError, match="probabilities"):
+            jensen_shannon_distance(torch.ones(1, 1, 4), torch.tensor([[[1.0, bad, 0.0, 0.0]]]), logits=False)
+
+
+def test_an_infinite_difference_is_one():
+    assert difference(torch.tensor([[-INF]]), torch.tensor([[2.0]])).item() == INF
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.int64])
+def test_whole_numbers_do_not_wrap_around(dtype):
+    before, after = torch.tensor([[1, 1]]).to(dtype), torch.tensor([[0, 1]]).to(dtype)
+    assert difference(before, after).tolist() == [[-1.0, 0.0]]
+    assert euclidean(before, after).tolist() == [1.0]
+    assert log2_fold_change(before, after).tolist() == [[-1.0, 0.0]]
+
+
+def test_complex_and_empty_outputs_are_one_line():
+    with pytest.raises(MarginomeError, match="complex"):
+        difference(torch.ones(2, 1), torch.ones(2, 1) * 1j)
+    for measure in MEASURES.values():
+        with pytest.raises(MarginomeError, match="there is nothing in it"):
+            measure(torch.ones(2, 0), torch.ones(2, 0))
+
+
+def test_saturated_outputs_are_counted():
+    exact = np.array([[0.5, 1 - 1e-9], [1 - 1e-3, 1e-30], [0.2, 1 - 4e-6]])
+    assert "2 of 6 values" in saturated(exact) and "1e-09" in saturated(exact) and "float64" in saturated(exact)
+    assert saturated(exact, "float64") == ""
+    assert "3 of 6 values" in saturated(exact, "bfloat16")
+    assert "2 of 6 values" in saturated(2 * exact - 1)  # tanh
+    assert "1 of 2 values" in saturated(np.array([0.0, 0.3]))  # exactly 0 of a sigmoid
+    for fine in (exact * 2, np.array([0.0, 1.0, 1.0]), np.zeros(3), np.array([0.1, 0.9])):
+        assert saturated(fine) == ""
+    with_nan = np.array([NAN, 1.0])
+    assert saturated(with_nan) == ""  # NaN is stopped elsewhere

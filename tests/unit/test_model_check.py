@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -9,16 +10,18 @@ import pytest
 import torch
 import yaml
 
-from marginome import MarginomeError, predict, random_one_hot, substitute
+from marginome import MarginomeError, model_check, predict, random_one_hot, substitute
 from marginome.config import resolve_config
 from marginome.model_check import check_model, check_page, stop_on_problems, write_check_page
 from marginome.models import load_model
-from marginome.storage import read_json, write_json
+from marginome.storage import read_json, to_json, write_json
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "config/examples"
 LENGTH = 50
 CODE = """
+import types
+
 import torch
 import torch.nn.functional as F
 
@@ -39,6 +42,35 @@ class Model(torch.nn.Module):
         if self.how == "sorts":
             y = torch.sort(y, dim=2).values.cumsum(2)
         y = self.dense(y.mean(2))
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.how == "nan in the second batch" and self.calls > 4:
+            y = y * float("nan")
+        if self.how == "saturated":
+            y = torch.sigmoid(40 * y + 12)
+        if self.how == "saturated throughout":
+            y = torch.sigmoid(y + 60)
+        if self.how == "steps":
+            y = (y > y.new_tensor([0.0, 0.1])).int()
+        if self.how == "complex":
+            y = y * 1j
+        if self.how == "None":
+            return None
+        if self.how == "with None":
+            return y, None
+        if self.how == "text":
+            return {"y": y, "name": "ctcf"}
+        if self.how == "array":
+            return y.detach().numpy()
+        if self.how == "squeezed":
+            return y.squeeze()
+        if self.how == "scalar":
+            return y.sum()
+        if self.how == "object":
+            return types.SimpleNamespace(y=y)
+        if self.how == "raises":
+            raise KeyError("tss")
+        if self.how == "sparse":
+            return y.to_sparse()
         if self.how == "nan":
             y = torch.log(y - y.mean(0) - 0.01)
         if self.how == "constant":
@@ -60,10 +92,14 @@ class Model(torch.nn.Module):
 OUTPUTS = {"y": {"names": ["a", "b"]}}
 
 
-def load(tmp_path, how: str = "good", **more):
+def loaded_settings(tmp_path, how: str) -> dict:
     (tmp_path / "own.py").write_text(CODE)
     settings = {"loader": f"{tmp_path / 'own.py'}:Model", "parameters": {"how": how}, "input_length": LENGTH}
-    return load_model("m", settings | {"outputs": OUTPUTS} | more)
+    return settings | {"outputs": OUTPUTS if how != "with None" else {"y": {"head": 0, "names": ["a", "b"]}}}
+
+
+def load(tmp_path, how: str = "good", **more):
+    return load_model("m", loaded_settings(tmp_path, how) | more)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +214,7 @@ def test_precisions_are_compared_with_float64(tmp_path):
 
 
 def test_the_same_check_twice_is_the_same(tmp_path):
-    timed = ("sequences_per_second", "pairs_per_second", "block", "peak_memory_mb")
+    timed = ("sequences_per_second", "pairs_per_second", "block", "peak_memory_mb", "parts")
     first, second = (check_model(load(tmp_path), seed=3) for _ in range(2))
     assert {k: v for k, v in first.items() if k not in timed} == {k: v for k, v in second.items() if k not in timed}
     assert check_model(load(tmp_path), seed=4)["outputs"] != first["outputs"]
@@ -195,6 +231,123 @@ def test_the_spread_of_an_ensemble(resources, tmp_path):
     check = check_model(loaded, random_one_hot((2, 4, 2114), random_state=0), attribution=False)
     assert check["member_sd"]["counts"] == pytest.approx(0.5**0.5, abs=1e-4)  # of x and x + 1
     assert check["members"] == 2 and len(check["files"]) == 2
+
+
+# ------------------------------------------------------------------------- what a forward may return
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("None", "it returned None, expected a tensor"),
+        ("text", r"output\['name'\] of the model: .*found str"),
+        ("array", "found ndarray"),
+        ("object", r"found SimpleNamespace.*its fields \(y\)"),
+        ("sparse", "found a sparse tensor"),
+        ("complex", "holds complex numbers"),
+        ("squeezed", "first axis .* is not the batch"),
+        ("scalar", "first axis .* is not the batch"),
+        ("raises", r"fails on a sequence of 50 bp: KeyError.*X \(1, 4, 50\)"),
+    ],
+)
+def test_what_is_no_prediction_stops_the_workflow_with_one_line(tmp_path, how, message):
+    with pytest.raises(MarginomeError, match=message) as caught:
+        check_model(load(tmp_path, how))
+    assert "model 'm'" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_none_beside_the_output_is_nothing(tmp_path):
+    assert check_model(load(tmp_path, "with None"), attribution=False)["problems"] == []
+
+
+def test_whole_numbers_are_run_and_cannot_be_attributed(tmp_path):
+    check = check_model(load(tmp_path, "steps"), engine="full")
+    assert check["problems"] == [] and stop_on_problems(check) is None
+    assert [w for w in check["warnings"] if "DeepLIFT" in w]
+    assert check["attribution"]["deltas"] == {} and check["parts"]["attribution"]["left_out"]
+    assert "DeepLIFT fails" in check_page(check)
+
+
+# ----------------------------------------------------------------------------------- NaN, float64, budgets
+def strict(check: dict) -> dict:
+    """The check as a reader of JSON gets it; `parse_constant` sees what JSON has not."""
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    return json.loads(to_json(check), parse_constant=refuse)
+
+
+def test_nan_in_a_later_run_is_a_problem_and_no_json(tmp_path):
+    check = check_model(load(tmp_path, "nan in the second batch"), engine="full")
+    assert check["problems"] and "other numbers the second time (relative nan)" in check["problems"][0]
+    assert strict(check)["batch_difference"]["again"] is None
+    assert "not finite" in check_page(check)
+
+
+def test_a_saturated_output_says_use_logits_or_float64(tmp_path):
+    loaded = load(tmp_path, "saturated")
+    (warning,) = [w for w in check_model(loaded, attribution=False, engine="full")["warnings"] if "near 0 or 1" in w]
+    X = random_one_hot((8, 4, LENGTH), random_state=0).double()
+    exact = copy.deepcopy(loaded.module).double()(X)
+    assert ((1 - exact) < 6e-6).any()  # float32 has a number every 6e-8 there
+    assert (
+        warning.startswith("output 'y': ")
+        and "of 16 values" in warning
+        and "use logits or precision: float64" in warning
+    )
+    double = load_model("m", loaded_settings(tmp_path, "saturated"), precision="float64")
+    check = check_model(double, attribution=False, engine="full", precision="float64")
+    assert not [w for w in check["warnings"] if "near 0 or 1" in w] and check["precision"] == "float64"
+    assert check["precision_error"]["float32"]["y"] > 0
+    assert strict(check)
+
+
+def test_an_output_that_is_1_everywhere_says_why(tmp_path):
+    check = check_model(load(tmp_path, "saturated throughout"), attribution=False, engine="full")
+    assert "every value is 1, so it may be saturated: use logits, or precision: float64" in check["problems"][0]
+
+
+def test_a_check_that_is_cut_short_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(model_check, "BUDGET", dict.fromkeys(model_check.BUDGET, 0.0))
+    monkeypatch.setattr(model_check.log, "propagate", True)
+    with caplog.at_level("INFO"):
+        check = check_model(load(tmp_path), engine="full")
+    assert check["sequences"] == 4 and check["problems"] == []
+    assert check["parts"]["batches"]["left_out"] == ["batches with 4 of 8 sequences"]
+    assert check["parts"]["precision"]["left_out"] == ["precision with 2 of 4 sequences"]
+    assert check["attribution"]["deltas"]["y"]["pairs"] == 1  # what is least
+    assert sum("the check was cut short" in w for w in check["warnings"]) == 3
+    assert "cut short: precision with 2 of 4 sequences" in check_page(check)
+    said = [record.getMessage() for record in caplog.records]
+    assert any(s.startswith("check: one sequence takes") for s in said)
+    for i, part in enumerate(("batches", "precision", "engine", "attribution"), 1):
+        assert any(s.startswith(f"check, part {i} of 4: {part}") for s in said)
+        assert any(s.startswith(f"check, {part}: ") and "peak memory" in s for s in said)
+    for how in ("mixes", "random"):  # the shortest check finds these too
+        assert check_model(load(tmp_path, how), engine="full")["problems"]
+
+
+def test_outputs_that_were_not_attributed_are_named(tmp_path, monkeypatch):
+    outputs = {name: {"index": i} for i, name in enumerate("ab")}
+    loaded = load(tmp_path, outputs=outputs)
+    monkeypatch.setattr(model_check, "BUDGET", dict.fromkeys(model_check.BUDGET, 0.0))
+    check = check_model(loaded, engine="full")
+    assert list(check["attribution"]["deltas"]) == ["a"]
+    assert any("was not looked at for output 'b'" in w for w in check["warnings"])
+
+
+def test_sequences_follow_the_memory(tmp_path):
+    check = check_model(load(tmp_path), engine="full", memory_bytes=7_000)
+    assert check["sequences"] == 2
+    assert "batches with 2 of 8 sequences" in check["parts"]["batches"]["left_out"]
+
+
+def test_the_memory_of_a_sequence_is_counted(tmp_path):
+    loaded = load(tmp_path)
+    run = model_check._Runner(loaded.readouts(), torch.device("cpu"), "m")
+    X = random_one_hot((1, 4, LENGTH), random_state=0)
+    cost = model_check._cost(run, X, ())
+    floats = 2 * 8 * 46 + 8 + 2  # convolution, rectifier, mean, dense
+    assert 4 * floats <= cost.bytes <= 4 * floats + 2000 and cost.seconds > 0
 
 
 # -------------------------------------------------------------------------------------------- examples

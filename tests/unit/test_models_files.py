@@ -306,7 +306,7 @@ def test_weights_of_another_architecture(tmp_path):
     ("settings", "message"),
     [
         ({"input_length": 1000}, "the model returns nothing for 1000 bp|the model fails on a sequence of 1000 bp"),
-        ({"input_length": 2114, "outputs": {"counts": {"head": 5}}}, "there is no head 5"),
+        ({"input_length": 2114, "outputs": {"counts": {"head": 5}}}, "there is no head '5'"),
         ({"input_length": 2114, "outputs": {"y": {"head": 0}}}, "one number per target"),
         ({}, "input_length is missing"),
         ({"input_length": 2114, "loader": "bpnetlite"}, "Did you mean 'bpnet_lite'"),

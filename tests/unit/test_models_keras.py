@@ -203,7 +203,7 @@ def test_python_in_a_file_is_never_read(resources):
         ({"loader": "beluga"}, "cannot be read"),
         ({"loader": "bpnet_lite"}, "cannot be read"),
         ({"bias_weights": str(FILES / "sequential.h5")}, "bias_weights join two single ChromBPNet models"),
-        ({"outputs": {"counts": {"head": 2}}}, "there is no head 2: the model returns 2 heads"),
+        ({"outputs": {"counts": {"head": 2}}}, "there is no head '2'; the model returns 2 heads"),
     ],
 )
 def test_settings_that_do_not_fit(change, message):

@@ -90,7 +90,7 @@ def test_identity_edits_are_not_computed():
 
     X = random_one_hot((2, 4, 30), random_state=0)
     saturation_mutagenesis(Counting(), X, device="cpu", fast=False)
-    assert sum(seen) == 2 + 2 * 3 * 30
+    assert sum(seen) == 2 + 1 + 2 * 3 * 30  # the first sequence once more, alone: does the model mix a batch?
 
 
 def test_a_sequence_alone_and_in_a_batch():

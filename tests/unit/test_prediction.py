@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import types
 from collections import OrderedDict, namedtuple
 
 import pytest
 import tangermeme.predict as peer
 import torch
 
-from marginome import MarginomeError, Readout, predict, random_one_hot
+from marginome import (
+    MarginomeError,
+    Readout,
+    deep_lift_shap,
+    marginalize,
+    marginalize_many,
+    predict,
+    random_one_hot,
+    saturation_mutagenesis,
+)
+from marginome.models.outputs import REDUCTIONS, TRANSFORMS, Readouts, resolve_outputs
 from marginome.prediction import check_finite, evaluating, first_tensor, leaves, map_structure
 
 Heads = namedtuple("Heads", "profile counts")
@@ -311,9 +323,11 @@ def nested_model():
         ({"head": ("out", 1, 0), "index": 2}, lambda p, c: c[:, 2:3]),
         ({"head": ("out", 1, 0), "index": [2, 0]}, lambda p, c: c[:, [2, 0]]),
         ({"head": ("out", -1, 0), "index": slice(1, 3)}, lambda p, c: c[:, 1:3]),
-        ({"head": ("out", 1, 0), "transform": "exp", "reduce": "sum"}, lambda p, c: c.exp().sum(1, keepdim=True)),
+        ({"head": ("out", 1, 0), "transform": "exp", "reduce": "sum"}, lambda p, c: c.sum(1, keepdim=True).exp()),
         ({"head": ("out", 1, 0), "transform": "expm1"}, lambda p, c: c.exp() - 1),
-        ({"head": ("out", 1, 0), "transform": torch.nn.Tanh(), "reduce": "max"}, lambda p, c: c.tanh().amax(1, True)),
+        ({"head": ("out", 1, 0), "transform": torch.nn.Tanh(), "reduce": "max"}, lambda p, c: c.amax(1, True).tanh()),
+        ({"head": ("out", 0), "index": ([1, 0], [5, 9, 7])}, lambda p, c: p[:, [1, 0]][:, :, [5, 9, 7]].flatten(1)),
+        ({"head": ("out", 1), "transform": "softplus"}, lambda p, c: (1 + c.exp()).log()),
         ({"head": ("out", 0)}, lambda p, c: p.flatten(1)),
         ({"head": ("out", 0), "index": (1, slice(5, 9)), "reduce": "mean"}, lambda p, c: p[:, 1, 5:9].mean(1, True)),
         ({"head": ("out", 0), "reduce": "logsumexp"}, lambda p, c: p.flatten(1).exp().sum(1, keepdim=True).log()),
@@ -352,7 +366,7 @@ def test_readout_passes_extra_inputs_and_gradients():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"the model returns 3 tensors. Choose one of \('out', 0\), \('out', 1, 0\), \('first', 'a'\)"),
+        ({}, r"The model returns 3 tensors. Choose one of \('out', 0\), \('out', 1, 0\), \('first', 'a'\)"),
         ({"head": "Out"}, "there is no head 'Out'. Did you mean 'out'"),
         ({"head": ("out", 2)}, "no head '2'"),
         ({"head": ("out", 0, 1)}, r"output\['out'\]\[0\] of the model is one tensor.*index="),
@@ -366,3 +380,267 @@ def test_readout_passes_extra_inputs_and_gradients():
 def test_readout_errors(nested_model, options, message):
     with pytest.raises(MarginomeError, match=message):
         Readout(nested_model, **options)(X_().float())
+
+
+def test_readout_reads_in_the_order_of_the_config(tmp_path):
+    """Head, index, reduce, transform: of a notebook and of a config's output, for every pair of the one list."""
+    profile, _ = TwoHeads().eval().body(X_().float())
+    part = profile.detach()[:, :, 3:9].abs() + 0.1
+
+    class Given(torch.nn.Module):
+        def forward(self, X):
+            return {"a": part, "b": part[:, 0]}
+
+    flat = part.flatten(1)
+    centred = flat - flat.mean(1, keepdim=True)
+    reduced = {
+        "mean": flat.mean(1), "sum": flat.sum(1), "max": flat.amax(1), "logsumexp": flat.exp().sum(1).log(),
+        "profile": (centred.exp() / centred.exp().sum(1, keepdim=True) * centred).sum(1),
+    }  # fmt: skip
+    transforms = {
+        "exp": lambda y: y.exp(), "expm1": lambda y: y.exp() - 1, "log": lambda y: y.log(),
+        "log1p": lambda y: (1 + y).log(), "log2": lambda y: y.log2(), "sigmoid": lambda y: 1 / (1 + (-y).exp()),
+        "logit": lambda y: (y / (1 - y)).log(), "softplus": lambda y: (1 + y.exp()).log(),
+    }  # fmt: skip
+    assert set(reduced) == set(REDUCTIONS) and set(transforms) == set(TRANSFORMS)
+    for how, y in reduced.items():
+        for name, transform in transforms.items():
+            wanted = transform(y)[:, None]
+            notebook = Readout(Given(), "a", reduce=how, transform=name)(X_())
+            configured = {"y": {"head": "a", "reduce": how, "transform": name}}
+            (output,) = resolve_outputs(configured, (), {k: v[:1] for k, v in Given()(X_()).items()}, "config")
+            config = Readouts(Given(), (output,))(X_())["y"]
+            torch.testing.assert_close(notebook, wanted, rtol=1e-4, atol=1e-5, equal_nan=True)
+            assert torch.equal(notebook.nan_to_num(7), config.nan_to_num(7)), (how, name)
+
+
+# What a forward may return ----------------------------------------------------------------------------------------
+
+Fields = dataclasses.make_dataclass("Fields", ["logits", "hidden"])
+
+
+class ModelOutput(OrderedDict):
+    """A dict with attributes, as a popular library returns it."""
+
+    def __init__(self, **fields):
+        super().__init__(**fields)
+        self.__dict__.update(fields)
+
+
+def changing(first, then):
+    """One thing for whole batches, another for the last one."""
+    return lambda y, X: (first if len(X) != 3 else then)(y)
+
+
+def failing(error):
+    def forward(y, X):
+        raise error
+
+    return forward
+
+
+REFUSED = {
+    "None": (lambda y, X: None, r"model: it returned None, expected a tensor.*end with a return"),
+    "only None": (lambda y, X: (None,), "no tensor in it"),
+    "array": (lambda y, X: y.detach().numpy(), "found ndarray.*Return the tensor itself"),
+    "text in a dict": (lambda y, X: {"y": y, "name": "ctcf"}, r"output\['name'\] of the model: found str"),
+    "namespace": (lambda y, X: types.SimpleNamespace(y=y), r"found SimpleNamespace.*its fields \(y\)"),
+    "dataclass": (lambda y, X: Fields(y, y), r"found Fields.*its fields \(logits, hidden\)"),
+    "generator": (lambda y, X: (t for t in [y]), "found generator"),
+    "set": (lambda y, X: {y}, "found set"),
+    "number": (lambda y, X: 1.0, "found float"),
+    "scalar": (lambda y, X: y.sum(), r"for each of \d+ sequences, found shape \(\)"),
+    "empty": (lambda y, X: y[:, :0], r"it is empty: shape \(\d+, 0\)"),
+    "sparse": (lambda y, X: y.to_sparse(), "found a sparse tensor.*to_dense"),
+    "sparse rows": (lambda y, X: y.to_sparse_csr(), "found a sparse tensor"),
+    "nested": (lambda y, X: torch.nested.nested_tensor(list(y)), "found a nested tensor"),
+    "meta": (lambda y, X: y.to("meta"), "found a tensor without values"),
+    "quantized": (lambda y, X: torch.quantize_per_tensor(y, 0.1, 0, torch.quint8), "found a quantized tensor"),
+    "8-bit floats": (lambda y, X: y.to(torch.float8_e4m3fn), r"found a tensor of float8_e4m3fn. Return y.float\(\)"),
+    "complex NaN": (lambda y, X: y * complex(0, float("nan")), "returned NaN for sequence 0"),
+    "list of another length": (changing(lambda y: [y, y], lambda y: [y]), "a list of 2, then a list of 1"),
+    "None after a tensor": (changing(lambda y: (y, y), lambda y: (y, None)), r"output\[1\].*a tensor, then NoneType"),
+    "other keys": (changing(lambda y: {"a": y}, lambda y: {"b": y}), "a dict of a, then a dict of b"),
+    "another dtype": (changing(lambda y: y, lambda y: y.int()), r"float32, then \(3, 3\) int32"),
+    "raises": (failing(KeyError("tss")), r"failed: KeyError: 'tss'. It was given X \(\d+, 4, 40\) float32"),
+    "raises nothing to read": (failing(AssertionError()), "its forward\\(\\) failed: AssertionError. It was given X"),
+    "stops": (failing(StopIteration()), "its forward\\(\\) failed: StopIteration"),
+}
+
+
+@pytest.mark.parametrize(("output", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_prediction_is_one_line(output, message):
+    with pytest.raises(MarginomeError, match=message) as caught:
+        predict(Broken(output), X_(), batch_size=4, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_squeezed_batch_of_one_says_what_to_write():
+    with pytest.raises(MarginomeError, match=r"each of 1 sequences, found shape \(3,\). .*write squeeze\(-1\)"):
+        predict(Broken(lambda y, X: y.squeeze()), X_(5), batch_size=4, device="cpu")
+    assert predict(Broken(lambda y, X: y.squeeze()), X_(6), batch_size=4, device="cpu").shape == (6, 3)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        lambda y, X: y * 1j,
+        lambda y, X: (y * 10).to(torch.int32),
+        lambda y, X: (y * 10).to(torch.uint8),
+        lambda y, X: y > 0,
+        lambda y, X: y.half(),
+        lambda y, X: y.bfloat16(),
+        lambda y, X: torch.nn.Parameter(y),
+        lambda y, X: X,
+        lambda y, X: {"y": y, 0: [None, (y[:, 0], None)]},
+        lambda y, X: Heads(y, None),
+    ],
+)
+def test_what_is_a_prediction_is_gathered_as_it_is(output):
+    model = Broken(output).eval()
+    found = list(leaves(predict(model, X_(), batch_size=4, device="cpu")))
+    whole = list(leaves(model(X_().float())))
+    assert [path for path, _ in found] == [path for path, _ in whole]
+    for (_, a), (_, b) in zip(found, whole):
+        assert a.dtype == b.dtype and not a.requires_grad
+        assert torch.allclose(a.to(torch.complex64), b.detach().to(torch.complex64), atol=1e-5)
+
+
+def test_a_dict_with_attributes_is_a_dict():
+    y = predict(Broken(lambda y, X: ModelOutput(logits=y, hidden=None)), X_(), batch_size=4, device="cpu")
+    assert type(y) is dict and list(y) == ["logits", "hidden"] and y["hidden"] is None
+    assert torch.equal(y["logits"], predict(Readout(Broken(lambda y, X: ModelOutput(logits=y))), X_(), device="cpu"))
+
+
+def test_extra_arguments_are_named_when_forward_fails():
+    class Picky(Conv):
+        def forward(self, X, scale):
+            return super().forward(X) @ scale
+
+    with pytest.raises(MarginomeError, match=r"X \(4, 4, 40\) float32, args\[0\] \(4, 2\) float32") as caught:
+        predict(Picky(), X_(), args=(torch.ones(11, 2),), batch_size=4, device="cpu")
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_model_that_writes_into_its_input_does_not_write_into_the_users():
+    X = X_().float()
+    kept = X.clone()
+    y = predict(Broken(lambda y, X: X.mul_(2).sum(2)), X, batch_size=4, device="cpu")
+    assert torch.equal(X, kept) and torch.equal(y, 2 * kept.sum(2))
+
+
+def test_a_prediction_is_not_the_models_memory():
+    class Buffered(Conv):
+        def __init__(self):
+            super().__init__()
+            self.kept = torch.zeros(11, 3)
+
+        def forward(self, X):
+            self.kept[: len(X)] = super().forward(X)
+            return self.kept[: len(X)]
+
+    model = Buffered()
+    first = predict(model, X_(), device="cpu")
+    kept = first.clone()
+    predict(model, X_().flip(2), device="cpu")
+    assert torch.equal(first, kept)
+
+
+# Models that mix a batch ------------------------------------------------------------------------------------------
+
+
+class Mixing(Conv):
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.own = torch.nn.BatchNorm1d(8, track_running_stats=False)
+
+    def forward(self, X):
+        h = self.conv(X).relu()
+        if self.how == "no running statistics":
+            h = self.own(h)
+        if self.how == "training=True":
+            h = torch.nn.functional.batch_norm(h, None, None, training=True)
+        y = self.counts(h.mean(dim=-1))
+        if self.how == "centred":
+            y = y - y.mean(dim=0)
+        if self.how == "softmax over the batch":
+            y = y.softmax(dim=0)
+        if self.how == "one size":
+            assert len(X) == 4
+            y = y - y.mean(dim=0)
+        return y
+
+
+@pytest.mark.parametrize(
+    ("how", "n"),
+    [(how, n) for how in ("no running statistics", "training=True", "centred") for n in (2, 3, 11)]
+    + [("softmax over the batch", 11), ("one size", 8)],
+)
+def test_a_model_that_mixes_a_batch_is_refused(how, n):
+    for _ in range(2):  # and not forgotten
+        with pytest.raises(MarginomeError, match=r"depends on the other sequences of its batch.*track_running_stats"):
+            predict(Mixing(how), X_(n), batch_size=4, device="cpu")
+
+
+def test_a_model_that_draws_random_numbers_is_a_warning(caplog):
+    model = Broken(lambda y, X: torch.nn.functional.dropout(y, 0.5, training=True))
+    with caplog.at_level(logging.WARNING):
+        predict(model, X_(), device="cpu")
+    assert "it draws random numbers" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        lambda y, X: y + 1e4,  # rounds coarsely
+        lambda y, X: torch.where(y > 0, float("-inf"), y),
+        lambda y, X: y * 0,
+        lambda y, X: X.mul_(2).sum(2),
+        lambda y, X: y.bfloat16(),
+    ],
+)
+def test_a_model_that_does_not_mix_is_not_accused(output):
+    predict(Broken(output), X_(), batch_size=4, device="cpu")
+    predict(Conv(), X_(), batch_size=4, dtype="bfloat16", device="cpu")
+
+
+def test_the_look_at_batches_is_taken_once():
+    seen = []
+    model = Broken(lambda y, X: (seen.append(len(X)), y)[1])
+    predict(model, X_(), batch_size=4, device="cpu")
+    predict(model, X_(), batch_size=4, device="cpu")
+    assert seen == [4, 2, 4, 3, 4, 4, 3]
+
+
+FUNCTIONS = {
+    "marginalize": lambda m, X: marginalize(m, X, "ACGT", device="cpu"),
+    "marginalize_many": lambda m, X: marginalize_many(m, X, ["ACGT", "TTT"], device="cpu"),
+    "engine": lambda m, X: marginalize_many(m, X, ["ACGT"], engine="full", device="cpu"),
+    "deep_lift_shap": lambda m, X: deep_lift_shap(m, X, n_shuffles=2, device="cpu"),
+    "saturation_mutagenesis": lambda m, X: saturation_mutagenesis(m, X, end=3, device="cpu"),
+    "Readout": lambda m, X: Readout(m)(X.float()),
+}
+# What a module reads is checked by who runs it; what changes from batch to batch needs more of them than these have.
+READOUTS = {"empty", "scalar", "complex NaN", "raises", "raises nothing to read", "stops"}
+CHANGES = {"list of another length", "None after a tensor", "other keys", "another dtype"}
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [(f, kind) for f in FUNCTIONS for kind in REFUSED if kind not in CHANGES | (READOUTS if f == "Readout" else set())],
+)
+def test_every_function_says_it_in_one_line(function, kind):
+    with pytest.raises(MarginomeError) as caught:
+        FUNCTIONS[function](Broken(REFUSED[kind][0]).eval(), X_(4))
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_have_differences_and_complex_ones_no_attributions():
+    model = Broken(lambda y, X: (X[:, 0].sum(1, keepdim=True) * 200).to(torch.uint8))  # wraps around
+    exact = Broken(lambda y, X: (X[:, 0].sum(1, keepdim=True) * 200) % 256)
+    found, wanted = (saturation_mutagenesis(m, X_(2), device="cpu", fast=False) for m in (model, exact))
+    torch.testing.assert_close(found, wanted)
+    for function in (deep_lift_shap, saturation_mutagenesis):
+        with pytest.raises(MarginomeError, match="numbers are complex"):
+            function(Broken(lambda y, X: y * 1j), X_(2), device="cpu")

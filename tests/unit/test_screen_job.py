@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -11,15 +12,17 @@ import pytest
 import torch
 
 from marginome.backgrounds import make_background, write_background
-from marginome.incremental import paths
+from marginome.errors import MarginomeError
+from marginome.incremental import Edits, Engine, paths
 from marginome.jobs import screen
 from marginome.jobs.baseline import predict_baseline
 from marginome.jobs.runner import job
 from marginome.jobs.screen import marginalize_shard
 from marginome.models import load_model
+from marginome.models.outputs import Output
 from marginome.motifs import read_motifs
 from marginome.prediction import predict
-from marginome.screens import whole_blocks
+from marginome.screens import marginalize_blocks, whole_blocks
 from marginome.sequences import one_hot_encode, substitute
 from marginome.storage import write_json, write_table
 from workspace import RESOURCES
@@ -37,7 +40,8 @@ SCREEN = {"outputs": None, "keep": {"backgrounds_mb": 10, "profiles": True}}
 class Bench:
     """Everything a shard job reads, made for one model."""
 
-    def __init__(self, folder, settings: dict, *, length: int, n: int = 3, motifs: int = 20, block: int = 1):
+    def __init__(self, folder, settings: dict, *, length: int, n: int = 3, motifs: int = 20, block: int = 1,
+                 precision: str = "float32"):  # fmt: skip
         self.folder, self.settings = folder, settings
         made = make_background({"kind": "uniform", "n": n, "length": length}, name="u", seed=1)
         self.sequences = made.sequences
@@ -51,8 +55,9 @@ class Bench:
         )
         write_table(folder / "inserts.parquet", self.table)
         write_json(folder / "check.json", {"block": block})
-        predict_baseline(settings, name="m", digests={}, engine=ENGINE, device="cpu", check=folder / "check.json",
-                         fasta=folder / "u.fa.gz", predictions=folder / "base.h5")  # fmt: skip
+        predict_baseline(settings, name="m", digests={}, engine=ENGINE | {"precision": precision}, device="cpu",
+                         check=folder / "check.json", fasta=folder / "u.fa.gz",
+                         predictions=folder / "base.h5")  # fmt: skip
 
     def run(self, shards: int, **engine) -> dict[str, np.ndarray]:
         """Compute all shards and put them together."""
@@ -190,3 +195,61 @@ def test_a_shard_is_a_run_of_whole_blocks():
         rows = [r for run in runs for s in run for r in range(s.start, s.stop)]
         assert rows == list(range(n))
         assert all(s.start % block == 0 for run in runs for s in run)
+
+
+SATURATED = """
+import torch
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.dense = torch.nn.Conv1d(4, 8, 7), torch.nn.Linear(8, 1)
+
+    def forward(self, X):
+        return torch.sigmoid(20 + self.dense(self.conv(X).relu().mean(2)))
+"""
+
+
+def test_effects_on_saturated_outputs_exist_in_float64(tmp_path):
+    """1 - p is 2e-9: float32 has no number between it and 1, so every effect is 0; float64 against brute force."""
+    (tmp_path / "own.py").write_text(SATURATED)
+    settings = {"loader": f"{tmp_path}/own.py:Model", "input_length": 60, "outputs": {"p": {}}}
+    found = {}
+    for precision in ("float32", "float64"):
+        folder = tmp_path / precision
+        folder.mkdir()
+        bench = Bench(folder, settings, length=60, precision=precision)
+        found[precision] = bench.run(1, precision=precision)["effects"]
+    assert not found["float32"].any()
+    module = load_model("m", settings).module.double()
+    X = torch.stack([one_hot_encode(s) for s in bench.sequences])
+    for i, row in bench.table.iterrows():
+        edited = substitute(X, row["insert"], start=int(row["start"]))
+        with torch.no_grad():
+            expected = (module(edited.double()) - module(X.double()))[:, 0]
+        np.testing.assert_allclose(found["float64"][i, :, 0], expected, rtol=1e-4, atol=1e-16)
+    assert np.abs(found["float64"]).max() > 1e-12
+
+
+def test_an_infinite_effect_and_a_measure_that_fails_name_the_output(tmp_path):
+    class Given(torch.nn.Module):
+        def forward(self, X):
+            return {"y": torch.log(X[:, 0, 20:40].sum(1, keepdim=True) * 0 + (X[:, 0, 30:31] > 0))}
+
+    X = torch.stack([one_hot_encode("C" * 30 + "A" + "C" * 29)] * 2)
+    edits = Edits.stack([one_hot_encode("C")], [30])
+    output = Output("y", names=("y",), shape=(1,))
+    engine = Engine(Given(), X, engine="full")
+    run = {"blocks": [slice(0, 1)], "with_profiles": [False]}
+    with pytest.raises(
+        MarginomeError, match="output 'y', measure difference: the effect is NaN or infinite for 1 of 1"
+    ):
+        list(marginalize_blocks(engine, [output], engine.before, edits, **run))
+    code = "def fails(before, after):\n    return before[7]\n\n\ndef counts(before, after):\n    return 3\n"
+    (tmp_path / "own.py").write_text(code)
+    for name, message in (("fails", "it failed on .* IndexError"), ("counts", "it returned int for 2 pairs")):
+        own = replace(output, measure=f"{tmp_path}/own.py:{name}")
+        with pytest.raises(MarginomeError, match=f"output 'y', measure .*own.py:{name}: {message}"):
+            list(marginalize_blocks(engine, [own], engine.before, edits, **run))

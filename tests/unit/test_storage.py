@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from marginome.storage import (
     read_json,
     read_table,
     table_metadata,
+    to_json,
     write_hdf5,
     write_json,
     write_table,
@@ -344,3 +346,19 @@ def test_an_effect_table_must_have_its_columns():
     with pytest.raises(MarginomeError, match="surprise"):
         conform(pd.DataFrame({**{c.name: [] for c in EFFECTS}, "surprise": []}), EFFECTS)
     assert conform(pd.DataFrame({c.name: [] for c in EFFECTS}), EFFECTS).num_columns == len(EFFECTS)
+
+
+def test_json_has_no_nan(tmp_path):
+    value = {
+        "a": float("nan"),
+        "b": [np.float32("inf"), np.int64(3), True, None],
+        4: np.array([1.5, np.nan]),
+        "p": tmp_path,
+    }
+    write_json(tmp_path / "x.json", value)
+    found = json.loads((tmp_path / "x.json").read_text(), parse_constant=lambda word: pytest.fail(word))
+    assert {k: found[k] for k in ("a", "b", "4", "p")} == {
+        "a": None, "b": [None, 3, True, None], "4": [1.5, None], "p": str(tmp_path),
+    }  # fmt: skip
+    write_hdf5_metadata = to_json({"largest_delta": float("nan")})
+    assert write_hdf5_metadata == '{"largest_delta": null}'

@@ -79,6 +79,10 @@ def query_of_attributions(hypothetical: np.ndarray, sign: float) -> np.ndarray:
     without attribution is flat. The bases that are there alone (one-hot) name the model's own motif in fewer than half
     of the seqlets where this does in nearly all (docs/elements.md).
     """
+    if not np.isfinite(hypothetical).all() or not abs(sign) > 0:
+        raise MarginomeError(
+            f"wanted finite attributions and a sign other than 0, found sign {sign}", where="hypothetical attributions"
+        )
     centred = np.sign(sign) * (hypothetical - hypothetical.mean(0, keepdims=True)).astype(np.float64)
     largest = np.abs(centred).max()
     powers = np.exp(CONTRAST * centred / largest) if largest > 0 else np.ones_like(centred)
@@ -88,7 +92,7 @@ def query_of_attributions(hypothetical: np.ndarray, sign: float) -> np.ndarray:
 def information_bits(matrix: np.ndarray) -> float:
     """Return the information content (bits) of (4, width) probabilities against equal base frequencies."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        entropy = -np.where(matrix > 0, matrix * np.log2(matrix), 0.0).sum()
+        entropy = -np.where(matrix == 0, 0.0, matrix * np.log2(matrix)).sum()  # NaN stays NaN
     return float(2 * matrix.shape[1] - entropy)
 
 

@@ -246,6 +246,8 @@ class HitFinder:
     STEP = 0.01
 
     def __init__(self, motifs: Sequence[Motif], p_value: float):
+        if not 0 < p_value <= 1:
+            raise MarginomeError(f"expected a p-value above 0 and at most 1, found {p_value}", where="exclude_hits")
         self.motifs = list(motifs)
         self._scores: list[np.ndarray] = []
         self._limits: list[int] = []

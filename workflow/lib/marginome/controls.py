@@ -283,7 +283,7 @@ def list_controls(
     JASPAR, cannot be had from the others. A control that happens to be another motif's consensus stays: random
     sequences do hold sites, and a null cleaned of them would be too narrow.
     """
-    if n < 1:
+    if not n >= 1:
         raise MarginomeError(f"n is {n}, wanted a positive number", where="controls")
     for name, sequence in inserts:
         if not sequence.strip("N") or set(sequence) - set("ACGTN"):

@@ -17,7 +17,7 @@ from .errors import MarginomeError, unknown_name
 
 log = logging.getLogger(__name__)
 
-PRECISIONS = ("float32", "tf32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
@@ -61,7 +61,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 
 
 def check_precision(precision: str) -> str:
-    """Return `precision` if it is one of ``float32``, ``tf32``, ``bfloat16``; raise MarginomeError if not."""
+    """Return `precision` if it is ``float32``, ``tf32``, ``bfloat16`` or ``float64``; raise MarginomeError if not."""
     if precision not in PRECISIONS:
         raise unknown_name("precision", precision, PRECISIONS, where="precision")
     return precision
@@ -76,6 +76,7 @@ def precision_context(precision: str, device: torch.device, *, autocast: bool = 
     precision : str
         ``float32``: the weights' own dtype, TF32 off. ``tf32``: TF32 on for convolutions and matrix products (what
         PyTorch users get for convolutions on CUDA by default; no effect on a CPU). ``bfloat16``: autocast.
+        ``float64``: as ``float32``, for a model whose weights are float64; nothing is cast here.
     device : torch.device
         Where the code runs.
     autocast : bool, optional
@@ -102,7 +103,10 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     # The CPU allocator raises a plain RuntimeError.
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    return isinstance(error, RuntimeError) and any(
+        words in text
+        for words in ("can't allocate memory", "out of memory", "not enough memory", "STATUS_ALLOC_FAILED")
+    )
 
 
 def free_memory(device: torch.device) -> None:

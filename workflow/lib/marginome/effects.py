@@ -5,17 +5,27 @@ background; its result keeps that axis. Pass your own wherever a measure of this
 
 With ``batch_dims=2`` the first two axes are kept instead, e.g. ``(motif, background, ...)``. `before` and
 `after` broadcast, so one ``(n, ...)`` before serves ``(motif, n, ...)`` afters.
+
+Integers and booleans are compared in float64. No measure returns NaN: where there is no number (NaN or equal
+infinities on both sides) it raises and says for which backgrounds. An infinite difference stays one.
 """
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from marginome.errors import MarginomeError, unknown_name
+from marginome.sequences import name_some
 
 Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# An output between 0 and 1 (or -1 and 1) is saturated where rounding takes more than this of its distance from the
+# bound: effects smaller than the rounding are 0.
+SATURATED = 1e-2
 
 
 def difference(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
@@ -31,8 +41,8 @@ def difference(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     torch.Tensor, shape (n, ...)
         In the unit of the output.
     """
-    _same_output(before, after)
-    return after - before
+    before, after = _comparable(before, after)
+    return _numbers(after - before, "difference")
 
 
 def log2_fold_change(before: torch.Tensor, after: torch.Tensor, pseudocount: float = 1.0) -> torch.Tensor:
@@ -45,7 +55,7 @@ def log2_fold_change(before: torch.Tensor, after: torch.Tensor, pseudocount: flo
     before, after : torch.Tensor, shape (n, ...)
         At least 0.
     pseudocount : float, default 1.0
-        In the unit of the output; keeps ratios of small values finite.
+        In the unit of the output, finite and at least 0; keeps ratios of small values finite.
 
     Returns
     -------
@@ -55,18 +65,20 @@ def log2_fold_change(before: torch.Tensor, after: torch.Tensor, pseudocount: flo
     Raises
     ------
     MarginomeError
-        For negative values, or zeros with a pseudocount of 0.
+        For negative values, NaN, or zeros with a pseudocount of 0; a pseudocount that is no finite number.
     """
-    _same_output(before, after)
-    lowest = min(before.min().item(), after.min().item())
-    if pseudocount < 0 or lowest < 0 or lowest + pseudocount <= 0:
+    before, after = _comparable(before, after)
+    if not isinstance(pseudocount, numbers.Real) or not math.isfinite(pseudocount):
+        raise MarginomeError(f"expected a finite number, found {pseudocount!r}", where="pseudocount")
+    lowest = torch.minimum(before.min(), after.min()).item()  # NaN if there is one, unlike Python's min
+    if not (pseudocount >= 0 and lowest >= 0 and lowest + pseudocount > 0):
         raise MarginomeError(
             f"the lowest value is {lowest:g} and the pseudocount {pseudocount:g}; a fold change wants values of at "
             "least 0 and a sum above 0",
             where="log2_fold_change",
             remedy="Use difference for outputs on a log or logit scale.",
         )
-    return torch.log2(after + pseudocount) - torch.log2(before + pseudocount)
+    return _numbers(torch.log2(after + pseudocount) - torch.log2(before + pseudocount), "log2_fold_change")
 
 
 def euclidean(before: torch.Tensor, after: torch.Tensor, *, batch_dims: int = 1) -> torch.Tensor:
@@ -84,9 +96,9 @@ def euclidean(before: torch.Tensor, after: torch.Tensor, *, batch_dims: int = 1)
     torch.Tensor, shape (n,)
         At least 0, in the unit of the output.
     """
-    _same_output(before, after)
+    before, after = _comparable(before, after)
     change = after - before
-    return torch.linalg.vector_norm(change.reshape(*change.shape[:batch_dims], -1), dim=-1)
+    return _numbers(torch.linalg.vector_norm(change.reshape(*change.shape[:batch_dims], -1), dim=-1), "euclidean")
 
 
 def jensen_shannon_distance(
@@ -118,11 +130,12 @@ def jensen_shannon_distance(
     Raises
     ------
     MarginomeError
-        Negative or all-zero profiles when `logits` is false, or another word for `softmax`.
+        Negative, infinite or all-zero profiles when `logits` is false; logits that are no distribution (NaN,
+        +infinity, all of them -infinity); another word for `softmax`.
     """
     if softmax not in ("both", "strand"):
         raise unknown_name("choice", softmax, ("both", "strand"), where="softmax")
-    _same_output(before, after)
+    before, after = _comparable(before, after)
     output_dims = max(before.ndim, after.ndim) - batch_dims
     logs = []
     for name, profile in (("before", before), ("after", after)):
@@ -133,9 +146,9 @@ def jensen_shannon_distance(
             logs.append(profile.log_softmax(dim=-1))
             continue
         total = profile.sum(dim=-1, keepdim=True)
-        if (profile < 0).any() or (total <= 0).any():
+        if not ((profile >= 0).all() and (total > 0).all() and total.isfinite().all()):
             raise MarginomeError(
-                "a profile of probabilities has values of at least 0 and a sum above 0",
+                "a profile of probabilities has values of at least 0 and a finite sum above 0",
                 where=name,
                 remedy="Pass logits=True for logits.",
             )
@@ -143,13 +156,28 @@ def jensen_shannon_distance(
     log_p, log_q = torch.broadcast_tensors(*logs)
     log_m = torch.logaddexp(log_p, log_q)  # of twice the average
     p, q = log_p.exp(), log_q.exp()
-    # 0 log 0 is 0; xlogy cannot be used, since the logarithms are what is known exactly.
-    terms = torch.where(p > 0, p * (log_p - log_m), 0.0) + torch.where(q > 0, q * (log_q - log_m), 0.0)
+    # 0 log 0 is 0, and NaN stays NaN; xlogy cannot be used, since the logarithms are what is known exactly.
+    terms = torch.where(p == 0, 0.0, p * (log_p - log_m)) + torch.where(q == 0, 0.0, q * (log_q - log_m))
     divergence = 1 + terms.sum(dim=-1) / (2 * torch.log(torch.tensor(2.0, dtype=torch.float64)))
-    return divergence.clamp(0, 1).sqrt()
+    return _numbers(divergence.clamp(0, 1).sqrt(), "jensen_shannon_distance")
 
 
-def _same_output(before: torch.Tensor, after: torch.Tensor) -> None:
+def _numbers(effect: torch.Tensor, measure: str) -> torch.Tensor:
+    """Return an effect after looking for NaN in it."""
+    missing = effect.isnan()
+    if missing.any():
+        rows = missing.reshape(len(missing), -1).any(dim=1).nonzero().flatten().tolist() if missing.ndim else [0]
+        raise MarginomeError(
+            f"there is no effect for {len(rows)} of {len(missing) if missing.ndim else 1} backgrounds: number "
+            f"{name_some(rows)}",
+            where=measure,
+            remedy="Before or after is NaN there, or infinite where it may not be: look at what the model returns.",
+        )
+    return effect
+
+
+def _comparable(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return before and after as numbers that can be subtracted, after checking that they belong together."""
     for name, value in (("before", before), ("after", after)):
         if not isinstance(value, torch.Tensor):
             raise MarginomeError(
@@ -165,6 +193,53 @@ def _same_output(before: torch.Tensor, after: torch.Tensor) -> None:
         raise MarginomeError(
             f"before is {tuple(before.shape)}, after is {tuple(after.shape)}", where="before, after"
         ) from None
+    if not before.numel() or not after.numel():
+        raise MarginomeError(
+            f"there is nothing in it: before is {tuple(before.shape)}, after is {tuple(after.shape)}",
+            where="before, after",
+        )
+    if before.is_complex() or after.is_complex():
+        raise MarginomeError("complex numbers have no effect measure", where="before, after")
+    # uint8 wraps around at 0, booleans have no difference.
+    return tuple(y if y.is_floating_point() else y.double() for y in (before, after))
+
+
+def saturated(values: np.ndarray, precision: str = "float32") -> str:
+    """Say how many values of an output are too near a bound of its range for a precision to tell effects there.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        An output, best in float64.
+    precision : {"float32", "bfloat16", "float64"}, default "float32"
+        What it is computed in.
+
+    Returns
+    -------
+    str
+        A sentence; empty where there are none, and for outputs that are not between 0 and 1 or -1 and 1.
+
+    Notes
+    -----
+    Just below 1 float32 has a number every 6e-8. A probability of 1 - 1e-6 is known to some 6 % of its distance from 1
+    then, and one of 1 - 1e-9 is 1: what a motif adds to it is 0. Near 0 a number as small as 1e-38 is as precise
+    as any.
+    """
+    size = np.abs(values)
+    if not (size <= 1).all() or not (size > 0).any():
+        return ""
+    limits = torch.finfo(getattr(torch, precision))
+    near_one = 1 - size < limits.eps / 2 / SATURATED
+    near_zero = (size < limits.tiny) & (values >= 0).all()
+    count = int((near_one | near_zero).sum())
+    # whole numbers are labels, not probabilities
+    if not count or (np.isin(values, (-1, 0, 1)).all() and len(np.unique(values)) > 1):
+        return ""
+    other = "" if precision == "float64" else " or precision: float64"
+    return (
+        f"{count} of {values.size} values are so near 0 or 1 (the nearest to 1 by {(1 - size).min():.2g}) that "
+        f"{precision} rounds away what an insert does to them; effects there are too small or 0: use logits{other}"
+    )
 
 
 # By the names that configurations and tables use.

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 def gc_bins(gc: np.ndarray, bin_width: float) -> np.ndarray:
     """Return the bin of each GC fraction: bin i is [i, i + 1) * `bin_width`, the last one closed."""
+    if not 0 < bin_width <= 1:
+        raise MarginomeError(f"expected a width above 0 and at most 1, found {bin_width}", where="bin_width")
     last = max(int(np.ceil(1 / bin_width - 1e-9)) - 1, 0)
     return np.minimum((np.asarray(gc) / bin_width + 1e-9).astype(np.int64), last)
 
@@ -89,7 +91,9 @@ def match_windows(
         near = [taken[i] for i in (at - 1, at) if 0 <= i < len(taken)]
         if any(s == start or (abs(s - start) < length and not settings["overlapping"]) for s in near):
             return False
-        if signal is not None and signal.total(contigs[contig], start, start + length) > signal.limit:
+        if signal is not None and not (
+            signal.total(contigs[contig], start, start + length) <= signal.limit  # a track may hold NaN
+        ):
             passed["windows_with_signal"] += 1
             return False
         if finder is not None and finder.find(genome.fetch(contigs[contig], start, start + length)) is not None:
@@ -188,7 +192,7 @@ def _candidates(
         starts = np.arange(len(windows.gc), dtype=np.int64) * stride
         usable = windows.unknown <= settings["max_unknown_fraction"] * length
         dropped["windows_unknown_bases"] += int((~usable).sum())
-        soft = windows.masked > settings["max_soft_masked_fraction"] * length
+        soft = ~(windows.masked <= settings["max_soft_masked_fraction"] * length)
         dropped["windows_soft_masked"] += int((usable & soft).sum())
         usable &= ~soft
         near = np.zeros(len(starts), dtype=bool)

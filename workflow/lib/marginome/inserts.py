@@ -91,6 +91,8 @@ def insert_sequence(motif: Motif, *, mode: str = "consensus", draw: int | None =
     """
     if mode not in MODES:
         raise unknown_name("kind of insert", mode, MODES, where="inserts")
+    if not (motif.pwm >= 0).all():  # NaN would be read as A
+        raise MarginomeError("its matrix holds what is no probability", where=f"motif '{motif.motif_id}'")
     if mode == "sample":
         rng = np.random.default_rng(stable_seed(seed, "motif sample", motif.motif_id, draw))
         cumulative = motif.pwm.cumsum(1)

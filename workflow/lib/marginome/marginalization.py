@@ -221,6 +221,8 @@ def _check_annotations(annotations: torch.Tensor, X: torch.Tensor) -> list[tuple
         raise MarginomeError(
             f"expected (m, 3): example_idx, start, end; found {tuple(annotations.shape)}", where="annotations"
         )
+    if not (annotations == annotations.round() if annotations.is_floating_point() else torch.tensor(True)).all():
+        raise MarginomeError("expected whole numbers: example_idx, start, end", where="annotations")
     if len(annotations) == 0:
         raise MarginomeError("there is none", where="annotations")
     spans = [tuple(int(v) for v in row) for row in annotations.tolist()]

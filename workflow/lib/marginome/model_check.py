@@ -5,15 +5,18 @@ from __future__ import annotations
 import copy
 import html
 import logging
+import math
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from marginome.attribution import deep_lift_shap, find_unsupported_operations
 from marginome.devices import (
@@ -24,9 +27,12 @@ from marginome.devices import (
     resolve_device,
     synchronize,
 )
+from marginome.effects import saturated
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
+from marginome.incremental.engine import memory_to_keep_to
 from marginome.models.loading import LoadedModel
+from marginome.prediction import BATCH_TOLERANCE, cast_argument, run_model
 from marginome.seeds import stable_seed
 from marginome.sequences import random_one_hot
 from marginome.storage import atomic
@@ -37,14 +43,32 @@ N_SEQUENCES = 8
 INSERT_WIDTH = 12
 BLOCKS = (16, 64, 128)
 BLOCK_SECONDS = 10.0  # a block that would take longer than this to try is not tried
-# Relative to the largest value of an output. Rounding in another order gives about 1e-6 in float32; a model
-# that mixes the sequences of a batch, or draws random numbers, is off by far more.
-BATCH_TOLERANCE = 1e-3
+# Seconds that a part of the check may take. A part that would take longer on a slow model looks at less, and says so;
+# the smallest that it can look at is done in any case.
+BUDGET = {"batches": 60.0, "precision": 60.0, "engine": 60.0, "attribution": 90.0}
+# Least sequences: to see whether outputs vary and whether batches matter, and to see rounding.
+LEAST = {"batches": 4, "precision": 2}
+# Memory of DeepLIFT's pair of sequence and reference, in activations of one sequence: measured 4 to 5 for stacks of
+# convolutions with rectifiers and residuals.
+ACTIVATIONS_PER_PAIR = 6
 # Relative to the spread of an output between sequences, which is what an effect is read against.
-PRECISION_WARNING = {"float32": 1e-3, "tf32": 2e-2, "bfloat16": 1e-1}
+PRECISION_WARNING = {"float32": 1e-3, "tf32": 2e-2, "bfloat16": 1e-1, "float64": 1e-9}
 # Mean delta relative to the mean difference from the references, where rounding is far below.
 DELTA_WARNING = 1e-2
 N_REFERENCES = 5
+# What stands for the engine where a model has problems: nothing is going to run.
+NOT_RUN: dict[str, Any] = {
+    "block": 1,
+    "pairs_per_second": {},
+    "engine": {
+        "path": "none",
+        "reason": "the model has problems",
+        "full_operations": [],
+        "check_error": None,
+        "precision_error": None,
+        "effect_error": None,
+    },
+}
 N_ATTRIBUTED_OUTPUTS = 4
 
 
@@ -65,9 +89,9 @@ def check_model(
     Parameters
     ----------
     loaded : LoadedModel
-        The model.
+        The model, in float64 where that is the precision.
     X : Tensor, shape (n, 4, input_length), optional
-        One-hot sequences; 8 random ones by default.
+        One-hot sequences; 8 random ones by default. Fewer are looked at where the model is slow or large.
     args : sequence of Tensor, optional
         Its extra inputs for these sequences, n entries each. By default constants: an input that is read
         from a file is 0 here, since random sequences are in no file.
@@ -82,42 +106,60 @@ def check_model(
     -------
     dict
         JSON-serialisable. ``problems`` (a run would be wrong: `stop_on_problems` raises) and ``warnings``
-        are sentences; ``block`` is the number of inserts to compute together; the rest are measurements,
-        explained in docs/models.md.
+        are sentences; ``block`` is the number of inserts to compute together; ``parts`` says what each part
+        took and looked at; the rest are measurements, explained in docs/models.md. None is what is not
+        finite or was not measured, and a sentence says so.
 
     Raises
     ------
     MarginomeError
         When the model cannot run on these sequences at all, or needs more memory than there is.
+
+    Notes
+    -----
+    One sequence is run first. Its time and the memory of its activations decide how much is looked at, so that
+    each part keeps to its `BUDGET` and to `memory_bytes`; what was cut short is in ``warnings``.
     """
     device = resolve_device(device)
     where = f"model '{loaded.name}'"
+    memory_bytes = memory_bytes or memory_to_keep_to(device)
     if X is None:
         state = stable_seed(seed, "check_model", loaded.input_length) % 2**32
         X = random_one_hot((N_SEQUENCES, 4, loaded.input_length), random_state=state)
     if args is None:
         args = tuple(torch.full((len(X), *argument.shape), argument.value) for argument in loaded.args)
     problems: list[str] = []
-    notes: list[str] = []
+    parts = _Parts(memory_bytes, device)
+    notes = parts.notes
     module = loaded.readouts()
     run = _Runner(module, device, where)
     try:
-        outputs, differences = _forward(run, X, args)
-        _look_at_outputs(outputs, loaded, problems, notes)
-        if differences["again"] > BATCH_TOLERANCE:
+        parts.cost = _cost(run, X, args)
+        with parts("batches") as part:
+            n = part.sequences(len(X), per_sequence=3.0)
+            X, args = X[:n], tuple(a[:n] for a in args)
+            outputs, differences, speed = _forward(run, X, args)
+            _look_at_outputs(outputs, loaded, problems, notes)
+        if not differences["again"] <= BATCH_TOLERANCE:
             problems.append(
                 f"the same sequences give other numbers the second time (relative {differences['again']:.2g}): the "
                 "model draws random numbers, e.g. a dropout that is active"
             )
-        elif max(differences.values()) > BATCH_TOLERANCE:
+        elif not all(difference <= BATCH_TOLERANCE for difference in differences.values()):
             problems.append(
                 "what a sequence gives depends on the other sequences of its batch (relative "
                 f"{max(differences.values()):.2g}), e.g. a batch normalisation in training mode"
             )
-        errors = {} if problems else _precision_errors(run, outputs, X, args, precision, notes)
-        speed = _speed(run, X, args)
-        how = _engine(loaded, module, X, args, device, precision, engine, memory_bytes, seed, notes)
-        attributed = _attribution(loaded, module, X, args, device, seed, notes) if attribution and not problems else {}
+        errors, how, attributed = {}, NOT_RUN, {}
+        if not problems:
+            with parts("precision") as part:
+                errors = _precision_errors(run, outputs, X, args, precision, part)
+            with parts("engine") as part:
+                how = _engine(loaded, module, X, args, device, precision, engine, memory_bytes, seed, part)
+            if attribution:
+                with parts("attribution") as part:
+                    attributed = _attribution(loaded, module, X, args, device, seed, part)
+        spread = _spread(loaded, X, args, device, where) if loaded.members > 1 else {}
     except Exception as error:
         if is_out_of_memory(error):
             raise MarginomeError(
@@ -135,19 +177,20 @@ def check_model(
         "input_length": loaded.input_length,
         "arguments": [{"name": a.name, "shape": list(a.shape), "source": a.source} for a in loaded.args],
         "outputs": [_output(output, outputs[output.name]) for output in loaded.outputs],
-        "member_sd": _spread(loaded, X, args, device, where) if loaded.members > 1 else {},
+        "member_sd": spread,
         "sequences": len(X),
         "device": str(device),
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "precision": precision,
-        "batch_difference": differences,
+        "batch_difference": {name: _number(value) for name, value in differences.items()},
         "precision_error": errors,
         "sequences_per_second": speed,
         "peak_memory_mb": round(peak_memory(device) / 2**20, 1),
         **how,
         "attribution": attributed,
+        "parts": parts.took,
         "warnings": notes,
         "problems": problems,
     }
@@ -163,6 +206,121 @@ def stop_on_problems(check: Mapping[str, Any]) -> None:
         )
 
 
+# ------------------------------------------------------------------------------------ how much to look at
+class Cost(NamedTuple):
+    """What one sequence costs.
+
+    Attributes
+    ----------
+    seconds : float
+        Of a forward pass.
+    bytes : int
+        Of all that the operations of a forward pass return: what there is at once if nothing is let go.
+    """
+
+    seconds: float
+    bytes: int
+
+
+class _Counting(TorchDispatchMode):
+    """Adds up the bytes of what operations return, views not counted."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if not getattr(func, "is_view", False):
+            self.bytes += sum(y.numel() * y.element_size() for y in _flat(out) if isinstance(y, Tensor))
+        return out
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for inner in value:
+            yield from _flat(inner)
+    else:
+        yield value
+
+
+def _cost(run: _Runner, X: Tensor, args: Sequence[Tensor]) -> Cost:
+    """Run one sequence twice, timed and counted: a first run also sets things up."""
+    one = X[:1], [a[:1] for a in args]
+    with _Counting() as counted:
+        seconds = _seconds(run, *one)
+    seconds = min(seconds, _seconds(run, *one))
+    log.info("check: one sequence takes %.3g s and %.3g MB of activations", seconds, counted.bytes / 1e6)
+    return Cost(seconds, counted.bytes)
+
+
+class _Parts:
+    """The parts of the check: what each may take, what it took, and what it left out.
+
+    ``with parts("engine") as part:`` times a part.
+    """
+
+    def __init__(self, memory_bytes: int, device: torch.device):
+        self.memory_bytes, self.device, self.cost = memory_bytes, device, Cost(0.0, 0)
+        self.took: dict[str, dict[str, Any]] = {}
+        self.notes: list[str] = []
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[_Part]:
+        part = _Part(name, self)
+        log.info("check, part %d of %d: %s (at most some %.0f s)", list(BUDGET).index(name) + 1, len(BUDGET), name,
+                 BUDGET[name])  # fmt: skip
+        try:
+            yield part
+        finally:
+            took = {"seconds": round(part.seconds, 1), "budget_seconds": BUDGET[name], "left_out": part.left_out}
+            self.took[name] = took
+            log.info("check, %s: %.1f s%s; peak memory so far %.0f MB", name, part.seconds,
+                     ", cut short" if part.left_out else "", peak_memory(self.device) / 2**20)  # fmt: skip
+
+
+class _Part:
+    """One part of the check while it runs."""
+
+    def __init__(self, name: str, parts: _Parts):
+        self.name, self.notes = name, parts.notes
+        self.cost, self.memory_bytes = parts.cost, parts.memory_bytes
+        self.left_out: list[str] = []
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it began."""
+        return time.perf_counter() - self._started
+
+    @property
+    def left(self) -> float:
+        """Seconds of its budget that are left."""
+        return BUDGET[self.name] - self.seconds
+
+    def leave_out(self, what: str) -> None:
+        """Say that something is not looked at, here and as a warning."""
+        self.left_out.append(what)
+        self.notes.append(f"the check was cut short to keep to its time and memory: {what}")
+
+    def at_once(self, most: int, activations: float = 1.0) -> int:
+        """Sequences that fit the memory together, each with some times its activations."""
+        return max(1, min(most, int(self.memory_bytes / max(1.0, activations * self.cost.bytes))))
+
+    def sequences(self, n: int, *, per_sequence: float, together: bool = True) -> int:
+        """How many of n sequences to look at, with some passes each; says it when they are not all.
+
+        `together` when they have to be in one batch.
+        """
+        in_time = int(self.left / max(1e-9, per_sequence * self.cost.seconds))
+        least = min(n, LEAST[self.name])
+        in_memory = max(2, self.at_once(n)) if together else n
+        found = min(n, max(least, in_time), in_memory)
+        if found < n:
+            self.leave_out(f"{self.name} with {found} of {n} sequences")
+        return found
+
+
 # ------------------------------------------------------------------------------------------ measurements
 class _Runner:
     """Runs the readouts of a model on a device, in a precision, and gives float64 arrays by output."""
@@ -170,60 +328,84 @@ class _Runner:
     def __init__(self, module: torch.nn.Module, device: torch.device, where: str):
         self.module = module if device.type == "cpu" else copy.deepcopy(module).to(device)
         self.device, self.where = device, where
+        # a module without weights gets float32
+        self.dtype = next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
 
     def __call__(
-        self, X: Tensor, args: Sequence[Tensor], precision: str = "float32", dtype: torch.dtype = torch.float32
+        self, X: Tensor, args: Sequence[Tensor], precision: str = "float32", *, at_once: int | None = None
     ) -> dict[str, np.ndarray]:
-        with precision_context(precision, self.device):
-            outputs = self.module(X.to(self.device, dtype), *(a.to(self.device, dtype) for a in args))
-        for name, value in outputs.items():
-            if len(value) != len(X):
-                raise MarginomeError(
-                    f"output '{name}' has {len(value)} rows for {len(X)} sequences",
-                    where=self.where,
-                    remedy="An exported program has to be exported with a dynamic batch "
-                    "(dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).",
-                )
-        return {name: value.double().cpu().numpy() for name, value in outputs.items()}
+        parts = []
+        for first in range(0, len(X), at_once or len(X)):
+            rows = slice(first, first + (at_once or len(X)))
+            inputs = (
+                X[rows].to(self.device, self.dtype),
+                [cast_argument(a[rows], self.dtype, self.device) for a in args],
+            )
+            try:
+                with precision_context(precision, self.device):
+                    outputs = run_model(self.module, *inputs)
+            except MarginomeError as error:
+                raise MarginomeError(error.what, where=self.where, remedy=error.remedy) from error
+            parts.append({name: value.double().cpu().numpy() for name, value in outputs.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _forward(run: _Runner, X: Tensor, args: Sequence[Tensor]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Outputs, and how much they change in a second run, in reverse order, and one by one (relative)."""
+def _seconds(run: _Runner, X: Tensor, args: Sequence[Tensor]) -> float:
+    start = time.perf_counter()
+    run(X, args)
+    return time.perf_counter() - start
+
+
+def _forward(run: _Runner, X: Tensor, args: Sequence[Tensor]) -> tuple[dict[str, np.ndarray], dict[str, float], float]:
+    """Outputs; how much they change in a second run, in reverse order, and one by one (relative); sequences/s."""
     try:
         outputs = run(X, args)
-    except MarginomeError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
+    except MarginomeError as error:
+        if len(X) == 1:
             raise
-        text = str(error).strip().splitlines()
         raise MarginomeError(
-            f"the model fails on {len(X)} sequences at once though it runs on one: {type(error).__name__}: "
-            f"{text[0] if text else ''}",
+            f"the model fails on {len(X)} sequences at once though it runs on one: "
+            + error.what.removeprefix("its forward() failed: "),
             where=run.where,
             remedy="An exported program has to be exported with a dynamic batch "
-            "(dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).",
+            f"(dynamic_shapes=({{0: torch.export.Dim.DYNAMIC}},)). {error.remedy or ''}".strip(),
         ) from error
+    started = time.perf_counter()
     again = run(X, args)
+    seconds = time.perf_counter() - started
     turned = run(X.flip(0), [a.flip(0) for a in args])
     single = [run(X[i : i + 1], [a[i : i + 1] for a in args]) for i in range(min(2, len(X)))]
+    if seconds < 1:  # short enough for noise to count
+        seconds = min(seconds, *(_seconds(run, X, args) for _ in range(2)))
     differences = {
         "again": _worst(again, outputs),
         "other_order": _worst({k: v[::-1] for k, v in turned.items()}, outputs),
-        "one_by_one": max(
+        "one_by_one": _largest(
             _worst(y, {k: v[i : i + 1] for k, v in outputs.items()}, scales=outputs) for i, y in enumerate(single)
         ),
     }
-    return outputs, differences
+    return outputs, differences, float(f"{len(X) / seconds:.4g}")
+
+
+def _largest(values: Any) -> float:
+    """The largest of some numbers; NaN if one is, which Python's max forgets."""
+    return float(np.max([*values], initial=0.0))
 
 
 def _worst(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], scales: Mapping | None = None) -> float:
-    """Largest difference over the outputs, relative to the largest value of each."""
-    worst = 0.0
-    for name in b:
-        scale = float(np.abs((scales or b)[name]).max()) or 1.0
-        worst = max(worst, float(np.abs(a[name] - b[name]).max()) / scale)
-    return worst
+    """Largest difference over the outputs, relative to the largest value of each; NaN where one of the two is NaN."""
+    found = []
+    with np.errstate(invalid="ignore"):
+        for name in b:
+            scale = float(np.abs((scales or b)[name]).max()) or 1.0
+            difference = np.where(a[name] == b[name], 0.0, np.abs(a[name] - b[name]))
+            found.append(float(difference.max()) / scale)
+    return _largest(found)
+
+
+def _number(value: float | None) -> float | None:
+    """A measurement as JSON has it: None where it is not finite."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _look_at_outputs(
@@ -239,12 +421,14 @@ def _look_at_outputs(
             problems.append(
                 f"output '{output.name}' is {value.shape[1:]} per sequence; with one sequence it was {output.shape}"
             )
-        constant = [n for n, s in zip(output.names, value.std(axis=0).reshape(-1)) if s == 0] if (
-            output.kind == "scalar"
-        ) else (["profile"] if not value.std(axis=0).any() else [])  # fmt: skip
-        if constant and (output.kind == "profile" or len(constant) == len(output.names)):
+        varies = (value != value[:1]).any(axis=0)
+        constant = [n for n, v in zip(output.names, varies.reshape(-1)) if not v] if output.kind == "scalar" else []
+        if not varies.any():
+            at = f"; every value is {value.flat[0]:g}, so it may be saturated: use logits, or precision: float64" if (
+                np.isin(value, (-1, 0, 1)).all()
+            ) else ""  # fmt: skip
             problems.append(
-                f"output '{output.name}' is the same for every sequence: it does not depend on the sequence"
+                f"output '{output.name}' is the same for every sequence: it does not depend on the sequence{at}"
             )
         elif constant:
             notes.append(
@@ -259,46 +443,54 @@ def _look_at_outputs(
 
 
 def _precision_errors(
-    run: _Runner, outputs: Mapping[str, np.ndarray], X: Tensor, args: Sequence[Tensor], precision: str, notes: list[str]
-) -> dict[str, dict[str, float]]:
+    run: _Runner, outputs: Mapping[str, np.ndarray], X: Tensor, args: Sequence[Tensor], precision: str, part: _Part
+) -> dict[str, dict[str, float | None]]:
     """Largest error of each precision against float64, relative to the spread between sequences, by output."""
+    tried = ["float32", *(["tf32", "bfloat16"] if run.device.type == "cuda" else [])]
+    tried += [precision] if precision not in (*tried, "float64") else []
+    n = part.sequences(len(X), per_sequence=1.0 + len(tried), together=False)
+    X, args = X[:n], [a[:n] for a in args]
+    # Convolutions in float64 unfold their input on a CPU: 0.8 GB a sequence for 75 bp of 128 channels at 10 kb.
+    at_once = 1 if run.device.type == "cpu" else part.at_once(n, activations=2)
     try:
-        exact = _Runner(copy.deepcopy(run.module).double(), run.device, run.where)(X, args, dtype=torch.float64)
+        if run.dtype == torch.float64:
+            exact, single = run(X, args, at_once=at_once), _Runner(
+                copy.deepcopy(run.module).float(), run.device, run.where
+            )  # fmt: skip
+        else:
+            double = _Runner(copy.deepcopy(run.module).double(), run.device, run.where)
+            exact, single = double(X, args, at_once=at_once), run
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        notes.append(f"the model cannot be run in float64 ({type(error).__name__}), so its rounding error is not known")
+        reason = (str(error.__cause__ or error).splitlines() or [""])[0]
+        part.notes.append(f"the model cannot be run in float64, so its rounding error is not known ({reason})")
         return {}
-    tried = ["float32", *(["tf32", "bfloat16"] if run.device.type == "cuda" else [])]
-    tried += [precision] if precision not in tried else []
-    errors: dict[str, dict[str, float]] = {}
+    errors: dict[str, dict[str, float | None]] = {}
     for how in tried:
-        found = outputs if how == "float32" else run(X, args, how)
-        errors[how] = {}
+        if how == "float32" and single is run:
+            found = {name: value[:n] for name, value in outputs.items()}
+        else:
+            found = single(X, args, how, at_once=at_once)
+        relative = {}
         for name, value in exact.items():
             spread = float(value.std(axis=0).max()) or 1.0
-            errors[how][name] = float(np.abs(found[name] - value).max()) / spread
-        worst = max(errors[how], key=errors[how].get)
-        if how in ("float32", precision) and errors[how][worst] > PRECISION_WARNING[how]:
-            notes.append(
-                f"in {how} output '{worst}' is off by {errors[how][worst]:.2g} of its spread between sequences "
-                "(against float64)"
-            )
+            relative[name] = float(np.abs(found[name] - value).max()) / spread
+        errors[how] = {name: _number(error) for name, error in relative.items()}
+        if how == precision or (how == "float32" and precision != "float64"):
+            bad = [name for name, error in relative.items() if not error <= PRECISION_WARNING[how]]
+            if bad:
+                worst = max(bad, key=lambda name: math.inf if math.isnan(relative[name]) else relative[name])
+                part.notes.append(
+                    f"in {how} output '{worst}' is off by {relative[worst]:.2g} of its spread between sequences "
+                    "(against float64)"
+                )
+    for name, value in exact.items():
+        in_use = "bfloat16" if precision == "bfloat16" else "float64" if precision == "float64" else "float32"
+        found = saturated(value, in_use)
+        if found:
+            part.notes.append(f"output '{name}': {found}")
     return errors
-
-
-def _speed(run: _Runner, X: Tensor, args: Sequence[Tensor]) -> float:
-    """Sequences per second of the full pass, a batch of all of X; the better of two."""
-    best = float("inf")
-    with precision_context("float32", run.device):
-        data = [X.to(run.device, torch.float32), *(a.to(run.device, torch.float32) for a in args)]
-        for _ in range(2):
-            synchronize(run.device)
-            start = time.perf_counter()
-            run.module(*data)
-            synchronize(run.device)
-            best = min(best, time.perf_counter() - start)
-    return float(f"{len(X) / best:.4g}")
 
 
 def _engine(
@@ -309,13 +501,12 @@ def _engine(
     device: torch.device,
     precision: str,
     engine: str,
-    memory_bytes: int | None,
+    memory_bytes: int,
     seed: int,
-    notes: list[str],
+    part: _Part,
 ) -> dict[str, Any]:
     """Which path the engine takes, and the block size that makes most pairs a second."""
-    common = {"device": device, "precision": precision, "engine": engine, "memory_bytes": memory_bytes}
-    runner = Engine(module, X, args, **common)
+    runner = Engine(module, X, args, device=device, precision=precision, engine=engine, memory_bytes=memory_bytes)
     info = runner.info
     width = min(INSERT_WIDTH, loaded.input_length)
     inserts = random_one_hot(
@@ -324,23 +515,30 @@ def _engine(
     starts = torch.full((max(BLOCKS),), loaded.input_length // 2 - width // 2, dtype=torch.int64)
     block, rates = info.block, {}
     if info.path == "incremental":
-        seconds_per_pair = 0.0
+        few = Edits(inserts[:1], starts[:1])
+        pair = _timed(runner, few, device, 1)  # the first makes plans, so that it is slower than those that follow
+        backgrounds = max(1, min(len(X), int(BLOCK_SECONDS / (pair * BLOCKS[0]))))
         for size in sorted({*BLOCKS, info.block}):
-            if seconds_per_pair * size * len(X) > BLOCK_SECONDS:
+            if pair * size * backgrounds > min(BLOCK_SECONDS, part.left) and rates:
+                part.leave_out(f"blocks of {size} and more inserts were not tried")
                 break
-            trial = Engine(module, X, args, **common, block=size, self_check=False)
+            runner.block = size
             edits = Edits(inserts[:size], starts[:size])
-            seconds = _timed(trial, edits, device)
+            seconds = _timed(runner, edits, device, backgrounds)
             if seconds < 1:  # short enough for its start to count
-                seconds = min(seconds, *(_timed(trial, edits, device) for _ in range(2)))
-            seconds_per_pair = seconds / (size * len(X))
-            rates[str(size)] = float(f"{1 / seconds_per_pair:.4g}")
+                seconds = min(seconds, *(_timed(runner, edits, device, backgrounds) for _ in range(2)))
+            pair = seconds / (size * backgrounds)
+            rates[str(size)] = float(f"{1 / pair:.4g}")
         fastest = max(rates, key=rates.get)
         # the engine's own block unless another is clearly faster: noise must not change a result's last digits
         if rates[fastest] > 1.25 * rates.get(str(info.block), 0.0):
             block = int(fastest)
     elif engine != "full":
-        notes.append(f"every insert goes through the whole model: {info.reason}")
+        part.notes.append(f"every insert goes through the whole model: {info.reason}")
+    errors = {key: getattr(info, key) for key in ("check_error", "precision_error", "effect_error")}
+    for key, error in errors.items():
+        if error is not None and not math.isfinite(error):
+            part.notes.append(f"the engine's {key.replace('_', ' ')} is not finite, so it is not known")
     return {
         "block": block,
         "pairs_per_second": rates,
@@ -348,17 +546,15 @@ def _engine(
             "path": info.path,
             "reason": info.reason,
             "full_operations": list(info.full_operations),
-            "check_error": info.check_error,
-            "precision_error": info.precision_error,
-            "effect_error": info.effect_error,
+            **{key: _number(error) for key, error in errors.items()},
         },
     }
 
 
-def _timed(runner: Engine, edits: Edits, device: torch.device) -> float:
+def _timed(runner: Engine, edits: Edits, device: torch.device, backgrounds: int) -> float:
     synchronize(device)
     start = time.perf_counter()
-    for _ in runner.run(edits):
+    for _ in runner.run(edits, backgrounds=slice(0, backgrounds)):
         pass
     synchronize(device)
     return time.perf_counter() - start
@@ -383,66 +579,116 @@ def _attribution(
     args: Sequence[Tensor],
     device: torch.device,
     seed: int,
-    notes: list[str],
+    part: _Part,
 ) -> dict[str, Any]:
     """Operations without a DeepLIFT rule, and convergence deltas of the first target of each output."""
-    few = min(4, len(X))
-    unsupported = find_unsupported_operations(module, X[:2], [a[:2] for a in args])
+    try:
+        unsupported = find_unsupported_operations(module, X[:2], [a[:2] for a in args])
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        part.leave_out(f"DeepLIFT was not looked at, since it fails on this model: {_reason(error)}")
+        return {"unsupported_operations": [], "deltas": {}, "failed": _reason(error)}
     if unsupported:
-        notes.append(
+        part.notes.append(
             f"DeepLIFT has no rule for {len(unsupported)} operations ({', '.join(unsupported[:3])}): their derivative "
             "is used; look at the convergence deltas, or attribute by ISM"
         )
-    deltas = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its warnings about deltas: they are what is measured here
-        for output in loaded.outputs[:N_ATTRIBUTED_OUTPUTS]:
-            target = _OneTarget(module, output.name, output.kind == "profile").eval()
-            generator = np.random.RandomState(stable_seed(seed, "check_model references") % 2**32)
-            letters = generator.randint(0, 4, size=(few, N_REFERENCES, loaded.input_length))
-            references = torch.nn.functional.one_hot(torch.from_numpy(letters), 4).permute(0, 1, 3, 2).float()
-            found = deep_lift_shap(
-                target, X[:few].float(), args=[a[:few] for a in args] or None, references=references, device=device,
-                return_deltas=True, warning_threshold=float("inf"), only_warn=True,
+    deltas: dict[str, Any] = {}
+    # A pass forwards and one backwards, and the plain difference: measured 1.5 to 2 passes, and known after the first.
+    per_pair = 3 * part.cost.seconds
+    at_once = part.at_once(32, activations=ACTIVATIONS_PER_PAIR)
+    outputs = loaded.outputs[:N_ATTRIBUTED_OUTPUTS]
+    for i, output in enumerate(outputs):
+        affordable = int(part.left / (len(outputs) - i) / max(per_pair, 1e-9))
+        if deltas and affordable < 1:
+            names = ", ".join(f"'{o.name}'" for o in outputs[i:])
+            part.leave_out(f"DeepLIFT's convergence was not looked at for output {names}")
+            break
+        references = min(N_REFERENCES, max(1, affordable))
+        few = max(1, min(4, len(X), affordable // references))
+        if few * references < min(4, len(X)) * N_REFERENCES:
+            part.leave_out(f"DeepLIFT's convergence for output '{output.name}' with {few * references} pairs")
+        target = _OneTarget(module, output.name, output.kind == "profile").eval()
+        started = time.perf_counter()
+        try:
+            deltas[output.name] = _deltas(target, X[:few], [a[:few] for a in args], references, device, seed, at_once)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            part.leave_out(f"DeepLIFT fails on output '{output.name}': {_reason(error)}")
+            continue
+        per_pair = (time.perf_counter() - started) / (few * references)
+        found = deltas[output.name]
+        found["target"] = output.names[0]
+        log.info("check, attribution: output %s, %d pairs, %.3g s each", output.name, found["pairs"], per_pair)
+        if found["relative"] is None or not found["relative"] <= DELTA_WARNING:
+            size = "not a finite number" if found["relative"] is None else (
+                f"{found['relative']:.2g} of the difference from the references on average"
             )  # fmt: skip
-            size = _difference(target, X[:few].float(), references, [a[:few] for a in args], device)
-            mean, largest = float(found.deltas.abs().mean()), float(found.deltas.abs().max())
-            deltas[output.name] = {
-                "target": output.names[0],
-                "pairs": few * N_REFERENCES,
-                "mean_delta": mean,
-                "max_delta": largest,
-                "mean_difference": size,
-                "relative": mean / size if size else None,
-            }
-            if size and mean / size > DELTA_WARNING:
-                notes.append(
-                    f"DeepLIFT does not converge for output '{output.name}': deltas are {mean / size:.2g} of the "
-                    "difference from the references on average"
-                )
+            if found["mean_difference"] == 0 and found["mean_delta"] == 0:
+                continue  # nothing to explain
+            part.notes.append(f"DeepLIFT does not converge for output '{output.name}': deltas are {size}")
     return {"unsupported_operations": unsupported, "deltas": deltas}
 
 
-def _difference(
-    target: torch.nn.Module, X: Tensor, references: Tensor, args: Sequence[Tensor], device: torch.device
-) -> float:
-    """Mean absolute difference between the predictions of sequences and of their references."""
-    module = target if device.type == "cpu" else copy.deepcopy(target).to(device)
-    with precision_context("float32", device):
-        own = module(X.to(device), *(a.to(device) for a in args))
-        others = [
-            module(references[:, r].to(device), *(a.to(device) for a in args)) for r in range(references.shape[1])
-        ]
-    return float((torch.stack(others) - own).abs().mean())
+def _reason(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _deltas(
+    target: torch.nn.Module,
+    X: Tensor,
+    args: Sequence[Tensor],
+    n_references: int,
+    device: torch.device,
+    seed: int,
+    at_once: int,
+) -> dict[str, Any]:
+    """DeepLIFT's convergence deltas against random references, and the differences that they are measured by."""
+    n, length = len(X), X.shape[2]
+    generator = np.random.RandomState(stable_seed(seed, "check_model references") % 2**32)
+    letters = generator.randint(0, 4, size=(n, n_references, length))
+    references = torch.nn.functional.one_hot(torch.from_numpy(letters), 4).permute(0, 1, 3, 2).to(torch.int8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its warnings about deltas: they are what is measured here
+        found = deep_lift_shap(
+            target, X, args=args or None, references=references.float(), device=device, return_deltas=True,
+            warning_threshold=float("inf"), only_warn=True, batch_size=at_once,
+        )  # fmt: skip
+    run = _Runner(_Named(target), device, "model")
+    own = run(X, args, at_once=at_once)["y"]
+    others = [run(references[:, r], args, at_once=at_once)["y"] for r in range(n_references)]
+    mean, largest = float(found.deltas.abs().mean()), float(found.deltas.abs().max())
+    size = float(np.abs(np.stack(others) - own).mean())
+    relative = mean / size if size else 0.0 if mean == 0 else math.inf
+    return {
+        "pairs": n * n_references,
+        "mean_delta": _number(mean),
+        "max_delta": _number(largest),
+        "mean_difference": _number(size),
+        "relative": _number(relative),
+    }
+
+
+class _Named(torch.nn.Module):
+    """A module's tensor under a name, as `_Runner` wants it."""
+
+    def __init__(self, module: torch.nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, X: Tensor, *args: Tensor) -> dict[str, Tensor]:
+        return {"y": self.module(X, *args)}
 
 
 def _spread(
     loaded: LoadedModel, X: Tensor, args: Sequence[Tensor], device: torch.device, where: str
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Standard deviation between the members of an ensemble, mean over sequences and targets, by scalar output."""
     members = [_Runner(loaded.member(i).readouts(), device, where)(X, args) for i in range(loaded.members)]
     return {
-        output.name: float(np.std([member[output.name] for member in members], axis=0, ddof=1).mean())
+        output.name: _number(float(np.std([member[output.name] for member in members], axis=0, ddof=1).mean()))
         for output in loaded.outputs
         if output.kind == "scalar"
     }
@@ -461,7 +707,7 @@ def _output(output: Any, value: np.ndarray) -> dict[str, Any]:
         "unit": output.unit,
         "measure": output.measure,
         "softmax": output.softmax,
-        **{key: float(f"{number:.6g}") for key, number in numbers.items()},
+        **{key: _number(float(f"{number:.6g}")) for key, number in numbers.items()},
     }
 
 
@@ -519,19 +765,19 @@ def check_page(check: Mapping[str, Any]) -> str:
         ),
         f"<p>On {check['sequences']} sequences. "
         + "".join(
-            f"Standard deviation between the members, output {html.escape(k)}: {v:.3g}. "
+            f"Standard deviation between the members, output {html.escape(k)}: {_shown(v)}. "
             for k, v in check["member_sd"].items()
         )
         + "</p>",
         "<h2>Behaviour</h2>",
         _rows(
-            ("Second run of the same batch", f"differs by {check['batch_difference']['again']:.2g} (relative)"),
-            ("Sequences in another order", f"differs by {check['batch_difference']['other_order']:.2g}"),
-            ("Sequences one by one", f"differs by {check['batch_difference']['one_by_one']:.2g}"),
+            ("Second run of the same batch", f"differs by {_shown(check['batch_difference']['again'])} (relative)"),
+            ("Sequences in another order", f"differs by {_shown(check['batch_difference']['other_order'])}"),
+            ("Sequences one by one", f"differs by {_shown(check['batch_difference']['one_by_one'])}"),
             *[
                 (
                     f"{how} against float64",
-                    "; ".join(f"{name}: {error:.2g}" for name, error in errors.items())
+                    "; ".join(f"{name}: {_shown(error)}" for name, error in errors.items())
                     + " (of the spread between sequences)",
                 )
                 for how, errors in check["precision_error"].items()
@@ -558,16 +804,27 @@ def check_page(check: Mapping[str, Any]) -> str:
             ("Machine", f"{check['device_name']}, {check['threads']} threads, PyTorch {check['torch']}"),
             ("Peak memory", f"{check['peak_memory_mb']:,.0f} MB"),
         ),
+        "<h2>What was looked at</h2>",
+        _rows(
+            *[
+                (name, f"{part['seconds']:,.1f} s" + "".join(f"; cut short: {what}" for what in part["left_out"]))
+                for name, part in check["parts"].items()
+            ]
+        ),
     ]
     if attribution:
         sections += [
             "<h2>Attribution by DeepLIFT</h2>",
-            _rows(("Operations without a rule", ", ".join(attribution["unsupported_operations"]) or "none")),
+            _rows(
+                ("Operations without a rule", ", ".join(attribution["unsupported_operations"]) or "none")
+                if "failed" not in attribution
+                else ("It fails on this model", attribution["failed"])
+            ),
             _table(
                 ["output", "target", "pairs", "mean delta", "largest delta", "mean difference from references"],
                 [
-                    [name, d["target"], d["pairs"], f"{d['mean_delta']:.2g}", f"{d['max_delta']:.2g}",
-                     f"{d['mean_difference']:.3g}"]
+                    [name, d["target"], d["pairs"], _shown(d["mean_delta"]), _shown(d["max_delta"]),
+                     _shown(d["mean_difference"])]
                     for name, d in attribution["deltas"].items()
                 ],
             ),
@@ -582,6 +839,10 @@ def check_page(check: Mapping[str, Any]) -> str:
         + "\n".join(section for section in sections if section)
         + "\n</body></html>\n"
     )
+
+
+def _shown(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3g}"
 
 
 def _list(items: Sequence[str], kind: str) -> str:

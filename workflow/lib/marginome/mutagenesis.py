@@ -132,10 +132,19 @@ def saturation_mutagenesis(
     if raw_outputs:
         return SaturationMutagenesis(y0, y_hat)
 
+    if not y0.is_floating_point():  # differences of uint8 wrap around, booleans have none
+        y0, y_hat = y0.float(), y_hat.float()
     change = y_hat - y0[:, None, None]
     if target is not None:
         change = change[:, :, :, target]
     change = change - change.mean(1, keepdim=True)
+    if change.isnan().any():  # infinity - infinity
+        rows = change.isnan().flatten(1).any(1).nonzero().flatten().tolist()
+        raise MarginomeError(
+            f"the model's output is infinite for sequence {name_some(rows)} or its edits, so there are no differences",
+            where="output",
+            remedy="Attribute another output: logits in place of log probabilities, log counts in place of counts.",
+        )
     attribution = change.flatten(3).mean(3) if change.ndim > 3 else change
     return attribution if hypothetical else attribution * X[:, :, start:stop].cpu()
 
@@ -163,10 +172,8 @@ def _check_edits(y: Any, index: torch.Tensor) -> None:
     """Raise if a prediction is NaN, naming the sequences (not the edits) that it is of."""
     bad: set[int] = set()
     for _, tensor in leaves(y):
-        if tensor.is_floating_point():
-            bad |= set(
-                index[tensor.isnan().flatten(1).any(1).cpu() if tensor.ndim > 1 else tensor.isnan().cpu()].tolist()
-            )
+        missing = tensor.isnan().cpu()  # False for integers
+        bad |= set(index[missing.flatten(1).any(1) if missing.ndim > 1 else missing].tolist())
     if bad:
         raise MarginomeError(
             f"the model returned NaN for edits of sequence {name_some(sorted(bad))}",
@@ -183,6 +190,10 @@ def _check_attributable(y0: Any, target: int | slice | None) -> None:
             f"attributions need one tensor (n, targets) per batch, the model returns {found}",
             where="model",
             remedy="Wrap it in marginome.Readout, give a func that makes one, or set raw_outputs=True.",
+        )
+    if y0.is_complex():
+        raise MarginomeError(
+            "its numbers are complex", where="output of the model", remedy="Give a func that makes real ones of them."
         )
     if isinstance(target, int) and not -y0.shape[1] <= target < y0.shape[1]:
         raise MarginomeError(f"target {target}, but the model has {y0.shape[1]} outputs", where="target")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.errors import MarginomeError
-from marginome.storage import atomic, finish_hdf5, seal_hdf5
+from marginome.storage import atomic, finish_hdf5, seal_hdf5, to_json
 
 log = logging.getLogger("marginome")
 
@@ -130,15 +130,13 @@ def write_patterns(
     metadata : mapping
         JSON-serialisable; attribute ``marginome``.
     """
-    import json
-
     from modiscolite.io import save_hdf5
 
     with atomic(path) as temporary:
         save_hdf5(str(temporary), found.positive, found.negative, window)
         with h5py.File(temporary, "a") as handle:
             handle.attrs["window_start"] = start
-            handle.attrs["marginome"] = json.dumps(dict(metadata), default=str, sort_keys=True)
+            handle.attrs["marginome"] = to_json(dict(metadata), sort_keys=True)
             finish_hdf5(handle)
         seal_hdf5(temporary)
 
@@ -149,6 +147,10 @@ def trimmed_span(contributions: np.ndarray, trim: float) -> tuple[int, int]:
     Positions at both ends are cut off until one whose summed absolute contribution is `trim` of the largest.
     """
     scores = np.abs(contributions).sum(1)
+    if not 0 <= trim <= 1 or not np.isfinite(scores).all():
+        raise MarginomeError(
+            f"wanted finite contributions and a fraction from 0 to 1, found {trim}", where="patterns.trim"
+        )
     kept = np.flatnonzero(scores >= trim * scores.max())
     return int(kept[0]), int(kept[-1]) + 1
 

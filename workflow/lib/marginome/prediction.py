@@ -3,84 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from marginome.devices import is_out_of_memory, resolve_device
+from marginome.devices import free_memory, is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError, unknown_name
+from marginome.models.outputs import REDUCTIONS, TRANSFORMS, read
+from marginome.nested import at, check_returned, first_tensor, leaves, map_structure
 from marginome.sequences import name_some, refuse_meta, torch_dtype
+
+__all__ = ["Readout", "first_tensor", "leaves", "map_structure", "predict"]
 
 log = logging.getLogger(__name__)
 
 # What "auto" starts with. On a CPU small batches stay in its cache; a GPU wants to be filled.
 AUTO_BATCH = {"cpu": 32, "cuda": 1024}
 REDUCED = (torch.float16, torch.bfloat16)
-
-
-# Nested outputs ---------------------------------------------------------------------------------------------------
-
-
-def leaves(nested: Any, path: tuple = ()) -> Iterator[tuple[tuple, torch.Tensor]]:
-    """Yield ``(path, tensor)`` for every tensor of a nested list, tuple or mapping; None is skipped.
-
-    Raises
-    ------
-    MarginomeError
-        When something else is in it (says where and what).
-    """
-    if isinstance(nested, torch.Tensor):
-        yield path, nested
-    elif isinstance(nested, Mapping):
-        for key, value in nested.items():
-            yield from leaves(value, (*path, key))
-    elif isinstance(nested, list | tuple):
-        for i, value in enumerate(nested):
-            yield from leaves(value, (*path, i))
-    elif nested is not None:
-        raise MarginomeError(
-            f"found {type(nested).__name__}, expected a tensor or lists, tuples and dicts of tensors",
-            where=f"output{_at(path)} of the model",
-        )
-
-
-def map_structure(fn: Callable, nested: Any, *others: Any) -> Any:
-    """Apply `fn` to every tensor of a nested structure and return the same structure.
-
-    Parameters
-    ----------
-    fn : callable
-        Called with the tensor, and with the tensors at the same place in `others`.
-    nested : tensor, or list, tuple, named tuple or mapping of such
-        None stays None. A mapping comes back as a dict.
-    *others
-        More structures of the same form.
-    """
-    if nested is None:
-        return None
-    if isinstance(nested, torch.Tensor):
-        return fn(nested, *others)
-    if isinstance(nested, Mapping):
-        return {key: map_structure(fn, value, *(o[key] for o in others)) for key, value in nested.items()}
-    if isinstance(nested, list | tuple):
-        parts = [map_structure(fn, value, *(o[i] for o in others)) for i, value in enumerate(nested)]
-        if hasattr(nested, "_fields"):
-            return type(nested)(*parts)
-        return tuple(parts) if isinstance(nested, tuple) else parts
-    raise MarginomeError(
-        f"found {type(nested).__name__}, expected a tensor or lists, tuples and dicts of tensors",
-        where="output of the model",
-    )
-
-
-def first_tensor(nested: Any) -> torch.Tensor:
-    """Return the first tensor of a nested structure; an error when there is none."""
-    for _, tensor in leaves(nested):
-        return tensor
-    raise MarginomeError("there is no tensor in it", where="output of the model")
+# Largest difference, relative to the largest value of an output, between a sequence's numbers in two batches. Rounding
+# in another order gives about 1e-6 in float32; a model that mixes the sequences of a batch is off by far more.
+BATCH_TOLERANCE = 1e-3
+# The same where the factors of products are rounded to 7 to 10 bits.
+COARSE_TOLERANCE = 5e-2
 
 
 def check_finite(nested: Any, *, what: str = "output", first: int = 0, dim: int = 0) -> None:
@@ -98,21 +46,15 @@ def check_finite(nested: Any, *, what: str = "output", first: int = 0, dim: int 
         Number of the first sequence in it.
     """
     for path, tensor in leaves(nested):
-        if not tensor.is_floating_point():
-            continue
-        wrong = tensor.isnan()
+        wrong = tensor.isnan()  # False for integers
         if wrong.any():
             rows = wrong.movedim(dim, 0).flatten(1).any(dim=1) if wrong.ndim > 1 else wrong
             indices = (rows.nonzero().flatten() + first).tolist()
             raise MarginomeError(
                 f"the model returned NaN for sequence {name_some(indices)}",
-                where=f"{what}{_at(path)}",
+                where=f"{what}{at(path)}",
                 remedy="Look at the weights, at these sequences and at the extra arguments.",
             )
-
-
-def _at(path: tuple) -> str:
-    return "".join(f"[{key!r}]" for key in path)
 
 
 # Running a model --------------------------------------------------------------------------------------------------
@@ -185,6 +127,164 @@ def check_args(args: Sequence[torch.Tensor] | None, n: int) -> tuple[torch.Tenso
     return tuple(arg.detach() for arg in args)
 
 
+def run_model(model: torch.nn.Module, X: torch.Tensor, args: Sequence[torch.Tensor] = ()) -> Any:
+    """Call a model on one batch as it is, and check what comes back.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        In evaluation mode, on the device of its inputs.
+    X : torch.Tensor, shape (n, ...)
+        In the dtype that it wants.
+    args : sequence of torch.Tensor
+        Its further inputs, n entries each.
+
+    Returns
+    -------
+    nested tensors
+        At least one, n entries on axis 0 of each, on the device, without gradients' history only where the
+        caller has switched it off.
+
+    Raises
+    ------
+    MarginomeError
+        When forward() raises (says what it was given), when something else than tensors comes back, when a
+        tensor has not one entry per sequence. Running out of memory is raised as it comes.
+    """
+    try:
+        output = model(X, *args)
+    except MarginomeError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise MarginomeError(
+            f"its forward() failed: {type(error).__name__}{': ' if reason else ''}{reason}",
+            where="model",
+            remedy=f"It was given X {_shape_and_dtype(X)}"
+            + "".join(f", args[{i}] {_shape_and_dtype(arg)}" for i, arg in enumerate(args))
+            + ".",
+        ) from error
+    check_returned(output)
+    _check_rows(output, len(X))
+    return output
+
+
+def _shape_and_dtype(tensor: torch.Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _check_rows(output: Any, n: int) -> None:
+    """Raise unless every tensor has n entries on axis 0."""
+    for path, tensor in leaves(output):
+        if tensor.ndim == 0 or tensor.shape[0] != n:
+            raise MarginomeError(
+                f"expected one entry on axis 0 for each of {n} sequences, found shape {tuple(tensor.shape)}",
+                where=f"output{at(path)} of the model",
+                remedy="A squeeze() without an axis drops the axis of a single sequence: write squeeze(-1)."
+                if n == 1
+                else None,
+            )
+
+
+def _check_same(before: torch.Tensor, now: torch.Tensor) -> None:
+    """Raise when the same output of two batches has another shape or dtype, one number of sequences given."""
+    if before.shape != now.shape or before.dtype != now.dtype:
+        raise MarginomeError(
+            f"it changes from batch to batch: {_shape_and_dtype(before)}, then {_shape_and_dtype(now)}",
+            where="output of the model",
+        )
+
+
+# Modules whose numbers were seen not to depend on what else is in a batch; they are looked at when first used.
+_independent: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+
+
+def check_batches_are_independent(
+    model: torch.nn.Module, run: Callable[[torch.Tensor], Any], output: Any, *, coarse: bool = False
+) -> None:
+    """Raise when a model's numbers for a sequence depend on the other sequences of its batch.
+
+    The first and the last sequence of a batch are run again by themselves, once in the life of a module.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Remembered when nothing was found.
+    run : callable
+        ``run(rows)`` runs the model on some sequences of the batch, int64 ``(k,)`` with repeats.
+    output : nested tensors, (n, ...)
+        What the model returned for the whole batch.
+    coarse : bool, default False
+        Whether TF32, float16 or bfloat16 are at work, whose rounding is allowed for.
+
+    Raises
+    ------
+    MarginomeError
+        When the numbers differ by more than `BATCH_TOLERANCE` of the largest value of the output. A model that
+        draws random numbers, which differ from call to call, is a warning in the log.
+    """
+    n = len(first_tensor(output))
+    if n < 2 or model in _independent:
+        return
+    some = torch.tensor([0, n - 1] if n > 2 else [0])
+    try:
+        again = run(some)
+    except MarginomeError:  # it takes batches of one size only: the others become copies of the first
+        rows = torch.arange(n)
+        rows[:-1] = 0
+        again = map_structure(lambda y: y[some], run(rows))
+    tolerance = COARSE_TOLERANCE if coarse else BATCH_TOLERANCE
+    off = largest_difference(again, map_structure(lambda y: y[some], output), output)
+    if off <= tolerance:
+        _independent.add(model)
+        return
+    if not largest_difference(run(torch.arange(n)), output) <= tolerance:
+        log.warning(
+            "the model gives other numbers for the same sequences in a second run: it draws random numbers, e.g. in a "
+            "dropout that is active"
+        )
+        return
+    raise MarginomeError(
+        f"what it gives for a sequence depends on the other sequences of its batch (relative difference {off:.2g})",
+        where="model",
+        remedy="Look for a batch normalisation without running statistics (track_running_stats=False, or "
+        "training=True in forward), or another step over axis 0.",
+    )
+
+
+def largest_difference(a: Any, b: Any, scales: Any = None) -> float:
+    """Return the largest difference over the outputs of two runs, relative to the largest value of each output.
+
+    Parameters
+    ----------
+    a, b : nested tensors
+        Of one structure.
+    scales : nested tensors, optional
+        Of the same structure: where the largest value is looked for; `b` by default.
+
+    Returns
+    -------
+    float
+        NaN or infinite where one of the two is and the other is not; equal infinities do not differ.
+    """
+    found: list[float] = []
+
+    def compare(x: torch.Tensor, y: torch.Tensor, scale: torch.Tensor) -> None:
+        _check_same(x, y)
+        if not x.numel():
+            return
+        x, y, scale = (t if t.is_complex() else t.double() for t in (x, y, scale))
+        difference = torch.where(x == y, 0.0, (x - y).abs())
+        sizes = scale.abs()
+        size = float(sizes[sizes.isfinite()].max()) if sizes.isfinite().any() else 0.0
+        found.append(float(difference.max()) / (size or 1.0))  # max() of PyTorch keeps NaN
+
+    map_structure(compare, a, b, b if scales is None else scales)
+    return next((x for x in found if x != x), max(found, default=0.0))
+
+
 def predict(
     model: torch.nn.Module,
     X: torch.Tensor,
@@ -228,8 +328,10 @@ def predict(
     Raises
     ------
     MarginomeError
-        Empty input, arguments of another length, NaN in the output (names the sequences), something
-        other than tensors in it, an output without one entry per sequence, memory that runs out.
+        Empty input, arguments of another length, a forward() that raises (says what it was given), NaN in the
+        output (names the sequences), something other than tensors in it, an output without one entry per
+        sequence or of another form in another batch, memory that runs out, a model whose numbers for a
+        sequence depend on the rest of its batch (looked at when a module is first used).
 
     Examples
     --------
@@ -256,12 +358,19 @@ def predict(
         weights = model_dtype(model)
         dtype = weights if dtype is None else torch_dtype(dtype)
         autocast = dtype in REDUCED and dtype != weights
+        coarse = dtype in REDUCED or (device.type == "cuda" and torch.backends.cudnn.allow_tf32)
         if not autocast and dtype != weights and any(True for _ in model.parameters()):
             raise MarginomeError(
                 f"the model's weights are {weights}, the dtype asked for is {dtype}",
                 where="dtype",
                 remedy="Convert the model first, e.g. model.double(), and leave dtype out.",
             )
+
+        def run(rows: slice | torch.Tensor) -> Any:
+            batch = [_own(X[rows], to_device(X[rows], dtype, device))]
+            batch += [_own(arg[rows], cast_argument(arg[rows], dtype, device)) for arg in args]
+            return run_model(model, batch[0], batch[1:])
+
         gathered: Any = None
         start = 0
         with tqdm(total=n, disable=not verbose, unit="seq", desc="predict") as bar:
@@ -269,21 +378,23 @@ def predict(
                 stop = min(start + size, n)
                 try:
                     with torch.autocast(device.type, dtype) if autocast else nullcontext():
-                        output = model(
-                            to_device(X[start:stop], dtype, device),
-                            *(cast_argument(arg[start:stop], dtype, device) for arg in args),
-                        )
+                        output = run(slice(start, stop))
+                        if start == 0:
+                            check_batches_are_independent(model, run, output, coarse=coarse)
                         if func is not None:
                             output = func(output)
-                    output = map_structure(torch.Tensor.cpu, output)
+                            check_returned(output)
+                            _check_rows(output, stop - start)
+                    output = map_structure(lambda y: y.detach().cpu(), output)
+                    ran_out = None
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
+                    ran_out = size
                     size = _smaller(size, batch_size, device, error)
+                if ran_out:  # outside the handler, so that its traceback keeps nothing alive
                     output = None
-                if output is None:  # out of memory: outside the handler, so that its traceback keeps nothing alive
-                    if device.type == "cuda":
-                        torch.cuda.empty_cache()
+                    free_memory(device)
                     continue
                 check_finite(output, first=start)
                 gathered = _gather(gathered, output, start, stop, n)
@@ -304,26 +415,18 @@ def _smaller(size: int, batch_size: int | str, device: torch.device, error: Base
     return size // 2
 
 
+def _own(given: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
+    """Return a batch that is the model's to write into: a copy where moving and casting had nothing to do."""
+    return moved.clone() if moved.data_ptr() == given.data_ptr() else moved
+
+
 def _gather(gathered: Any, output: Any, start: int, stop: int, n: int) -> Any:
     """Write a batch's output into tensors for all n sequences, which the first batch makes."""
-    for path, tensor in leaves(output):
-        if tensor.ndim == 0 or tensor.shape[0] != stop - start:
-            raise MarginomeError(
-                f"expected one entry on axis 0 for each of {stop - start} sequences, found shape {tuple(tensor.shape)}",
-                where=f"output{_at(path)} of the model",
-            )
-    if gathered is None:
-        first_tensor(output)
-        if stop == n and start == 0:
-            return output
+    if gathered is None:  # also for one batch: what a model returns may be memory that it writes into again
         gathered = map_structure(lambda tensor: tensor.new_empty((n, *tensor.shape[1:])), output)
 
     def write(whole: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-        if whole.shape[1:] != part.shape[1:]:
-            raise MarginomeError(
-                f"its shape changes from batch to batch: {tuple(whole.shape[1:])}, then {tuple(part.shape[1:])}",
-                where="output of the model",
-            )
+        _check_same(whole[start:stop], part)
         whole[start:stop] = part
         return whole
 
@@ -333,61 +436,30 @@ def _gather(gathered: Any, output: Any, start: int, stop: int, n: int) -> Any:
 # Reading one thing out of what a model returns --------------------------------------------------------------------
 
 
-class WeightedLogits(torch.nn.Module):
-    """Profile logits weighted by their own softmax over the last axis, the logits centred first.
-
-    Summed over positions this is the readout by which profile models are usually attributed (Avsec et
-    al. 2021, Nature Genetics 53:354): the expected centred logit under the predicted profile.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.softmax = torch.nn.Softmax(dim=-1)
-
-    def forward(self, logits: torch.Tensor) -> torch.Tensor:
-        """Weight logits of any shape; softmax and mean run over the last axis."""
-        logits = logits - logits.mean(dim=-1, keepdim=True)
-        return logits * self.softmax(logits)
-
-
-TRANSFORMS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "exp": torch.exp,
-    "expm1": torch.expm1,
-    "log": torch.log,
-    "log1p": torch.log1p,
-    "sigmoid": torch.sigmoid,
-}
-# Each takes (n, everything) and returns (n, 1).
-REDUCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "mean": lambda y: y.mean(dim=1, keepdim=True),
-    "sum": lambda y: y.sum(dim=1, keepdim=True),
-    "max": lambda y: y.amax(dim=1, keepdim=True),
-    "logsumexp": lambda y: y.logsumexp(dim=1, keepdim=True),
-}
-
-
 class Readout(torch.nn.Module):
     """A model that returns one readout ``(n, k)`` of what another model returns.
 
     This is what attribution functions need: ``deep_lift_shap(Readout(bpnet, 1), X)`` attributes BPNet's
-    counts, ``Readout(bpnet, 0, reduce="profile")`` its profile. The steps are taken in this order.
+    counts, ``Readout(bpnet, 0, reduce="profile")`` its profile. The steps are taken in this order, which is
+    that of a config's ``outputs``: head, index, reduce, transform.
 
     Parameters
     ----------
     model : torch.nn.Module
         Returns a tensor or any nesting of lists, tuples and mappings of tensors.
     head : int, str or tuple, optional
-        Which tensor: a position or key, or a tuple of them for deeper nesting. None for a model that
-        returns one tensor.
+        Which tensor: a position, key or name of a field, or a tuple of them for deeper nesting. None for a
+        model that returns one tensor.
     index : int, slice, list or tuple, optional
         Which part of it, counted after the axis of sequences: ``3`` or ``[3, 5]`` are targets, a tuple
-        indexes several axes, e.g. ``(0, slice(400, 600))``. All by default.
-    transform : str or callable, optional
-        Elementwise: "exp", "expm1", "log", "log1p", "sigmoid", or your own function or module.
+        indexes several axes, e.g. ``(0, slice(400, 600))``; two lists are rows and columns. All by default.
     reduce : str or callable, optional
         Over everything but the sequences, to k = 1: "mean", "sum", "max", "logsumexp", or "profile" (the
         softmax-weighted sum of the centred logits, over all strands together); or your own function of
-        ``(n, ...)``. Not reduced by default: the axes after the first are flattened.
+        ``(n, ...)``. Not reduced by default: the axes after the first are flattened at the end.
+    transform : str or callable, optional
+        Elementwise: "exp", "expm1", "log", "log1p", "log2", "sigmoid", "logit", "softplus", or your own
+        function or module.
 
     Examples
     --------
@@ -409,73 +481,17 @@ class Readout(torch.nn.Module):
             raise MarginomeError(f"expected a torch.nn.Module, found {type(model).__name__}", where="model")
         if isinstance(transform, str) and transform not in TRANSFORMS:
             raise unknown_name("transform", transform, TRANSFORMS, where="transform")
-        if isinstance(reduce, str) and reduce not in (*REDUCTIONS, "profile"):
-            raise unknown_name("reduction", reduce, (*REDUCTIONS, "profile"), where="reduce")
+        if isinstance(reduce, str) and reduce not in REDUCTIONS:
+            raise unknown_name("reduction", reduce, REDUCTIONS, where="reduce")
         self.model = model
         self.head = () if head is None else head if isinstance(head, tuple) else (head,)
-        self.index = index
+        parts = index if index is None or isinstance(index, tuple) else (index,)
+        self.index = parts and tuple(list(p) if isinstance(p, Sequence) else p for p in parts)
         # Functions given as modules are registered by these assignments, so that .to() and hooks reach them.
         self.transform = TRANSFORMS[transform] if isinstance(transform, str) else transform
-        self.reduce = WeightedLogits() if reduce == "profile" else reduce
+        self.reduce = (reduce, ()) if isinstance(reduce, str) else reduce
 
     def forward(self, X: torch.Tensor, *args: torch.Tensor) -> torch.Tensor:
         """Return the readout ``(n, k)`` for sequences and the model's extra inputs."""
-        y = _head(self.model(X, *args), self.head)
-        if self.index is not None:
-            y = _index(y, self.index)
-        if self.transform is not None:
-            y = self.transform(y)
-        if isinstance(self.reduce, WeightedLogits):
-            return REDUCTIONS["sum"](self.reduce(y.flatten(1)))
-        if isinstance(self.reduce, str):
-            return REDUCTIONS[self.reduce](y.flatten(1))
-        if self.reduce is not None:
-            y = self.reduce(y)
+        y = read(self.model(X, *args), self.head, index=self.index, reduce=self.reduce, transform=self.transform)
         return y.unsqueeze(1) if y.ndim == 1 else y.flatten(1)
-
-
-def _head(nested: Any, path: tuple[Hashable, ...]) -> torch.Tensor:
-    for depth, key in enumerate(path):
-        where = f"head {path if len(path) > 1 else path[0]!r}"
-        if isinstance(nested, torch.Tensor):
-            raise MarginomeError(
-                f"output{_at(path[:depth])} of the model is one tensor {tuple(nested.shape)}, it has no heads",
-                where=where,
-                remedy="Use index= to choose targets of a tensor.",
-            )
-        if isinstance(nested, Mapping):
-            keys: Sequence = list(nested)
-        elif isinstance(nested, list | tuple):
-            keys = [*range(len(nested)), *range(-len(nested), 0)]
-        else:
-            keys = []
-        if isinstance(key, str) and key in getattr(nested, "_fields", ()):
-            nested = getattr(nested, key)
-            continue
-        if key not in keys:
-            raise unknown_name("head", key, [k for k in keys if not (isinstance(k, int) and k < 0)], where=where)
-        nested = nested[key]
-    if not isinstance(nested, torch.Tensor):
-        found = [path for path, _ in leaves(nested)]
-        raise MarginomeError(
-            f"the model returns {len(found)} tensors",
-            where="head",
-            remedy=f"Choose one of {', '.join(repr(p[0] if len(p) == 1 else p) for p in found)}.",
-        )
-    return nested
-
-
-def _index(y: torch.Tensor, index: int | slice | Sequence) -> torch.Tensor:
-    parts = index if isinstance(index, tuple) else (index,)
-    try:
-        if y.ndim <= len(parts):
-            raise IndexError(f"{len(parts)} indices for {y.ndim - 1} axes")
-        chosen = y[(slice(None), *(list(p) if isinstance(p, Sequence) else p for p in parts))]
-    except IndexError as error:
-        raise MarginomeError(
-            f"{index!r} is out of range for an output {('n', *y.shape[1:])} ({error})".replace("'n'", "n"),
-            where="index",
-        ) from None
-    if chosen.numel() == 0:
-        raise MarginomeError(f"{index!r} leaves nothing of an output {tuple(y.shape[1:])}", where="index")
-    return chosen

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from marginome import effects as measures
+from marginome.devices import is_out_of_memory
 from marginome.errors import MarginomeError, unknown_name
 from marginome.models.outputs import Readouts as ModelReadouts
 from marginome.usercode import load_user_object
@@ -44,7 +45,7 @@ class BlockEffects(NamedTuple):
         Mean output with the insert; NaN where the readout is no scalar.
     profiles : dict of str to (logits, probabilities)
         Per profile output the means over backgrounds, float64, (inserts, strands, length).
-    predictions : dict of str to torch.Tensor, float32, (inserts, backgrounds, ...)
+    predictions : dict of str to torch.Tensor, float32 (float64 in that precision), (inserts, backgrounds, ...)
         The outputs as they are; empty unless asked for.
     """
 
@@ -220,7 +221,7 @@ def marginalize_blocks(
         }
         filled: dict[str, torch.Tensor] = {}
         raw = {
-            o.name: torch.zeros(m, *before[o.name].shape, dtype=torch.float32)
+            o.name: torch.zeros(m, *before[o.name].shape, dtype=_kept(before[o.name]))
             for o in outputs
             if with_predictions and MEMBER not in o.name
         }
@@ -229,14 +230,14 @@ def marginalize_blocks(
                 y1, y0 = after[output.name], before[output.name][columns]
                 flat1 = y1.reshape(-1, *y1.shape[2:])
                 flat0 = y0.expand(y1.shape).reshape(flat1.shape)
-                effect = functions[output.name](flat0, flat1).reshape(y1.shape[0], y1.shape[1], -1)
+                effect = _effect(functions[output.name], flat0, flat1, output).reshape(*y1.shape[:2], -1)
                 if output.name not in filled:
                     filled[output.name] = torch.full(
                         (m, n, effect.shape[2]), float("nan"), dtype=torch.float32, device=device
                     )
                 filled[output.name][rows, columns] = effect.float()
                 if output.name in raw:
-                    raw[output.name][rows, columns] = y1.float().cpu()
+                    raw[output.name][rows, columns] = y1.cpu().to(raw[output.name].dtype)
                 if output.kind == "scalar":
                     means[output.name][rows] += y1.double().sum(1)
                 elif output.name in sums:
@@ -245,16 +246,47 @@ def marginalize_blocks(
         yield block, _collect(outputs, filled, means, sums, n)._replace(predictions=raw)
 
 
+def _kept(y: torch.Tensor) -> torch.dtype:
+    """The dtype that predictions are kept in."""
+    return torch.float64 if y.dtype == torch.float64 else torch.float32
+
+
+def _effect(measure: Callable, before: torch.Tensor, after: torch.Tensor, output: Any) -> torch.Tensor:
+    """Apply a measure, the user's own too, to pairs ``(pairs, ...)``; name the output when it cannot be."""
+    where = f"output '{output.name}', measure {output.measure}"
+    try:
+        effect = measure(before, after)
+    except MarginomeError as error:
+        raise MarginomeError(error.what, where=where, remedy=error.remedy) from error
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise MarginomeError(
+            f"it failed on {tuple(before.shape)} before and after: {type(error).__name__}: {reason}",
+            where=where,
+            remedy="A measure gets two tensors (pairs, ...) and returns one.",
+        ) from error
+    if not isinstance(effect, torch.Tensor) or effect.ndim == 0 or len(effect) != len(after) or effect.is_complex():
+        found = tuple(effect.shape) if isinstance(effect, torch.Tensor) else type(effect).__name__
+        raise MarginomeError(
+            f"it returned {found} for {len(after)} pairs",
+            where=where,
+            remedy="A measure returns a real tensor with one entry per pair on axis 0.",
+        )
+    return effect
+
+
 def _collect(outputs: Sequence[Any], filled: Mapping, means: Mapping, sums: Mapping, n: int) -> BlockEffects:
     effects, after = [], []
     for output in outputs:
         found = filled[output.name]
-        if torch.isnan(found).any():
-            rows = torch.isnan(found).flatten(1).any(1).nonzero().flatten().tolist()
+        if not torch.isfinite(found).all():
+            rows = (~torch.isfinite(found)).flatten(1).any(1).nonzero().flatten().tolist()
             raise MarginomeError(
-                f"the effect is NaN for {len(rows)} of {len(found)} inserts of a block",
+                f"the effect is NaN or infinite for {len(rows)} of {len(found)} inserts of a block",
                 where=f"output '{output.name}', measure {output.measure}",
-                remedy="The model returned NaN, or the measure does not fit the output's scale (config: outputs).",
+                remedy="The model returned none, or the measure does not fit the output's scale (config: outputs).",
             )
         effects.append(found)
         if output.kind == "scalar" and output.measure != "euclidean":

@@ -119,9 +119,9 @@ def recursive_seqlets(
             f"expected 1 <= min_seqlet_len <= max_seqlet_len, found {min_seqlet_len} and {max_seqlet_len}",
             where="min_seqlet_len, max_seqlet_len",
         )
-    if n_bins < 2:
+    if not n_bins >= 2:
         raise MarginomeError(f"expected at least 2, found {n_bins}", where="n_bins")
-    if additional_flanks < 0:
+    if not additional_flanks >= 0:
         raise MarginomeError(f"expected at least 0, found {additional_flanks}", where="additional_flanks")
     if signs not in SIGNS:
         raise unknown_name("choice of signs", signs, SIGNS, where="signs")
@@ -233,13 +233,21 @@ def tfmodisco_seqlets(
     from modiscolite.extract_seqlets import extract_seqlets  # takes a second, and few calls need it
 
     values = _attributions(X_attr, "X_attr").astype(np.float64)
-    if flank < 1 or window_size < 1:
+    if not (flank >= 1 and window_size >= 1):
         raise MarginomeError(f"expected at least 1, found {window_size} and {flank}", where="window_size, flank")
     if values.shape[1] < window_size + 2 * flank:
         raise MarginomeError(
             f"sequences of {values.shape[1]} bp are shorter than a seqlet of {window_size + 2 * flank} bp",
             where="X_attr",
         )
+    for name, value in (
+        ("target_fdr", target_fdr),
+        ("min_passing_frac", min_passing_frac),
+        ("max_passing_frac", max_passing_frac),
+        ("weak_threshold_for_counting_sign", weak_threshold_for_counting_sign),
+    ):
+        if not 0 <= value <= 1:
+            raise MarginomeError(f"expected a number from 0 to 1, found {value}", where=name)
     try:
         called, _ = extract_seqlets(
             values,

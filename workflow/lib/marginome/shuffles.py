@@ -180,7 +180,7 @@ def _shuffled(
     stop = length + 1 + end if end < 0 else end
     if not 0 <= start < stop <= length:
         raise MarginomeError(f"there is no span from {start} to {end} in sequences of {length} bp", where="start, end")
-    if n < 1:
+    if not n >= 1:
         raise MarginomeError(f"expected at least 1 shuffle, found {n}", where="n")
     seeds = sequence_seeds(random_state, X.shape[0])
     codes = base_codes(X[:, :, start:stop]).cpu().numpy()

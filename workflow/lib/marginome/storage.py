@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import struct
@@ -115,6 +116,34 @@ def _disk_is_full(error: BaseException, folder: Path) -> bool:
     return False
 
 
+def to_json(value: object, **options: object) -> str:
+    """Return `value` as JSON; NaN and infinities, which JSON has not, are null, unknown types their text.
+
+    Parameters
+    ----------
+    value : object
+        Mappings, lists, tuples, sets, NumPy's scalars and arrays, text, numbers.
+    **options
+        Of `json.dumps`, e.g. ``indent``.
+    """
+    return json.dumps(plain(value), allow_nan=False, **options)
+
+
+def plain(value: object) -> object:
+    """Bring a value to what JSON has: dicts, lists, text, finite numbers, booleans and null."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | np.ndarray):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
 def damaged(path: str | os.PathLike, error: object) -> MarginomeError:
     """Remove a damaged intermediate file and build the error that says so.
 
@@ -199,9 +228,9 @@ class Record(dict):
 
 
 def write_json(path: str | os.PathLike, value: Mapping) -> None:
-    """Write `value` as indented JSON, atomically, with a digest of the file as its last key, ``seal``."""
+    """Write `value` as indented JSON (`to_json`), atomically, with a digest of the file as its last key, ``seal``."""
     with atomic(path) as temporary:
-        text = json.dumps({**value, _SEAL_KEY: OPEN_SEAL}, indent=2, default=str)
+        text = to_json({**value, _SEAL_KEY: OPEN_SEAL}, indent=2)
         temporary.write_text(text + "\n", encoding="utf-8")
         seal(temporary)
 
@@ -240,7 +269,7 @@ def table_writer(
     pyarrow.parquet.ParquetWriter
     """
     kept = dict(schema.metadata or {})
-    kept[b"marginome"] = json.dumps(dict(metadata or {}), default=str, sort_keys=True).encode()
+    kept[b"marginome"] = to_json(dict(metadata or {}), sort_keys=True).encode()
     kept[_SEAL_KEY.encode()] = OPEN_SEAL.encode()
     with atomic(path) as temporary:
         with pq.ParquetWriter(temporary, schema.with_metadata(kept), compression="zstd",
@@ -335,7 +364,7 @@ def write_hdf5(path: str | os.PathLike, metadata: Mapping | None = None) -> Iter
     """
     with atomic(path) as temporary:
         with _closed(h5py.File(temporary, "w"), temporary) as handle:
-            handle.attrs["marginome"] = json.dumps(dict(metadata or {}), default=str, sort_keys=True)
+            handle.attrs["marginome"] = to_json(dict(metadata or {}), sort_keys=True)
             yield handle
             finish_hdf5(handle)
         seal_hdf5(temporary)

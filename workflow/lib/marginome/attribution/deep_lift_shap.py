@@ -30,6 +30,7 @@ from marginome.prediction import (
     evaluating,
     leaves,
     model_dtype,
+    run_model,
     to_device,
 )
 from marginome.sequences import name_some, refuse_meta, torch_dtype, validate_one_hot
@@ -387,7 +388,7 @@ class _Passes:
             self.own.begin()
             with recorder:
                 # A copy: models may change their input in place, which autograd allows of what was computed only.
-                y = target_of(self.model(X.clone(), *args), self.target, len(X))
+                y = target_of(run_model(self.model, X.clone(), args), self.target, len(X))
                 recorder.finish()
         return self.own.end(), y
 
@@ -405,11 +406,12 @@ def differentiable() -> Iterator[None]:
     """Turn autograd's refusal of a change in place into a message."""
     try:
         yield
-    except RuntimeError as error:
-        if not any(part in str(error) for part in REFUSALS):
+    except (RuntimeError, MarginomeError) as error:
+        refusal = error if isinstance(error, RuntimeError) else error.__cause__  # `run_model` wraps what forward raises
+        if not isinstance(refusal, RuntimeError) or not any(part in str(refusal) for part in REFUSALS):
             raise
         raise MarginomeError(
-            f"PyTorch cannot differentiate the model: {str(error).split('. ')[0]}",
+            f"PyTorch cannot differentiate the model: {str(refusal).split('. ')[0]}",
             where="model",
             remedy="Write that step out of place (y = f(x) instead of f_(x) or out=), or attribute by "
             "saturation_mutagenesis.",
@@ -439,6 +441,12 @@ def target_of(y: Any, target: int, n: int) -> torch.Tensor:
             where="target",
         )
     y = y[:, target]
+    if y.is_complex():
+        raise MarginomeError(
+            "its numbers are complex, which have no order",
+            where="output of the model",
+            remedy="Wrap the model: marginome.Readout(model, reduce=lambda y: y.abs()) makes real ones of them.",
+        )
     if not y.requires_grad:
         raise MarginomeError(
             "the output does not depend on the sequence by differentiable operations",

@@ -93,7 +93,8 @@ class Engine:
     device : str or torch.device, default "cpu"
         Where to run.
     precision : str, default "float32"
-        ``float32`` (the weights' dtype, TF32 off), ``tf32`` or ``bfloat16``.
+        ``float32`` (the weights' dtype, TF32 off), ``tf32``, ``bfloat16``, or ``float64`` (a copy of the model in
+        float64 where its weights are not).
     engine : str, default "auto"
         ``full``: every edited sequence goes through the whole model. ``incremental``: only what an edit changes is
         computed; an error if the model does not allow it. ``auto``: incremental where the model allows it.
@@ -135,6 +136,8 @@ class Engine:
         self.precision = check_precision(precision)
         self.memory_bytes = memory_bytes or memory_to_keep_to(self.device)
         self.block = block or EDIT_BLOCK
+        if precision == "float64" and model_dtype(model) != torch.float64:
+            model = copy.deepcopy(model).double()
         self.model = evaluating_copy(model, self.device)
         self.dtype = model_dtype(self.model)
         self.X = X.to(self.device)

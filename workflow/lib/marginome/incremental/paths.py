@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from marginome.devices import free_memory, is_out_of_memory, precision_context
-from marginome.prediction import map_structure
+from marginome.prediction import map_structure, run_model
 
 from . import fused
 from .capture import SEQUENCE, Graph, name_of
@@ -95,7 +95,7 @@ class Full:
             s = slice(start, min(start + self.batch, n))
             try:
                 with precision_context(self.precision, self.device):
-                    parts.append(self.model(sequences(s).to(self.dtype), *(a[rows(s)] for a in self.args)))
+                    parts.append(run_model(self.model, sequences(s).to(self.dtype), [a[rows(s)] for a in self.args]))
                 start = s.stop
                 continue
             except (RuntimeError, MemoryError) as error:

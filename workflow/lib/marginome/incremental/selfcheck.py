@@ -13,7 +13,7 @@ from .edits import Edits
 from .paths import Full, Incremental, tensors
 
 # Largest difference from the full pass, relative to the largest output, that a precision may have.
-TOLERANCE = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 1e-1}
+TOLERANCE = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 1e-1, "float64": 1e-10}
 # In float64 the two paths differ by rounding alone. Relative to the largest effect.
 EXACT = 1e-8
 

@@ -167,7 +167,7 @@ def attribute_shard(
         HDF5 to write; the datasets of `merge_attributions`.
     """
     where = resolve_device(device)
-    loaded = load_model(model, dict(settings))
+    loaded = load_model(model, dict(settings), precision=engine["precision"])
     chosen, target = choose_output(loaded, attribution["output"], attribution["target"], where=f"attributions.{name}")
     number, _, count = shard.partition("-of-")
     total = count_sequences(fasta)

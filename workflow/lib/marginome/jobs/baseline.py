@@ -13,6 +13,7 @@ import torch
 
 from marginome.backgrounds import read_background
 from marginome.devices import precision_context, resolve_device
+from marginome.effects import saturated
 from marginome.errors import MarginomeError
 from marginome.models import LoadedModel, load_model
 from marginome.prediction import predict
@@ -52,9 +53,9 @@ def predict_baseline(
     fasta : path
         The background set.
     predictions : path
-        HDF5 to write: ``outputs/<name>`` (backgrounds, ...) float32, ``ids``.
+        HDF5 to write: ``outputs/<name>`` (backgrounds, ...) float32, or float64 in that precision; ``ids``.
     """
-    loaded, ids, X = load_inputs(settings, name=name, fasta=fasta)
+    loaded, ids, X = load_inputs(settings, name=name, fasta=fasta, precision=engine["precision"])
     where = resolve_device(device)
     log.info("model %s (%s), %d backgrounds of %d bp on %s, %s", name, loaded.loader, len(ids), X.shape[2], where,
              engine["precision"])  # fmt: skip
@@ -70,11 +71,12 @@ def predict_baseline(
         "device": where.type,
         "precision": engine["precision"],
     }
+    double = engine["precision"] == "float64"
     with write_hdf5(predictions, metadata) as handle:
         handle.attrs["length_bp"] = X.shape[2]
         handle.create_dataset("ids", data=np.array(ids, dtype=object), dtype=_text())
         for output in loaded.outputs:
-            values = outputs[output.name].float().cpu().numpy()
+            values = outputs[output.name].to(torch.float64 if double else torch.float32).numpy()
             if not np.isfinite(values).all():
                 bad = [ids[i] for i in np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[:5]]
                 raise MarginomeError(
@@ -85,6 +87,9 @@ def predict_baseline(
             made.attrs["kind"] = output.kind
             made.attrs["names"] = json.dumps(list(output.names))
             made.attrs["softmax"] = output.softmax or ""
+            found = saturated(values, engine["precision"] if engine["precision"] != "tf32" else "float32")
+            if found:
+                log.warning("note: output %s: %s", output.name, found)
             log.info("output %s %s: mean %.4g, sd %.4g", output.name, values.shape, values.mean(), values.std())
 
 
@@ -92,7 +97,7 @@ BATCH = 32  # one size for every run: kernels round differently at another
 
 
 def load_inputs(
-    settings: Mapping[str, Any], *, name: str, fasta: str | os.PathLike
+    settings: Mapping[str, Any], *, name: str, fasta: str | os.PathLike, precision: str = "float32"
 ) -> tuple[LoadedModel, list[str], torch.Tensor]:
     """Load a model and a background set and check that they fit.
 
@@ -102,7 +107,7 @@ def load_inputs(
     ids : list of str
     X : torch.Tensor, int8, (backgrounds, 4, length)
     """
-    loaded = load_model(name, dict(settings))
+    loaded = load_model(name, dict(settings), precision=precision)
     ids, sequences = read_background(fasta)
     length = len(sequences[0])
     if loaded.input_length and length != loaded.input_length:

@@ -268,7 +268,7 @@ def apply_functions(
     output : path
         HDF5: ``<function>/<target>/{mean,sd}``, with a leading axis of inserts (float32), and their ``rows``.
     """
-    loaded, ids, X = load_inputs(settings, name=model, fasta=fasta)
+    loaded, ids, X = load_inputs(settings, name=model, fasta=fasta, precision=engine["precision"])
     where = resolve_device(device)
     apply = Applier(
         loaded, screen, X, ids, seed=seed, engine=engine, device=where, where=f"config: {name}"

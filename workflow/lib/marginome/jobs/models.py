@@ -41,7 +41,7 @@ def check_model(
     json, page : path
         What was found, for jobs and for readers.
     """
-    loaded = load_model(name, dict(settings))
+    loaded = load_model(name, dict(settings), precision=engine["precision"])
     found = model_check.check_model(
         loaded,
         device=device,

@@ -30,7 +30,7 @@ from marginome.screens import (
 )
 from marginome.sequences import encode_insert
 from marginome.statistics import summarize_effects
-from marginome.storage import append, dataset, hdf5_name, read_json, read_table, write_hdf5
+from marginome.storage import append, dataset, hdf5_name, read_json, read_table, to_json, write_hdf5
 
 log = logging.getLogger("marginome")
 
@@ -69,7 +69,7 @@ def marginalize_shard(
     output : path
         HDF5 to write; see `write_shard`.
     """
-    loaded, ids, X = load_inputs(settings, name=model, fasta=fasta)
+    loaded, ids, X = load_inputs(settings, name=model, fasta=fasta, precision=engine["precision"])
     where = resolve_device(device)
     outputs = select_outputs(loaded.outputs, screen["outputs"], where=f"screen's outputs, model '{model}'")
     names = [o.name for o in outputs]
@@ -146,7 +146,7 @@ def write_shard(
     The file holds, for its run of inserts (``rows``): ``effect``, ``effect_sd``, ``sign_consistency`` and
     ``after_mean`` (inserts, readouts) float64; ``effects`` (inserts, backgrounds, readouts) float32 if kept;
     ``profiles/<output>/{logits,probabilities}`` (inserts, strands, length) float32 and their ``rows``;
-    ``predictions/<output>`` (inserts, backgrounds, ...) float32 if asked for.
+    ``predictions/<output>`` (inserts, backgrounds, ...) float32 (float64 in that precision) if asked for.
     """
     total, k = _size(blocks), len(readouts.output)
     rows = np.concatenate([np.arange(b.start, b.stop) for b in blocks]) if blocks else np.zeros(0, dtype=np.int64)
@@ -199,7 +199,7 @@ def write_shard(
             progress.update(m * n_backgrounds)
         if profile_rows:
             dataset(handle, "profiles/rows", data=np.concatenate(profile_rows))
-        handle.attrs["engine"] = json.dumps(dataclasses.asdict(engine.info), default=str)
+        handle.attrs["engine"] = to_json(dataclasses.asdict(engine.info))
 
 
 def _keeps_backgrounds(inserts: int, backgrounds: int, readouts: int, keep: Mapping[str, Any]) -> bool:

@@ -19,10 +19,10 @@ from marginome.errors import MarginomeError, unknown_name
 from marginome.models import beluga, bpnet, keras
 from marginome.models.arguments import Argument, resolve_arguments
 from marginome.models.exported import is_exported, load_exported, load_scripted
-from marginome.models.layers import nested_items
 from marginome.models.outputs import Output, Readouts, describe, resolve_outputs
 from marginome.models.pickles import Record, is_archive, is_torch_file, is_torchscript, read_torch_file
 from marginome.models.wrappers import ALPHABET, AlphabetOrder, Ensemble, average_strands
+from marginome.nested import check_returned, leaves
 from marginome.storage import sha256_of
 from marginome.usercode import load_user_object
 
@@ -50,7 +50,7 @@ class LoadedModel:
     name : str
         As in the config.
     module : torch.nn.Module
-        In eval mode, float32, on the CPU; ``forward(X, *args)`` returns what its author's forward
+        In eval mode, float32 (or float64), on the CPU; ``forward(X, *args)`` returns what its author's forward
         returns. X is ``(n, 4, input_length)``, channels A C G T whatever the model was trained on. An
         ensemble returns the mean of its members.
     outputs : tuple of Output
@@ -125,7 +125,7 @@ class Built:
     positions_first: bool = False
 
 
-def load_model(name: str, settings: Mapping[str, Any]) -> LoadedModel:
+def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "float32") -> LoadedModel:
     """Load one model of the config.
 
     Parameters
@@ -135,6 +135,8 @@ def load_model(name: str, settings: Mapping[str, Any]) -> LoadedModel:
     settings : mapping
         Its entry under ``models:``; the keys are described in ``workflow/schemas/models.schema.yaml``
         and in docs/models.md. ``loader`` is recognised from the file when it is left out.
+    precision : str, default "float32"
+        ``float64`` casts the weights; with any other they are float32.
 
     Returns
     -------
@@ -202,6 +204,7 @@ def load_model(name: str, settings: Mapping[str, Any]) -> LoadedModel:
     if settings.get("average_strands"):
         modules = [average_strands(m, outputs, arguments, examples[0], where).eval() for m in modules]
     module = modules[0] if len(modules) == 1 else Ensemble(modules).eval()
+    module = module.double() if precision == "float64" else module
     files = (*weights, *bias_weights)
     return LoadedModel(
         name=name,
@@ -460,7 +463,6 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
     try:
         with torch.no_grad():
             example = module(X, *args)
-        describe(example)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _no_memory(where, error) from error
     except Exception as error:
@@ -480,6 +482,14 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
             where=where,
             remedy=f"It was given X (1, 4, {length}){shapes}. Check input_length and arguments.",
         ) from error
+    try:
+        check_returned(example)
+    except MarginomeError as error:
+        raise MarginomeError(
+            f"for a sequence of {length} bp the model returned something else than tensors: {error.what}",
+            where=f"{where}: {error.where}",
+            remedy=error.remedy or "Wrap the model in a module of your own that returns tensors (loader: file.py:name)",
+        ) from error
     empty = [v for v in _tensors(example) if v.numel() == 0]
     if empty:
         raise MarginomeError(
@@ -487,7 +497,7 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
             where=where,
             remedy="The sequence is shorter than what the model cuts off: give its true input_length.",
         )
-    if any(v.shape[0] != 1 for v in _tensors(example)):
+    if any(v.ndim == 0 or v.shape[0] != 1 for v in _tensors(example)):
         raise MarginomeError(
             f"the first axis of what the model returns is not the batch ({describe(example)})", where=where
         )
@@ -495,7 +505,7 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    return [leaf for _, leaf in nested_items(value)]
+    return [leaf for _, leaf in leaves(value)]
 
 
 def _no_memory(where: str, error: BaseException) -> MarginomeError:

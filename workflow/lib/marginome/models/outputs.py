@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from marginome.errors import MarginomeError, unknown_name
-from marginome.models.layers import nested_items, select
+from marginome.nested import leaves, pick
 from marginome.usercode import load_user_object
 
 MEASURES = ("difference", "log2_fold_change", "euclidean", "jensen_shannon_distance")
-TRANSFORMS = {
+# Elementwise. The names that configs and `Readout` know.
+TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": torch.exp,
     "expm1": torch.expm1,
     "log": torch.log,
@@ -27,7 +29,28 @@ TRANSFORMS = {
     "logit": torch.logit,
     "softplus": nn.functional.softplus,
 }
-REDUCTIONS = {"mean": torch.mean, "sum": torch.sum, "max": torch.amax, "logsumexp": torch.logsumexp}
+
+
+def weighted_logits(logits: Tensor, dim: tuple[int, ...]) -> Tensor:
+    """Return the sum over `dim` of centred logits, weighted by their softmax over it.
+
+    The readout by which profile models are usually attributed (Avsec et al. 2021, Nature Genetics
+    53:354): the expected centred logit under the predicted profile.
+    """
+    last = tuple(range(-len(dim), 0))
+    logits = logits.movedim(dim, last).flatten(-len(dim))
+    logits = logits - logits.mean(dim=-1, keepdim=True)
+    return (logits * logits.softmax(dim=-1)).sum(dim=-1)
+
+
+# Called with a tensor and ``dim``, the axes that they run over and drop.
+REDUCTIONS: dict[str, Callable[..., Tensor]] = {
+    "mean": torch.mean,
+    "sum": torch.sum,
+    "max": torch.amax,
+    "logsumexp": torch.logsumexp,
+    "profile": weighted_logits,
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +69,7 @@ class Output:
     index : str or None
         What to take of the head, as NumPy would write it after the batch axis, e.g. ``"440:456, [3, 7]"``.
     reduce : tuple of (str, tuple of int) or None
-        A reduction and the axes it runs over (the batch is axis 0), after `index`.
+        A reduction and the axes it runs over (the batch is axis 0; none mean all others), after `index`.
     transform : str or None
         An elementwise function, or ``file.py:function`` that gets the tensor; after `reduce`.
     names : tuple of str
@@ -116,33 +139,113 @@ class Readouts(nn.Module):
         """Return the named outputs of what the model returned."""
         readouts = {}
         for output in self.outputs:
-            value = select(predicted, output.path)
-            for step in self._steps[output.name]:
-                value = step(value)
+            value = read(predicted, output.path, **self._steps[output.name])
             if output.kind == "profile" and output.positions_first and value.dim() == 3:
                 value = value.transpose(1, 2)
             readouts[output.name] = value.unsqueeze(1) if output.expand else value
         return readouts
 
 
-def _steps(output: Output) -> list[Any]:
-    steps: list[Any] = []
-    if output.index is not None:
-        index = (slice(None), *parse_index(output.index))
-        plain = [i for i in index if isinstance(i, list)]
-        if len(plain) > 1:  # one axis at a time, so that two lists mean rows and columns, not pairs
-            for axis in range(len(index) - 1, 0, -1):
-                steps.append(lambda x, key=(slice(None),) * axis + (index[axis],): x[key])
-        else:
-            steps.append(lambda x: x[index])
-    if output.reduce is not None:
-        how, axes = output.reduce
-        steps.append(lambda x: REDUCTIONS[how](x, dim=axes))
-    if output.transform is not None:
-        steps.append(
-            TRANSFORMS.get(output.transform) or load_user_object(output.transform, where=f"output '{output.name}'")
+def _steps(output: Output) -> dict[str, Any]:
+    """What `read` takes, of one output."""
+    transform = output.transform
+    if transform is not None:
+        transform = TRANSFORMS.get(transform) or load_user_object(transform, where=f"output '{output.name}'")
+    index = None if output.index is None else parse_index(output.index)
+    return {"index": index, "reduce": output.reduce, "transform": transform}
+
+
+def read(
+    predicted: Any,
+    path: tuple,
+    *,
+    index: tuple[Any, ...] | None = None,
+    reduce: tuple[str, tuple[int, ...]] | Callable[[Tensor], Tensor] | None = None,
+    transform: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Read one thing out of what a model returned: the head, then `index`, then `reduce`, then `transform`.
+
+    Parameters
+    ----------
+    predicted : nested tensors
+        What the model returned, the sequences on axis 0.
+    path : tuple
+        The way to the head; empty for the only tensor. Integers and booleans become float32.
+    index : tuple of int, slice or list of int, optional
+        One per axis after the first. Lists on two axes mean rows and columns.
+    reduce : (name, axes) or callable, optional
+        One of `REDUCTIONS` and the axes it drops (the sequences are axis 0; no axes mean all others), or a function.
+    transform : callable, optional
+        Of the tensor.
+
+    Returns
+    -------
+    torch.Tensor, shape (n, ...)
+
+    Raises
+    ------
+    MarginomeError
+        For a head that is not there, an index out of range, complex numbers.
+    """
+    value = pick(predicted, path)
+    if not value.is_floating_point() and not value.is_complex():
+        value = value.to(torch.float32)
+    if index is not None:
+        value = take(value, index)
+    if isinstance(reduce, tuple):
+        how, axes = reduce
+        axes = axes or tuple(range(1, value.ndim))
+        value = REDUCTIONS[how](value if axes else value.unsqueeze(1), dim=axes or (1,))
+    elif reduce is not None:
+        value = reduce(value)
+    if transform is not None:
+        value = transform(value)
+    if isinstance(value, Tensor) and value.is_complex():
+        raise MarginomeError(
+            f"the readout holds complex numbers ({str(value.dtype).removeprefix('torch.')})",
+            where="output of the model",
+            remedy="Make them real with a transform of your own, e.g. one that returns y.abs().",
         )
-    return steps
+    return value
+
+
+def take(y: Tensor, index: tuple[Any, ...]) -> Tensor:
+    """Index the axes after the first, each by a position, a slice or a list; lists on two axes are rows and columns.
+
+    Raises
+    ------
+    MarginomeError
+        For a position that is out of range, more entries than axes, and when nothing is left.
+    """
+    try:
+        if y.ndim <= len(index):
+            raise IndexError(f"{len(index)} indices for {y.ndim - 1} axes")
+        if sum(isinstance(i, list) for i in index) > 1:
+            chosen = y
+            for axis in range(len(index), 0, -1):
+                chosen = chosen[(slice(None),) * axis + (index[axis - 1],)]
+        else:
+            chosen = y[(slice(None), *index)]
+    except IndexError as error:
+        shape = ", ".join(map(str, ("n", *y.shape[1:])))
+        raise MarginomeError(
+            f"{_written(index)} is out of range for an output ({shape}) ({error})", where="index"
+        ) from None
+    if chosen.numel() == 0:
+        raise MarginomeError(f"{_written(index)} leaves nothing of an output {tuple(y.shape[1:])}", where="index")
+    return chosen
+
+
+def _written(index: tuple[Any, ...]) -> str:
+    """Write an index as NumPy's users do, e.g. ``:, 440:456, [3, 7]``."""
+
+    def one(part: Any) -> str:
+        if not isinstance(part, slice):
+            return str(part)
+        bounds = [part.start, part.stop] if part.step is None else [part.start, part.stop, part.step]
+        return ":".join("" if bound is None else str(bound) for bound in bounds)
+
+    return ", ".join(map(one, index))
 
 
 def parse_index(text: str | int | Sequence[int]) -> tuple[Any, ...]:
@@ -255,6 +358,10 @@ def _configured(name: str, entry: Mapping[str, Any], known: Mapping[str, Output]
         value = getattr(output, word)
         if value is not None and value not in allowed and ".py:" not in value:
             raise unknown_name(word, value, [*allowed, "path/to/file.py:function"], where=where)
+    if not 0 <= output.pseudocount < math.inf:
+        raise MarginomeError(
+            f"expected a finite number of at least 0, found {output.pseudocount}", where=f"{where}.pseudocount"
+        )
     if output.kind == "profile":
         if output.softmax is None:
             output = replace(output, softmax="both")
@@ -266,21 +373,19 @@ def _configured(name: str, entry: Mapping[str, Any], known: Mapping[str, Output]
 
 
 def _checked(output: Output, example: Any, where: str) -> Output:
-    head = _head_of(output, example, where)
-    value = head
     try:
-        if output.reduce is not None and not output.reduce[1]:
-            rank = sum(not isinstance(i, int) for i in parse_index(output.index)) if output.index else 0
-            given = len(parse_index(output.index)) if output.index else 0
-            rank = head.dim() - given + rank
-            output = replace(output, reduce=(output.reduce[0], tuple(range(1, rank))))
-        for step in _steps(output):
-            value = step(value)
+        head = pick(example, output.path)
+    except MarginomeError as error:
+        raise MarginomeError(
+            f"{error.what}; the model returns {describe(example)}", where=where, remedy=error.remedy
+        ) from error
+    try:
+        value = read(example, output.path, **_steps(output))
     except MarginomeError as error:
         raise MarginomeError(error.what, where=where, remedy=error.remedy) from error
     except Exception as error:
         raise MarginomeError(
-            f"the readout fails on a head of shape {_shape(head)}: {str(error).splitlines()[0]}",
+            f"the readout fails on a head of shape {_shape(head)}: {(str(error).splitlines() or [''])[0]}",
             where=where,
             remedy="Shapes count without the batch; index, reduce and transform run in this order.",
         ) from error
@@ -338,31 +443,11 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(told_apart)
 
 
-def _head_of(output: Output, example: Any, where: str) -> Tensor:
-    if not output.path and not isinstance(example, Tensor):
-        heads = nested_items(example)
-        if len(heads) > 1:
-            raise MarginomeError(f"which head? The model returns {describe(example)}", where=where, remedy="Set head.")
-    value = example
-    for key in output.path:
-        try:
-            value = value[key]
-        except (KeyError, IndexError, TypeError):
-            raise MarginomeError(
-                f"there is no head {output.head!r}: the model returns {describe(example)}",
-                where=where,
-                remedy="Count heads from 0, or give the key of a dict.",
-            ) from None
-    if not isinstance(value, Tensor):
-        raise MarginomeError(f"head {output.head!r} is not one tensor but {describe(value)}", where=where)
-    return value
-
-
 def describe(example: Any) -> str:
     """Say in words what a model returns: the shape of every tensor without the batch axis."""
     if isinstance(example, Tensor):
         return f"one tensor {_shape(example)} per sequence"
-    parts = [f"{'.'.join(map(str, path))}: {_shape(value)}" for path, value in nested_items(example)]
+    parts = [f"{'.'.join(map(str, path))}: {_shape(value)}" for path, value in leaves(example)]
     return f"{len(parts)} heads ({'; '.join(parts)})"
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from marginome.errors import MarginomeError
-from marginome.models.layers import map_nested, nested_items
+from marginome.nested import leaves, map_structure, pick
 
 ALPHABET = "ACGT"
 
@@ -69,17 +69,13 @@ class StrandAverage(nn.Module):
         forward = self.model(X, *args)
         turned = [arg.flip(axes) if axes else arg for arg, axes in zip(args, self.argument_flips)]
         reverse = self.model(X.flip((1, 2)), *turned)
-        return self._mean(forward, reverse, ())
+        flips = iter([self.head_flips.get(path, ()) for path, _ in leaves(forward)])
 
-    def _mean(self, a: Any, b: Any, path: tuple) -> Any:
-        if isinstance(a, dict):
-            return {key: self._mean(a[key], b[key], (*path, key)) for key in a}
-        if isinstance(a, tuple) and hasattr(a, "_fields"):
-            return type(a)(*[self._mean(x, y, (*path, i)) for i, (x, y) in enumerate(zip(a, b))])
-        if isinstance(a, list | tuple):
-            return type(a)(self._mean(x, y, (*path, i)) for i, (x, y) in enumerate(zip(a, b)))
-        axes = self.head_flips.get(path, ())
-        return (a + (b.flip(axes) if axes else b)) / 2
+        def mean(a: Tensor, b: Tensor) -> Tensor:
+            axes = next(flips)
+            return mean_of(a, b.flip(axes) if axes else b)
+
+        return map_structure(mean, forward, reverse)
 
 
 class Ensemble(nn.Module):
@@ -99,13 +95,16 @@ class Ensemble(nn.Module):
     def mean(self, predicted: Sequence[Any]) -> Any:
         """The mean of what the members returned."""
         first, *others = predicted
-        return map_nested(self._mean, first, *others)
+        return map_structure(mean_of, first, *others)
 
-    def _mean(self, *values: Tensor) -> Tensor:
-        total = values[0]
-        for value in values[1:]:
-            total = total + value
-        return total / len(values)
+
+def mean_of(*values: Tensor) -> Tensor:
+    """The mean of tensors of one shape; of integers and booleans in float32, where their sum would overflow."""
+    values = tuple(v if v.is_floating_point() or v.is_complex() else v.to(torch.float32) for v in values)
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total / len(values)
 
 
 def average_strands(model: nn.Module, outputs: Sequence[Any], arguments: Sequence[Any], example: Any, where: str):
@@ -117,7 +116,7 @@ def average_strands(model: nn.Module, outputs: Sequence[Any], arguments: Sequenc
         When a head has positions but is not declared as a profile, or has more than two strands: it is
         then not known what reverse-complementing does to it.
     """
-    shapes = {path: tuple(value.shape) for path, value in nested_items(example)}
+    shapes = {path: tuple(value.shape) for path, value in leaves(example)}
     profiles = {tuple(_positions(output.path, example)): output for output in outputs if output.kind == "profile"}
     flips = {}
     for path, shape in shapes.items():
@@ -148,7 +147,6 @@ def average_strands(model: nn.Module, outputs: Sequence[Any], arguments: Sequenc
 
 
 def _positions(path: tuple, example: Any) -> list:
-    """A path with the keys of named tuples as positions, as `nested_items` gives them."""
-    if not path and not isinstance(example, Tensor):
-        return list(nested_items(example)[0][0])
-    return list(path)
+    """The path of the tensor that `pick` finds at the end of a path, as `leaves` gives it."""
+    head = pick(example, path)
+    return next(list(found) for found, tensor in leaves(example) if tensor is head)

@@ -81,7 +81,7 @@ class Motif:
     def information_bits(self) -> float:
         """Information content (bits) against equal base frequencies: the sum over positions of 2 - entropy."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            bits = np.where(self.pwm > 0, self.pwm * np.log2(self.pwm), 0.0)
+            bits = np.where(self.pwm == 0, 0.0, self.pwm * np.log2(self.pwm))  # NaN stays NaN
         return float(2 * self.width + bits.sum())
 
 

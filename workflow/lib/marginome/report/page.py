@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
-import math
 import os
 import re
 import zlib
@@ -15,7 +13,7 @@ from importlib import resources
 
 import numpy as np
 
-from marginome.storage import atomic
+from marginome.storage import atomic, to_json
 
 #: Runs before the first paint, so that a reader of a dark page never sees a white flash.
 _THEME = """
@@ -44,25 +42,10 @@ def json_island(identifier: str, value: object) -> str:
     Everything that could end the element or start another (``<``, ``>``, ``&``) is written as an escape
     that JSON reads back as the same character. Not-a-number and infinity, which JSON lacks, become null.
     """
-    text = json.dumps(_plain(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    text = to_json(value, ensure_ascii=True, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return f'<script type="application/json" id="{escape(identifier)}">{text}</script>'
-
-
-def _plain(value: object) -> object:
-    """Bring numpy's scalars and arrays to what JSON has."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | np.ndarray):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
