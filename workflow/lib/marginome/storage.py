@@ -489,7 +489,7 @@ def _percent(found: str | re.Match) -> str:
 
 
 def group_of(model: str, background: str) -> str:
-    """Return the path of a model and background set in a file of functions, which has ``inserts`` beside the models."""
+    """Return the path of a model and background set in a merged file, where ``inserts`` may be beside the models."""
     return f"{hdf5_name(model, taken=('inserts',))}/{hdf5_name(background)}"
 
 

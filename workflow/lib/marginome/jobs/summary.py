@@ -26,6 +26,7 @@ from marginome.storage import (
     dataset,
     disagreeing,
     fill,
+    group_of,
     hdf5_name,
     plain_name,
     read_hdf5,
@@ -111,11 +112,12 @@ def summarize_screen(
         for i, (model, background) in enumerate(combinations):
             files = shards[i * per : (i + 1) * per]
             part = _read_part(files, baselines[i], len(table))
-            before, change = _copy_profiles(files, baselines[i], means, f"{model}/{background}", table, part)
-            _copy_singles(files, singles, f"{model}/{background}", table, part)
+            group = group_of(model, background)
+            before, change = _copy_profiles(files, baselines[i], means, group, table, part)
+            _copy_singles(files, singles, group, table, part)
             rows = _rows(named, table, motif, part, before, change, model=model, background=background)
             if screen["pairs"]:
-                rows = _with_interaction(rows, singles.get(f"{model}/{background}/effects"), motif, part)
+                rows = _with_interaction(rows, singles.get(f"{group}/effects"), motif, part)
             writer.write(rows)
             kept.append(rows[["model", "background", "output", *INSERT, "insert", "draw", "effect",
                               *(c for c in ("p", "q") if c in rows)]])  # fmt: skip
