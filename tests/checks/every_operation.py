@@ -241,6 +241,7 @@ def _on_a_part(name: str, overload: str, call: Callable, domain: str) -> Outcome
     def outside(h: Tensor) -> Any:
         copy = h.clone()
         y = call(copy)
+        copy = copy if copy.shape == h.shape else h  # unsqueeze_ and the like turn the view alone
         return [torch.cat([copy, h.tanh()], 1).sin(), y * 1.0]
 
     try:

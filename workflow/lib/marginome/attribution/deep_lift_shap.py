@@ -398,7 +398,13 @@ def _same(t: torch.Tensor) -> torch.Tensor:
 
 
 # What autograd says of models that can be run but not be differentiated.
-REFUSALS = ("modified inplace", "automatic differentiation", "in an in-place operation", "derivative for")
+REFUSALS = (
+    "modified inplace",
+    "automatic differentiation",
+    "in an in-place operation",
+    "derivative for",
+    "not differentiable",
+)
 
 
 @contextlib.contextmanager
