@@ -25,8 +25,9 @@ from marginome.backgrounds import (
 )
 from marginome.errors import MarginomeError
 from marginome.gc_matching import gc_bins, quotas
-from marginome.genomes import Genome, read_regions
+from marginome.genomes import Genome
 from marginome.motifs import collect_motifs
+from marginome.regions import read_regions
 from workspace import RESOURCES, ROOT, need
 
 GENOME = RESOURCES / "genome" / "hg19_chr20_piece.fa.gz"

@@ -23,8 +23,10 @@ from hypothesis import strategies as st
 from marginome.backgrounds import check_settings
 from marginome.config import resolve_config
 from marginome.errors import MarginomeError
-from marginome.genomes import Genome, place_regions, read_fasta, read_regions
+from marginome.genomes import Genome, read_fasta
+from marginome.intervals import place_regions
 from marginome.motifs import Motif, read_motifs
+from marginome.regions import read_regions
 from workspace import RESOURCES, ROOT
 
 EXAMPLES = int(os.environ.get("MARGINOME_FUZZ", "250"))

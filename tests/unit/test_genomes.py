@@ -22,14 +22,12 @@ from marginome.genomes import (
     Genome,
     index_fasta,
     iterate_contigs,
-    merged_intervals,
-    overlaps,
-    place_regions,
     read_fasta,
-    read_regions,
     scan_windows,
 )
+from marginome.intervals import merged_intervals, overlaps, place_regions
 from marginome.motifs import read_motifs
+from marginome.regions import read_regions
 from workspace import RESOURCES, need
 
 PIECES = {
@@ -265,12 +263,13 @@ def test_bed_narrowpeak_and_headers(tmp_path):
         ("chr1\t-5\t10\n", "empty or negative"),
         ("chr1\t1e3\t2e3\n", "whole numbers"),
         ("chr1\thavana\tgene\t11869\t14409\t.\t+\t.\tID=x\n", "GFF"),
-        (peak.format(100), "outside of the peak"),
         ("# nothing\n", "no region"),
     ):
         path.write_text("chr1\t1\t2\n" * 2 + content if "nothing" not in content else content)
         message = refused(lambda: read_regions(path), word)
         assert "nothing" in content or "line 3" in message
+    path.write_text(peak.format(30) * 2 + peak.format(101))
+    assert "line 3" in refused(lambda: read_regions(path), "101 bp from the start", "outside of the peak")
 
 
 def regions(*rows):

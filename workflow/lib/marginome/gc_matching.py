@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from marginome.errors import MarginomeError
-from marginome.genomes import Genome, merged_intervals, overlaps, read_regions, scan_windows, unknown_contigs_error
+from marginome.genomes import Genome, scan_windows
+from marginome.intervals import merged_intervals, overlaps, unknown_contigs_error
+from marginome.regions import read_regions
 from marginome.seeds import stable_seed
 
 log = logging.getLogger(__name__)
@@ -222,9 +224,10 @@ def _candidates(
 
 def _excluded(settings: Mapping[str, Any], genome: Genome) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
     """Return merged intervals: peaks with their flanks, and the regions of the files to exclude."""
-    shut = [merged_intervals(read_regions(settings["peaks"]), genome.contigs, flank=settings["flank"])]
+    peaks = read_regions(settings["peaks"], odd_rows=settings["odd_rows"])
+    shut = [merged_intervals(peaks, genome.contigs, flank=settings["flank"])]
     for file in settings["exclude"]:
-        regions = read_regions(file)
+        regions = read_regions(file, odd_rows=settings["odd_rows"])
         merged = merged_intervals(regions, genome.contigs)
         if not merged:  # as for peaks: a list that fits nowhere is in another spelling
             raise unknown_contigs_error(regions, len(regions), genome.contigs, str(file), str(genome.path))
