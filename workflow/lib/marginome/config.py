@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from marginome.errors import MarginomeError, unknown_name
+from marginome.textfiles import expand_files
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 
@@ -52,7 +53,7 @@ def resolve_config(config: Mapping, *, files: list[str] | None = None, check_fil
 
 
 def file_keys(config: Mapping) -> Iterator[tuple[str, str]]:
-    """Yield (key path, file) of every value that a schema marks with ``format: file``.
+    """Yield (key path, file) of every value that a schema marks with ``format: file``, or ``files`` (expanded).
 
     A value ``path.py:name`` (user's code) yields the part before the colon.
     """
@@ -228,6 +229,8 @@ def _walk_files(
         yield from _walk_files(value, branch, schemas, key, root)
     if isinstance(value, str) and schema.get("format") == "file":
         yield key, value
+    elif isinstance(value, str) and schema.get("format") == "files":  # a file, a folder or a pattern
+        yield from ((key, file) for file in expand_files(value))
     elif isinstance(value, str) and schema.get("format") == "code":  # path/to/file.py:name
         file, colon, _ = value.rpartition(":")
         if colon and file.endswith(".py"):
