@@ -10,7 +10,6 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import squareform
 
 from marginome.errors import MarginomeError
 from marginome.seeds import stable_seed
@@ -128,9 +127,8 @@ def _clusters(p: np.ndarray, cutoff: float) -> np.ndarray:
     for members in _members(component):
         found = np.ones(1, dtype=np.int64)
         if len(members) > 1:
-            distance = np.log10(p[np.ix_(members, members)]) - np.log10(_FLOOR)
-            np.fill_diagonal(distance, 0.0)
-            distance = squareform(distance, checks=False)
+            distance = np.concatenate([np.log10(p[i, members[k + 1 :]]) for k, i in enumerate(members)])
+            distance -= np.log10(_FLOOR)
             found = fcluster(linkage(distance, method="average"), cutoff, criterion="distance")
         groups[members] = found + used
         used += int(found.max())
