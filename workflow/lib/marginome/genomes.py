@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import re
+import struct
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -210,7 +211,7 @@ def _current(path: Path, fai: Path, gzi: Path | None) -> bool:
         return fits
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, IndexError, EOFError, zlib.error) as error:
+    except (OSError, ValueError, IndexError, EOFError, zlib.error, struct.error) as error:
         log.info("%s: the index is damaged (%s) and is made anew", path, error)
         return False
 
@@ -260,7 +261,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise MarginomeError(
             f"{what} ({' '.join(str(error).split())})", where=str(path), remedy="Mend the file, or copy it again."
         ) from None
-    except (zlib.error, EOFError) as error:
+    except (zlib.error, EOFError, struct.error) as error:
         raise MarginomeError(
             f"the compressed file is damaged or cut off ({error})", where=str(path), remedy="Copy it again."
         ) from None
@@ -364,7 +365,7 @@ def iterate_contigs(path: str | os.PathLike, *, chunk_bytes: int = 1 << 23) -> I
                             break
                         end = len(text) if end < 0 else end
                         words = text[position + 1 : end].split()
-                        name = words[0].decode() if words else ""
+                        name = _contig_name(words[0] if words else b"", path)
                         position = end + 1
                         yield name, np.empty(0, dtype=np.uint8)
                         continue
@@ -381,6 +382,15 @@ def iterate_contigs(path: str | os.PathLike, *, chunk_bytes: int = 1 << 23) -> I
             raise
         raise MarginomeError(
             f"the compressed file is damaged or cut off ({error})", where=str(path), remedy="Copy it again."
+        ) from None
+
+
+def _contig_name(word: bytes, path: Path) -> str:
+    try:
+        return word.decode()
+    except UnicodeDecodeError:
+        raise MarginomeError(
+            f"the name of a sequence, {word[:40]!r}, is not UTF-8", where=str(path), remedy="Rename it."
         ) from None
 
 

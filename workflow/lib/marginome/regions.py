@@ -319,9 +319,9 @@ def _is_thick(fields: Sequence[str]) -> bool:
 # ------------------------------------------------------------------------------------------------ one row
 def _region(fields: Sequence[str], columns: _Columns, where: str) -> tuple[tuple[str, int, int, str, int], bool]:
     """Return (chrom, start, end, name, summit) and whether the summit was one behind the end."""
-    needed = max(columns.chrom, columns.start, columns.end, columns.width or 0, columns.summit or 0) + 1
+    needed = max(columns.chrom, columns.start, columns.end, columns.width or 0) + 1
     if len(fields) < needed:
-        others = "chrom, start and end" if needed == 3 else f"{needed} as most rows"
+        others = "chrom, start and end" if needed == 3 else f"{needed} as the header"
         remedy = "Separate columns by tabs."
         if len(fields) == 1 and re.fullmatch(r".*([,;:]).*", fields[0]):
             remedy = "Separate columns by tabs, not by commas, colons or the like."
@@ -352,6 +352,12 @@ def _region(fields: Sequence[str], columns: _Columns, where: str) -> tuple[tuple
             remedy="Mend the row.",
         )
     summit, moved = -1, False
+    if columns.summit is not None and len(fields) <= columns.summit:
+        raise MarginomeError(
+            f"the line has {len(fields)} columns, wanted {columns.summit + 1} as most rows have, with the summit",
+            where=where,
+            remedy="Mend the row; -1 where there is no summit.",
+        )
     if columns.summit is not None and fields[columns.summit] not in (".", "", "-1"):
         summit, moved = _summit(fields[columns.summit], start, end, columns, where)
     named = fields[columns.name] if columns.name is not None and len(fields) > columns.name else ""
