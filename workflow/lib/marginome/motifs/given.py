@@ -82,9 +82,16 @@ def _columns(table: _Table, source: str) -> tuple[list[str], _Table]:
 
 
 def _sequences_first(table: _Table, source: str) -> bool:
-    """Say whether the first of two columns holds the sequences: it may, and the second mostly does not."""
+    """Say whether the first of two columns holds the sequences: all may be, and few of the second are.
+
+    Some names are codes of bases too (MYC, GATA), hence bases and N are counted, and half of them are not enough.
+    """
     pairs = [fields for _, fields in table if len(fields) == 2]
-    swapped = all(is_sequence(a) for a, _ in pairs) and 2 * sum(is_sequence(b) for _, b in pairs) < len(pairs)
+    swapped = (
+        all(is_sequence(first) for first, _ in pairs)
+        and not all(is_sequence(second) for _, second in pairs)
+        and 2 * sum(set(second.upper()) <= set("ACGTUN") for _, second in pairs) < len(pairs)
+    )
     if swapped:
         log.info("%s: column 1 is taken for the sequences and column 2 for their names", source)
     return swapped
