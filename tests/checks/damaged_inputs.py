@@ -388,13 +388,15 @@ def _alone(kind: str, content: bytes, form: str, expected: object, pipe) -> None
 
 
 def smallest(kind: str, content: bytes, form: str, expected: object) -> bytes:
-    """Take pieces away as long as it still fails."""
+    """Take pieces away as long as it still fails, for half a minute at most."""
     if expected is not None:
         return content
-    size = len(content) // 2
+    size, end = len(content) // 2, time.monotonic() + 30
     while size:
         at = 0
         while at < len(content):
+            if time.monotonic() > end:
+                return content
             less = content[:at] + content[at + size :]
             if _in_process(_alone, kind, less, form, expected):
                 content = less
@@ -404,9 +406,9 @@ def smallest(kind: str, content: bytes, form: str, expected: object) -> bytes:
     return content
 
 
-def run(tries: int, seed: int, *, minutes: float | None = None) -> tuple[collections.Counter, list[str]]:
-    """Try damaged files; return counts by kind and outcome, and a text for each failure."""
-    files, known = originals(), {}
+def contents_of(files: list[tuple[str, bytes]]) -> dict[int, object]:
+    """Return what the text files hold before they are damaged, by their numbers; nothing of those that are refused."""
+    known: dict[int, object] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = _prepared(Path(name))
         for index, (kind, content) in enumerate(files):
@@ -417,7 +419,13 @@ def run(tries: int, seed: int, *, minutes: float | None = None) -> tuple[collect
             except MarginomeError:
                 pass
             path.unlink()
-    known = {index: found for index, found in known.items() if found is not None}
+    return {index: found for index, found in known.items() if found is not None}
+
+
+def run(tries: int, seed: int, *, minutes: float | None = None) -> tuple[collections.Counter, list[str]]:
+    """Try damaged files; return counts by kind and outcome, and a text for each failure."""
+    files = originals()
+    known = contents_of(files)
     counts: collections.Counter = collections.Counter()
     failures: list[str] = []
     done, began = 0, time.monotonic()
@@ -434,6 +442,7 @@ def run(tries: int, seed: int, *, minutes: float | None = None) -> tuple[collect
                 counts[f"{kind} failed"] += 1
                 shown = smallest(kind, content, form, expected) if len(failures) < 5 else content
                 failures.append(f"try {last}, {kind}, format {form}: {text}\n{shown[:300]!r} ({len(shown)} bytes)")
+                print(failures[-1], file=sys.stderr)
         done = last + 1
         if minutes is not None or tries >= 2000:
             print(f"{done} tries, {len(failures)} failures, {done / (time.monotonic() - began):.0f}/s", file=sys.stderr)

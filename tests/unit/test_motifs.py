@@ -421,7 +421,7 @@ UNIPROBE = (
         ("TGACTCA\tFOS\nCACGTG\tMYC\n", [("FOS", "FOS", "TGACTCA", "tsv"), ("MYC", "MYC", "CACGTG", "tsv")]),
         ("GATA\tAGATAA\nTATA\tTATAAA\n", [("GATA", "GATA", "AGATAA", "tsv"), ("TATA", "TATA", "TATAAA", "tsv")]),
     ],
-    ids=["jaspar 2018", "stamp", "cis-bp", "rsat", "uniprobe", "uniprobe short", "list", "swapped", "both are sequences"],
+    ids=["jaspar 2018", "stamp", "cis-bp", "rsat", "uniprobe", "uniprobe short", "list", "swapped", "both"],
 )  # fmt: skip
 def test_formats_of_other_tools(tmp_path, text, expected):
     assert shown(write(tmp_path, text)) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -28,6 +29,7 @@ class MarginomeError(ValueError):
     """
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None):
+        what = re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}...", what)  # a damaged line may be all of a file
         self.what, self.where, self.remedy = what, where, remedy
         message = f"{where}: {what}" if where else what
         if remedy:
