@@ -124,7 +124,8 @@ def originals() -> list[tuple[str, bytes]]:
     ]
     found += [("fasta", b">chr1 first\n" + b"ACGTNacgt\n" * 4 + b"AC\n>chr2\nACGT\n")] * 4
     found += [("modisco", (MOTIFS / "modisco.h5").read_bytes())] * 2
-    return found + [("bigwig", _bigwig())] * 3 + [("bgzip", _bgzip())] * 3
+    # each bigWig costs a process, as long as a hundred others
+    return found * 3 + [("bigwig", _bigwig())] * 3 + [("bgzip", _bgzip())] * 6
 
 
 def _bigwig() -> bytes:
