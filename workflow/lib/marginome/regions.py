@@ -218,8 +218,9 @@ def _columns(lines: _Lines, source: str) -> _Columns:
     sniffed = [fields for _, fields in itertools.islice(_rows(lines), SNIFFED)]
     chrom, start, end = (_first_named(header, names) for names in (_CHROM, _START, _END))
     if header and None in (chrom, start, end):
+        names = ", ".join(name[:30] for name in sorted(header, key=header.__getitem__)[:8])
         raise MarginomeError(
-            f"the header names the columns {', '.join(list(header)[::-1][:8])}; chrom, start and end are not all there",
+            f"the header names the columns {names}; chrom, start and end are not all there",
             where=source,
             remedy="Give BED, whose first three columns are chrom, start and end.",
         )
