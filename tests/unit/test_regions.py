@@ -190,6 +190,24 @@ def test_a_table_of_a_width_that_does_not_fit_is_odd(tmp_path):
     assert values(path, odd_rows="skip") == [("chr1", 100, 200, -1)] * 3
 
 
+def test_what_a_damaged_line_holds_is_neither_read_nor_shown_whole(tmp_path):
+    for content in (
+        "chr1\t1\t2" + "\tx y" * 3_000_000,
+        "1 " * 5000 + "\t9\t5",
+        "A" * 10_000 + "\t9\t5",
+        "x\tstart\t" + "1 " * 5000,
+    ):
+        path, began = write(tmp_path, content + "\n"), time.process_time()
+        if content.startswith("chr1"):
+            assert values(path) == [("chr1", 1, 2, -1)]
+        else:
+            assert len(refused(lambda path=path: read_regions(path))) < 1500
+        assert time.process_time() - began < 2
+    names = [f"{'a' * i} {'b ' * 5000}" for i in range(1, 4)]
+    table = read_regions(write(tmp_path, "".join(f"{name}\t1\t9\n" for name in names)))
+    assert len(refused(lambda: place_regions(table, 4, {"chr1": 9}))) < 1500
+
+
 def test_a_long_file_takes_time_in_proportion(tmp_path):
     path = write(tmp_path, PEAK.format(30) * 20_000)
     began = time.process_time()

@@ -97,7 +97,8 @@ def unknown_contigs_error(
     alike = {_bare(contig): contig for contig in reversed(list(contigs))}
     line = unknown["line"].iloc[0]
     first = f"{where}, line {line}" if line else where
-    some = f"'{names[0]}'" if len(names) == 1 else f"{', '.join(map(repr, names[:3]))}" + (
+    shown = [repr(name[:60]) for name in names[:3]]
+    some = ", ".join(shown) + (
         f" and {len(names) - 3} more" if len(names) > 3 else ""
     )  # fmt: skip
     mended = [name for name in names if _bare(name) in alike]

@@ -17,6 +17,7 @@ from marginome.textfiles import at_line, numbered_lines, read_text
 log = logging.getLogger(__name__)
 
 ODD_ROWS = ("error", "skip")
+COLUMNS = 200  # further ones are not looked at
 SNIFFED = 1000  # rows that decide what the columns are
 
 _Lines = Sequence[tuple[int, str]]  # number from 1, text
@@ -112,12 +113,12 @@ def _rows(lines: _Lines) -> Iterator[tuple[int, list[str]]]:
 def split_fields(line: str) -> list[str]:
     """Split a line at tabs, else at blanks outside of quotation marks; take those off."""
     if "\t" in line:
-        fields = line.split("\t")
+        fields = line.split("\t", COLUMNS)
     elif '"' in line:
-        fields = re.findall(r'"[^"]*"|[^\s"]+', line)
+        fields = [found[0] for found in itertools.islice(re.finditer(r'"[^"]*"|[^\s"]+', line), COLUMNS)]
     else:
-        fields = line.split()
-    return [field.strip().strip('"') for field in fields] or [""]
+        fields = line.split(None, COLUMNS)
+    return [field.strip().strip('"') for field in fields[:COLUMNS]] or [""]
 
 
 def _is_region(fields: Sequence[str]) -> bool:
@@ -342,13 +343,13 @@ def _region(fields: Sequence[str], columns: _Columns, where: str) -> tuple[tuple
     start, end = int(first) - columns.first, int(last)
     if not 0 <= start < end:
         raise MarginomeError(
-            f"the region {chrom}:{first}-{last} is empty or negative",
+            f"the region {chrom[:40]}:{first}-{last} is empty or negative",
             where=where,
             remedy=f"start counts from {columns.first} and is smaller than end.",
         )
     if columns.width is not None and fields[columns.width] != str(end - start):
         raise MarginomeError(
-            f"the width of {chrom}:{first}-{last} is said to be {fields[columns.width][:40]}, it is {end - start}",
+            f"the width of {chrom[:40]}:{first}-{last} is said to be {fields[columns.width][:40]}, it is {end - start}",
             where=where,
             remedy="Mend the row.",
         )
