@@ -38,6 +38,7 @@ from marginome.regions import read_regions  # noqa: E402
 
 MOTIFS, REGIONS = ROOT / "tests" / "data" / "motifs", ROOT / "tests" / "data" / "regions"
 SECONDS = 30  # of one try
+LARGEST = 5_000_000  # bytes of a damaged file
 MEGABYTES = 1500  # that a try may add
 BATCH = 250  # tries of one process
 
@@ -152,7 +153,7 @@ def _bgzip() -> bytes:
 def damaged(content: bytes, rng: random.Random, *, text: bool) -> bytes:
     """Damage a file in one to four ways."""
     for _ in range(rng.randint(1, 4)):
-        content = (_damage_text if text and rng.random() < 0.7 else _damage_bytes)(content, rng)
+        content = (_damage_text if text and rng.random() < 0.7 else _damage_bytes)(content, rng)[:LARGEST]
     return content
 
 

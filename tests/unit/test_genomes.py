@@ -167,6 +167,14 @@ def test_what_is_not_a_genome_is_refused(tmp_path, records):
     refused(lambda: Genome(tmp_path / "genome.fa"), "does not end in .gz", "mv ")
 
 
+@pytest.mark.parametrize("lost", [1, 10, 28, 29, 40, 200])
+def test_a_bgzip_that_was_cut_off_is_said_to_be(tmp_path, records, lost):
+    path = fasta(tmp_path / "genome.fa.gz", records)
+    content = path.read_bytes()  # its last 28 bytes are the mark of the end
+    path.write_bytes(content[:-lost])
+    refused(lambda: Genome(path), "genome.fa.gz", "damaged or cut off", "Copy it again")
+
+
 @pytest.mark.parametrize("name", ["genome.fa", "genome.fa.gz"])
 def test_a_stale_missing_or_damaged_index_is_made_anew(tmp_path, records, name, caplog):
     path = fasta(tmp_path / name, records)

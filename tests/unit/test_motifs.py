@@ -444,6 +444,7 @@ def test_the_probabilities_of_uniprobe_are_those_of_its_probability_matrix(tmp_p
         ("AC M\nP0 A C G T\n01 1 2 3 4 5 6\n//\n", 3, ["6 values"]),
         ("AC M1\nAC M2\nP0 A C G T\n01 1 2 3 4\n//\n", 1, ["'M1'", "no matrix"]),
         (UNIPROBE.partition("Probability")[0], 1, ["no probability matrix"]),
+        (">m\nA [" + " 1" * 20_000, 2, ["20000 numbers"]),
         ("TGACTCA\nTGAXTCA\n", 2, ["'X'"]),
         ("TGACTCA\nTGACTCA\tFOS\n", 2, ["2 columns"]),
     ],

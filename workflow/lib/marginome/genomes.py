@@ -261,7 +261,9 @@ def _explained(path: Path) -> Iterator[None]:
         raise MarginomeError(
             f"{what} ({' '.join(str(error).split())})", where=str(path), remedy="Mend the file, or copy it again."
         ) from None
-    except (zlib.error, EOFError, struct.error) as error:
+    except (zlib.error, EOFError, struct.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk, not the file
+            raise
         raise MarginomeError(
             f"the compressed file is damaged or cut off ({error})", where=str(path), remedy="Copy it again."
         ) from None

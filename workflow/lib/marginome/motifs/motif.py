@@ -16,6 +16,9 @@ from marginome.textfiles import at_line
 #: them. Two decimals, as the oldest files have, can be off by 4 x 0.005.
 SUM_TOLERANCE = 0.02
 
+#: More numbers in a line are no row of a motif.
+WIDEST = 10_000
+
 #: IUPAC code -> the bases (as indices of A, C, G, T) that it stands for.
 IUPAC = {
     "A": (0,), "C": (1,), "G": (2,), "T": (3,), "U": (3,), "R": (0, 2), "Y": (1, 3), "S": (1, 2), "W": (0, 3),
@@ -131,6 +134,10 @@ def motif_from_sequence(sequence: str, motif_id: str, motif_name: str, source: s
 
 def numbers(fields: list[str], where: str) -> list[float]:
     """Return the numbers of a row, or say what stands where one is wanted."""
+    if len(fields) > WIDEST:
+        raise MarginomeError(
+            f"the line has {len(fields)} numbers, more than any motif", where=where, remedy="Mend the line."
+        )
     values = []
     for item in fields:
         if not NUMBER.fullmatch(item):
