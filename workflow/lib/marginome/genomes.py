@@ -18,10 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from marginome.bounded import GENOME, GZIP, SEQUENCES, check_file, check_packed_fasta, opened
 from marginome.errors import MarginomeError
-from marginome.textfiles import GZIP, numbered_lines, read_text
+from marginome.textfiles import numbered_lines, read_text
 
 log = logging.getLogger(__name__)
+
+_LONGEST_HEADER = 1 << 20  # bytes
 
 
 # ------------------------------------------------------------------------------------------------ FASTA
@@ -88,17 +91,9 @@ class Genome:
 
 def check_compression(path: Path) -> None:
     """Refuse what cannot be read by position, with the command that mends it."""
-    try:
-        with open(path, "rb") as handle:
-            head = handle.read(18)
-    except FileNotFoundError:
-        raise MarginomeError(
-            "there is no such file", where=str(path), remedy="Paths are relative to the folder you run in."
-        ) from None
-    except IsADirectoryError:
-        raise MarginomeError("this is a folder", where=str(path), remedy="Name the FASTA file in it.") from None
-    except PermissionError:
-        raise MarginomeError("no permission to read it", where=str(path), remedy="Check its mode.") from None
+    check_file(path)
+    with open(path, "rb") as handle:
+        head = handle.read(18)
     if not head:
         raise MarginomeError("the file is empty", where=str(path), remedy="Copy or download it again.")
     compressed, named = head[:2] == GZIP, path.name.lower().endswith((".gz", ".bgz"))
@@ -174,6 +169,8 @@ def _build_index(path: Path, fai: Path, gzi: Path | None) -> None:
     new_fai = fai.with_name(f".{os.getpid()}.{fai.name}")
     new_gzi = gzi.with_name(f".{os.getpid()}.{gzi.name}") if gzi else None
     try:
+        if gzi:
+            check_packed_fasta(path)
         with _explained(path):
             pyfaidx.Faidx(str(path), indexname=str(new_fai), gzi_indexname=str(new_gzi) if new_gzi else None).close()
         if gzi:
@@ -285,7 +282,7 @@ def read_fasta(path: str | os.PathLike) -> tuple[list[str], list[str]]:
     ids: list[str] = []
     lines: list[int] = []
     parts: list[list[str]] = []
-    for number, line in numbered_lines(read_text(path)):
+    for number, line in numbered_lines(read_text(path, SEQUENCES)):
         line = line.strip()
         if not line or line.startswith(";"):
             continue
@@ -346,48 +343,40 @@ def iterate_contigs(path: str | os.PathLike, *, chunk_bytes: int = 1 << 23) -> I
     bases : numpy.ndarray, uint8
         The next bases of that contig as ASCII codes, without line ends. A contig comes in several pieces.
     """
-    path = Path(path)
-    with open(path, "rb") as handle:
-        compressed = handle.read(2) == GZIP
     name = None
-    try:
-        with gzip.open(path) if compressed else open(path, "rb") as handle:
-            rest = b""
-            while True:
-                block = handle.read(chunk_bytes)
-                text = rest + block
-                if not block and not text:
-                    return
-                position, rest = 0, b""
-                while position < len(text):
-                    if text[position : position + 1] == b">":
-                        end = text.find(b"\n", position)
-                        if end < 0 and block:  # the header goes on in the next piece
-                            rest = text[position:]
-                            break
-                        end = len(text) if end < 0 else end
-                        words = text[position + 1 : end].split()
-                        name = _contig_name(words[0] if words else b"", path)
-                        position = end + 1
-                        yield name, np.empty(0, dtype=np.uint8)
-                        continue
-                    end = text.find(b">", position)
+    with opened(path, GENOME) as handle:
+        rest = b""
+        while True:
+            block = handle.read(chunk_bytes)
+            text = rest + block
+            if not block and not text:
+                return
+            position, rest = 0, b""
+            while position < len(text):
+                if text[position : position + 1] == b">":
+                    end = text.find(b"\n", position)
+                    if end < 0 and block:  # the header goes on in the next piece
+                        rest = text[position:]
+                        if len(rest) > _LONGEST_HEADER:
+                            raise MarginomeError("a header line does not end", where=str(path))
+                        break
                     end = len(text) if end < 0 else end
-                    bases = text[position:end].translate(None, b"\r\n \t")
-                    if name is not None and bases:
-                        yield name, np.frombuffer(bases, dtype=np.uint8)
-                    position = end
-                if not block:
-                    return
-    except (OSError, EOFError, zlib.error) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise MarginomeError(
-            f"the compressed file is damaged or cut off ({error})", where=str(path), remedy="Copy it again."
-        ) from None
+                    words = text[position + 1 : end].split()
+                    name = _contig_name(words[0] if words else b"", path)
+                    position = end + 1
+                    yield name, np.empty(0, dtype=np.uint8)
+                    continue
+                end = text.find(b">", position)
+                end = len(text) if end < 0 else end
+                bases = text[position:end].translate(None, b"\r\n \t")
+                if name is not None and bases:
+                    yield name, np.frombuffer(bases, dtype=np.uint8)
+                position = end
+            if not block:
+                return
 
 
-def _contig_name(word: bytes, path: Path) -> str:
+def _contig_name(word: bytes, path: str | os.PathLike) -> str:
     try:
         return word.decode()
     except UnicodeDecodeError:

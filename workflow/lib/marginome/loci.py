@@ -18,6 +18,7 @@ from marginome.inserts import insert_sequence, reverse_complement
 from marginome.intervals import place_regions, unknown_contigs_error
 from marginome.motifs import find_motif, motifs_from_table
 from marginome.regions import read_regions
+from marginome.storage import check_bgzip
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +224,8 @@ def read_some(fasta: str | os.PathLike, start: int, stop: int) -> Iterator[tuple
 
     Memory is one sequence: a shard of a large set does not read all of it.
     """
-    with gzip.open(fasta, "rt", encoding="ascii") as handle:
+    check_bgzip(fasta)
+    with gzip.open(fasta, "rt", encoding="utf-8") as handle:
         number = -1
         name = ""
         for line in handle:
@@ -238,5 +240,6 @@ def read_some(fasta: str | os.PathLike, start: int, stop: int) -> Iterator[tuple
 
 def count_sequences(fasta: str | os.PathLike) -> int:
     """Return the number of sequences of a FASTA file."""
+    check_bgzip(fasta)
     with gzip.open(fasta, "rb") as handle:
         return sum(line.startswith(b">") for line in handle)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.errors import MarginomeError
-from marginome.storage import atomic
+from marginome.storage import atomic, finish_hdf5, seal_hdf5
 
 log = logging.getLogger("marginome")
 
@@ -139,7 +139,8 @@ def write_patterns(
         with h5py.File(temporary, "a") as handle:
             handle.attrs["window_start"] = start
             handle.attrs["marginome"] = json.dumps(dict(metadata), default=str, sort_keys=True)
-            handle.attrs["complete"] = True
+            finish_hdf5(handle)
+        seal_hdf5(temporary)
 
 
 def trimmed_span(contributions: np.ndarray, trim: float) -> tuple[int, int]:

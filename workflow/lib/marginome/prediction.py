@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from marginome.devices import is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError, unknown_name
-from marginome.sequences import name_some, torch_dtype
+from marginome.sequences import name_some, refuse_meta, torch_dtype
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,10 @@ def evaluating(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
     if not isinstance(model, torch.nn.Module):
         raise MarginomeError(f"expected a torch.nn.Module, found {type(model).__name__}", where="model")
     modes = [(module, module.training) for module in model.modules()]
-    home = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), None)
+    weights = [*model.parameters(), *model.buffers()]
+    for tensor in weights:
+        refuse_meta(tensor, "a weight of the model")
+    home = next((tensor.device for tensor in weights), None)
     try:
         model.to(device).eval()
         yield
@@ -165,7 +168,7 @@ def cast_argument(arg: torch.Tensor, dtype: torch.dtype, device: torch.device) -
 
 
 def check_args(args: Sequence[torch.Tensor] | None, n: int) -> tuple[torch.Tensor, ...]:
-    """Return the extra arguments as a tuple after checking that each has one entry per sequence."""
+    """Return the extra arguments, without gradients, after checking that each has one entry per sequence."""
     if args is None:
         return ()
     if isinstance(args, torch.Tensor):
@@ -175,10 +178,11 @@ def check_args(args: Sequence[torch.Tensor] | None, n: int) -> tuple[torch.Tenso
     for i, arg in enumerate(args):
         if not isinstance(arg, torch.Tensor):
             raise MarginomeError(f"expected a tensor, found {type(arg).__name__}", where=f"args[{i}]")
+        refuse_meta(arg, f"args[{i}]")
         if arg.ndim == 0 or arg.shape[0] != n:
             found = arg.shape[0] if arg.ndim else "no first axis"
             raise MarginomeError(f"expected {n} entries on axis 0, one per sequence, found {found}", where=f"args[{i}]")
-    return tuple(args)
+    return tuple(arg.detach() for arg in args)
 
 
 def predict(
@@ -236,6 +240,7 @@ def predict(
         raise MarginomeError(f"expected a tensor, found {type(X).__name__}", where="X")
     if X.ndim == 0 or X.shape[0] == 0:
         raise MarginomeError(f"there is no sequence in it: shape {tuple(X.shape)}", where="X")
+    refuse_meta(X, "X")
     n = X.shape[0]
     args = check_args(args, n)
     device = resolve_device(device)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from marginome.bounded import REGIONS
 from marginome.errors import MarginomeError, unknown_name
 from marginome.textfiles import at_line, numbered_lines, read_text
 
@@ -57,7 +58,7 @@ def read_regions(path: str | os.PathLike, *, odd_rows: str = "error") -> pd.Data
     if odd_rows not in ODD_ROWS:
         raise unknown_name("choice", odd_rows, ODD_ROWS, where="odd_rows")
     source = str(path)
-    lines = list(numbered_lines(read_text(path)))
+    lines = list(numbered_lines(read_text(path, REGIONS)))
     _refuse_other_formats(lines, source)
     columns = _columns(lines, source)
     rows, odd, at_end = [], [], 0

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import glob
-import gzip
 import os
 import re
-import stat
-import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
+from marginome.bounded import Kind, read_bytes
 from marginome.errors import MarginomeError
-
-GZIP = b"\x1f\x8b"
 
 
 def expand_files(named: str | os.PathLike) -> list[str]:
@@ -40,34 +35,6 @@ def expand_files(named: str | os.PathLike) -> list[str]:
     return sorted(file for file in found if os.path.isfile(file)) or [text]
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
-    """Return what a file holds, unpacked if it is gzip (or bgzip); a `MarginomeError` says why it cannot be read."""
-    where = str(path)
-    try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # /dev/zero has no end
-            raise MarginomeError("this is a device, not a file", where=where, remedy="Name a file.")
-        raw = Path(path).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise MarginomeError(
-            "there is no such file", where=where, remedy="Paths are relative to the folder you run in."
-        ) from None
-    except IsADirectoryError:
-        raise MarginomeError("this is a folder", where=where, remedy="Name the files in it.") from None
-    except PermissionError:
-        raise MarginomeError("no permission to read it", where=where, remedy="Check its mode.") from None
-    except (OSError, ValueError) as error:
-        raise MarginomeError(f"it cannot be read ({error})", where=where, remedy="Check path and disk.") from None
-    if raw[:2] == GZIP:
-        try:
-            raw = gzip.decompress(raw)
-        except (EOFError, OSError, zlib.error) as error:
-            raise MarginomeError(
-                f"the gzip file is damaged or cut off ({error})", where=where, remedy="Copy or download it again."
-            ) from None
-    return raw
-
-
 def decode(raw: bytes, where: str) -> str:
     """Return bytes as text: UTF-8 (with or without mark), UTF-16 with mark, or Latin-1."""
     encodings = ("utf-16",) if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "latin-1")
@@ -84,9 +51,9 @@ def decode(raw: bytes, where: str) -> str:
     return text
 
 
-def read_text(path: str | os.PathLike) -> str:
-    """Return the text of a file, packed or not; see `read_bytes` and `decode`."""
-    return decode(read_bytes(path), str(path))
+def read_text(path: str | os.PathLike, kind: Kind) -> str:
+    """Return the text of a file, packed or not; see `bounded.read_bytes` and `decode`."""
+    return decode(read_bytes(path, kind), str(path))
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:

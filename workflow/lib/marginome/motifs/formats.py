@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 
+from marginome.bounded import MOTIFS, read_bytes
 from marginome.errors import MarginomeError, unknown_name
 from marginome.motifs.blocks import read_blocks, read_uniprobe, split_label
 from marginome.motifs.databases import read_modisco
@@ -19,7 +20,7 @@ from marginome.motifs.given import is_sequence, read_fasta, read_tsv
 from marginome.motifs.meme import MATRIX, read_meme
 from marginome.motifs.motif import Motif, OddMotif
 from marginome.motifs.transfac import MATRIX_HEADER, read_transfac
-from marginome.textfiles import decode, numbered_lines, read_bytes
+from marginome.textfiles import decode, numbered_lines
 
 _READERS: dict[str, Callable[[str, str], Iterator[Motif | OddMotif]]] = {
     "meme": read_meme,
@@ -57,7 +58,7 @@ def read_file(path: str | os.PathLike, *, form: str = "auto", modisco_trim: floa
     """
     if form not in FORMATS:
         raise unknown_name("motif format", form, FORMATS, where=str(path))
-    raw = read_bytes(path)
+    raw = read_bytes(path, MOTIFS)
     if form == "modisco" or (form == "auto" and raw[:8] == b"\x89HDF\r\n\x1a\n"):
         return read_modisco(path, trim=modisco_trim)
     source, text = str(path), decode(raw, str(path))
