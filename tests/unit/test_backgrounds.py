@@ -25,8 +25,9 @@ from marginome.backgrounds import (
 )
 from marginome.errors import MarginomeError
 from marginome.gc_matching import gc_bins, quotas
-from marginome.genomes import Genome, read_regions
+from marginome.genomes import Genome
 from marginome.motifs import collect_motifs
+from marginome.regions import read_regions
 from workspace import RESOURCES, ROOT, need
 
 GENOME = RESOURCES / "genome" / "hg19_chr20_piece.fa.gz"
@@ -474,3 +475,20 @@ def test_the_shipped_configs_background_sets_pass():
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     for settings in config["backgrounds"].values():
         assert check_settings(settings)["kind"] == settings["kind"]
+
+
+def test_odd_rows_of_regions_are_refused_or_counted(tmp_path):
+    peaks = gzip.decompress(PEAKS.read_bytes()).decode()
+    odd = tmp_path / "odd.narrowPeak"
+    odd.write_text(peaks + f"{CONTIG}\t900\t800\n{CONTIG}\tx\t800\n")
+    bed = {"kind": "bed", "genome": str(GENOME), "regions": str(odd), "length": 200}
+    shuffled = {"kind": "dinucleotide_shuffle", "genome": str(GENOME), "regions": str(odd), "length": 200, "n": 4}
+    for settings, reason in (
+        (bed, "odd_rows"),
+        (shuffled, "odd_rows"),
+        (matched(n=4, peaks=str(odd)), "peaks_odd_rows"),
+    ):
+        refused(settings, "odd.narrowPeak, line 32", "2 of 33 rows are odd", "odd_rows: skip")
+        assert make({**settings, "odd_rows": "skip"}).checks["dropped"][reason] == 2
+    refused(matched(n=4, exclude=[str(odd)]), "odd.narrowPeak, line 32")
+    make(matched(n=4, exclude=[str(odd)], odd_rows="skip"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import marginome.families as families_module
 from marginome.errors import MarginomeError
 from marginome.families import motif_families
 
@@ -103,6 +104,31 @@ def test_threads_do_not_matter(jaspar):
     two = motif_families([m[2] for m in some], [m[0] for m in some], threads=2)
     np.testing.assert_array_equal(one.p, two.p)
     assert one.representative == two.representative
+
+
+def test_blocks_and_components_give_what_one_clustering_of_all_gives(jaspar, monkeypatch):
+    """Against Tomtom asked once for all, and average linkage of all pairs."""
+    import memelite
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    motifs = jaspar[0][::5]
+    pwms, ids = [np.ascontiguousarray(m[2]) for m in motifs], [m[0] for m in motifs]
+    p = np.asarray(memelite.tomtom(pwms, pwms, n_jobs=1)[0])
+    p = np.clip(np.minimum(p, p.T), 1e-30, 1)
+    distance = np.log10(p) + 30
+    np.fill_diagonal(distance, 0)
+    groups = fcluster(linkage(squareform(distance, checks=False), "average"), 26, "distance")
+
+    asked, real = [], memelite.tomtom
+    monkeypatch.setattr(memelite, "tomtom", lambda Q, T, **k: asked.append(len(Q)) or real(Q, T, **k))
+    monkeypatch.setattr(families_module, "_BLOCK", 50)
+    found = motif_families(pwms, ids)
+    assert asked == [50, 50, 50, 50, 4]
+    np.testing.assert_array_equal(found.p, p)
+    assert len(set(groups)) > 100
+    pairs = set(zip(groups.tolist(), found.family.tolist()))  # one to one
+    assert len(pairs) == len(set(groups)) == len(set(found.family))
 
 
 def test_edges():

@@ -11,7 +11,6 @@ import shutil
 import time
 
 import numpy as np
-import pandas as pd
 import pytest
 from Bio import bgzf
 from hypothesis import given, settings
@@ -22,15 +21,12 @@ from marginome.genomes import (
     Genome,
     index_fasta,
     iterate_contigs,
-    merged_intervals,
-    overlaps,
-    place_regions,
     read_fasta,
-    read_regions,
     scan_windows,
 )
 from marginome.motifs import read_motifs
-from workspace import RESOURCES, need
+from marginome.regions import read_regions
+from workspace import RESOURCES
 
 PIECES = {
     "hg19_chr20_piece": ("chr20_1000000_2000000", 1_000_000, 31),
@@ -171,6 +167,14 @@ def test_what_is_not_a_genome_is_refused(tmp_path, records):
     refused(lambda: Genome(tmp_path / "genome.fa"), "does not end in .gz", "mv ")
 
 
+@pytest.mark.parametrize("lost", [1, 10, 28, 29, 40, 200])
+def test_a_bgzip_that_was_cut_off_is_said_to_be(tmp_path, records, lost):
+    path = fasta(tmp_path / "genome.fa.gz", records)
+    content = path.read_bytes()  # its last 28 bytes are the mark of the end
+    path.write_bytes(content[:-lost])
+    refused(lambda: Genome(path), "genome.fa.gz", "damaged or cut off", "Copy it again")
+
+
 @pytest.mark.parametrize("name", ["genome.fa", "genome.fa.gz"])
 def test_a_stale_missing_or_damaged_index_is_made_anew(tmp_path, records, name, caplog):
     path = fasta(tmp_path / name, records)
@@ -250,70 +254,6 @@ def test_read_fasta(tmp_path):
         refused(lambda: read_fasta(path), word, f"line {line}")
 
 
-# ---------------------------------------------------------------------------------------------- regions
-def test_bed_narrowpeak_and_headers(tmp_path):
-    path = tmp_path / "x.bed"
-    path.write_text("track name=x\nbrowser position\n# c\nchrom\tstart\tend\nchr1\t10\t20\nchr1 30 40 name . +\n\n")
-    found = read_regions(path)
-    assert found[["start", "end", "summit", "line"]].to_numpy().tolist() == [[10, 20, -1, 5], [30, 40, -1, 6]]
-    peak = "chr1\t100\t200\tp1\t0\t.\t5.0\t-1\t3.2\t{}\n"
-    (tmp_path / "x.narrowPeak.gz").write_bytes(gzip.compress((peak.format(30) + peak.format(-1)).encode()))
-    assert read_regions(tmp_path / "x.narrowPeak.gz")["summit"].tolist() == [130, -1]
-    for content, word in (
-        ("chr1\t10\n", "2 columns"),
-        ("chr1\t10\t10\n", "empty or negative"),
-        ("chr1\t-5\t10\n", "empty or negative"),
-        ("chr1\t1e3\t2e3\n", "whole numbers"),
-        ("chr1\thavana\tgene\t11869\t14409\t.\t+\t.\tID=x\n", "GFF"),
-        (peak.format(100), "outside of the peak"),
-        ("# nothing\n", "no region"),
-    ):
-        path.write_text("chr1\t1\t2\n" * 2 + content if "nothing" not in content else content)
-        message = refused(lambda: read_regions(path), word)
-        assert "nothing" in content or "line 3" in message
-
-
-def regions(*rows):
-    return pd.DataFrame(
-        [(c, s, e, f"r{i}", summit, i + 1) for i, (c, s, e, summit) in enumerate(rows)],
-        columns=["chrom", "start", "end", "name", "summit", "line"],
-    )
-
-
-def test_resizing_around_summits_and_middles():
-    placed = place_regions(regions(("a", 100, 201, -1), ("a", 100, 200, 110)), 20, {"a": 1000})
-    assert placed.regions[["start", "end"]].to_numpy().tolist() == [[140, 160], [100, 120]]
-    odd = place_regions(regions(("a", 100, 200, -1)), 21, {"a": 1000}).regions
-    assert odd[["start", "end"]].to_numpy().tolist() == [[140, 161]]
-    kept = place_regions(regions(("a", 3, 9, -1)), None, {"a": 1000}).regions
-    assert kept[["start", "end"]].to_numpy().tolist() == [[3, 9]]
-
-
-def test_regions_over_the_edge_are_counted_or_refused():
-    rows = regions(("a", 5, 10, -1), ("a", 500, 510, -1), ("a", 995, 1000, -1))
-    placed = place_regions(rows, 100, {"a": 1000})
-    assert placed.off_edge == 2 and placed.regions["line"].tolist() == [2]
-    refused(lambda: place_regions(rows, 100, {"a": 1000}, off_edge="error", where="x.bed"), "2 of 3", "x.bed, line 1")
-    refused(lambda: place_regions(rows, 2000, {"a": 1000}), "one assembly")
-
-
-def test_chr1_against_1_is_explained_with_both_spellings():
-    for old, new, command in (("1", "chr1", "s/^/chr/"), ("chr1", "1", "s/^chr//")):
-        refused(
-            lambda old=old, new=new: place_regions(
-                regions((old, 5, 9, -1)), 4, {new: 100}, where="x.bed", genome="g.fa"
-            ),
-            f"'{old}' where g.fa says '{new}'",
-            command,
-            "x.bed, line 1",
-        )
-    rows = regions(("a", 50, 60, -1), ("other", 5, 9, -1))
-    refused(lambda: place_regions(rows, 4, {"a": 100}), "1 of 2 regions", "'other'", "unknown_contigs: drop", "line 2")
-    placed = place_regions(rows, 4, {"a": 100}, unknown_contigs="drop")
-    assert placed.unknown_contig == 1 and len(placed.regions) == 1
-    refused(lambda: place_regions(rows[1:], 4, {"a": 100}, unknown_contigs="drop"), "one assembly")
-
-
 # ---------------------------------------------------------------------------------------------- scanning
 def brute(sequence, length, stride):
     starts = range(0, len(sequence) - length + 1, stride)
@@ -356,44 +296,3 @@ def test_contigs_come_in_pieces_and_whole(tmp_path, records):
         found[name] = found.get(name, b"") + bases.tobytes()
     assert {name: s.decode() for name, s in found.items()} == records
     assert [w.chrom for w in scan_windows(path, 10, 10, contigs=["chr2"])] == ["chr2"]
-
-
-def test_merged_intervals_and_overlaps_are_bedtools():
-    need("bedtools", "bedtools")
-    import pybedtools
-
-    rng = np.random.default_rng(1)
-    sizes = {"a": 2000, "b": 500}
-    rows = []
-    for chrom, size in sizes.items():
-        starts = rng.integers(0, size - 50, 12)
-        rows += [(chrom, int(s), int(s + rng.integers(1, 50))) for s in starts]
-    table = pd.DataFrame([*rows, ("elsewhere", 1, 2)], columns=["chrom", "start", "end"])
-    merged = merged_intervals(table, sizes, flank=10)
-    for chrom, size in sizes.items():
-        covered = np.zeros(size, dtype=bool)
-        for c, s, e in rows:
-            if c == chrom:
-                covered[max(s - 10, 0) : e + 10] = True
-        ours = np.zeros(size, dtype=bool)
-        for s, e in zip(*merged[chrom]):
-            ours[s:e] = True
-        assert np.array_equal(ours, covered)
-        windows = np.arange(0, size - 30, 7)
-        expected = [covered[w : w + 30].any() for w in windows]
-        assert overlaps(windows, 30, merged[chrom]).tolist() == expected
-        bed = pybedtools.BedTool("".join(f"{chrom}\t{w}\t{w + 30}\n" for w in windows), from_string=True)
-        shut = pybedtools.BedTool("".join(f"{chrom}\t{s}\t{e}\n" for s, e in zip(*merged[chrom])), from_string=True)
-        assert len(bed.intersect(shut, u=True)) == sum(expected)
-    assert not overlaps(np.arange(5), 3, None).any() and merged_intervals(table[-1:], sizes) == {}
-    pybedtools.cleanup()
-
-
-def test_a_missing_bedtools_says_how_to_install_it(monkeypatch):
-    import pybedtools
-
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(pybedtools.settings, "bedtools_installed", False, raising=False)
-    monkeypatch.setattr(pybedtools.helpers.settings, "_bedtools_path", "", raising=False)
-    table = pd.DataFrame({"chrom": ["a"], "start": [1], "end": [5]})
-    refused(lambda: merged_intervals(table, {"a": 10}), "bedtools", "apt-get install bedtools")

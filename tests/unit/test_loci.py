@@ -90,6 +90,13 @@ def test_loci_with_many_unknown_bases(tmp_path, bed):
     assert collect(rows, genome=fasta, max_unknown_fraction=0.5).sequences[1].count("N") == 60
 
 
+def test_odd_rows_are_refused_or_skipped(bed):
+    regions = bed((CONTIG, 1000, 1200), (CONTIG, 5000, 4000))
+    with pytest.raises(MarginomeError, match=r"line 2: .*empty or negative.*odd_rows: skip"):
+        collect(regions)
+    assert len(collect(regions, odd_rows="skip").ids) == 1
+
+
 def test_a_region_given_twice_is_used_once(bed):
     assert len(collect(bed((CONTIG, 1000, 1200), (CONTIG, 1000, 1200))).ids) == 1
 

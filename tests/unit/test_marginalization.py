@@ -133,6 +133,29 @@ def test_many_motifs(build, args, engine, monkeypatch):
     assert type(ours.y_after) is type(ours.y_before)
 
 
+def test_motifs_of_read_motifs_go_in_as_their_consensus(X, tmp_path):
+    from marginome import read_motifs, substitute
+    from marginome.sequences import multisubstitute
+
+    path = tmp_path / "motifs.txt"
+    path.write_text(
+        ">one\n.7 .1 .1 .1\n.25 .25 .25 .25\n0 0 1 0\n>two\n0 1 0 0\n.5 .5 0 0\n0 0 .4 .6\n0 0 0 1\n>flat\n1 1 1 1\n"
+    )
+    *motifs, flat = read_motifs(path, format="homer")
+    texts = [motif.consensus for motif in motifs]
+    assert texts == ["ANG", "CATT"]
+    model = model_of(Dilated)
+    for ours, expected in (
+        (marginalize_many(model, X, motifs, device="cpu"), marginalize_many(model, X, texts, device="cpu")),
+        (marginalize(model, X, motifs[1], device="cpu"), marginalize(model, X, texts[1], device="cpu")),
+    ):
+        close(ours.y_after, expected.y_after)
+    assert torch.equal(substitute(X, motifs[0]), substitute(X, texts[0]))
+    assert torch.equal(multisubstitute(X, motifs, 2), multisubstitute(X, texts, 2))
+    with pytest.raises(MarginomeError, match=r"motifs\[0\] 'flat'.*no known base"):
+        marginalize_many(model, X, [flat], device="cpu")
+
+
 def test_many_motifs_compute_the_backgrounds_once(X):
     calls = []
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import logging
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,11 @@ import pytest
 from marginome.errors import MarginomeError
 from marginome.motifs import (
     DEFAULTS,
+    Motif,
+    OddMotif,
+    _keep_apart,
     collect_motifs,
+    databases,
     find_motif,
     motif_table,
     motifs_from_table,
@@ -357,6 +364,240 @@ def test_tsv_with_and_without_header(tmp_path):
     assert second.consensus == "ACN"
     plain = read_motifs(write(tmp_path, "# comment\none ACGT\n\ntwo\tGGCC\t\n"))
     assert [(m.motif_id, m.sequence) for m in plain] == [("one", "ACGT"), ("two", "GGCC")]
+
+
+# ---------------------------------------------------------------------------------------------- more formats
+def shown(path, **settings):
+    """(id, name, consensus, format) of each motif."""
+    return [(m.motif_id, m.motif_name, m.consensus, m.format) for m in read_motifs(path, **settings)]
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("transfac_with_block_after_matrix.mat", ("CELL.FACTOR.0", "CELL.FACTOR.0", "TTT", "transfac")),
+        ("transfac_cons_inf_columns.txt", ("AHR_ARNT_ARNT2.p2", "AHR_ARNT_ARNT2.p2", "TGC", "transfac")),
+    ],
+)
+def test_transfac_of_other_tools(file, expected):
+    assert shown(DATA / file) == [expected]
+
+
+# JASPAR 2018's own export of MA0118.1, its first four rows; as the releases of that year come, without //
+JASPAR_2018 = (
+    "AC MA0118.1\nXX\nID Macho-1\nXX\nDE MA0118.1 Macho-1 ; From JASPAR 2018\nPO\tA\tC\tG\tT\n"
+    "01\t5.0\t15.0\t6.0\t16.0\n02\t9.0\t2.0\t23.0\t8.0\n"
+    "03\t0.0\t0.0\t42.0\t0.0\n04\t0.0\t0.0\t42.0\t0.0\nXX\n"
+)
+UNIPROBE = (
+    "# Motif: GTAA\tEnrichment Score: 0.49\n1\tGTAA\t0.49\n\nEnrichment score matrix\n\n"
+    "A:\t-0.1\t0.3\nC:\t0.2\t-0.4\nG:\t0.1\t0.1\nT:\t-0.3\t0.1\n\n"
+    "Energy matrix for enoLOGOS\n\nPO\t1\t2\nA:\t1.1\t-2.3\nC:\t-0.2\t2.4\nG:\t0.1\t0.1\nT:\t-0.3\t0.1\n\n"
+    "Probability matrix\n\nA:\t0.1\t0.7\nC:\t0.2\t0.1\nG:\t0.5\t0.1\nT:\t0.2\t0.1\n\n\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (JASPAR_2018 + JASPAR_2018.replace("MA0118.1", "MA0002.1").replace("Macho-1", "RUNX1"),
+         [("MA0118.1", "Macho-1", "TGGG", "transfac"), ("MA0002.1", "RUNX1", "TGGG", "transfac")]),
+        # STAMP's and GimmeMotifs' own way of writing TRANSFAC
+        ("DE\tone\tfamily\n0\t1\t2\t3\t4\tT\n1\t9\t0\t0\t0\tA\nXX\nDE\ttwo\n0\t0\t8\t0\t0\tC\nXX\n",
+         [("one", "one", "TA", "transfac"), ("two", "two", "C", "transfac")]),
+        # CIS-BP's file of all motifs
+        ("TF\tT1\nTF Name\tFOS\nMotif\tM1\nPos\tA\tC\tG\tT\n1\t.1\t.1\t.7\t.1\n\n"
+         "TF\tT2\nTF Name\tJUN\nMotif\tM2\nPos\tA\tC\tG\tT\n1\t.7\t.1\t.1\t.1\n",
+         [("M1", "FOS", "G", "transfac"), ("M2", "JUN", "A", "transfac")]),
+        # RSAT: comments behind the matrix, numbered or not
+        ("AC  M1\nXX\nID  AHR\nXX\nP0       A     C     G     T\n1       41    18    56    39\nXX\n"
+         "CC  matrix.nb: 1\nXX\n//\n", [("M1", "AHR", "G", "transfac")]),
+        (UNIPROBE + UNIPROBE.replace("GTAA", "CCAT"),
+         [("GTAA", "GTAA", "GA", "uniprobe"), ("CCAT", "CCAT", "GA", "uniprobe")]),
+        ("Protein: Arid3a\tSeed k-mer: TTT.A\nA:\t.1\t.7\nC:\t.2\t.1\nG:\t.5\t.1\nT:\t.2\t.1\n",
+         [("Arid3a", "Arid3a", "GA", "uniprobe")]),
+        # given sequences: names before or behind them, or none
+        ("TGACTCA\nCACGTG\n", [(s, s, s, "tsv") for s in ("TGACTCA", "CACGTG")]),
+        ("TGACTCA\tFOS\nCACGTG\tMYC\n", [("FOS", "FOS", "TGACTCA", "tsv"), ("MYC", "MYC", "CACGTG", "tsv")]),
+        ("GATA\tAGATAA\nTATA\tTATAAA\n", [("GATA", "GATA", "AGATAA", "tsv"), ("TATA", "TATA", "TATAAA", "tsv")]),
+    ],
+    ids=["jaspar 2018", "stamp", "cis-bp", "rsat", "uniprobe", "uniprobe short", "list", "swapped", "both"],
+)  # fmt: skip
+def test_formats_of_other_tools(tmp_path, text, expected):
+    assert shown(write(tmp_path, text)) == expected
+
+
+def test_the_probabilities_of_uniprobe_are_those_of_its_probability_matrix(tmp_path):
+    (motif,) = read_motifs(write(tmp_path, UNIPROBE))
+    np.testing.assert_allclose(motif.pwm, [[0.1, 0.2, 0.5, 0.2], [0.7, 0.1, 0.1, 0.1]])
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ((DATA / "cisbp_header_only.txt").read_text(), 1, ["CIS-BP", "licence"]),
+        ((DATA / "log_odds.pwm").read_text(), 1, ["log-odds", "probabilities"]),
+        ("AC M\nP0 A C G T\n01 1 2 3 4\n03 1 2 3 4\n//\n", 4, ["row 3 follows row 1"]),
+        ("AC M\nP0 A C G T\n02 1 2 3 4\n//\n", 3, ["row 2 follows the header"]),
+        ("AC M\nP0 A C G T\n01 1 2 3 4\n0x 1 2 3 4\n//\n", 4, ["within a matrix"]),
+        ("AC M\nP0 A C G T\n01 1 2 3 4\nXX\n02 1 2 3 4\n//\n", 5, ["row 02", "behind a line that ends it"]),
+        ("AC M\nP0 A C G T\n01 1 2 3 4 5 6\n//\n", 3, ["6 values"]),
+        ("AC M1\nAC M2\nP0 A C G T\n01 1 2 3 4\n//\n", 1, ["'M1'", "no matrix"]),
+        (UNIPROBE.partition("Probability")[0], 1, ["no probability matrix"]),
+        (">m\nA [" + " 1" * 20_000, 2, ["20000 numbers"]),
+        ("TGACTCA\nTGAXTCA\n", 2, ["'X'"]),
+        ("TGACTCA\nTGACTCA\tFOS\n", 2, ["2 columns"]),
+    ],
+)
+def test_what_is_odd_in_them_is_said(tmp_path, text, line, words):
+    refused(write(tmp_path, text), *words, line=line)
+
+
+# ---------------------------------------------------------------------------------------------- odd motifs
+def collection(*motifs: str, odd: str = "") -> str:
+    return meme(*(BLOCK.format(name, name.upper()) for name in motifs), odd) if odd else meme(*motifs)
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ("MOTIF odd Odd\n", ["no letter-probability"]),
+        ("MOTIF odd Odd\nlog-odds matrix: alength= 4 w= 1\n-3.1 2 -4 -5", ["log-odds matrices alone"]),
+        (BLOCK.format("odd", "Odd").replace("1 0 0 0", "0 0 0 0"), ["sum 0"]),
+        (BLOCK.format("odd", "Odd").replace("1 0 0 0", "1 -3 1 2"), ["log-odds"]),
+        (BLOCK.format("odd", "Odd").replace("1 0 0 0", "1 0 0"), ["3 numbers"]),
+        (BLOCK.format("odd", "Odd").replace("w= 2", "w= 3"), ["2 rows"]),
+    ],
+)
+def test_one_odd_motif_does_not_hide_the_others(tmp_path, caplog, odd, words):
+    path = write(tmp_path, collection("a", "b", odd=f"{odd}\n\n{BLOCK.format('c', 'C')}"))
+    refused(path, *words, "exclude: ['odd'] or odd_motifs: skip")
+    with caplog.at_level("INFO"):
+        assert [m.motif_id for m in read_motifs(path, odd_motifs="skip")] == ["a", "b", "c"]
+    assert "1 of 4 motifs are odd and skipped: odd" in caplog.text
+    for exclude in (["odd"], ["ODD"], ["o*"]):  # before validation
+        assert len(collect_motifs({"files": [str(path)], "exclude": exclude})) == 3
+    with pytest.raises(MarginomeError, match="exclude"):
+        collect_motifs({"files": [str(path)], "exclude": ["a"]})
+    assert len(collect_motifs({"files": [str(path)], "odd_motifs": "skip"})) == 3
+    with pytest.raises(MarginomeError, match=r"odd_motifs.*'skip'"):
+        collect_motifs({"files": [str(path)], "odd_motifs": "skp"})
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        ("MA0099.3.jaspar", ">odd\nA [ 1 2 ]\nC [ 1 2 ]\nG [ 1 ]\nT [ 1 2 ]\n"),
+        ("gimme_vertebrate_v5_head.pfm", ">odd\n0.2\t0.2\t0.2\t0.2\n0.1\t0.2\t0.3\t0.4\n"),  # as its CIS-BP has them
+        ("homer_known.motifs", ">ACGT\todd\t7.1\n0.2\tx\t0.2\t0.2\n"),
+        ("transfac.dat", "AC  odd\nXX\nP0 A C G T\n01 0 0 0 0 N\nXX\n//\n"),
+        ("Arnt.sites", ">odd\nAC-GT\n"),
+    ],
+)
+def test_odd_motifs_are_skipped_in_every_format(tmp_path, name, odd):
+    good = (DATA / name).read_text()
+    path = write(tmp_path, f"{good}\n{odd}")
+    refused(path, "odd_motifs: skip")
+    kept = read_motifs(path, odd_motifs="skip")
+    assert [(m.motif_id, m.consensus) for m in kept] == [(m.motif_id, m.consensus) for m in read_motifs(DATA / name)]
+
+
+def test_a_file_of_odd_motifs_only_is_refused_whatever_the_key(tmp_path):
+    path = write(tmp_path, meme("MOTIF odd\n"))
+    with pytest.raises(MarginomeError, match="no letter-probability") as caught:
+        read_motifs(path, odd_motifs="skip")
+    assert "odd_motifs: skip" not in str(caught.value)
+
+
+def test_the_odd_motifs_of_a_jaspar_release(monkeypatch):
+    found = databases.read_jaspar_release(2022, collection="UNVALIDATED")
+    assert [m.motif_id for m in found if isinstance(m, OddMotif)] == ["UN0498.1", "UN0570.1"]
+    monkeypatch.setattr(databases, "read_jaspar_release", lambda **_: found)
+    settings = {"jaspar": {"release": 2022, "collection": "UNVALIDATED"}}
+    with pytest.raises(MarginomeError, match=r"UN0498\.1.*2 of 550 motifs are odd"):
+        collect_motifs(settings)
+    assert len(collect_motifs({**settings, "odd_motifs": "skip"})) == 548
+    assert len(collect_motifs({**settings, "exclude": ["UN0498.1", "UN0570.1"]})) == 548
+
+
+# ---------------------------------------------------------------------------------------------- folders and patterns
+def test_folders_patterns_and_formats_of_files(tmp_path):
+    folder = tmp_path / "pwms"
+    folder.mkdir()
+    square = "9 0 0 0\n0 9 0 0\n0 0 9 0\n9 0 0 9\n"
+    for name in ("b.txt", "a.txt", ".hidden", "x[1].txt"):
+        write(folder, "Pos A C G T\n1 1 0 0 0\n", name)
+    write(tmp_path, square, "square.pfm")
+    names = [m.motif_id for m in read_motifs(folder)]
+    assert names == ["a", "b", "x[1]"]
+    assert [m.motif_id for m in read_motifs([folder / "*.txt", folder])] == names  # each file once
+    assert [m.motif_id for m in read_motifs(tmp_path / "**" / "[ab].txt")] == ["a", "b"]
+    assert [m.motif_id for m in read_motifs(folder / "x[1].txt")] == ["x[1]"]  # a file of that very name
+    entry = {"file": str(tmp_path / "square.pfm"), "format": "homer"}
+    both = read_motifs([folder / "a.txt", entry])
+    assert [(m.motif_id, m.consensus) for m in both] == [("a", "A"), ("square", "ACGA")]
+    assert (
+        len(read_motifs([tmp_path / "*.pfm", {**entry, "format": "jaspar"}], odd_motifs="skip")) == 1
+    )  # its own format
+    refused(tmp_path / "*.meme", "no such file")
+
+
+def test_files_in_folders_are_inputs_of_the_rule(tmp_path):
+    from marginome.config import entry_files, resolve_config
+
+    config = yaml_config()
+    for name in ("b.txt", "a.txt"):
+        write(tmp_path, "Pos A C G T\n1 1 0 0 0\n", name)
+    (name,) = config["motifs"]
+    config["motifs"][name] = {"files": [str(tmp_path), {"file": str(tmp_path / "?.txt"), "format": "transfac"}]}
+    resolved = resolve_config(config)
+    assert entry_files(resolved, "motifs", name) == [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")]
+    assert len(collect_motifs(resolved["motifs"][name])) == 2
+    for files, words in (([str(tmp_path / "*.meme")], "does not exist"), ([{"file": "x"}], "missing: format"),
+                         ([{"file": str(tmp_path), "format": "meem"}], "Did you mean 'meme'")):  # fmt: skip
+        config["motifs"][name] = {"files": files}
+        with pytest.raises(MarginomeError, match=words):
+            resolve_config(config)
+
+
+def yaml_config():
+    import yaml
+
+    return yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+
+
+# ---------------------------------------------------------------------------------------------- time
+def seconds(call) -> float:
+    began = time.process_time()
+    call()
+    return time.process_time() - began
+
+
+def test_reading_and_selecting_take_time_in_proportion(tmp_path):
+    """Each took 8 s to minutes when it was quadratic."""
+    pwm = np.eye(4)
+    alike = [Motif("m", "m", pwm, "x", 1, "meme") for _ in range(10_000)]
+    logging.getLogger("marginome.motifs").setLevel("ERROR")
+    try:
+        assert seconds(lambda: assert_(len({m.motif_id for m in _keep_apart(alike)}) == 10_000)) < 2
+    finally:
+        logging.getLogger("marginome.motifs").setLevel("NOTSET")
+    many = [Motif(f"m{i}", f"name {i}", pwm, "x", 1, "meme") for i in range(10_000)]
+    wanted = [f"M{i}" for i in range(0, 10_000, 5)]
+    assert seconds(lambda: assert_(len(select_motifs(many, include=wanted)) == 2_000)) < 2
+    blanks = " " * 20_000
+    for text in (f">m\nA [ 1{blanks}x", f"A{blanks}x", f"MEME version 4\nMOTIF a{blanks}b", f">m\nA{blanks}[{blanks}1"):
+        path = write(tmp_path, text)
+        assert seconds(lambda path=path: read_or_refuse(path)) < 2
+
+
+def read_or_refuse(path) -> None:
+    with contextlib.suppress(MarginomeError):
+        read_motifs(path)
+
+
+def assert_(condition: bool) -> None:
+    assert condition
 
 
 # ---------------------------------------------------------------------------------------------- selection and table

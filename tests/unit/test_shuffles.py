@@ -174,13 +174,27 @@ def random_text(length: int) -> str:
     return one_hot_decode(random_one_hot((1, 4, length), random_state=2))[0]
 
 
+def test_sequences_padded_with_n_are_attributed_as_the_refusal_says():
+    from functools import partial
+
+    from marginome import deep_lift_shap
+
+    X = torch.nn.functional.pad(encode("ACGTTGCAAC", "GGCATTACGA"), (3, 2)).float()
+    model = torch.nn.Sequential(torch.nn.Conv1d(4, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(26, 1))
+    settings = {"n_shuffles": 2, "random_state": 0, "device": "cpu"}
+    with pytest.raises(MarginomeError, match=r"references=functools\.partial\(dinucleotide_shuffle, allow_N=True\)"):
+        deep_lift_shap(model, X, **settings)
+    found = deep_lift_shap(model, X, references=partial(dinucleotide_shuffle, allow_N=True), **settings)
+    assert found.shape == X.shape and (found[:, :, :3] == 0).all() and (found != 0).any()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda X: dinucleotide_shuffle(X[0]), r"X\[None\]"),
         (lambda X: dinucleotide_shuffle(X[:0]), "no sequence"),
         (lambda X: dinucleotide_shuffle(X * 0.5), "not one-hot"),
-        (lambda X: dinucleotide_shuffle(encode("ACNGT", "ACGTT")), "sequence 0 has unknown bases"),
+        (lambda X: dinucleotide_shuffle(encode("ACNGT", "ACGTT")), "sequence 0 has unknown bases.*allow_N=True"),
         (lambda X: dinucleotide_shuffle(X * 0, allow_N=True), "no known base"),
         (lambda X: dinucleotide_shuffle(X, 10, 10), "no span from 10 to 10"),
         (lambda X: dinucleotide_shuffle(X, 0, 21), "no span from 0 to 21 in sequences of 20 bp"),

@@ -13,8 +13,10 @@ import pandas as pd
 
 from marginome.config_checks import background_problem, whole_number
 from marginome.errors import MarginomeError, unknown_name
-from marginome.genomes import Genome, place_regions, read_fasta, read_regions
+from marginome.genomes import Genome, read_fasta
+from marginome.intervals import place_regions
 from marginome.motifs import Motif, collect_motifs
+from marginome.regions import read_regions
 from marginome.seeds import stable_seed
 from marginome.storage import atomic, check_bgzip, sha256_of, write_json
 
@@ -36,8 +38,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "fasta": ("fasta",),
     "bed": ("genome", "regions", "length"),
 }
-_FROM_SEQUENCES = {"fasta": None, "genome": None, "regions": None, "off_edge": "drop", "unknown_contigs": "error",
-                   "max_unknown_fraction": 0.0}  # fmt: skip
+_FROM_SEQUENCES = {"fasta": None, "genome": None, "regions": None, "odd_rows": "error", "off_edge": "drop",
+                   "unknown_contigs": "error", "max_unknown_fraction": 0.0}  # fmt: skip
 OPTIONAL: dict[str, dict[str, Any]] = {
     "uniform": {},
     "composition": {"probabilities": None} | _FROM_SEQUENCES,
@@ -52,12 +54,19 @@ OPTIONAL: dict[str, dict[str, Any]] = {
         "signal": None,
         "overlapping": False,
         "shortfall": "error",
+        "odd_rows": "error",
         "off_edge": "drop",
         "unknown_contigs": "error",
     },
     "dinucleotide_shuffle": dict(_FROM_SEQUENCES),
     "fasta": {"n": None, "length": None, "max_unknown_fraction": 0.0},
-    "bed": {"n": None, "off_edge": "drop", "unknown_contigs": "error", "max_unknown_fraction": 0.0},
+    "bed": {
+        "n": None,
+        "odd_rows": "error",
+        "off_edge": "drop",
+        "unknown_contigs": "error",
+        "max_unknown_fraction": 0.0,
+    },
 }
 COMMON: dict[str, Any] = {"exclude_hits": None}
 
@@ -439,7 +448,11 @@ def _source_sequences(
         source = settings["regions"]
         placed = _placed(settings, source, length)
         regions = placed.regions
-        dropped |= {"off_edge": placed.off_edge, "unknown_contig": placed.unknown_contig}
+        dropped |= {
+            "odd_rows": placed.odd_rows,
+            "off_edge": placed.off_edge,
+            "unknown_contig": placed.unknown_contig,
+        }
         ids, again = [], ~regions.duplicated(["chrom", "start", "end"]).to_numpy()
         dropped["duplicate"] = int((~again).sum())
         regions = regions[again].reset_index(drop=True)
@@ -469,7 +482,7 @@ def _source_sequences(
 def _placed(settings: Mapping[str, Any], source: str, length: int | None) -> Any:
     with Genome(settings["genome"]) as genome:
         return place_regions(
-            read_regions(source),
+            read_regions(source, odd_rows=settings["odd_rows"]),
             length,
             genome.contigs,
             off_edge=settings["off_edge"],
@@ -517,7 +530,11 @@ def _gc_matched(settings: Mapping[str, Any], name: str, seed: int) -> Background
 
     length = settings["length"]
     placed = _placed(settings, settings["peaks"], length)
-    dropped = {"peaks_off_edge": placed.off_edge, "peaks_unknown_contig": placed.unknown_contig}
+    dropped = {
+        "peaks_odd_rows": placed.odd_rows,
+        "peaks_off_edge": placed.off_edge,
+        "peaks_unknown_contig": placed.unknown_contig,
+    }
     finder = _hit_finder(settings, name)
     with Genome(settings["genome"]) as genome:
         peaks = list(placed.regions[["chrom", "start", "end"]].itertuples(index=False, name=None))

@@ -19,6 +19,7 @@ import yaml
 from marginome.config_checks import entry_problems, model_problems
 from marginome.config_reading import check_file, place, plain_values
 from marginome.errors import MarginomeError, shown, unknown_name
+from marginome.textfiles import expand_files
 from marginome.usercode import check_reference
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
@@ -67,7 +68,7 @@ def resolve_config(config: Mapping, *, files: list[str] | None = None, check_fil
 
 
 def file_keys(config: Mapping) -> Iterator[tuple[str, str]]:
-    """Yield (key path, file) of every value that a schema marks with ``format: file``.
+    """Yield (key path, file) of every value that a schema marks with ``format: file``, or ``files`` (expanded).
 
     A value ``path.py:name`` (user's code) yields the part before the colon.
     """
@@ -317,6 +318,8 @@ def _walk(
         yield from _walk(value, branch, schemas, key, root)
     if isinstance(value, str) and schema.get("format") in ("file", "code"):  # code: path/to/file.py:name
         yield key, value, schema["format"]
+    elif isinstance(value, str) and schema.get("format") == "files":  # a file, a folder or a pattern
+        yield from ((key, file, "file") for file in expand_files(value))
     elif isinstance(value, dict):
         for name, item in value.items():
             sub = schema.get("properties", {}).get(name, schema.get("additionalProperties"))

@@ -118,7 +118,9 @@ def _kind(schema: Mapping, schemas: Mapping, root: Mapping) -> str:
     limits = [f"{sign} {schema[word]}" for word, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"))
               if word in schema]  # fmt: skip
     words = {"object": "mapping", "null": "none"}
-    named = {"file": "file", "code": "path.py:name"}.get(schema.get("format", ""), words.get(kind, kind))
+    named = {"file": "file", "files": "file, folder or pattern", "code": "path.py:name"}.get(
+        schema.get("format", ""), words.get(kind, kind)
+    )
     return " ".join([named, *limits])
 
 

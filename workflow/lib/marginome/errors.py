@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -28,6 +29,9 @@ class MarginomeError(ValueError):
     """
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None):
+        # what a damaged file has in one line may be all of it
+        what = re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}...", what)
+        what = "\n".join(line if len(line) <= 1000 else f"{line[:1000]} ..." for line in what.split("\n"))
         self.what, self.where, self.remedy = what, where, remedy
         message = f"{where}: {what}" if where else what
         if remedy:

@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from marginome.bigwig import BigWig
 from marginome.errors import MarginomeError
-from marginome.genomes import Genome, merged_intervals, overlaps, read_regions, scan_windows, unknown_contigs_error
+from marginome.genomes import Genome, scan_windows
+from marginome.intervals import merged_intervals, overlaps, unknown_contigs_error
+from marginome.regions import read_regions
 from marginome.seeds import stable_seed
 
 log = logging.getLogger(__name__)
@@ -226,9 +229,10 @@ def _candidates(
 
 def _excluded(settings: Mapping[str, Any], genome: Genome) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
     """Return merged intervals: peaks with their flanks, and the regions of the files to exclude."""
-    shut = [merged_intervals(read_regions(settings["peaks"]), genome.contigs, flank=settings["flank"])]
+    peaks = read_regions(settings["peaks"], odd_rows=settings["odd_rows"])
+    shut = [merged_intervals(peaks, genome.contigs, flank=settings["flank"])]
     for file in settings["exclude"]:
-        regions = read_regions(file)
+        regions = read_regions(file, odd_rows=settings["odd_rows"])
         merged = merged_intervals(regions, genome.contigs)
         if not merged:  # as for peaks: a list that fits nowhere is in another spelling
             raise unknown_contigs_error(regions, len(regions), genome.contigs, str(file), str(genome.path))
@@ -240,42 +244,26 @@ class _Signal:
     """Signal of bigWig files in a window, and the limit that the peaks set."""
 
     def __init__(self, settings: Mapping[str, Any], peaks: Sequence[tuple[str, int, int]], genome: Genome, where: str):
-        import pyBigWig
-
-        self._files = []
-        for path in settings["bigwigs"]:
-            try:
-                handle = pyBigWig.open(str(path))
-                if not handle.isBigWig():
-                    raise RuntimeError("not a bigWig file")
-            except (RuntimeError, OSError) as error:
-                raise MarginomeError(
-                    f"the bigWig file cannot be read ({error})", where=str(path), remedy="Check where it comes from."
-                ) from None
-            self._files.append((handle, handle.chroms()))
-            if not set(handle.chroms()) & set(genome.contigs):
+        self._files = [BigWig(path) for path in settings["bigwigs"]]
+        for file in self._files:
+            if not set(file.contigs) & set(genome.contigs):
                 raise unknown_contigs_error(
-                    pd.DataFrame({"chrom": list(handle.chroms()), "line": 0}), len(handle.chroms()), genome.contigs,
-                    str(path), str(genome.path),
+                    pd.DataFrame({"chrom": list(file.contigs), "line": 0}), len(file.contigs), genome.contigs,
+                    file.path, str(genome.path),
                 )  # fmt: skip
         totals = np.array([self.total(*peak) for peak in peaks])
         self.limit = float(settings.get("max_fraction", 0.5) * np.quantile(totals, 0.01))
         if not self.limit > 0:
             raise MarginomeError(
                 "1 % of the peaks have no signal at all, so no limit follows from them",
-                where=f"{where}.signal",
+                where=f"{where}.signal, {', '.join(file.path for file in self._files)}",
                 remedy="Check that bigWig and peaks belong together.",
             )
         log.info("%s: windows may hold a signal of %.6g in sum", where, self.limit)
 
     def total(self, chrom: str, start: int, end: int) -> float:
         """Return the sum of the absolute totals of the files in [start, end)."""
-        total = 0.0
-        for handle, sizes in self._files:
-            if chrom in sizes and start < sizes[chrom]:
-                found = handle.stats(chrom, start, min(end, sizes[chrom]), type="sum", exact=True)[0]
-                total += abs(found or 0.0)
-        return total
+        return sum(abs(file.total(chrom, start, end)) for file in self._files)
 
 
 def _shortfall(

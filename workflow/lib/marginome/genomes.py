@@ -1,4 +1,4 @@
-"""FASTA files and regions: opened safely, checked, and scanned at the scale of a whole genome in little memory."""
+"""FASTA files: opened safely, checked, and scanned at the scale of a whole genome in little memory."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ import hashlib
 import logging
 import os
 import re
+import struct
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from marginome.bounded import GENOME, REGIONS, SEQUENCES, check_file, check_packed_fasta, opened
+from marginome.bounded import GENOME, GZIP, SEQUENCES, check_file, check_packed_fasta, opened
 from marginome.errors import MarginomeError
-from marginome.motifs.formats import read_text
+from marginome.textfiles import numbered_lines, read_text
 
 log = logging.getLogger(__name__)
 
-_GZIP = b"\x1f\x8b"
 _LONGEST_HEADER = 1 << 20  # bytes
 
 
@@ -97,7 +96,7 @@ def check_compression(path: Path) -> None:
         head = handle.read(18)
     if not head:
         raise MarginomeError("the file is empty", where=str(path), remedy="Copy or download it again.")
-    compressed, named = head[:2] == _GZIP, path.name.lower().endswith((".gz", ".bgz"))
+    compressed, named = head[:2] == GZIP, path.name.lower().endswith((".gz", ".bgz"))
     plain = path.name.removesuffix(".gz")
     if compressed and not (len(head) >= 14 and head[3] & 4 and head[12:14] == b"BC"):
         raise MarginomeError(
@@ -209,7 +208,7 @@ def _current(path: Path, fai: Path, gzi: Path | None) -> bool:
         return fits
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, IndexError, EOFError, zlib.error) as error:
+    except (OSError, ValueError, IndexError, EOFError, zlib.error, struct.error) as error:
         log.info("%s: the index is damaged (%s) and is made anew", path, error)
         return False
 
@@ -226,7 +225,7 @@ def _unpacked_size(path: Path, gzi: Path) -> int:
             head = handle.read(18)
             if not head:
                 return total
-            if len(head) < 18 or head[:2] != _GZIP or head[12:14] != b"BC":
+            if len(head) < 18 or head[:2] != GZIP or head[12:14] != b"BC":
                 raise ValueError("the .gzi points between blocks")
             at += int.from_bytes(head[16:18], "little") + 1
             handle.seek(at - 4)
@@ -259,7 +258,9 @@ def _explained(path: Path) -> Iterator[None]:
         raise MarginomeError(
             f"{what} ({' '.join(str(error).split())})", where=str(path), remedy="Mend the file, or copy it again."
         ) from None
-    except (zlib.error, EOFError) as error:
+    except (zlib.error, EOFError, struct.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk, not the file
+            raise
         raise MarginomeError(
             f"the compressed file is damaged or cut off ({error})", where=str(path), remedy="Copy it again."
         ) from None
@@ -281,7 +282,7 @@ def read_fasta(path: str | os.PathLike) -> tuple[list[str], list[str]]:
     ids: list[str] = []
     lines: list[int] = []
     parts: list[list[str]] = []
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", read_text(path, SEQUENCES)), start=1):
+    for number, line in numbered_lines(read_text(path, SEQUENCES)):
         line = line.strip()
         if not line or line.startswith(";"):
             continue
@@ -324,169 +325,6 @@ def read_fasta(path: str | os.PathLike) -> tuple[list[str], list[str]]:
     return ids, sequences
 
 
-# ------------------------------------------------------------------------------------------------ regions
-def read_regions(path: str | os.PathLike) -> pd.DataFrame:
-    """Read BED or narrowPeak (gzip or plain): every line becomes a row, or an error names it.
-
-    Parameters
-    ----------
-    path : path
-        Three columns at least, separated by tabs (or blanks); ``track``, ``browser``, ``#`` lines and a header are
-        skipped. Ten columns whose tenth is a whole number are narrowPeak, whose summit is used.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``chrom, start, end`` (0-based, half-open, bp), ``name``, ``summit`` (bp, of the chromosome; -1 where
-        there is none), ``line``.
-    """
-    rows = []
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", read_text(path, REGIONS)), start=1):
-        if not line.strip() or line.startswith(("#", "track", "browser")):
-            continue
-        fields = [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
-        where = f"{path}, line {number}"
-        if len(fields) < 3:
-            raise MarginomeError(
-                f"the line has {len(fields)} columns, wanted chrom, start and end",
-                where=where,
-                remedy="Separate columns by tabs.",
-            )
-        if not rows and fields[1].lower() in ("start", "chromstart", "begin"):
-            continue  # a header
-        if not re.fullmatch(r"-?\d+", fields[1]) or not re.fullmatch(r"-?\d+", fields[2]) or not fields[0]:
-            hint = "This looks like GFF: convert it to BED. " if len(fields) >= 8 and fields[3].isdigit() else ""
-            raise MarginomeError(
-                f"found '{fields[0]}', '{fields[1]}', '{fields[2]}'; wanted chrom and two whole numbers",
-                where=where,
-                remedy=f"{hint}Give BED or narrowPeak.",
-            )
-        start, end = int(fields[1]), int(fields[2])
-        if not 0 <= start < end:
-            raise MarginomeError(
-                f"the region {fields[0]}:{start}-{end} is empty or negative",
-                where=where,
-                remedy="start counts from 0 and is smaller than end.",
-            )
-        summit = -1
-        if len(fields) == 10 and re.fullmatch(r"-?\d+", fields[9]) and int(fields[9]) >= 0:
-            summit = start + int(fields[9])
-            if summit >= end:
-                raise MarginomeError(
-                    f"the summit, {fields[9]} bp from the start, lies outside of the peak of {end - start} bp",
-                    where=where,
-                    remedy="Column 10 of narrowPeak counts from start; -1 where there is no summit.",
-                )
-        name = fields[3] if len(fields) > 3 and fields[3] not in ("", ".") else f"{fields[0]}:{start}-{end}"
-        rows.append((fields[0], start, end, name, summit, number))
-    if not rows:
-        raise MarginomeError("there is no region in it", where=str(path), remedy="Give BED or narrowPeak.")
-    return pd.DataFrame(rows, columns=["chrom", "start", "end", "name", "summit", "line"])
-
-
-class Placed(NamedTuple):
-    """Regions brought to one length within their contigs, and how many were left out."""
-
-    regions: pd.DataFrame
-    """``chrom, start, end, name, line``."""
-    off_edge: int
-    """Regions dropped because they would reach over the end of a contig."""
-    unknown_contig: int
-    """Regions dropped because the FASTA file has no such contig."""
-
-
-def place_regions(
-    regions: pd.DataFrame,
-    length: int | None,
-    contigs: Mapping[str, int],
-    *,
-    off_edge: str = "drop",
-    unknown_contigs: str = "error",
-    where: str = "regions",
-    genome: str = "the FASTA file",
-) -> Placed:
-    """Resize regions around their summits (or middles) and check that they lie within the contigs.
-
-    Parameters
-    ----------
-    regions : pandas.DataFrame
-        Of `read_regions`.
-    length : int or None
-        Wanted length (bp): from ``centre - length // 2``. None keeps the regions as they are.
-    contigs : mapping of str to int
-        Lengths (bp).
-    off_edge : {"drop", "error"}, default "drop"
-        What becomes of regions that reach over the end of a contig.
-    unknown_contigs : {"error", "drop"}, default "error"
-        What becomes of regions on contigs that are not in `contigs`. All of them unknown is an error always.
-    where, genome : str
-        For messages: the file of the regions and the FASTA file.
-
-    Returns
-    -------
-    Placed
-    """
-    known = regions["chrom"].isin(list(contigs)).to_numpy()
-    if not known.all() and (unknown_contigs == "error" or not known.any()):
-        raise unknown_contigs_error(regions[~known], len(regions), contigs, where, genome)
-    placed = regions[known].copy()
-    if length is not None:
-        centre = np.where(placed["summit"] >= 0, placed["summit"], (placed["start"] + placed["end"]) // 2)
-        placed["start"] = centre - length // 2
-        placed["end"] = placed["start"] + length
-    limits = placed["chrom"].map(contigs).to_numpy()
-    inside = (placed["start"].to_numpy() >= 0) & (placed["end"].to_numpy() <= limits)
-    if not inside.all() and (off_edge == "error" or not inside.any()):
-        row = placed[~inside].iloc[0]
-        raise MarginomeError(
-            f"{(~inside).sum()} of {len(placed)} regions reach over the end of their contig, first "
-            f"{row['chrom']}:{row['start']}-{row['end']} of {contigs[row['chrom']]} bp",
-            where=f"{where}, line {row['line']}",
-            remedy="Leave them out with off_edge: drop, or use shorter sequences."
-            if inside.any()
-            else "Use shorter sequences, or check that regions and FASTA belong to one assembly.",
-        )
-    dropped = int((~inside).sum())
-    if dropped or not known.all():
-        log.info("%s: %d regions reach over an edge and %d lie on unknown contigs: left out", where, dropped,
-                 int((~known).sum()))  # fmt: skip
-    kept = placed[inside].reset_index(drop=True)[["chrom", "start", "end", "name", "line"]]
-    return Placed(kept, dropped, int((~known).sum()))
-
-
-def unknown_contigs_error(
-    unknown: pd.DataFrame, total: int, contigs: Mapping[str, int], where: str, genome: str
-) -> MarginomeError:
-    """Build the error for regions on contigs that a FASTA file lacks; says both spellings of chr1 and 1."""
-    names = list(dict.fromkeys(unknown["chrom"]))
-
-    def swapped(name: str) -> str:
-        return name[3:] if name.startswith("chr") else f"chr{name}"
-
-    line = unknown["line"].iloc[0]
-    first = f"{where}, line {line}" if line else where
-    some = f"'{names[0]}'" if len(names) == 1 else f"{', '.join(map(repr, names[:3]))}" + (
-        f" and {len(names) - 3} more" if len(names) > 3 else ""
-    )  # fmt: skip
-    mended = [name for name in names if swapped(name) in contigs]
-    if mended:
-        old, new = mended[0], swapped(mended[0])
-        return MarginomeError(
-            f"the regions say '{old}' where {genome} says '{new}'",
-            where=first,
-            remedy="Use one spelling in both, e.g. "
-            + (f"zcat -f {where} | sed 's/^chr//'" if old.startswith("chr") else f"zcat -f {where} | sed 's/^/chr/'"),
-        )
-    have = list(contigs)
-    return MarginomeError(
-        f"{len(unknown)} of {total} regions lie on {some}, which {genome} does not have (it has "
-        f"{', '.join(have[:5])}{', ...' if len(have) > 5 else ''})",
-        where=first,
-        remedy="Check that both belong to one assembly"
-        + (", or leave such regions out with unknown_contigs: drop." if len(unknown) < total else "."),
-    )
-
-
 # ------------------------------------------------------------------------------------------------ scanning
 def iterate_contigs(path: str | os.PathLike, *, chunk_bytes: int = 1 << 23) -> Iterator[tuple[str, np.ndarray]]:
     """Read a FASTA file from beginning to end in pieces.
@@ -524,7 +362,7 @@ def iterate_contigs(path: str | os.PathLike, *, chunk_bytes: int = 1 << 23) -> I
                         break
                     end = len(text) if end < 0 else end
                     words = text[position + 1 : end].split()
-                    name = words[0].decode(errors="replace") if words else ""
+                    name = _contig_name(words[0] if words else b"", path)
                     position = end + 1
                     yield name, np.empty(0, dtype=np.uint8)
                     continue
@@ -536,6 +374,15 @@ def iterate_contigs(path: str | os.PathLike, *, chunk_bytes: int = 1 << 23) -> I
                 position = end
             if not block:
                 return
+
+
+def _contig_name(word: bytes, path: str | os.PathLike) -> str:
+    try:
+        return word.decode()
+    except UnicodeDecodeError:
+        raise MarginomeError(
+            f"the name of a sequence, {word[:40]!r}, is not UTF-8", where=str(path), remedy="Rename it."
+        ) from None
 
 
 class Windows(NamedTuple):
@@ -613,68 +460,3 @@ def scan_windows(
         drop = min(following - first, len(held))
         held, first = held[drop:], first + drop
     yield from finish(current, counts)
-
-
-def merged_intervals(
-    intervals: pd.DataFrame, contigs: Mapping[str, int], *, flank: int = 0
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Widen intervals by a flank, cut them at the contigs' ends and merge those that meet (bedtools slop, merge).
-
-    Parameters
-    ----------
-    intervals : pandas.DataFrame
-        ``chrom, start, end``. Those on contigs that are not in `contigs` are left out.
-    contigs : mapping of str to int
-        Lengths (bp).
-    flank : int, default 0
-        Added on both sides (bp).
-
-    Returns
-    -------
-    dict of str to (starts, ends)
-        Sorted int64 arrays per contig.
-    """
-    known = intervals[intervals["chrom"].isin(list(contigs))]
-    if not len(known):
-        return {}
-    import pybedtools
-
-    with tempfile.TemporaryDirectory() as folder, bedtools_in(folder):
-        sizes = Path(folder) / "sizes"
-        sizes.write_text("".join(f"{name}\t{size}\n" for name, size in contigs.items()))
-        tool = pybedtools.BedTool.from_dataframe(known[["chrom", "start", "end"]])
-        merged = tool.slop(b=flank, g=str(sizes)).sort().merge()
-        table = pd.read_csv(merged.fn, sep="\t", names=["chrom", "start", "end"], dtype={"chrom": str})
-    return {
-        str(chrom): (part["start"].to_numpy(np.int64), part["end"].to_numpy(np.int64))
-        for chrom, part in table.groupby("chrom", sort=False)
-    }
-
-
-@contextmanager
-def bedtools_in(folder: str) -> Iterator[None]:
-    """Let pybedtools keep its temporary files in a folder, and say what to do when bedtools is missing."""
-    import pybedtools
-
-    before = tempfile.tempdir
-    try:
-        pybedtools.helpers.set_tempdir(folder)
-        yield
-    except (pybedtools.helpers.BEDToolsError, NotImplementedError, OSError) as error:
-        if isinstance(error, pybedtools.helpers.BEDToolsError):
-            raise MarginomeError(f"bedtools failed ({' '.join(str(error).split())[:300]})") from None
-        raise MarginomeError(
-            f"bedtools cannot be run ({' '.join(str(error).split())[:200]})",
-            remedy="Install it: apt-get install bedtools, or conda install -c bioconda bedtools.",
-        ) from None
-    finally:
-        tempfile.tempdir = before
-
-
-def overlaps(starts: np.ndarray, length: int, merged: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-    """Say which windows [start, start + length) meet any of the merged intervals; bool, one per window."""
-    if merged is None or not len(merged[0]):
-        return np.zeros(len(starts), dtype=bool)
-    begins, ends = merged
-    first = np.searchsorted(ends, starts, side="right")  # first interval that ends after the window's start
-    return (first < len(begins)) & (begins[np.minimum(first, len(begins) - 1)] < starts + length)

@@ -13,9 +13,11 @@ import pandas as pd
 
 from marginome.backgrounds import encode, read_background
 from marginome.errors import MarginomeError
-from marginome.genomes import Genome, place_regions, read_fasta, read_regions, unknown_contigs_error
+from marginome.genomes import Genome, read_fasta
 from marginome.inserts import insert_sequence, reverse_complement
+from marginome.intervals import place_regions, unknown_contigs_error
 from marginome.motifs import find_motif, motifs_from_table
+from marginome.regions import read_regions
 from marginome.storage import check_bgzip
 
 log = logging.getLogger(__name__)
@@ -91,7 +93,7 @@ def collect_loci(
 
 def _from_regions(settings: Mapping[str, Any], length: int | None, where: str) -> Loci:
     source, drop = str(settings["regions"]), settings["unusable"] == "drop"
-    regions = read_regions(source)
+    regions = read_regions(source, odd_rows=settings.get("odd_rows", "error"))
     with Genome(settings["genome"]) as genome:
         known = regions["chrom"].isin(list(genome.contigs)).to_numpy()
         if not known.all() and (not drop or not known.any()):

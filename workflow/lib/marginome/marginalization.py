@@ -15,7 +15,15 @@ from tqdm import tqdm
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
 from marginome.prediction import check_args, check_finite, map_structure, model_dtype, predict
-from marginome.sequences import DNA, encode_insert, insert_start, substitute, torch_dtype, validate_one_hot
+from marginome.sequences import (
+    DNA,
+    NamedMotif,
+    encode_insert,
+    insert_start,
+    substitute,
+    torch_dtype,
+    validate_one_hot,
+)
 
 # Below this many (insert, background) pairs, reading the model's graph and checking it costs more than it saves.
 ENGINE_PAIRS = 256
@@ -37,7 +45,7 @@ class Marginalization(NamedTuple):
 def marginalize(
     model: torch.nn.Module,
     X: torch.Tensor,
-    motif: str | torch.Tensor,
+    motif: str | torch.Tensor | NamedMotif,
     start: int | None = None,
     alphabet: Sequence[str] = DNA,
     func: Callable = predict,
@@ -52,7 +60,7 @@ def marginalize(
         Passed to `func`.
     X : torch.Tensor, shape (n, 4, length)
         One-hot backgrounds; left as they are.
-    motif : str or torch.Tensor, shape (4, width), (1, 4, width) or (n, 4, width)
+    motif : str, Motif, or torch.Tensor, shape (4, width), (1, 4, width) or (n, 4, width)
         One for all backgrounds, or one per background. N in a string and all-zero columns in a tensor
         keep the background's base.
     start : int, optional
@@ -93,7 +101,7 @@ def marginalize(
 def marginalize_many(
     model: torch.nn.Module,
     X: torch.Tensor,
-    motifs: Sequence[str | torch.Tensor],
+    motifs: Sequence[str | torch.Tensor | NamedMotif],
     start: int | Sequence[int] | None = None,
     alphabet: Sequence[str] = DNA,
     func: Callable = predict,
@@ -108,8 +116,9 @@ def marginalize_many(
     ----------
     model, X, alphabet, func, additional_func_kwargs, **kwargs
         As in `marginalize`.
-    motifs : sequence of str or torch.Tensor, shape (4, width) or (1, 4, width)
-        m motifs, of any widths. A tensor ``(m, 4, width)`` is m motifs too.
+    motifs : sequence of str, Motif, or torch.Tensor, shape (4, width) or (1, 4, width)
+        m motifs, of any widths; the consensus of a `Motif` (of `read_motifs`). A tensor ``(m, 4, width)`` is m
+        motifs too.
     start : int or sequence of int, optional
         Position of the first base: one for all motifs, or one per motif. Each is centred by default.
     engine : {"auto", "incremental", "full"}, default "auto"

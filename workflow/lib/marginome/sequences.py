@@ -8,6 +8,7 @@ that the background has there, so inserts of several widths can be padded to one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +18,17 @@ from marginome.errors import MarginomeError
 DNA = ("A", "C", "G", "T")
 COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A"}
 UNKNOWN = ("N",)
+
+
+@runtime_checkable
+class NamedMotif(Protocol):
+    """What a `Motif` of `read_motifs` has.
+
+    Were its class imported here, each edit of a reader would be a reason to run every model again.
+    """
+
+    motif_id: str
+    consensus: str
 
 
 def name_some(indices: Sequence[int] | torch.Tensor, limit: int = 5) -> str:
@@ -89,7 +101,8 @@ def validate_one_hot(X: torch.Tensor, name: str, *, allow_n: bool = True) -> Non
             raise MarginomeError(
                 f"sequence {name_some(rows)} has unknown bases (all-zero columns, N)",
                 where=name,
-                remedy="Choose sequences without N, or replace them.",
+                remedy="Give dinucleotide_shuffle allow_N=True, which keeps N as a fifth letter (for attributions: "
+                "references=functools.partial(dinucleotide_shuffle, allow_N=True)), or choose sequences without N.",
             )
 
 
@@ -311,15 +324,19 @@ def reverse_complement(
 
 
 def encode_insert(
-    motif: str | torch.Tensor, alphabet: Sequence[str] = DNA, ignore: Sequence[str] = UNKNOWN, *, name: str = "motif"
+    motif: str | torch.Tensor | NamedMotif,
+    alphabet: Sequence[str] = DNA,
+    ignore: Sequence[str] = UNKNOWN,
+    *,
+    name: str = "motif",
 ) -> torch.Tensor:
     """Turn a motif, as users give it, into inserts ``(1 or n, 4, width)``.
 
     Parameters
     ----------
-    motif : str or torch.Tensor, shape (4, width), (1, 4, width) or (n, 4, width)
-        A string over `alphabet`, or one-hot. N in a string and all-zero columns in a tensor keep the
-        base of the background.
+    motif : str, Motif, or torch.Tensor, shape (4, width), (1, 4, width) or (n, 4, width)
+        A string over `alphabet`, a motif of `read_motifs` (its consensus goes in), or one-hot. N in a string and
+        all-zero columns in a tensor keep the base of the background.
     alphabet, ignore : sequence of str
         As in `one_hot_encode`.
     name : str, default "motif"
@@ -335,6 +352,8 @@ def encode_insert(
     MarginomeError
         Empty, not one-hot, a character outside the alphabet, or no base at all.
     """
+    if isinstance(motif, NamedMotif):
+        motif, name = motif.consensus, f"{name} '{motif.motif_id}'"
     if isinstance(motif, str):
         if not motif:
             raise MarginomeError("the motif is empty", where=name)
@@ -379,7 +398,7 @@ def insert_start(length: int, width: int, start: int | None = None, *, name: str
 
 def substitute(
     X: torch.Tensor,
-    motif: str | torch.Tensor,
+    motif: str | torch.Tensor | NamedMotif,
     start: int | None = None,
     alphabet: Sequence[str] = DNA,
     ignore: Sequence[str] = UNKNOWN,
@@ -390,7 +409,7 @@ def substitute(
     ----------
     X : torch.Tensor, shape (n, 4, length)
         One-hot backgrounds; left as they are.
-    motif : str or torch.Tensor, shape (4, width), (1, 4, width) or (n, 4, width)
+    motif : str, Motif, or torch.Tensor, shape (4, width), (1, 4, width) or (n, 4, width)
         One for all, or one per background. N (an all-zero column) keeps the background's base.
     start : int, optional
         Position of its first base, from 0. Centred by default (see `insert_start`).
@@ -419,7 +438,7 @@ def substitute(
 
 def multisubstitute(
     X: torch.Tensor,
-    motifs: Sequence[str | torch.Tensor],
+    motifs: Sequence[str | torch.Tensor | NamedMotif],
     spacing: int | Sequence[int],
     start: int | None = None,
     alphabet: Sequence[str] = DNA,
@@ -431,7 +450,7 @@ def multisubstitute(
     ----------
     X : torch.Tensor, shape (n, 4, length)
         One-hot backgrounds; left as they are.
-    motifs : sequence of str or torch.Tensor
+    motifs : sequence of str, Motif or torch.Tensor
         In their order from left to right; each as in `substitute`.
     spacing : int or sequence of int
         Bases of background between neighbours: one number for all, or one per neighbouring pair.
@@ -484,11 +503,11 @@ def put(X: torch.Tensor, inserts: torch.Tensor, start: int | None = None, *, nam
 
 
 def _matching(
-    X: torch.Tensor, motif: str | torch.Tensor, alphabet: Sequence[str], ignore: Sequence[str], name: str
+    X: torch.Tensor, motif: str | torch.Tensor | NamedMotif, alphabet: Sequence[str], ignore: Sequence[str], name: str
 ) -> torch.Tensor:
     """Encode a motif and see that it goes with `X`: as many as X or one, on its device, in its dtype."""
     insert = encode_insert(motif, alphabet, ignore, name=name)
-    if isinstance(motif, str):
+    if not isinstance(motif, torch.Tensor):
         insert = insert.to(X.device)
     elif insert.device != X.device:
         raise MarginomeError(

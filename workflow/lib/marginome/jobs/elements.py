@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from marginome.backgrounds import read_background
 from marginome.errors import MarginomeError, unknown_name
-from marginome.genomes import read_regions
 from marginome.inserts import Insert
 from marginome.jobs.attributions import AttributionFile, open_attributions
 from marginome.jobs.inserts import insert_table
 from marginome.jobs.screen import marginalize_shard
 from marginome.jobs.summary import summarize_screen
+from marginome.regions import read_regions
 from marginome.seeds import stable_seed
 from marginome.storage import read_json, read_table, table_metadata, write_hdf5, write_table
 from marginome.tables import EFFECTS, conform, write_tsv

@@ -15,7 +15,7 @@ from torch import Tensor
 from marginome.bounded import TABLE, check_file
 from marginome.errors import MarginomeError, unknown_name
 from marginome.hdf5 import Request, read_foreign_hdf5
-from marginome.motifs.formats import read_text
+from marginome.textfiles import read_text
 
 _REGION = re.compile(r"(?P<chrom>[^:\s]+):(?P<start>\d+)-(?P<end>\d+)(?:[^\d].*)?")
 
