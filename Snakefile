@@ -3,10 +3,12 @@
 # This file is the table of contents. Everything a run needs is in the config (config/README.md explains
 # each key); results appear under results/ (results/README.md says what each file is).
 #
-#   snakemake --cores all                         the shipped demo (config/config.yaml)
-#   snakemake --cores all --configfile my.yaml    your own
-#   snakemake --profile slurm                     on a cluster (profiles/slurm is a start)
-#   snakemake --cores 1 estimate                  how long it will take, how many shards to use
+#   snakemake --cores all                                the shipped demo (config/config.yaml)
+#   snakemake --cores all --configfile my.yaml           your own
+#   snakemake --profile slurm --configfile my.yaml       on a cluster (profiles/slurm is a start)
+#   snakemake --cores 1 estimate --configfile my.yaml    how long it will take, how many shards to use
+#
+# Targets (estimate, screens, ...) come before --configfile, which takes every word that follows it.
 
 from snakemake.utils import min_version
 
@@ -40,6 +42,7 @@ localrules:
     screens,
     reproduce,
     attributions,
+    check_entries,
 
 
 # Everything that the config asks for.
@@ -51,7 +54,7 @@ rule all:
         attribution_results(),
 
 
-# Named targets: `snakemake --cores all screens` and so on.
+# Named targets: `snakemake --cores all screens --configfile my.yaml` and so on.
 rule backgrounds:
     input:
         expand(rules.make_background.output.fasta, background=CONFIG["backgrounds"]),
@@ -81,6 +84,7 @@ rule attributions:
 # output, so each call checks the published files and judges the differences anew.
 rule reproduce:
     input:
+        effects=expand(rules.summarize_screen.output.effects, screen=EXPECTED),
         tables=expand(rules.compare_screen.output.table, screen=EXPECTED),
     log:
         "logs/reproduce/reproduce.log",

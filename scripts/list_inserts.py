@@ -6,7 +6,7 @@ with job(snakemake.log[0], threads=snakemake.threads):
         snakemake.params.screen,
         seed=snakemake.params.seed,
         motifs=snakemake.input.motifs,
-        backgrounds=snakemake.input.backgrounds,
+        length=snakemake.params.length,
         checks=snakemake.input.checks,
         inserts=snakemake.output.inserts,
         families=snakemake.output.families,

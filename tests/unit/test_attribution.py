@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import warnings
+import weakref
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,12 @@ def add_in_place(h):
     return out
 
 
+def mask_assigned(h):
+    out = h + 0.1
+    out[out < 0] = 0
+    return out
+
+
 MODULES = {
     "ReLU": nn.ReLU, "ReLU6": nn.ReLU6, "RReLU": nn.RReLU, "SELU": nn.SELU, "CELU": lambda: nn.CELU(0.7),
     "GELU": nn.GELU, "GELU tanh": lambda: nn.GELU("tanh"), "SiLU": nn.SiLU, "Mish": nn.Mish,
@@ -127,6 +135,25 @@ FUNCTIONS = {
     "F.softmax": lambda h: F.softmax(h * 30, -1), "Softmax2d": lambda h: nn.Softmax2d()(h.unsqueeze(2)),
     "reflected": lambda h: F.pad(h, (3, 3), mode="reflect").relu(), "flip": lambda h: h.flip(-1).relu() + h,
     "interpolate": lambda h: F.interpolate(h.relu(), scale_factor=2),
+    "logaddexp": lambda h: torch.logaddexp(h[:, :3] * 30, h[:, 3:]),
+    "logaddexp2": lambda h: torch.logaddexp2(h, h.flip(1)),
+    "lerp": lambda h: torch.lerp(h, h.flip(1).relu(), 0.3),
+    "lerp by weight": lambda h: torch.lerp(h, h.exp(), h.sigmoid()),
+    "addcmul": lambda h: torch.addcmul(h, h, h.flip(1), value=0.3),
+    "addcdiv": lambda h: torch.addcdiv(h, h, 1 + h.flip(1).abs(), value=0.3),
+    "addcmul of one": lambda h: torch.addcmul(h, h.tanh(), torch.ones(1, dtype=h.dtype)),
+    "atan2": lambda h: torch.atan2(h[:, :3], h[:, 3:]), "hypot": lambda h: torch.hypot(h[:, :3], h[:, 3:]),
+    "hypot of one": lambda h: torch.hypot(h, torch.ones((), dtype=h.dtype)),
+    "xlogy": lambda h: torch.xlogy(h[:, :3], h[:, 3:].sigmoid()), "fmax": lambda h: torch.fmax(h[:, :3], h[:, 3:]),
+    "pow of two": lambda h: h[:, :3].sigmoid() ** h[:, 3:], "remainder": lambda h: torch.remainder(h, 0.3),
+    "rounded quotient": lambda h: torch.div(h, 0.3, rounding_mode="floor"),
+    "rounded quotient of two": lambda h: torch.div(h[:, :3], 1 + h[:, 3:].abs(), rounding_mode="trunc"),
+    "leaky by hand": lambda h: torch.where(h > 0, h, 0.1 * h), "own gate": lambda h: h * (h > 0),
+    "own gate as numbers": lambda h: h * (h > 0).to(h.dtype), "ELU by hand": lambda h: torch.where(h > 0, h, h.expm1()),
+    "hard by hand": lambda h: h.masked_fill((h > -0.1) & (h < 0.2), 0.0), "sign by hand": lambda h: h * h.sign(),
+    "clamp by hand": lambda h: torch.minimum(torch.maximum(h, h.new_tensor(-0.1)), h.new_tensor(0.2)),
+    "straight through": lambda h: h + (h.round() - h).detach(), "mask of both": lambda h: torch.where(h > 0, h, h * h),
+    "mask assigned": mask_assigned, "own square, detached": lambda h: h * h.detach(),
 }  # fmt: skip
 # Where the peer has a rule and it is right. It has none for functions, and treats the other modules as linear.
 PEER = [
@@ -253,6 +280,23 @@ def test_forms_of_one_operation_are_alike(name, X, references):
     assert torch.equal(deep_lift_shap(module, X, **options), deep_lift_shap(function, X, **options))
 
 
+BY_HAND = {
+    "own gate": nn.ReLU, "own gate as numbers": nn.ReLU, "masked_fill": nn.ReLU, "clamp min": nn.ReLU,
+    "leaky by hand": lambda: nn.LeakyReLU(0.1), "ELU by hand": nn.ELU,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_function_written_by_hand_is_as_tangermemes_of_the_module(name, X, references):
+    model = build(name)
+    options = dict(references=references, target=TARGET, hypothetical=True, device="cpu")
+    ours = deep_lift_shap(model, X, **options)
+    model.between = BY_HAND[name]()
+    with quiet():
+        theirs = peer_deep_lift_shap(model, X, **options)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
 def test_float32_is_close_to_float64_and_dtype_converts_a_copy(X, references):
     model = build("GELU").float()
     options = dict(references=references, device="cpu", return_deltas=True)
@@ -299,6 +343,204 @@ def test_a_relu_at_zero_on_both_sides_passes_nothing():
     raw = deep_lift_shap(model, X, references=reference, raw_outputs=True, device="cpu")
     weight = model[2].weight.detach().view(4, 4)
     assert torch.equal(raw[0, 0], torch.where(X[0] > 0, weight, torch.zeros(())))
+
+
+# In place ----------------------------------------------------------------------------------------------------------
+
+
+def residual(h, weight, *, in_place):
+    """Three dilated residual layers, as in BPNet; many public models add in place."""
+    for i in range(3):
+        y = F.conv1d(h.relu(), weight, padding=2**i, dilation=2**i)
+        if in_place:
+            h += y
+        else:
+            h = h + y
+    return h
+
+
+WEIGHT = torch.randn(6, 6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.3
+
+
+def cloned(change):
+    """Return the feature map after a function has changed it in place."""
+
+    def function(h):
+        change(h)
+        return h
+
+    return function
+
+
+def assign(place, function):
+    def change(h):
+        h[place] = function(h[place])
+
+    return cloned(change)
+
+
+def without(place, function):
+    def made(h):
+        out = h.clone()
+        out[place] = function(h.clone()[place])
+        return out
+
+    return made
+
+
+FIRST, ENDS = (slice(None), slice(0, 2)), (slice(None), slice(None), slice(3, -3))
+IN_PLACE = {
+    "residual": (lambda h: residual(h, WEIGHT, in_place=True), lambda h: residual(h, WEIGHT, in_place=False)),
+    "own sigmoid": (lambda h: h.mul_(h.sigmoid()), lambda h: h * h.sigmoid()),
+    "add": (lambda h: h.add_(h.exp()), lambda h: h + h.exp()),
+    "subtract": (lambda h: h.sub_(h.relu(), alpha=2), lambda h: h - 2 * h.relu()),
+    "divide": (lambda h: h.div_(1 + h.abs()), lambda h: h / (1 + h.abs())),
+    "addcmul": (lambda h: h.addcmul_(h.relu(), h.flip(1)), lambda h: h + h.relu() * h.flip(1)),
+    "twice": (lambda h: h.relu_().add_(h.sigmoid()).mul_(h), lambda h: (h.relu() + h.relu().sigmoid()).square()),
+    "saved result": (lambda h: h.sigmoid_().mul_(h.flip(1)), lambda h: h.sigmoid() * h.sigmoid().flip(1)),
+    "assign part": (assign(FIRST, torch.relu), without(FIRST, torch.relu)),
+    "relu of a part": (cloned(lambda h: h[FIRST].relu_()), without(FIRST, torch.relu)),
+    "sigmoid of a part": (cloned(lambda h: h[ENDS].sigmoid_()), without(ENDS, torch.sigmoid)),
+    "product of a part": (cloned(lambda h: h[FIRST].mul_(h[:, 2:4])), without(FIRST, lambda z: z)),
+    "turned": (cloned(lambda h: h.mT.clamp_(-0.1, 0.3)), lambda h: h.clamp(-0.1, 0.3)),
+    "softmax of a part": (assign(FIRST, lambda z: z.softmax(-1)), without(FIRST, lambda z: z.softmax(-1))),
+    "mask": (cloned(lambda h: h.masked_fill_(h < 0, 0.0)), torch.relu),
+    "mask of a part": (cloned(lambda h: h[FIRST].masked_fill_(h[FIRST] < 0, 0.0)), without(FIRST, torch.relu)),
+    "mask assigned": (cloned(lambda h: h.__setitem__(h < 0, 0.0)), torch.relu),
+    "pool, then relu": (lambda h: F.max_pool1d(h, 3, 2).relu_(), lambda h: F.max_pool1d(h, 3, 2).relu()),
+    "module after a sum": (lambda h: nn.ReLU(inplace=True)(h.add_(h.tanh())), lambda h: (h + h.tanh()).relu()),
+    "into a buffer": (lambda h: torch.zeros_like(h).copy_(h.relu()).mul_(h), lambda h: h.relu() * h),
+    "scatter": (
+        lambda h: h.scatter_(2, torch.zeros(len(h), 6, 1, dtype=torch.long), h.sum(-1, keepdim=True).exp()),
+        lambda h: torch.cat([h.sum(-1, keepdim=True).exp(), h[:, :, 1:]], -1),
+    ),
+    "index put": (
+        lambda h: h.index_put_((torch.tensor([[0]]), torch.tensor([1])), h.sum().sigmoid() * 0),
+        lambda h: torch.cat([h[:1] * torch.tensor([1.0, 0, 1, 1, 1, 1], dtype=h.dtype)[None, :, None], h[1:]]),
+    ),
+    "relu, then read before": (
+        lambda h: (h.exp(), h.relu_())[0] + h, lambda h: h.exp() + h.relu()
+    ),
+}  # fmt: skip
+IN_PLACE["product of a part"] = (
+    IN_PLACE["product of a part"][0], lambda h: torch.cat([h[:, :2] * h[:, 2:4], h[:, 2:]], 1)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_a_change_in_place_is_as_the_same_out_of_place(name, X, references):
+    found = []
+    for function in IN_PLACE[name]:
+        torch.manual_seed(0)
+        model = Between(lambda h, function=function: function(h * 1.5)).double().eval()
+        model(X.double())
+        options = dict(references=references, hypothetical=True, return_deltas=True, device="cpu", batch_size=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found.append(deep_lift_shap(model, X, **options))
+        assert find_unsupported_operations(model, X) == []
+        assert found[-1].deltas.max() < 1e-10
+    torch.testing.assert_close(found[0].attributions, found[1].attributions, rtol=0, atol=1e-12)
+    assert found[0].attributions.abs().max() > 1e-3
+
+
+def test_a_model_may_change_its_input_in_place(X, references):
+    class Scaled(nn.Module):
+        def __init__(self, in_place):
+            super().__init__()
+            self.in_place, self.dense = in_place, nn.Linear(4 * LENGTH, 1)
+
+        def forward(self, X, track):
+            X = X.mul_(2).sub_(track) if self.in_place else 2 * X - track
+            track.zero_()
+            return self.dense(X.flatten(1)).tanh()
+
+    track = torch.randn(N, 1, LENGTH, dtype=torch.float64)
+    kept, found = track.clone(), []
+    for in_place in (True, False):
+        torch.manual_seed(0)
+        model = Scaled(in_place).double()
+        found.append(deep_lift_shap(model, X, args=[track], references=references, device="cpu"))
+        assert find_unsupported_operations(model, X, [track]) == [] and torch.equal(track, kept)
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda h: torch.cat([part.relu_() for part in h.chunk(2, 1)], 1),  # autograd allows no change of these views
+        lambda h: torch.exp(h, out=torch.empty_like(h)),
+    ],
+)
+def test_what_autograd_refuses_is_told(function, X, references):
+    model = Between(function).double()
+    with torch.no_grad():
+        model(X.double())
+    with pytest.raises(MarginomeError, match=r"cannot differentiate the model.*out of place"):
+        deep_lift_shap(model, X, references=references, device="cpu")
+    with pytest.raises(MarginomeError, match="cannot differentiate the model"):
+        find_unsupported_operations(model, X)
+
+
+def test_what_has_no_derivative_is_told(X, references):
+    model = Between(lambda h: h.asinh_()).double()
+    with torch.no_grad():
+        model(X.double())
+    with pytest.raises(MarginomeError, match=r"cannot differentiate the model: the derivative for .*asinh"):
+        deep_lift_shap(model, X, references=references, device="cpu")
+
+
+def test_nothing_of_a_pass_outlives_it(X, references):
+    seen = []
+
+    def between(h):
+        h = h * 2
+        seen.append(weakref.ref(h))
+        h[:, :2].relu_()
+        return h.relu() * (h > 0.1)
+
+    model = Between(between).double()
+    model(X.double())
+    del seen[:]
+    gc.disable()
+    try:
+        deep_lift_shap(model, X, references=references, device="cpu", batch_size=1)
+        assert len(seen) > 3 and not any(ref() is not None for ref in seen)
+    finally:
+        gc.enable()
+
+
+# Infinite derivatives ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda h: h.relu().sqrt(), lambda h: h.relu() ** 0.5, lambda h: nn.LPPool1d(2, 2)(h.relu()),
+        lambda h: h.relu().sign() * h.relu().abs().sqrt(), lambda h: h.relu().norm(dim=1, keepdim=True),
+        lambda h: h.relu().std(-1), lambda h: h.relu() ** 0.25, lambda h: h.relu().square().sum(1).sqrt(),
+        lambda h: torch.hypot(h[:, :3].relu(), h[:, 3:].relu()), lambda h: F.normalize(h.relu(), dim=1),
+    ],
+)  # fmt: skip
+def test_a_root_of_zero_has_finite_attributions_that_add_up(function, X, references):
+    torch.manual_seed(0)
+    model = Between(function).double()
+    model(X.double())
+    model.conv.bias.data -= 0.3  # many rectified values are 0 for both
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = deep_lift_shap(model, X, references=references, hypothetical=True, return_deltas=True, device="cpu")
+    assert found.attributions.isfinite().all() and found.deltas.max() < 1e-10
+
+
+def test_nan_is_above_every_threshold(X, references):
+    model = Between(lambda h: h.relu().log().exp()).double()  # finite, by way of minus infinity
+    model(X.double())
+    with pytest.warns(RuntimeWarning, match=r"convergence deltas: [1-9]\d* of 12 pairs above inf, the largest nan"):
+        found = deep_lift_shap(
+            model, X, references=references, return_deltas=True, device="cpu", warning_threshold=float("inf")
+        )
+    assert found.deltas.isnan().any()
 
 
 # What the model looks like -------------------------------------------------------------------------------------------
@@ -379,9 +621,30 @@ class Product(torch.autograd.Function):
         return grad.unsqueeze(-1).expand(-1, -1, LENGTH)
 
 
-def relu_part_in_place(h):
-    h[:, :2].relu_()
+class Add(torch.autograd.Function):
+    """Named like an operation of PyTorch that is linear."""
+
+    @staticmethod
+    def forward(ctx, h):
+        ctx.save_for_backward(h)
+        return h**3
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 3 * ctx.saved_tensors[0] ** 2 * grad
+
+
+def clamp_unseen(h):
+    with torch.no_grad():
+        h.clamp_(min=0)
     return h
+
+
+def joined_to_a_mask(h):
+    out = torch.zeros_like(h)
+    out[:, :2] = (h[:, :2] > 0).to(h.dtype)
+    out[:, 2:] = h[:, 2:]
+    return out
 
 
 @pytest.mark.parametrize(
@@ -390,7 +653,17 @@ def relu_part_in_place(h):
         (lambda h: h.cumprod(-1), "aten.cumprod in module 'between (Anonymous)'"),
         (lambda h: h.sort(-1).values, "aten.sort"),
         (Product.apply, "ProductBackward"),
-        (relu_part_in_place, "aten.relu_ in place on a part of a tensor"),
+        (Add.apply, "AddBackward"),
+        (lambda h: h[:, :2].cumprod_(-1), "aten.cumprod_ in place on a part of a tensor"),
+        (lambda h: (h.logical_not_(), h)[1], "aten.logical_not_"),
+        (lambda h: F.batch_norm(h, None, None, training=True), "aten.native_batch_norm"),
+        (clamp_unseen, "aten.clamp_ on values that autograd follows"),
+        (joined_to_a_mask, "aten.copy_ beside values that depend on the sequence"),
+        (lambda h: torch.cat([h, (h > 0).to(h.dtype)], 1), "aten.cat with a value that depends on the sequence"),
+        (lambda h: h - h.amax(-1, keepdim=True).detach(), "aten.sub with a value that depends on the sequence"),
+        (lambda h: h.gather(-1, h.argmax(-1, keepdim=True)), "aten.gather with a value that depends on the sequence"),
+        (lambda h: torch.where(h > 0, h, h.flip(1)), "aten.where with a value that depends on the sequence"),
+        (lambda h: F.cosine_similarity(h[:, :3].relu(), h[:, 3:].relu(), 1, 0.1).unsqueeze(1), "aten.clamp_min_ on"),
     ],
 )
 def test_operations_without_a_rule_are_named(function, name, X, references):
@@ -406,17 +679,41 @@ def test_operations_without_a_rule_are_named(function, name, X, references):
         deep_lift_shap(model, X, references=references, device="cpu")
 
 
-def test_choices_and_weights_that_depend_on_the_sequence_unseen_are_named(X, references):
-    model = Between(lambda h: torch.where(h > 0, h, h.flip(1))).double()
-    model(X.double())
-    with pytest.warns(RuntimeWarning, match="aten.where by a condition that depends on the sequence"):
-        deep_lift_shap(model, X, references=references, device="cpu")
+def test_a_weight_that_is_detached_is_named_and_the_sequences_own_is_used(X, references):
     model = Between(lambda h: h * h.softmax(-1).detach()).double()
     model(X.double())
-    with pytest.warns(RuntimeWarning, match="aten.mul by a value that depends on the sequence but is detached"):
+    with pytest.warns(RuntimeWarning, match="aten.mul with a value that depends on the sequence"):
         ours = deep_lift_shap(model, X, references=references, device="cpu")
     with quiet():
         torch.testing.assert_close(ours, peer_deep_lift_shap(model, X, references=references, device="cpu"))
+
+
+def test_a_mask_that_is_the_same_on_both_sides_is_no_obstacle(X, references):
+    class Known(nn.Module):
+        """Looks at known bases only, as models with padding do."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.dense = nn.Conv1d(4, 6, 5, padding=2), nn.Linear(6, 2)
+
+        def forward(self, X):
+            known = X.sum(1, keepdim=True) > 0
+            h = self.conv(X).relu() * known
+            return self.dense(h.masked_fill(~known, -1.0).softmax(-1).mul(h).sum(-1))
+
+    model, X, references = Known().double(), X.clone(), references.clone()
+    X[:, :, 4] = references[:, :, :, 4] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, deltas = deep_lift_shap(model, X, references=references, return_deltas=True, device="cpu")
+    assert deltas.max() < 1e-10 and find_unsupported_operations(model, X) == []
+
+
+def test_a_number_that_python_reads_is_named_where_attributions_do_not_add_up(X, references):
+    model = Between(lambda h: h / float(h.detach().abs().max())).double()
+    model(X.double())
+    with pytest.warns(RuntimeWarning, match="a number that Python reads"):
+        deep_lift_shap(model, X, references=references, device="cpu")
 
 
 def test_large_deltas_give_a_warning_that_says_where(X, references):

@@ -13,7 +13,6 @@ import torch
 
 from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
-from marginome.jobs import attributions
 from marginome.jobs.attributions import attribute_shard, merge_attributions, open_attributions
 from marginome.jobs.seqlets import call_seqlets
 from marginome.provenance import file_digests
@@ -33,8 +32,14 @@ MODEL = textwrap.dedent(
 
         def forward(self, X):
             h = self.relu(self.conv(X))
-            if self.hard:  # an operation that DeepLIFT has no rule for
+            if self.hard is True:  # an operation that DeepLIFT has no rule for
                 h = torch.cumprod(h[:, :, :8] + 1, -1)
+            if self.hard == "log of 0":
+                h = h.log().exp()
+            if self.hard == "noise":
+                h = h + torch.rand_like(h)
+            if self.hard == "add in place":
+                h += self.relu(1 - h)
             return self.head(h.mean(-1))
     """
 )
@@ -196,25 +201,37 @@ def test_the_gate_warns_or_mutates(case, caplog):
     assert (mutated["hypothetical"][~over] == warned["hypothetical"][~over]).all()
 
 
-def test_the_gate_closes_on_nan(case, monkeypatch):
-    """`NaN > max_delta` is False: a locus without numbers is over, and mutagenesis steps in."""
-    original, first = attributions.deep_lift_shap, one_hot_encode(case.sequences[0])
+def test_what_is_not_a_number_is_over_the_gate(case, caplog):
+    logging.getLogger("marginome").propagate = True
+    with pytest.raises(MarginomeError, match=r"is nan log|is nan model units, more than max_delta 0\.001; in float64"):
+        case.run("nan", hard="log of 0")
+    with caplog.at_level(logging.INFO, logger="marginome"):
+        mutated = arrays(case.run("nan mutated", hard="log of 0", on_exceed="mutagenesis"))
+    pure = arrays(case.run("nan pure", hard="log of 0", method="saturation_mutagenesis"))
+    over = np.isnan(mutated["deltas"]).any(1)
+    assert over.any() and (mutated["method"] == over).all()
+    assert np.isfinite(mutated["hypothetical"]).all()
+    np.testing.assert_allclose(mutated["hypothetical"][over], pure["hypothetical"][over], atol=1e-6)
+    assert f"largest convergence delta nan, {over.sum()} loci above 0.001" in caplog.text
 
-    def without_numbers(*args, **kwargs):
-        found = original(*args, **kwargs)
-        if torch.equal(args[1][0], first):  # the first block
-            found.attributions[3], found.deltas[3, 1] = float("nan"), float("nan")
-        return found
 
-    monkeypatch.setattr(attributions, "deep_lift_shap", without_numbers)
-    with pytest.raises(MarginomeError, match=r"locus chr1:3000-3060 and reference 1 is nan .*not a number"):
-        case.run("nan", on_exceed="fail")
-    with pytest.raises(MarginomeError, match="chr1:3000-3060"):
-        case.run("nan", on_exceed="warn")
-    mutated = arrays(case.run("nan", on_exceed="mutagenesis"))
-    pure = arrays(case.run("pure", method="saturation_mutagenesis"))
-    assert mutated["method"].tolist() == [int(i == 3) for i in range(len(case.ids))]
-    np.testing.assert_allclose(mutated["hypothetical"][3], pure["hypothetical"][3], atol=1e-6)
+@pytest.mark.parametrize(
+    ("hard", "max_delta", "told"),
+    [
+        (False, 1e-9, r"in float64 it is \de-1\d: this is rounding"),
+        (True, 1e-9, "no DeepLIFT rule for aten.cumprod"),
+        ("noise", 0.001, "this is no rounding"),
+    ],
+)
+def test_the_gate_says_rounding_only_where_float64_says_so(case, hard, max_delta, told):
+    with pytest.raises(MarginomeError, match=told) as caught:
+        case.run("diagnosis", hard=hard, max_delta=max_delta)
+    assert ("this is rounding" in str(caught.value)) == (hard is False)
+
+
+def test_a_model_that_adds_in_place_passes_the_gate(case):
+    found = arrays(case.run("in place", hard="add in place"))
+    assert found["deltas"].max() < 1e-5
 
 
 def test_an_output_or_target_that_is_not_there(case):
@@ -261,7 +278,7 @@ def test_a_truncated_file_is_named_and_removed(case, one):
 def test_a_missing_shard_is_noticed(case, one):
     case.run("shards", shards=2)
     parts = [case.folder / "shards" / f"{i}-of-2.h5" for i in (1, 2)]
-    with pytest.raises(MarginomeError, match="hold 16 of 19 loci"):
+    with pytest.raises(MarginomeError, match="holds loci 0 to 16, its share is 0 to 19"):
         merge_attributions(shards=parts[:1], fasta=case.fasta, attributions=case.folder / "part.h5")
 
 

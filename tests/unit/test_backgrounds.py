@@ -106,6 +106,10 @@ def test_composition_is_taken_from_sequences(tmp_path, piece):
     counts = Counter("".join(piece[s:e] for s, e in zip(peaks["start"], peaks["end"])))
     assert made.checks["probabilities"]["G"] == pytest.approx(counts["G"] / sum(counts.values()), abs=1e-6)
     refused({"kind": "composition", "n": 1, "length": 5, "probabilities": [0.5, 0.5, 0.5, 0]}, "sum to 1")
+    refused({"kind": "composition", "n": 1, "length": 5, "probabilities": [float("nan"), 0.5, 0.25, 0.25]}, "sum to 1")
+    refused({"kind": "uniform", "n": 2.5, "length": 5}, "wanted a whole number")
+    as_floats = make({"kind": "uniform", "n": 2.0, "length": 30.0}, seed=1.0)
+    assert as_floats.sequences == make({"kind": "uniform", "n": 2, "length": 30}, seed=1).sequences
 
 
 # ---------------------------------------------------------------------------------------------- shuffles

@@ -21,6 +21,7 @@ from marginome.controls import (
     reverse_complement_text,
 )
 from marginome.errors import MarginomeError
+from marginome.statistics import score_effects
 
 
 def random_text(rng, length, alphabet="ACGT"):
@@ -164,6 +165,40 @@ def test_composition():
     np.testing.assert_array_equal(gc, [0.5, 0.5, 0.5])
 
 
+SHORT = ["ACGTT", "TGACT", "CAGGT", "TATAA", "GATAA", "CACGT", "TTGCA"]
+
+
+@pytest.mark.parametrize("settings", [{"n": 40}, {"n": 2, "pooled": False}])
+@pytest.mark.parametrize("seed", range(5))
+def test_few_short_inserts_share_as_many_controls_as_a_null_needs(settings, seed, caplog):
+    """`pool: 40` and `per_insert: 2` are the least that the config allows; short inserts draw the same sequences."""
+    with caplog.at_level("INFO", logger="marginome"):
+        drawn = list_controls([(s, s) for s in SHORT], seed=seed, **settings)
+    own = {s for insert in SHORT for s in (insert, reverse_complement_text(insert))}
+    allowed = {
+        "".join(letters)
+        for insert in own
+        for letters in itertools.product("ACGT", repeat=5)
+        if gc_fraction("".join(letters)) == gc_fraction(insert)
+    }
+    assert 40 <= len(drawn.sequences) == len(set(drawn.sequences)) < 60
+    assert set(drawn.sequences) <= allowed
+    for insert, members in zip(SHORT, drawn.members):
+        assert len(members) and not {drawn.sequences[i] for i in members} & {insert, reverse_complement_text(insert)}
+    assert "drew on, to" in caplog.text or settings["n"] == 40
+    effects = np.random.default_rng(seed).normal(size=(len(SHORT) + len(drawn.sequences), 1))
+    scored = score_effects(effects[: len(SHORT)], SHORT, effects[len(SHORT) :], drawn.sequences)
+    assert np.isfinite(scored.p).all()
+
+
+def test_a_pool_that_has_enough_is_drawn_once():
+    inserts = [random_text(random.Random(i), 12) for i in range(30)]
+    drawn = list_controls([(s, s) for s in inserts], n=200, seed=3)
+    assert len(drawn.sequences) == 200
+    for insert, members in zip(inserts, drawn.members):
+        assert [drawn.sequences[i] for i in members] == draw_controls(insert, len(members), 3)[0]
+
+
 def test_mistakes_are_named():
     with pytest.raises(MarginomeError, match=r"insert 'x'.*'acgt'"):
         list_controls([("x", "acgt")])
@@ -171,6 +206,8 @@ def test_mistakes_are_named():
         list_controls([("x", "NNN")])
     with pytest.raises(MarginomeError, match="n is 0"):
         list_controls([("x", "ACGT")], n=0)
-    with pytest.raises(MarginomeError, match="30 controls come out for 1 distinct inserts, 40 are needed"):
-        list_controls([("x", "ACGTGGTTCCAA")], n=30)
+    with pytest.raises(
+        MarginomeError, match="there are 22 different controls of 1 distinct inserts this short, 40 are"
+    ):
+        list_controls([("x", "CAG")])
     assert list_controls([]).sequences == ()

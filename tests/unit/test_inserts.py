@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -116,6 +118,9 @@ def test_positions_and_flanks(motifs):
     assert [i.start for i in grid] == [10, 20, 30]
     assert [i.start for i in list_inserts(motifs[:1], length=100, positions=[7, 3], orientations="+")] == [7, 3]
     assert list_inserts(motifs[:1], length=100, positions=5)[0].start == 5
+    for wrong in ([3.7], [math.nan], [True], ["3"]):
+        with pytest.raises(MarginomeError, match=r"positions: found .* wanted a whole number"):
+            list_inserts(motifs[:1], length=100, positions=wrong)
     plus, minus = list_inserts(motifs[:1], length=100, flanks={"left": "aac", "right": "N"})
     assert plus.sequence == "AAC" + motifs[0].consensus + "N"
     assert minus.sequence == reverse_complement(plus.sequence)

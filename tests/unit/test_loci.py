@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 
+import pandas as pd
 import pytest
+from Bio import bgzf
 
+from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
 from marginome.genomes import Genome
 from marginome.loci import collect_loci, count_sequences, read_some, regions_of
@@ -105,7 +108,7 @@ def test_fasta(tmp_path):
 
 def test_backgrounds_after_an_insert(tmp_path):
     fasta = tmp_path / "b.fa.gz"
-    with gzip.open(fasta, "wt") as handle:
+    with bgzf.open(fasta, "wt") as handle:
         handle.write(">one\nAAAAAAAAAA\n>two\nCCCCCCCCCC\n")
     settings = {"kind": "background", "background": "b"}
     insert = {"sequence": "GTNG", "orientation": "+"}
@@ -124,11 +127,17 @@ def test_backgrounds_after_an_insert(tmp_path):
 
 def test_a_part_of_the_loci_is_streamed(tmp_path):
     fasta = tmp_path / "l.fa.gz"
-    with gzip.open(fasta, "wt") as handle:
-        handle.writelines(f">s{i}\n{'ACGT' * (i + 1)}\n" for i in range(6))
+    with bgzf.open(fasta, "wt") as handle:
+        handle.write("".join(f">s{i}\n{'ACGT' * (i + 1)}\n" for i in range(6)))
     assert count_sequences(fasta) == 6
     assert list(read_some(fasta, 2, 4)) == [("s2", "ACGT" * 3), ("s3", "ACGT" * 4)]
     assert list(read_some(fasta, 6, 6)) == []
+
+
+def test_names_of_loci_are_any_text(tmp_path):
+    made = BackgroundSet("l", ["locus_é", "b"], ["ACGT", "GGGG"], None, pd.DataFrame())
+    write_background(made, fasta=tmp_path / "l.fa.gz")
+    assert list(read_some(tmp_path / "l.fa.gz", 0, 2)) == [("locus_é", "ACGT"), ("b", "GGGG")]
 
 
 def test_coordinates_are_read_off_the_ids():

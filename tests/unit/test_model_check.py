@@ -200,7 +200,9 @@ def test_an_exported_program_for_one_sequence_is_refused(tmp_path):
     net = load(tmp_path).module
     program = torch.export.export(net, (torch.zeros(1, 4, LENGTH),))
     torch.export.save(program, tmp_path / "one.pt2")
-    loaded = load_model("m", {"weights": str(tmp_path / "one.pt2"), "input_length": LENGTH, "outputs": OUTPUTS})
+    loaded = load_model(
+        "m", {"weights": str(tmp_path / "one.pt2"), "input_length": LENGTH, "outputs": OUTPUTS, "trust_pickle": True}
+    )
     with pytest.raises(MarginomeError, match="dynamic batch"):
         check_model(loaded)
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import os
 import pickle
+import platform
 import resource
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
+import zlib
 
 import pytest
 import torch
 
-from marginome import MarginomeError, random_one_hot
+from marginome import MarginomeError, Readout, deep_lift_shap, marginalize_many, random_one_hot
 from marginome.models import load_model
-from marginome.models.exported import suspicious
 from marginome.models.pickles import pickled_names
 
 STATE = "models/bpnet_ctcf_k562_2114.state_dict.pt"
@@ -115,10 +119,13 @@ def exported(tmp_path_factory):
         return folder, X, net(X)
 
 
+TRUSTED = OUTPUTS | {"trust_pickle": True}
+
+
 def test_exported_program_predicts_as_before_export(exported):
     folder, X, expected = exported
-    loaded = load_model("net", {"weights": str(folder / "dynamic.pt2")} | OUTPUTS)
-    assert loaded.loader == "torch_export" and not list(suspicious(str(folder / "dynamic.pt2")))
+    loaded = load_model("net", {"weights": str(folder / "dynamic.pt2")} | TRUSTED)
+    assert loaded.loader == "torch_export"
     torch.testing.assert_close(loaded.module(X), expected, rtol=0, atol=0)
     for n in (1, 5):
         assert loaded.readouts()(torch.zeros(n, 4, LENGTH))["y"].shape == (n, 3)
@@ -126,81 +133,124 @@ def test_exported_program_predicts_as_before_export(exported):
 
 def test_exported_program_with_a_fixed_batch_is_refused(exported):
     with pytest.raises(MarginomeError, match="dynamic batch"):
-        load_model("net", {"weights": str(exported[0] / "static.pt2")} | OUTPUTS)
+        load_model("net", {"weights": str(exported[0] / "static.pt2")} | TRUSTED)
 
 
-def rewritten(source, target, change) -> str:
-    """A copy of an archive with one member changed: `change(name, content)` gives the new content or None."""
+# A shared library (x86-64 Linux; cc -Os -shared -nostdlib) whose constructor makes the file "executed" here.
+LIBRARY = zlib.decompress(
+    base64.b85decode(
+        "c-o~@%}&BV5T3T6AVeYY0P%t+HN*`i9@Io*f<GKg#Dj@9vd}dpv5>S&0w;L^6OTNKCq4KqK7=PMFk9OZg2YYQFW>BZv%531`*d-AscRajVZ"
+        "bT;Fn}|}f)TbILd^fCAvN)h!~F50MG-Pn7}J&Td^U;+Es9E~qi%@yVK$1v=9M1l?WeR>;O`?73ZpHd3-*uPM)B*N|EoTqq<wfB_{NR+$Jj1<"
+        "qS=+g0^*-1@wOluH>T=>{;CF5<m#*?<ZC27Da0J&Dq@Y~P0c3>{~C=tuw-tQ8CR9cabfpdG+Mk}Fw3mWO8e$P(Gm@_+%@;m1i(Doldj|qU^e$"
+        "`U{=5F^_?k77nmy^`IrEcq9=XcvAE>Ggk67dxg&tJ+AUe<uFLxq6?a-qV9k!>h_?LqIZ{{~ozzRA>N9;#eX|%tC-qdA3-0Z-7PM}8oYP5vD5"
+        "UkHd>i+olm4iY_38eVy%@Ud;r>>*xnO-0Z7Tjii(-=aCkQ_x`d{zS0)55*)-i{XcS@V>pCEXHXIJ{*y&~_FL3FAw?$M=0)*0e~cIM<SjK+*}z"
+        "N4Nm$p1Hh^-q5"
+    )
+)
+ATTACK = "__import__('os').system('touch executed')"
+
+
+def rewritten(source, target, change=lambda name, content: None, **more) -> str:
+    """A copy of an archive: `change(name, content)` gives a member's new content or None; `more` is put in."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         for name in old.namelist():
             content = old.read(name)
             new.writestr(name, change(name, content) or content)
+        for name, content in more.items():
+            new.writestr(f"{old.namelist()[0].split('/')[0]}/{name}", content)
     return str(target)
 
 
-def _model_json(edit):
-    def change(name, content):
-        if name.endswith("models/model.json"):
-            model = json.loads(content)
-            edit(model)
-            return json.dumps(model)
-        return None
-
-    return change
+def _of_model(edit):
+    """A change of the program's JSON."""
+    return lambda name, content: edit(content.decode()) if name.endswith("models/model.json") else None
 
 
-def _guard(mark):
-    return _model_json(lambda m: m["guards_code"].append(f"__import__('os').system('touch {mark}') == 0"))
+def _guard(text: str) -> str:
+    model = json.loads(text)
+    model["guards_code"].append(f"{ATTACK} == 0")
+    return json.dumps(model)
 
 
-def _expression(mark):
-    def edit(model):
-        def walk(value):
-            if isinstance(value, dict):
-                if "expr_str" in value:
-                    value["expr_str"] = f"__import__('os').system('touch {mark}')"
-                for item in value.values():
-                    walk(item)
-            elif isinstance(value, list):
-                for item in value:
-                    walk(item)
-
-        walk(model)
-
-    return _model_json(edit)
+def _tensor_named_metadata(text: str) -> str:
+    """A tensor of a name that looks like notes for people, whose size is an expression."""
+    model = json.loads(text.replace('"conv1d"', '"metadata"'))
+    model["graph_module"]["graph"]["tensor_values"]["metadata"]["sizes"][0]["as_expr"]["expr_str"] = ATTACK
+    return json.dumps(model)
 
 
-def _operation(mark):
-    return _model_json(lambda m: m["graph_module"]["graph"]["nodes"][0].update(target="torch.os.system"))
+PROGRAMS = {
+    "guard": {"change": _of_model(_guard)},
+    "size of a tensor": {"change": _of_model(_tensor_named_metadata)},
+    "pickle": {
+        "change": lambda name, _: pickle.dumps(Malicious("touch executed"), protocol=2) if "sample" in name else None
+    },
+    "shared library": {
+        "data/aotinductor/x/x.so": LIBRARY,
+        "data/aotinductor/x/x.wrapper_metadata.json": '{"AOTI_DEVICE_KEY": "cpu"}',
+        "data/aotinductor/x/x_metadata.json": '{"AOTI_DEVICE_KEY": "cpu"}',
+    },
+}
 
 
-def _pickle(mark):
-    def change(name, content):
-        return pickle.dumps(Malicious(f"touch {mark}"), protocol=2) if "sample_inputs" in name else None
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("attack", "found"),
-    [(_guard, "the expression __import__"), (_expression, "the expression __import__"),
-     (_operation, "the operation torch.os.system"), (_pickle, "posix.system in the pickle")],
-)  # fmt: skip
-def test_a_malicious_exported_program_is_not_loaded(exported, tmp_path, attack, found):
-    mark = tmp_path / "executed"
-    file = rewritten(exported[0] / "dynamic.pt2", tmp_path / "bad.pt2", attack(mark))
-    with pytest.raises(MarginomeError, match=f"what could run code \\({found}"):
+@pytest.mark.parametrize("attack", PROGRAMS)
+def test_nothing_of_an_exported_program_runs_unless_it_is_trusted(exported, tmp_path, monkeypatch, capfd, attack):
+    monkeypatch.chdir(tmp_path)
+    file = rewritten(exported[0] / "dynamic.pt2", tmp_path / "bad.pt2", **PROGRAMS[attack])
+    with warnings.catch_warnings(), pytest.raises(MarginomeError) as refused:
+        warnings.simplefilter("error")
         load_model("bad", {"weights": file} | OUTPUTS)
-    assert not mark.exists()
+    assert "trust_pickle: true" in str(refused.value) and file in str(refused.value)
+    assert "\n" not in str(refused.value) and capfd.readouterr() == ("", "")
+    assert not (tmp_path / "executed").exists()
+    if attack != "shared library" or platform.machine() == "x86_64":  # it does run when torch opens it
+        with contextlib.suppress(Exception):
+            torch.export.load(file).module()(exported[1])
+        assert (tmp_path / "executed").exists()
 
 
-def test_the_pickle_in_an_exported_program_would_run(exported, tmp_path):
-    """What the vetting is for: PyTorch's own loader unpickles without asking."""
-    mark = tmp_path / "executed"
-    file = rewritten(exported[0] / "dynamic.pt2", tmp_path / "bad.pt2", _pickle(mark))
-    with pytest.raises(Exception):  # noqa: B017 - whatever it makes of the result
-        torch.export.load(file).module()
-    assert mark.exists()
+@pytest.mark.parametrize("loader", [None, "torch_export", "pickled_module"])
+@pytest.mark.parametrize("kind", ["exported", "scripted"])
+def test_programs_are_refused_before_torch_opens_them(exported, tmp_path, monkeypatch, loader, kind):
+    file = exported[0] / "dynamic.pt2"
+    if kind == "scripted":
+        file = tmp_path / "scripted.pt"
+        torch.jit.save(torch.jit.script(Net()), file)
+    for module, name in ((torch.export, "load"), (torch.jit, "load"), (torch, "load")):
+        monkeypatch.setattr(module, name, lambda *args, **kwargs: pytest.fail("torch has opened it"))
+    with pytest.raises(MarginomeError, match=r"runs? code|is code.*trust_pickle: true"):
+        load_model("net", {"weights": str(file)} | OUTPUTS | ({"loader": loader} if loader else {}))
+
+
+@pytest.mark.parametrize("word", ["false", "no", 1, [False]])
+def test_trust_is_true_or_it_is_none(tmp_path, word):
+    """A text "false" is true in Python."""
+    file = malicious(tmp_path / "model.pt", tmp_path / "executed")
+    with pytest.raises(MarginomeError, match=r"trust_pickle: found .*, wanted true or false"):
+        load_model("bad", {"weights": file, "input_length": LENGTH, "trust_pickle": word})
+    assert not (tmp_path / "executed").exists()
+
+
+# ------------------------------------------------------------------------------------------ TorchScript
+@pytest.mark.parametrize("how", ["script", "trace", "freeze"])
+def test_torchscript_is_a_model_like_any_other(tmp_path, how):
+    """Effects and attributions of a program are those of the module that it was made of."""
+    torch.manual_seed(0)
+    net = Net().eval()
+    X = random_one_hot((6, 4, LENGTH), random_state=0)
+    program = torch.jit.trace(net, X.float()) if how == "trace" else torch.jit.script(net)
+    torch.jit.save(torch.jit.freeze(program) if how == "freeze" else program, tmp_path / "net.pt")
+    loaded = load_model("net", {"weights": str(tmp_path / "net.pt")} | TRUSTED)
+    assert loaded.loader == "pickled_module" and not any(p.requires_grad for p in loaded.module.parameters())
+    torch.testing.assert_close(loaded.readouts()(X.float())["y"], net(X.float()).detach(), rtol=1e-5, atol=1e-6)
+    motifs = [word * 3 for word in ("ACG", "TGC", "GGA", "CAT")]
+    ours, theirs = (marginalize_many(m, X, motifs, device="cpu")[1] for m in (loaded.module, net))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    ours, theirs = (
+        deep_lift_shap(Readout(m, index=0), X[:2], n_shuffles=3, random_state=0, device="cpu")
+        for m in (loaded.module, net)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 # --------------------------------------------------------------------------------------- what is wrong
@@ -273,7 +323,7 @@ def test_settings_that_are_wrong(resources, settings, message):
 
 
 def test_files_that_are_not_there_or_nothing(tmp_path):
-    with pytest.raises(MarginomeError, match="there is no file"):
+    with pytest.raises(MarginomeError, match="there is no such file"):
         load_model("x", {"weights": str(tmp_path / "none.pt")})
     (tmp_path / "empty.pt").touch()
     with pytest.raises(MarginomeError, match="is empty"):

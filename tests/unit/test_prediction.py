@@ -547,7 +547,7 @@ def test_a_prediction_is_not_the_models_memory():
 
 
 def test_weights_without_values():
-    with pytest.raises(MarginomeError, match="weights have no values"):
+    with pytest.raises(MarginomeError, match="a weight of the model"):
         predict(Conv().to("meta"), X_(), device="cpu")
 
 

@@ -112,3 +112,16 @@ def test_machine_names_the_kind_of_processor(monkeypatch, tmp_path):
     info.unlink()
     found = provenance.machine()
     assert found["processor_model"] is None and found["vector_instructions"] is None
+
+
+def test_a_kept_digest_with_a_flipped_bit_is_computed_anew(tmp_path):
+    """A wrong digest would say that a file is another one, or still the same."""
+    file, cache = tmp_path / "genome.fa", tmp_path / "kept" / "digests.json"
+    file.write_text("ACGT")
+    want = file_digests([str(file)], cache)
+    raw = cache.read_bytes()
+    for place in range(len(raw) * 8):
+        flipped = bytearray(raw)
+        flipped[place // 8] ^= 1 << (place % 8)
+        cache.write_bytes(flipped)
+        assert file_digests([str(file)], cache) == want

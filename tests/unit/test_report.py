@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import re
 import zlib
 from html.parser import HTMLParser
@@ -503,3 +504,19 @@ def test_a_methods_paragraph_says_what_the_record_holds(tmp_path):
     assert "No controls" in text and "positions 3 and 40 (from 0)" in text and "1 pairs" in text
     page, _, _ = page_of(tmp_path, synthetic_screen(4), methods=text)
     assert text in "".join(page.text)
+
+
+def test_the_overview_names_what_another_config_left_in_the_folder(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("marginome"), "propagate", True)
+    from marginome.jobs.report import write_overview as write
+
+    for folder in ("screens/ours", "screens/theirs", "attributions/old"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "report.html").touch()
+    (tmp_path / "screens/unfinished").mkdir()
+    page = tmp_path / "index.html"
+    empty = {"backgrounds": {}, "models": {}, "attributions": {}, "commands": []}
+    with caplog.at_level("WARNING", logger="marginome"):
+        write({"title": "x"}, screens={}, page=page, readme=tmp_path / "README.md", **empty)
+    said = "not of this config and are not shown here: screens ours, theirs; attributions old."
+    assert said in "".join(Page(page).text) and said in caplog.text

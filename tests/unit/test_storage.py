@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
+from marginome.backgrounds import BackgroundSet, read_background, write_background
 from marginome.errors import MarginomeError
+from marginome.loci import read_some
 from marginome.storage import (
     atomic,
     dataset,
@@ -147,6 +151,193 @@ def test_json_round_trip_and_damage(tmp_path):
     with pytest.raises(MarginomeError, match="damaged"):
         read_json(path)
     assert not path.exists()
+
+
+def _figure(path):
+    from matplotlib.figure import Figure
+
+    from marginome.plots import save_figure
+
+    figure = Figure(figsize=(1, 1))
+    figure.subplots().plot([1, 2])
+    save_figure(figure, path)
+
+
+def _sequences(path):
+    made = BackgroundSet("b", ["s1", "é"], ["ACGT" * 500, "GATTA" * 400], None, pd.DataFrame())
+    write_background(made, fasta=path)
+
+
+def _arrays(path):
+    with write_hdf5(path, {"model": "m"}) as handle:
+        dataset(handle, "x", data=np.random.default_rng(0).random((40, 10)), unit="log counts")
+        handle.create_dataset("ids", data=np.array(["a", "b"], dtype=object), dtype=h5py.string_dtype())
+
+
+def _read_arrays(path):
+    with read_hdf5(path) as handle:
+        values = [{k: np.asarray(v).tolist() for k, v in o.attrs.items()} for o in (handle, handle["x"], handle["ids"])]
+        return values, handle["x"][...].tolist(), handle["ids"][...].tolist()
+
+
+def _read_figure(path):
+    from marginome.report.overview import _figure as shown
+
+    return shown(path, "caption")
+
+
+FILES = {
+    "a.h5": (_arrays, _read_arrays),
+    "a.parquet": (lambda path: write_table(path, pd.DataFrame({"x": range(50), "y": "z"}), {"seed": 1}),
+                  lambda path: (read_table(path).to_dict("list"), table_metadata(path))),
+    "a.json": (lambda path: write_json(path, {"block": 64, "name": "x"}), lambda path: dict(read_json(path))),
+    "a.svg": (_figure, _read_figure),
+    "a.fa.gz": (_sequences, lambda path: (read_background(path), list(read_some(path, 0, 1)))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_anywhere_is_noticed(tmp_path, name):
+    write, read = FILES[name]
+    path = tmp_path / name
+    write(path)
+    want, raw = read(path), path.read_bytes()
+    for place in np.linspace(0, 8 * len(raw) - 1, 120, dtype=int):
+        flipped = bytearray(raw)
+        flipped[place // 8] ^= 1 << (place % 8)
+        path.write_bytes(flipped)
+        try:
+            assert read(path) == want  # e.g. the time in a header of gzip
+            assert name.endswith(".gz")
+        except MarginomeError as error:
+            assert name in str(error) and "damaged" in str(error) and "\n" not in str(error)
+            assert not path.exists()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_whose_seal_is_cut_off_is_none_of_an_earlier_version(tmp_path, name):
+    write, read = FILES[name]
+    write(path := tmp_path / name)
+    path.write_bytes(path.read_bytes()[:-110] if name != "a.fa.gz" else path.read_bytes()[:-28])
+    with pytest.raises(MarginomeError, match="damaged"):
+        read(path)
+    assert not path.exists()
+
+
+def test_what_was_never_written_is_not_a_number(tmp_path):
+    with write_hdf5(tmp_path / "a.h5") as handle:
+        for kind in ("f8", "f4", "f2"):
+            dataset(handle, kind, shape=(3, 2), dtype=kind)
+        dataset(handle, "data", data=np.zeros((0, 2), np.float32))
+    with read_hdf5(tmp_path / "a.h5") as handle:
+        assert all(np.isnan(handle[kind][...]).all() for kind in ("f8", "f4", "f2"))
+        assert np.isnan(handle["data"].fillvalue)
+
+
+def test_an_old_record_that_lacks_a_key_is_one_line(tmp_path):
+    path = tmp_path / "check.json"
+    path.write_text('{"outputs": []}')
+    with pytest.raises(MarginomeError, match=r"check.json: an earlier version .* without 'block'"):
+        read_json(path)["block"]
+    assert not path.exists()
+
+
+HOSTILE = [
+    "K562/rep1",
+    "K562%2Frep1",
+    "..",
+    ".",
+    "%",
+    "",
+    "a\0b",
+    "\ud800",
+    "é",
+    "x\n",
+    "'\"<b>",
+    "x" * 300,
+    "rows",
+    " ",
+]
+
+
+def test_any_name_is_one_step_of_a_path(tmp_path):
+    from marginome.storage import hdf5_name, plain_name
+
+    steps = [hdf5_name(name, taken=("rows",)) for name in HOSTILE]
+    assert [plain_name(step) for step in steps] == HOSTILE
+    with write_hdf5(tmp_path / "a.h5") as handle:
+        dataset(handle, "rows", data=np.arange(3))
+        for i, step in enumerate(steps):
+            dataset(handle.require_group(step), "x", data=np.full(2, float(i)))
+    with read_hdf5(tmp_path / "a.h5") as handle:
+        assert set(handle) == {"rows", *steps} and len(set(steps)) == len(HOSTILE)
+        assert [handle[step]["x"][0] for step in steps] == list(range(len(HOSTILE)))
+
+
+FULL = """
+import sys
+import numpy as np, pandas as pd
+from matplotlib.figure import Figure
+from pathlib import Path
+from marginome.backgrounds import BackgroundSet, write_background
+from marginome.plots import save_figure
+from marginome.report.page import save
+from marginome.storage import dataset, write_hdf5, write_json, write_table
+from marginome.tables import write_tsv
+
+folder = Path(sys.argv[1])
+big = np.random.default_rng(0).random(100_000)
+table = pd.DataFrame({"x": big})
+
+def at_once(path):
+    with write_hdf5(path) as handle:
+        dataset(handle, "x", data=big)
+
+def in_parts(path):  # what HDF5 holds back is written when the file is closed
+    with write_hdf5(path) as handle:
+        kept = dataset(handle, "x", shape=big.shape, dtype="f8", chunks=(1000,))
+        for i in range(0, len(big), 1000):
+            kept[i : i + 1000] = big[i : i + 1000]
+
+def figure(path):
+    made = Figure()
+    made.subplots().plot(big[:30_000], "o")
+    save_figure(made, path)
+
+def fasta(path):
+    sequences = ["".join("ACGT"[int(4 * b)] for b in big)] * 8
+    write_background(BackgroundSet("b", list("abcdefgh"), sequences, None, table), fasta=path)
+
+for name, write in {
+    "a.h5": at_once, "b.h5": in_parts, "a.svg": figure, "a.fa.gz": fasta,
+    "a.parquet": lambda p: write_table(p, table), "a.tsv": lambda p: write_tsv(p, table),
+    "a.tsv.gz": lambda p: write_tsv(p, table), "a.json": lambda p: write_json(p, {"x": big.tolist()}),
+    "a.html": lambda p: save(p, "x" * 1_000_000),
+}.items():
+    try:
+        write(folder / name)
+        print(name, "was written")
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", *folder.iterdir())
+"""
+
+
+def test_a_disk_that_is_full_is_one_message_for_every_kind_of_file(tmp_path):
+    mount = (
+        'mount -t tmpfs -o size=100k tmpfs "$1" || exit 77; exec "$2" -c "$3" "$1"'  # a real disk, for the child alone
+    )
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, FULL]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no unshare here")
+    if "unshare" in run.stderr or run.returncode == 77:
+        pytest.skip(f"no file system can be mounted here: {run.stderr.strip()}")
+    lines = run.stdout.splitlines()
+    assert len(lines) == 9 and all(re.match(r"MarginomeError: .*disk is full.*is kept\. ?$", line) for line in lines), (
+        run.stdout
+    )
+    assert (run.returncode, run.stderr) == (0, "")
 
 
 def test_an_effect_table_must_have_its_columns():

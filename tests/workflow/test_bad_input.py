@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import subprocess
 import sys
 
@@ -60,6 +61,7 @@ def test_a_pickle_without_trust(workspace):
 
 
 def _genome(workspace):
+    workspace.config["screens"] = {}  # backgrounds alone: no model is checked for them
     for background in workspace.config["backgrounds"].values():
         background["genome"] = "genome.fa"
     with gzip.open(RESOURCES / "genome" / "hg19_chr20_piece.fa.gz", "rt") as source:
@@ -87,6 +89,7 @@ def test_peaks_on_unknown_chromosomes(workspace):
 
 
 def test_fewer_gc_matched_windows_than_asked(workspace):
+    workspace.config["screens"] = {}
     workspace.config["backgrounds"]["gc_matched"]["n"] = 100_000
     _told(workspace, "results/backgrounds/gc_matched.fa.gz", "ERROR", "100000", "GC")
 
@@ -124,3 +127,19 @@ def test_a_full_disk(workspace):
     finally:
         subprocess.run(["umount", str(small)], check=True)
     workspace.run("motifs")  # the same command again completes it
+
+
+def test_models_and_motifs_come_before_backgrounds(workspace):
+    """A mistake that only a loaded model or a read motif shows stops the run before the long jobs."""
+    inputs = {}
+    for block in workspace.run("-n", "-p").stdout.split("\n\n"):
+        rule = re.search(r"^(?:local)?rule (\w+):", block, re.MULTILINE)
+        if rule and (listed := re.search(r"^    input: (.*)$", block, re.MULTILINE)):
+            inputs.setdefault(rule[1], set()).update(listed[1].split(", "))
+    gate = "results/entries/gc_matched.json"
+    assert gate in inputs["make_background"]
+    assert inputs["check_entries"] == {
+        "results/models/bpnet_ctcf/check.json",
+        "results/screens/ctcf_jaspar/inserts.parquet",
+    }
+    assert inputs["list_inserts"] == {"results/motifs/jaspar.parquet"}

@@ -19,7 +19,9 @@ from statsmodels.stats.weightstats import DescrStatsW
 from tangermeme.marginalize import marginalize as peer_marginalize
 
 from marginome.backgrounds import read_background
+from marginome.errors import MarginomeError
 from marginome.models import load_model
+from marginome.results import read_screen
 from marginome.sequences import one_hot_encode
 from marginome.storage import sha256_of
 from marginome.tables import EFFECTS
@@ -165,8 +167,9 @@ def test_snakemakes_own_report_is_built(finished, tmp_path):
 def test_a_dry_run_of_a_fresh_folder_plans_every_stage(workspace):
     planned = rules_run(workspace.run("-n").stdout)
     assert planned == {
-        "all", "make_background", "collect_motifs", "check_model", "predict_baseline", "list_inserts", "marginalize",
-        "summarize_screen", "plot_screen", "report_screen", "report_background", "write_provenance", "write_overview",
+        "all", "make_background", "collect_motifs", "check_model", "predict_baseline", "list_inserts", "check_entries",
+        "marginalize", "summarize_screen", "plot_screen", "report_screen", "report_background", "write_provenance",
+        "write_overview",
     }  # fmt: skip
 
 
@@ -260,3 +263,19 @@ def consensus_of(motif_id: str) -> str:
     lines = text.split(f"MOTIF {motif_id}")[1].split("MOTIF")[0].splitlines()
     rows = [[float(x) for x in line.split()] for line in lines if line.strip()[:1].isdigit()]
     return "".join("ACGT"[int(np.argmax(row))] for row in rows)
+
+
+def test_a_finished_screen_is_read_into_a_notebook(finished, tmp_path):
+    folder = finished.path(SCREEN)
+    screen = read_screen(folder)
+    assert len(screen.single_effects) == len(screen.effects) > 0
+    np.testing.assert_allclose(
+        np.nanmean(screen.single_effects, axis=1), screen.effects["effect"], rtol=1e-4, atol=1e-6
+    )
+    for block in screen.profiles:
+        here = screen.effects.iloc[block.rows]
+        assert block.after.shape == (len(here), *block.before.shape) and set(here["output"]) == {block.output}
+        assert block.after.sum(axis=(1, 2)) == pytest.approx(1, abs=1e-3)
+    assert screen.record["config"]["screen"].keys() == {folder.name}
+    with pytest.raises(MarginomeError, match=r"no folder of a finished screen: effects\.parquet.*is not there"):
+        read_screen(tmp_path)

@@ -34,7 +34,11 @@ def differences(found: pd.DataFrame, tmp_path) -> pd.DataFrame:
 
 
 def judge(tmp_path) -> None:
-    judge_differences({"table_1": PAPER / "table_1.parquet"}, {"table_1": tmp_path / "list.tsv"})
+    judge_differences(
+        {"table_1": PAPER / "table_1.parquet"},
+        {"table_1": tmp_path / "found.parquet"},
+        {"table_1": tmp_path / "list.tsv"},
+    )
 
 
 @pytest.fixture
@@ -92,19 +96,20 @@ def test_a_published_table_that_is_not_its_checksums_is_refused(published, tmp_p
     publish(published, tmp_path)
     table, listed = tmp_path / "table.parquet", tmp_path / "list.tsv"
     compare_screen(expected=table, effects=table, table=listed)
-    judge_differences({"s": table}, {"s": listed})
+    judge_differences({"s": table}, {"s": table}, {"s": listed})
     with open(table, "ab") as handle:
         handle.write(b"\0")
     with pytest.raises(MarginomeError, match="the table is not the one whose checksum is in SHA256SUMS"):
-        judge_differences({"s": table}, {"s": listed})
+        judge_differences({"s": table}, {"s": table}, {"s": listed})
     (tmp_path / "SHA256SUMS").write_text("00  another.parquet\n")
     with pytest.raises(MarginomeError, match=r"SHA256SUMS: it has no checksum of table\.parquet"):
-        judge_differences({"s": table}, {"s": listed})
+        judge_differences({"s": table}, {"s": table}, {"s": listed})
+    publish(published, tmp_path)
     (tmp_path / "SHA256SUMS").unlink()
-    judge_differences({"s": table}, {"s": listed})
+    judge_differences({"s": table}, {"s": table}, {"s": listed})
     assert "no SHA256SUMS beside" in told.text
     with pytest.raises(MarginomeError, match="no screen has a table to compare with"):
-        judge_differences({}, {})
+        judge_differences({}, {}, {})
 
 
 @pytest.mark.workflow
@@ -126,3 +131,17 @@ def test_the_command_keeps_its_list_when_it_fails(finished, tmp_path):
     publish(table, space.path("published"))
     done = space.run("reproduce")
     assert "the checksum of published/table.parquet is right" in done.stdout and "no difference" in done.stdout
+
+
+def test_a_damaged_list_changes_no_judgement_and_a_damaged_published_table_stays(published, tmp_path):
+    changed = published.copy()
+    changed.loc[0, "effect"] += 1
+    differences(changed, tmp_path)
+    (tmp_path / "list.tsv").write_text((tmp_path / "list.tsv").read_text().splitlines()[0] + "\n")
+    with pytest.raises(MarginomeError, match="1 values differ by more than rounding"):
+        judge(tmp_path)
+    table = tmp_path / "mine.parquet"
+    table.write_bytes((PAPER / "table_1.parquet").read_bytes()[:-20])
+    with pytest.raises(MarginomeError, match=r"mine.parquet: the table cannot be read"):
+        compare_screen(expected=table, effects=tmp_path / "found.parquet", table=tmp_path / "list.tsv")
+    assert table.exists()

@@ -4,6 +4,7 @@
 rule make_background:
     input:
         files=files_of("backgrounds", "background"),
+        entries=ancient("results/entries/{background}.json"),  # of check_entries: mistakes first
     output:
         fasta="results/backgrounds/{background}.fa.gz",
         bed="results/backgrounds/{background}.bed",

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,6 +18,10 @@ try:
     # Jobs parse this file again: what the main process found to exist is not looked for a second time.
     CONFIG = resolve_config(config, files=workflow.configfiles, check_files=workflow.is_main_process)
 except MarginomeError as error:
+    files = workflow.overwrite_configfiles
+    if len(files) > 1:  # snakemake --configfile my.yaml <target> takes the target for a second config
+        named = ", ".join(os.path.relpath(file) for file in files)
+        error = f"{error}\n--configfile was given {named}: if one of them is a target, name it before --configfile."
     raise WorkflowError(str(error)) from None
 
 
@@ -109,6 +114,50 @@ def shards_of(pattern):
     return inputs
 
 
+def stated_length(screen):
+    """The length (bp) of a screen's sequences where its background sets or models state it in the config, else None."""
+    entry = CONFIG["screens"][screen]
+    stated = [CONFIG["backgrounds"][name].get("length") for name in entry["backgrounds"]]
+    stated += [CONFIG["models"][name].get("input_length") for name in entry["models"]]
+    return next(filter(None, stated), None)
+
+
+def checks_for_length(wildcards):
+    """Input function: the checks of a screen's models where only they tell the length of its sequences."""
+    models = CONFIG["screens"][wildcards.screen]["models"] if stated_length(wildcards.screen) is None else []
+    return expand(rules.check_model.output.json, model=models)
+
+
+@functools.cache
+def entries_with_background(background):
+    """The screens and attributions that use a background set, and their models."""
+    screens = [name for name, entry in CONFIG["screens"].items() if background in entry["backgrounds"]]
+    attributions = [
+        name for name in CONFIG["attributions"] if background in entries_of_attribution(name)["backgrounds"]
+    ]
+    models = {model for name in screens for model in CONFIG["screens"][name]["models"]}
+    models |= {CONFIG["attributions"][name]["model"] for name in attributions}
+    return {"screens": screens, "attributions": attributions, "models": sorted(models)}
+
+
+def models_with_background(pattern):
+    """Input function: a pattern expanded over the models that see a background set."""
+    return lambda wildcards: expand(pattern, model=entries_with_background(wildcards.background)["models"])
+
+
+def screens_with_background(pattern):
+    """Input function: a pattern expanded over the screens that use a background set."""
+    return lambda wildcards: expand(pattern, screen=entries_with_background(wildcards.background)["screens"])
+
+
+def asked_of_models(section, *keys):
+    """Params function: the keys that ask something of a model, of the entries that use a background set."""
+    return lambda wildcards: {
+        name: {key: CONFIG[section][name].get(key) for key in keys}
+        for name in entries_with_background(wildcards.background)[section]
+    }
+
+
 def has_functions(screen):
     """Say whether a screen asks for more than predictions."""
     return any(function != "predict" for function in CONFIG["screens"][screen]["functions"])
@@ -179,7 +228,9 @@ def overview_inputs():
         "screens": [
             files[k] for files in SCREEN_FILES.values() for k in ("effects", "page", "heatmap", "provenance")
         ],
-        "backgrounds": [files[k] for files in BACKGROUND_FILES.values() for k in ("tsv", "figure", "page")],
+        "backgrounds": [
+            files[k] for files in BACKGROUND_FILES.values() for k in ("checks", "figure", "page")
+        ],
         "models": [file for files in MODEL_FILES.values() for file in files.values()],
         "attributions": [
             file for file in attribution_results() if os.path.basename(file) in ENTRY_ON_OVERVIEW
@@ -187,10 +238,11 @@ def overview_inputs():
     }
 
 
-def run_command():
-    """The command that makes the results again, as it is shown to readers."""
-    named = [f"--configfile {os.path.relpath(file)}" for file in workflow.overwrite_configfiles]
-    return " ".join(["snakemake --cores all", *named])
+def run_command(*targets):
+    """The command that makes the results (or some of them) again, as it is shown to readers."""
+    # targets first: --configfile takes every word that follows it
+    named = ["--configfile", *map(os.path.relpath, workflow.overwrite_configfiles)]
+    return shlex.join(["snakemake", "--cores", "all", *targets, *(named if len(named) > 1 else [])])
 
 
 def screen_section(screen):

@@ -324,7 +324,7 @@ rule write_attribution_provenance:
         config=lambda wildcards: attribution_section(wildcards.attribution),
         digests=lambda wildcards: attribution_digests(wildcards.attribution),
         modules=["jobs.attributions", "jobs.seqlets", "jobs.patterns", "jobs.elements", "jobs.functions"],
-        command=lambda wildcards: f"{run_command()} results/attributions/{wildcards.attribution}/report.html",
+        command=lambda wildcards: run_command(f"results/attributions/{wildcards.attribution}/report.html"),
         code=code_digest("jobs.provenance"),
     script:
         "../../scripts/write_provenance.py"

@@ -22,7 +22,7 @@ rule write_provenance:
         config=lambda wildcards: screen_section(wildcards.screen),
         digests=lambda wildcards: screen_digests(wildcards.screen),
         modules=["jobs.screen", "jobs.summary", "jobs.functions"],
-        command=lambda wildcards: f"{run_command()} results/screens/{wildcards.screen}/report.html",
+        command=lambda wildcards: run_command(f"results/screens/{wildcards.screen}/report.html"),
         code=code_digest("jobs.provenance"),
     script:
         "../../scripts/write_provenance.py"

@@ -4,8 +4,7 @@
 rule list_inserts:
     input:
         motifs=per_screen(rules.collect_motifs.output.table, collection="motifs"),
-        backgrounds=per_screen(rules.make_background.output.fasta, background="backgrounds"),
-        checks=per_screen(rules.check_model.output.json, model="models"),
+        checks=checks_for_length,
     output:
         inserts="results/screens/{screen}/inserts.parquet",
         families="results/screens/{screen}/families.parquet",
@@ -22,9 +21,6 @@ rule list_inserts:
     params:
         screen=screen_of(
             "motifs",
-            "backgrounds",
-            "models",
-            "outputs",
             "inserts",
             "draws",
             "orientations",
@@ -33,10 +29,39 @@ rule list_inserts:
             "pairs",
             "controls",
         ),
+        length=lambda wildcards: stated_length(wildcards.screen),
         seed=CONFIG["seed"],
         code=code_digest("jobs.inserts"),
     script:
         "../../scripts/list_inserts.py"
+
+
+# Mistakes stop a run before anything long starts: the models of the screens and attributions that use a set are
+# loaded and checked, motifs read and placed, before the set is made. Only then: another model or screen makes no
+# background anew, since the file keeps its name and its age does not count (ancient).
+rule check_entries:
+    input:
+        checks=models_with_background(rules.check_model.output.json),
+        inserts=screens_with_background(rules.list_inserts.output.inserts),
+    output:
+        json="results/entries/{background}.json",
+    log:
+        "logs/check_entries/{background}.log",
+    benchmark:
+        "benchmarks/check_entries/{background}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        models=lambda wildcards: entries_with_background(wildcards.background)["models"],
+        screens=asked_of_models("screens", "models", "outputs"),
+        attributions=asked_of_models("attributions", "model", "output", "target", "marginalize"),
+        code=code_digest("jobs.entries"),
+    script:
+        "../../scripts/check_entries.py"
 
 
 rule marginalize:
@@ -189,7 +214,7 @@ rule plot_gaps:
 EXPECTED = {name: entry["expected"] for name, entry in CONFIG["screens"].items() if entry.get("expected")}
 
 
-# Run by name only: `snakemake reproduce`.
+# Run by name only: `snakemake --cores all reproduce --configfile my.yaml`.
 rule compare_screen:
     input:
         effects=rules.summarize_screen.output.effects,
@@ -213,7 +238,7 @@ rule compare_screen:
         "../../scripts/compare_screen.py"
 
 
-# Run by name only: `snakemake --cores 1 estimate`.
+# Run by name only: `snakemake --cores 1 estimate --configfile my.yaml`.
 rule estimate:
     input:
         inserts=expand(rules.list_inserts.output.inserts, screen=CONFIG["screens"]),

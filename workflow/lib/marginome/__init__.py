@@ -9,6 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from marginome.caches import redirect_caches
+
+redirect_caches()  # before numba is imported, which decides at once
+
 __version__ = "0.1.0"
 
 # public name -> module that holds it
@@ -51,6 +55,7 @@ _PUBLIC = {
     "compare_tables": "statistics",
     "list_controls": "controls",
     "motif_families": "families",
+    "read_screen": "results",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from marginome.config_checks import background_problem, whole_number
 from marginome.errors import MarginomeError, unknown_name
 from marginome.genomes import Genome, place_regions, read_fasta, read_regions
 from marginome.motifs import Motif, collect_motifs
 from marginome.seeds import stable_seed
-from marginome.storage import atomic, write_json
+from marginome.storage import atomic, check_bgzip, sha256_of, write_json
 
 log = logging.getLogger(__name__)
 
@@ -155,11 +156,11 @@ def check_settings(settings: Mapping[str, Any], *, where: str = "background") ->
     if missing:
         raise MarginomeError(f"missing: {', '.join(missing)}", where=where, remedy=f"Kind {kind} needs them.")
     chosen = OPTIONAL[kind] | COMMON | dict(settings)
-    if kind in ("composition", "dinucleotide_shuffle"):
-        sources = [chosen.get("probabilities"), chosen["fasta"], chosen["genome"] and chosen["regions"]]
-        if sum(source is not None for source in sources) != 1 or bool(chosen["genome"]) != bool(chosen["regions"]):
-            options = "fasta, or genome and regions" + (", or probabilities" if kind == "composition" else "")
-            raise MarginomeError("what to start from is not clear", where=where, remedy=f"Give one of: {options}.")
+    for key in ("n", "length", "flank", "stride"):
+        if chosen.get(key) is not None:
+            chosen[key] = whole_number(chosen[key], where=f"{where}.{key}")
+    if problem := background_problem(chosen, where=where):
+        raise problem
     return chosen
 
 
@@ -327,14 +328,9 @@ def _uniform(settings: Mapping[str, Any], name: str, seed: int) -> BackgroundSet
 
 
 def _composition(settings: Mapping[str, Any], name: str, seed: int) -> BackgroundSet:
-    where = f"backgrounds.{name}.probabilities"
-    if settings["probabilities"] is not None:
-        given = settings["probabilities"]
+    given = settings["probabilities"]
+    if given is not None:
         values = np.array([given[base] for base in BASES] if isinstance(given, Mapping) else given, dtype=np.float64)
-        if values.shape != (4,) or not ((values >= 0).all() and abs(values.sum() - 1) <= 1e-6):
-            raise MarginomeError(
-                f"found {given}, wanted four probabilities of A, C, G, T that sum to 1", where=where
-            )  # fmt: skip
         return _from_probabilities(settings, name, seed, values, "composition", None, {})
     ids, sequences, _, dropped = _source_sequences(settings, name, keep_length=True)
     codes = np.concatenate([encode(sequence) for sequence in sequences])
@@ -567,7 +563,7 @@ def write_background(
     tsv : path, optional
         `BackgroundSet.table`; fractions with 6 decimals.
     checks : path, optional
-        `BackgroundSet.checks` as JSON.
+        `BackgroundSet.checks` as JSON, and ``tsv_sha256``: text has no place for a digest of itself.
     """
     from Bio import bgzf
 
@@ -589,9 +585,11 @@ def write_background(
         with atomic(tsv) as temporary:
             made.table.to_csv(temporary, sep="\t", index=False, float_format="%.6f")
     if checks is not None:
-        write_json(checks, made.checks)
+        write_json(checks, made.checks | ({} if tsv is None else {"tsv_sha256": sha256_of(tsv)}))
 
 
 def read_background(fasta: str | os.PathLike) -> tuple[list[str], list[str]]:
-    """Read the ids and sequences of a background set that `write_background` wrote."""
+    """Read ids and sequences of a background set that `write_background` wrote; a damaged file is removed and named."""
+    if str(fasta).endswith(".gz"):
+        check_bgzip(fasta)
     return read_fasta(fasta)

@@ -1,19 +1,30 @@
-"""The user's config: strict validation in the user's words, defaults, cross-checks. Imports no PyTorch."""
+"""The user's config: strict validation in the user's words, defaults, files. Imports no PyTorch."""
 
 from __future__ import annotations
 
 import copy
 import difflib
+import functools
+import itertools
+import math
 import os
+import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from marginome.errors import MarginomeError, unknown_name
+from marginome.config_checks import entry_problems, model_problems
+from marginome.config_reading import check_file, place, plain_values
+from marginome.errors import MarginomeError, shown, unknown_name
+from marginome.usercode import check_reference
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+SECTIONS = ("models", "motifs", "backgrounds", "screens", "attributions")
+#: Whole numbers that the schema gives no maximum of their own: no count or length of a person's comes near it.
+LARGEST = 2**31 - 1
 
 
 def resolve_config(config: Mapping, *, files: list[str] | None = None, check_files: bool = True) -> dict:
@@ -24,14 +35,15 @@ def resolve_config(config: Mapping, *, files: list[str] | None = None, check_fil
     config : mapping
         As read from YAML (and ``--config``).
     files : list of str, optional
-        The YAML files it came from; read again to find names given twice, which YAML drops silently.
+        The YAML files it came from; read again to find what YAML drops or changes silently (see `check_file`).
     check_files : bool, default True
-        Whether every file that the config names must exist.
+        Whether every file that the config names must exist, hold the functions that are named, and, as far as a model
+        file's header tells without PyTorch, the outputs that screens and attributions ask for.
 
     Returns
     -------
     dict
-        A new, complete config: every key is present that has a default.
+        A new, complete config: every key is present that has a default, and whole numbers are integers (1.0 is 1).
 
     Raises
     ------
@@ -39,13 +51,16 @@ def resolve_config(config: Mapping, *, files: list[str] | None = None, check_fil
         Names the key, what was found, what is allowed and the closest match; all mistakes at once.
     """
     for file in files or []:
-        _refuse_duplicates(file)
+        check_file(file)
     schemas = _schemas()
-    _validate(config, schemas)
-    resolved = _fill_defaults(copy.deepcopy(dict(config)), schemas["config.schema.yaml"], schemas)
-    problems = [*_cross_checks(resolved)]
-    if check_files:
-        problems += _missing_files(resolved)
+    resolved = plain_values(config)
+    _validate(resolved)
+    resolved = _complete(resolved, schemas["config.schema.yaml"], schemas)
+    unusable = [*_unusable_names(resolved)]
+    problems = [*entry_problems(resolved), *unusable]
+    if check_files and not unusable:
+        problems += [*_missing_files(resolved)] or [*_missing_code(resolved)]
+        problems = problems or [*model_problems(resolved)]
     if problems:
         raise _together(problems)
     return resolved
@@ -56,9 +71,17 @@ def file_keys(config: Mapping) -> Iterator[tuple[str, str]]:
 
     A value ``path.py:name`` (user's code) yields the part before the colon.
     """
+    for key, value, form in _formatted(config):
+        file = value if form == "file" else value.rpartition(":")[0]
+        if form == "file" or file.endswith(".py"):
+            yield key, file
+
+
+def _formatted(config: Mapping) -> Iterator[tuple[str, str, str]]:
+    """Yield (key path, value, format) of every text that a schema marks as a file or as code of the user's."""
     schemas = _schemas()
     # several kinds of one entry may know the same key: once is enough
-    yield from dict.fromkeys(_walk_files(config, schemas["config.schema.yaml"], schemas, ""))
+    yield from dict.fromkeys(_walk(config, schemas["config.schema.yaml"], schemas, ""))
 
 
 def entry_files(config: Mapping, section: str, name: str) -> list[str]:
@@ -105,24 +128,64 @@ def _deref(schema: Mapping, schemas: Mapping, root: Mapping | None = None) -> tu
     return schema, root
 
 
-def _validate(config: Mapping, schemas: Mapping) -> None:
-    from jsonschema import Draft202012Validator
-    from referencing import Registry, Resource
+def _is_number(_: Any, value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
-    registry = Registry().with_resources([(name, Resource.from_contents(schema)) for name, schema in schemas.items()])
-    validator = Draft202012Validator(schemas["config.schema.yaml"], registry=registry)
-    errors = sorted(validator.iter_errors(config), key=lambda e: (list(map(str, e.absolute_path)), e.message))
+
+def _is_integer(_: Any, value: object) -> bool:
+    """Whole, and known to the last digit: 4.0 is an integer, 1e30 is not."""
+    return _is_number(_, value) and (isinstance(value, int) or (value.is_integer() and abs(value) <= 2**53))
+
+
+def _check_type(validator: Any, types: Any, value: object, schema: Mapping) -> Iterator[Any]:
+    """The keyword `type`, and an end to whole numbers that have none of their own."""
+    from jsonschema import Draft202012Validator, ValidationError
+
+    yield from Draft202012Validator.VALIDATORS["type"](validator, types, value, schema)
+    if validator.is_type(value, "integer") and "maximum" not in schema and abs(value) > LARGEST:
+        yield ValidationError("too large")
+
+
+@functools.cache
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
+
+    # a schema that says its own `$schema` would be judged by the standard's types, to which 1e308 is an integer
+    schemas = {name: {k: v for k, v in schema.items() if k != "$schema"} for name, schema in _schemas().items()}
+    resources = [(name, DRAFT202012.create_resource(schema)) for name, schema in schemas.items()]
+    registry = Registry().with_resources(resources)
+    types = Draft202012Validator.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer})
+    strict = extend(Draft202012Validator, {"type": _check_type}, type_checker=types)
+    return strict(schemas["config.schema.yaml"], registry=registry)
+
+
+def _validate(config: Mapping) -> None:
+    errors = sorted(_validator().iter_errors(config), key=lambda e: (list(map(str, e.absolute_path)), e.message))
     problems = [problem for error in errors for problem in _explain(error)]
     if problems:
         raise _together(problems)
+    if errors:  # a mistake without words is a mistake
+        raise MarginomeError(shown(errors[0].message, quotes=False), where=place(errors[0].absolute_path))
+
+
+_LIMITS = {
+    "minimum": "at least", "minItems": "at least", "minProperties": "at least", "minLength": "at least",
+    "maximum": "at most", "maxItems": "at most", "maxLength": "at most",
+    "exclusiveMinimum": "more than", "exclusiveMaximum": "less than",
+}  # fmt: skip
+_COUNTED = {"Items": " items", "Properties": " entries", "Length": " characters"}
 
 
 def _explain(error: Any) -> Iterator[MarginomeError]:
     """Turn one jsonschema error into messages that name the key and what is allowed there."""
-    where = "config: " + (".".join(map(str, error.absolute_path)) or "(top level)")
+    where, found = place(error.absolute_path), shown(error.instance)
+    described = error.schema.get("description", "").strip()
     if error.validator == "additionalProperties":
         allowed = sorted(error.schema.get("properties", {}))
-        for key in sorted(map(str, set(error.instance) - set(allowed))):
+        for key in sorted(set(error.instance) - set(allowed)):
             yield unknown_name("key", key, allowed, where=where)
     elif error.validator == "required":
         missing = sorted(set(error.validator_value) - set(error.instance))
@@ -131,10 +194,8 @@ def _explain(error: Any) -> Iterator[MarginomeError]:
         )
     elif error.validator == "enum":
         yield unknown_name("choice", error.instance, error.validator_value, where=where)
-    elif error.validator == "pattern" or (error.validator == "propertyNames" and not error.context):
-        yield MarginomeError(
-            f"{error.instance!r} is not allowed: {error.schema.get('description', error.message)}", where=where
-        )
+    elif error.validator == "pattern":
+        yield MarginomeError(f"{found} is not allowed: {described or error.validator_value}", where=where)
     elif error.validator == "oneOf" and isinstance(error.instance, dict) and _kinds(error.validator_value):
         # entries that say their kind: only the branch of that kind matters
         kinds = _kinds(error.validator_value)
@@ -146,6 +207,9 @@ def _explain(error: Any) -> Iterator[MarginomeError]:
             for part in error.context:
                 if part.relative_schema_path[0] == kinds[error.instance["kind"]]:
                     yield from _explain(part)
+    elif error.validator == "anyOf" and (names := _names_or_code(error.validator_value)):
+        if isinstance(error.instance, str):  # another type is an error of its own
+            yield unknown_name("choice", error.instance, names, where=where)
     elif error.validator in ("oneOf", "anyOf") and error.context:
         # the branch the user most likely meant: the one that fails deepest, then the one of the right type
         best = max(
@@ -153,32 +217,48 @@ def _explain(error: Any) -> Iterator[MarginomeError]:
             key=lambda e: (len(e.absolute_path), e.validator != "type" and e.validator != "const"),
         )
         if best.validator in ("type", "const", "enum") and len(best.absolute_path) == len(error.absolute_path):
-            yield MarginomeError(
-                f"found {error.instance!r}; wanted: {error.schema.get('description', 'another value').strip()}",
-                where=where,
-            )
+            yield MarginomeError(f"found {found}; wanted: {described or 'another value'}", where=where)
         else:
             yield from _explain(best)
+    elif error.validator == "type" and _is_integer(None, error.instance) and abs(error.instance) > LARGEST:
+        yield MarginomeError(f"found {found}, wanted at most {LARGEST}", where=where)
     elif error.validator == "type":
         wanted = error.validator_value
         wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
         yield MarginomeError(
-            f"found {error.instance!r} ({_yaml_type(error.instance)}), wanted {wanted}",
+            f"found {found} ({_yaml_type(error.instance)}), wanted {wanted}",
             where=where,
-            remedy=error.schema.get("description"),
+            remedy=" ".join(filter(None, [_as_number(error.instance, wanted), described])),
         )
+    elif error.validator in _LIMITS:
+        noun = next((noun for word, noun in _COUNTED.items() if error.validator.endswith(word)), "")
+        limit = error.validator_value
+        yield MarginomeError(f"found {found}, wanted {_LIMITS[error.validator]} {limit}{noun}", where=where)
+    elif error.validator == "uniqueItems":
+        yield MarginomeError(f"found {found}: something is in the list twice", where=where, remedy="Name it once.")
     else:
-        found = repr(error.instance)
-        found = found if len(found) < 80 else found[:77] + "..."
-        limits = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than", "minItems": "at least",
-                  "minProperties": "at least"}  # fmt: skip
-        if error.validator in limits:
-            noun = {"minItems": " items", "minProperties": " entries"}.get(error.validator, "")
-            yield MarginomeError(
-                f"found {found}, wanted {limits[error.validator]} {error.validator_value}{noun}", where=where
-            )
-        else:
-            yield MarginomeError(error.message, where=where, remedy=error.schema.get("description"))
+        yield MarginomeError(shown(error.message, quotes=False, limit=200), where=where, remedy=described or None)
+
+
+def _as_number(value: object, wanted: str) -> str:
+    """Say how a number is written that YAML read as text, such as 1e-5."""
+    if isinstance(value, str) and ("number" in wanted or "integer" in wanted):
+        try:
+            number = float(value)
+        except ValueError:
+            return ""
+        if math.isfinite(number):
+            text = f"{number:.0f}" if number.is_integer() and abs(number) < 2**53 else f"{number!r}"
+            # YAML 1.1 wants a point in a number with an exponent
+            return f"Write {text if '.' in text else text.replace('e', '.0e')} (without quotes)."
+    return ""
+
+
+def _names_or_code(branches: list) -> list[str]:
+    """Return the words of a key that takes one of some words or path/to/file.py:name; nothing for other keys."""
+    if [sorted(branch) for branch in branches] == [["enum"], ["pattern"]]:
+        return [*branches[0]["enum"], "path/to/file.py:name"]
+    return []
 
 
 def _kinds(branches: list) -> dict[str, int]:
@@ -189,198 +269,127 @@ def _kinds(branches: list) -> dict[str, int]:
 
 def _yaml_type(value: object) -> str:
     names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    if isinstance(value, float) and not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "infinite"
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
-def _fill_defaults(value: Any, schema: Mapping, schemas: Mapping, root: Mapping | None = None) -> Any:
+def _complete(value: Any, schema: Mapping, schemas: Mapping, root: Mapping | None = None) -> Any:
+    """Fill in defaults, and make integers of whole numbers where the schema wants them: 4.0 is 4 everywhere."""
     schema, root = _deref(schema, schemas, root)
+    if isinstance(value, float) and value.is_integer():
+        allowed = schema.get("type", [])
+        if "integer" in ([allowed] if isinstance(allowed, str) else allowed) or value in schema.get("enum", []):
+            return int(value)
     for branch in schema.get("oneOf", []) + schema.get("anyOf", []):
         resolved, branch_root = _deref(branch, schemas, root)
-        if isinstance(value, dict) and (resolved.get("type") == "object" or "properties" in resolved):
+        if not isinstance(value, dict):
+            value = _complete(value, resolved, schemas, branch_root)
+        elif resolved.get("type") == "object" or "properties" in resolved:
             kind = resolved.get("properties", {}).get("kind", {}).get("const")
             if kind is None or value.get("kind") == kind:
-                value = _fill_defaults(value, resolved, schemas, branch_root)
+                value = _complete(value, resolved, schemas, branch_root)
     for branch in schema.get("allOf", []):
-        value = _fill_defaults(value, branch, schemas, root)
+        value = _complete(value, branch, schemas, root)
     if isinstance(value, dict):
         for key, sub in schema.get("properties", {}).items():
             resolved, _ = _deref(sub, schemas, root)
             if key not in value and "default" in resolved:
                 value[key] = copy.deepcopy(resolved["default"])
             if key in value:
-                value[key] = _fill_defaults(value[key], sub, schemas, root)
+                value[key] = _complete(value[key], sub, schemas, root)
         extra = schema.get("additionalProperties")
         if isinstance(extra, Mapping):
             for key in value:
                 if key not in schema.get("properties", {}):
-                    value[key] = _fill_defaults(value[key], extra, schemas, root)
+                    value[key] = _complete(value[key], extra, schemas, root)
     elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        value = [_fill_defaults(item, schema["items"], schemas, root) for item in value]
+        value = [_complete(item, schema["items"], schemas, root) for item in value]
     return value
 
 
-def _walk_files(
+def _walk(
     value: Any, schema: Mapping, schemas: Mapping, key: str, root: Mapping | None = None
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, str, str]]:
     schema, root = _deref(schema, schemas, root)
     branches = [branch for word in ("oneOf", "anyOf", "allOf") for branch in schema.get(word, [])]
     for branch in branches:
-        yield from _walk_files(value, branch, schemas, key, root)
-    if isinstance(value, str) and schema.get("format") == "file":
-        yield key, value
-    elif isinstance(value, str) and schema.get("format") == "code":  # path/to/file.py:name
-        file, colon, _ = value.rpartition(":")
-        if colon and file.endswith(".py"):
-            yield key, file
+        yield from _walk(value, branch, schemas, key, root)
+    if isinstance(value, str) and schema.get("format") in ("file", "code"):  # code: path/to/file.py:name
+        yield key, value, schema["format"]
     elif isinstance(value, dict):
         for name, item in value.items():
             sub = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
             if isinstance(sub, Mapping):
-                yield from _walk_files(item, sub, schemas, f"{key}.{name}".lstrip("."), root)
+                yield from _walk(item, sub, schemas, f"{key}.{name}".lstrip("."), root)
     elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         for index, item in enumerate(value):
-            yield from _walk_files(item, schema["items"], schemas, f"{key}.{index}", root)
+            yield from _walk(item, schema["items"], schemas, f"{key}.{index}", root)
 
 
-# ------------------------------------------------------------------------------------------- cross-checks
-def _cross_checks(config: Mapping) -> Iterator[MarginomeError]:
-    for screen, entry in config["screens"].items():
-        for section, noun in (("models", "model"), ("motifs", "motif collection"), ("backgrounds", "background set")):
-            for name in entry[section]:
-                if name not in config[section]:
-                    yield unknown_name(noun, name, config[section], where=f"config: screens.{screen}.{section}")
-        lengths = {}
-        for name in entry["backgrounds"]:
-            lengths[f"background set '{name}'"] = config["backgrounds"].get(name, {}).get("length")
-        for name in entry["models"]:
-            lengths[f"model '{name}'"] = config["models"].get(name, {}).get("input_length")
-        stated = {what: length for what, length in lengths.items() if length is not None}
-        if len(set(stated.values())) > 1:
-            yield MarginomeError(
-                "lengths differ: " + ", ".join(f"{what} has {length} bp" for what, length in stated.items()),
-                where=f"config: screens.{screen}",
-                remedy="Give the background set the model's input_length, or make one set per length.",
-            )
-        elif stated:
-            length = next(iter(stated.values()))
-            yield from _check_positions(entry["positions"], length, f"config: screens.{screen}.positions")
-    for name, entry in config["attributions"].items():
-        yield from _check_attribution(config, entry, f"config: attributions.{name}")
-    if config["device"] == "cpu" and config["precision"] == "tf32":
-        yield MarginomeError(
-            "tf32 exists on CUDA only", where="config: precision", remedy="Use float32 on the CPU, or device: cuda."
-        )
-
-
-def _check_attribution(config: Mapping, entry: Mapping, where: str) -> Iterator[MarginomeError]:
-    loci, references = entry["loci"], entry["references"]
-    annotate, marginalize = entry.get("annotate") or {}, entry.get("marginalize") or {}
-    insert = loci.get("insert") or {}
-    named = [("models", "model", "model", [entry["model"]])]
-    sets = {
-        "loci.background": [loci[key] for key in ("background",) if key in loci],
-        "references.background": [references[key] for key in ("background",) if key in references],
-        "marginalize.backgrounds": marginalize.get("backgrounds", []),
-    }
-    named += [("backgrounds", "background set", key, names) for key, names in sets.items()]
-    named.append(("motifs", "motif collection", "annotate.motifs", annotate.get("motifs", [])))
-    named.append(
-        ("motifs", "motif collection", "loci.insert.collection", [insert[k] for k in ("collection",) if k in insert])
-    )
-    for section, noun, key, names in named:
-        for name in names:
-            if name not in config[section]:
-                yield unknown_name(noun, name, config[section], where=f"{where}.{key}")
-    if insert and ("sequence" in insert) == ("motif" in insert and "collection" in insert):
-        yield MarginomeError(
-            "what to put in is not clear",
-            where=f"{where}.loci.insert",
-            remedy="Give sequence, or collection and motif.",
-        )
-    length = config["models"].get(entry["model"], {}).get("input_length")
-    for key, names in sets.items():
-        for name in names:
-            found = config["backgrounds"].get(name, {}).get("length")
-            if length is not None and found is not None and length != found:
+# -------------------------------------------------------------------------------------------------- files
+def _unusable_names(config: Mapping) -> Iterator[MarginomeError]:
+    """Find names that Snakemake cannot take: in those of files {x} is a wildcard to it, and <x> a variable."""
+    for section in SECTIONS:
+        for name in config[section]:
+            if found := re.search(r"(.+?)\1{19,}\Z", name):
                 yield MarginomeError(
-                    f"lengths differ: background set '{name}' has {found} bp, model '{entry['model']}' {length} bp",
-                    where=f"{where}.{key}",
-                    remedy="Give the background set the model's input_length.",
+                    f"the name {shown(name)} ends in '{found[1]}' repeated, which Snakemake takes for an endless one",
+                    where=f"config: {section}",
+                    remedy="Choose another name.",
                 )
-    if entry["seqlets"]["min_length"] > entry["seqlets"]["max_length"]:
-        yield MarginomeError(
-            f"min_length {entry['seqlets']['min_length']} is more than max_length {entry['seqlets']['max_length']}",
-            where=f"{where}.seqlets",
-        )
-
-
-def _check_positions(positions: Any, length: int, where: str) -> Iterator[MarginomeError]:
-    if positions == "centre":
-        return
-    if isinstance(positions, dict):
-        if positions["start"] >= positions["stop"]:
+    for key, file in file_keys(config):
+        if found := re.search(r"[{}]|<[^<>/]*>", file):
             yield MarginomeError(
-                f"the grid is empty: start {positions['start']}, stop {positions['stop']}", where=where
-            )
-            return
-        positions = [positions["start"], positions["stop"] - 1]
-    for start in [positions] if isinstance(positions, int) else positions:
-        if start >= length:
-            yield MarginomeError(
-                f"start {start} is outside the sequence of {length} bp",
-                where=where,
-                remedy=f"Starts run from 0 to {length - 1} less the motif's width.",
+                f"the name {shown(file)} holds {found[0]}, which Snakemake reads as a pattern",
+                where=f"config: {key}",
+                remedy="Rename it, or give a link to it (ln -s) that has another name.",
             )
 
 
 def _missing_files(config: Mapping) -> Iterator[MarginomeError]:
     for key, file in file_keys(config):
-        if not os.path.isfile(file):
-            folder = os.path.dirname(file) or "."
-            near = difflib.get_close_matches(
-                os.path.basename(file), os.listdir(folder) if os.path.isdir(folder) else [], n=1
-            )
-            hint = f"Did you mean '{os.path.join(folder, near[0])}'? " if near else ""
-            what = "is a folder" if os.path.isdir(file) else "does not exist"
-            yield MarginomeError(
-                f"the file '{file}' {what}",
-                where=f"config: {key}",
-                remedy=f"{hint}Paths are relative to the working directory ({os.getcwd()}).",
-            )
-        elif not os.access(file, os.R_OK):
-            yield MarginomeError(f"no permission to read '{file}'", where=f"config: {key}")
-        elif os.path.getsize(file) == 0:
-            yield MarginomeError(f"the file '{file}' is empty", where=f"config: {key}")
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A loader that refuses a key given twice in one mapping."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":  # <<: *anchor; what follows may override it
-                continue
-            key = self.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if key in seen:
-                raise MarginomeError(
-                    f"'{key}' is given twice (lines {seen[key]} and {line})",
-                    where=str(node.start_mark.name),
-                    remedy="Two things cannot have one name: rename or remove one.",
-                )
-            seen[key] = line
-        return super().construct_mapping(node, deep)
-
-
-def _refuse_duplicates(file: str) -> None:
-    if not str(file).endswith((".yaml", ".yml")) or not os.path.isfile(file):
-        return
-    with open(file, encoding="utf-8") as handle:
+        where, named = f"config: {key}", shown(file, quotes=False, limit=200)
         try:
-            yaml.load(handle, Loader=_UniqueKeys)  # a SafeLoader
-        except yaml.YAMLError as error:
-            raise MarginomeError(f"not valid YAML: {error}", where=str(file)) from error
+            found = os.stat(file)
+        except OSError:
+            yield MarginomeError(
+                f"the file '{named}' does not exist",
+                where=where,
+                remedy=f"{_near(file)}Paths are relative to the working directory ({os.getcwd()}).",
+            )
+            continue
+        if stat.S_ISDIR(found.st_mode):
+            yield MarginomeError(f"the file '{named}' is a folder", where=where, remedy="Give a file in it.")
+        elif not stat.S_ISREG(found.st_mode):
+            yield MarginomeError(f"'{named}' is a device or a pipe", where=where, remedy="Give a file.")
+        elif not os.access(file, os.R_OK):
+            yield MarginomeError(f"no permission to read '{named}'", where=where, remedy=f"Try: ls -l {named}")
+        elif found.st_size == 0:
+            yield MarginomeError(f"the file '{named}' is empty", where=where, remedy="Copy or download it again.")
+
+
+def _near(file: str) -> str:
+    """Say which file a name that does not exist may mean."""
+    if file.startswith("~") or "$" in file:
+        return "~ and $NAME are not filled in: write the whole path. "
+    folder = os.path.dirname(file) or "."
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in itertools.islice(entries, 5000)]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(os.path.basename(file), names, n=1)
+    return f"Did you mean '{os.path.join(folder, near[0])}'? " if near else ""
+
+
+def _missing_code(config: Mapping) -> Iterator[MarginomeError]:
+    for key, value, form in _formatted(config):
+        if form == "code" and ".py:" in value:
+            try:
+                check_reference(value, where=f"config: {key}")
+            except MarginomeError as error:
+                yield error
 
 
 def _together(problems: list[MarginomeError]) -> MarginomeError:

@@ -14,9 +14,20 @@ from marginome.config import _deref, _schemas
 _INTRODUCTION = """\
 # The config, key by key
 
-One YAML file says what is run: `snakemake --cores all --configfile my.yaml` (without it: `config/config.yaml`,
-the shipped demo). `config/examples/` has configs to start from. Paths are relative to the working directory. A wrong
-key, value, type or combination stops the run at once and says which key, what is allowed and what comes closest.
+One YAML file says what is run: `snakemake --cores all --configfile my.yaml` (without it: `config/config.yaml`, the
+shipped demo). `config/examples/` has configs to start from. Targets come before `--configfile`, which takes every
+word that follows it: `snakemake --cores 1 estimate --configfile my.yaml`. Paths are relative to the working
+directory.
+
+A wrong key, value, type or combination stops the run at once and says which key, what is allowed and what comes
+closest; so do lengths, starts, functions in your files and names of outputs, as far as the config and the headers of
+model files tell. What only a loaded model or a read motif tells is checked by the first jobs, before backgrounds are
+made.
+
+Whole numbers may be written 4 or 4.0. Text that YAML takes for something else goes in quotes: `no`, `on`,
+`2026-01-01`, `10:20` (a number to the base of 60), `010` (8). A key given twice is refused. Names of files may hold
+spaces and quotes, but no `{`, `}` or `<...>`, which are patterns to Snakemake. A file that is not UTF-8, or not YAML
+at all, Snakemake itself refuses before it reads the workflow: the last line of what it prints says why.
 
 This page is made from `workflow/schemas/*.schema.yaml` by `python -m marginome.config_reference`.
 """

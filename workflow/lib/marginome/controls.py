@@ -16,6 +16,7 @@ Columns that keep the background's base (N) stay where they are in every control
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import random
 from collections import Counter
@@ -26,6 +27,8 @@ import numpy as np
 
 from marginome.errors import MarginomeError
 from marginome.seeds import stable_seed
+
+log = logging.getLogger(__name__)
 
 CONTROL_KINDS = ("dinucleotide", "mononucleotide", "pool")
 #: A rung of the ladder with fewer distinct sequences than this is left for the next one: a handful of near copies of
@@ -263,13 +266,14 @@ def list_controls(
     -------
     ControlSet
         The same for the same inserts, `n` and `seed`, whatever their order and however the screen is sharded. It may
-        hold a few sequences less than `n` when two inserts drew the same short one.
+        hold a few sequences less than `n` when two inserts drew the same short one, and holds more where fewer than
+        40 (`MIN_CONTROLS`) came out of `n`: then it is drawn on until there are as many, which the log says.
 
     Raises
     ------
     MarginomeError
-        If an insert has other letters or nothing but N, `n` is not positive, or fewer than 40 controls come out
-        (`MIN_CONTROLS`).
+        If an insert has other letters or nothing but N, `n` is not positive, or the inserts are so few and short that
+        there are fewer than 40 different controls (`MIN_CONTROLS`).
 
     Notes
     -----
@@ -289,21 +293,44 @@ def list_controls(
             )
     canonical = [min(sequence, reverse_complement_text(sequence)) for _, sequence in inserts]
     distinct = sorted(set(canonical), key=lambda s: (len(s), gc_fraction(s), s))
-    share = _spread(distinct, n) if pooled else {sequence: n for sequence in distinct}
-    drawn = {s: draw_controls(s, share[s], seed) if share[s] else ([], draw_controls(s, 1, seed)[1]) for s in distinct}
-    sequences = sorted({c for controls, _ in drawn.values() for c in controls}, key=lambda c: (len(c), c))
-    if distinct and len(sequences) < MIN_CONTROLS:
-        raise MarginomeError(
-            f"{len(sequences)} controls come out for {len(distinct)} distinct inserts, {MIN_CONTROLS} are needed",
-            where="controls",
-            remedy="Ask for more controls (1,000 shared by all motifs is a good number), or switch them off.",
-        )
+    drawn, sequences = _draw(distinct, n, seed, pooled)
+    asked, found = n, len(sequences)
+    while distinct and len(sequences) < MIN_CONTROLS:  # inserts drew the same short sequences, or n is small
+        if all(len(controls) < share for share, controls, _ in drawn.values()):
+            raise MarginomeError(
+                f"there are {len(sequences)} different controls of {len(distinct)} distinct inserts this short, "
+                f"{MIN_CONTROLS} are needed",
+                where="controls",
+                remedy="Give longer or more inserts, or switch controls off (controls: false).",
+            )
+        n += max(1, (MIN_CONTROLS - len(sequences)) // (1 if pooled else len(distinct)))
+        drawn, sequences = _draw(distinct, n, seed, pooled)
+    if n > asked:
+        log.info("%d controls came out of %d distinct inserts%s: drew on, to %d", found, len(distinct),
+                 "" if pooled else f", {asked} for each", len(sequences))  # fmt: skip
     index = {c: i for i, c in enumerate(sequences)}
     return ControlSet(
         sequences=tuple(sequences),
-        members=tuple(np.array(sorted(index[c] for c in drawn[s][0]), dtype=np.int64) for s in canonical),
-        kinds=tuple(drawn[s][1] for s in canonical),
+        members=tuple(np.array(sorted(index[c] for c in drawn[s].controls), dtype=np.int64) for s in canonical),
+        kinds=tuple(drawn[s].kind for s in canonical),
     )
+
+
+class _Drawn(NamedTuple):
+    """What an insert was to draw, and what it drew."""
+
+    share: int
+    controls: list[str]
+    kind: str
+
+
+def _draw(distinct: list[str], n: int, seed: int, pooled: bool) -> tuple[dict[str, _Drawn], list[str]]:
+    """Draw `n` controls shared by all inserts, or `n` of each; also return all of them, each once, in order."""
+    share = _spread(distinct, n) if pooled else {sequence: n for sequence in distinct}
+    drawn = {s: _Drawn(share[s], *draw_controls(s, max(share[s], 1), seed)) for s in distinct}
+    # an insert without a share has a kind, but no controls of its own
+    drawn = {s: made if made.share else made._replace(controls=[]) for s, made in drawn.items()}
+    return drawn, sorted({c for made in drawn.values() for c in made.controls}, key=lambda c: (len(c), c))
 
 
 def _spread(distinct: list[str], n: int) -> dict[str, int]:

@@ -35,6 +35,30 @@ class MarginomeError(ValueError):
         super().__init__(message)
 
 
+def shown(value: object, *, quotes: bool = True, limit: int = 80) -> str:
+    """Return what a user gave on one line: control characters escaped, long things cut short.
+
+    Parameters
+    ----------
+    value : object
+    quotes : bool, default True
+        Text as Python writes it, in quotes. Without: as it is, if it can be printed.
+    limit : int, default 80
+        Characters; the middle of longer text is left out.
+
+    Returns
+    -------
+    str
+    """
+    try:
+        text = str(value) if isinstance(value, str) and not quotes else repr(value)
+    except (RecursionError, ValueError):  # nested without end, or a number of thousands of digits
+        text = f"a {type(value).__name__}"
+    if not text.isprintable():
+        text = repr(text)[1:-1]
+    return text if len(text) <= limit else f"{text[: limit - 23]}...{text[-20:]}"
+
+
 def unknown_name(kind: str, name: object, allowed: Iterable[object], *, where: str | None = None) -> MarginomeError:
     """Build the error for a name that is not one of a known set, with the closest match.
 
@@ -55,8 +79,11 @@ def unknown_name(kind: str, name: object, allowed: Iterable[object], *, where: s
         To be raised by the caller.
     """
     known = [str(a) for a in allowed]
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name)[:200], known, n=1, cutoff=0.5)
     hint = f"Did you mean '{close[0]}'? " if close else ""
+    listed = ", ".join(known[:30]) + (f" and {len(known) - 30} more" if len(known) > 30 else "")
     return MarginomeError(
-        f"there is no {kind} '{name}'", where=where, remedy=f"{hint}Allowed: {', '.join(known) or '(none)'}."
+        f"there is no {kind} '{shown(name, quotes=False)}'",
+        where=where,
+        remedy=f"{hint}Allowed: {listed or '(none)'}.",
     )

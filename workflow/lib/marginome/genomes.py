@@ -18,12 +18,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from marginome.bounded import GENOME, REGIONS, SEQUENCES, check_file, check_packed_fasta, opened
 from marginome.errors import MarginomeError
 from marginome.motifs.formats import read_text
 
 log = logging.getLogger(__name__)
 
 _GZIP = b"\x1f\x8b"
+_LONGEST_HEADER = 1 << 20  # bytes
 
 
 # ------------------------------------------------------------------------------------------------ FASTA
@@ -90,17 +92,9 @@ class Genome:
 
 def check_compression(path: Path) -> None:
     """Refuse what cannot be read by position, with the command that mends it."""
-    try:
-        with open(path, "rb") as handle:
-            head = handle.read(18)
-    except FileNotFoundError:
-        raise MarginomeError(
-            "there is no such file", where=str(path), remedy="Paths are relative to the folder you run in."
-        ) from None
-    except IsADirectoryError:
-        raise MarginomeError("this is a folder", where=str(path), remedy="Name the FASTA file in it.") from None
-    except PermissionError:
-        raise MarginomeError("no permission to read it", where=str(path), remedy="Check its mode.") from None
+    check_file(path)
+    with open(path, "rb") as handle:
+        head = handle.read(18)
     if not head:
         raise MarginomeError("the file is empty", where=str(path), remedy="Copy or download it again.")
     compressed, named = head[:2] == _GZIP, path.name.lower().endswith((".gz", ".bgz"))
@@ -176,6 +170,8 @@ def _build_index(path: Path, fai: Path, gzi: Path | None) -> None:
     new_fai = fai.with_name(f".{os.getpid()}.{fai.name}")
     new_gzi = gzi.with_name(f".{os.getpid()}.{gzi.name}") if gzi else None
     try:
+        if gzi:
+            check_packed_fasta(path)
         with _explained(path):
             pyfaidx.Faidx(str(path), indexname=str(new_fai), gzi_indexname=str(new_gzi) if new_gzi else None).close()
         if gzi:
@@ -285,7 +281,7 @@ def read_fasta(path: str | os.PathLike) -> tuple[list[str], list[str]]:
     ids: list[str] = []
     lines: list[int] = []
     parts: list[list[str]] = []
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", read_text(path)), start=1):
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", read_text(path, SEQUENCES)), start=1):
         line = line.strip()
         if not line or line.startswith(";"):
             continue
@@ -345,7 +341,7 @@ def read_regions(path: str | os.PathLike) -> pd.DataFrame:
         there is none), ``line``.
     """
     rows = []
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", read_text(path)), start=1):
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", read_text(path, REGIONS)), start=1):
         if not line.strip() or line.startswith(("#", "track", "browser")):
             continue
         fields = [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
@@ -509,45 +505,37 @@ def iterate_contigs(path: str | os.PathLike, *, chunk_bytes: int = 1 << 23) -> I
     bases : numpy.ndarray, uint8
         The next bases of that contig as ASCII codes, without line ends. A contig comes in several pieces.
     """
-    path = Path(path)
-    with open(path, "rb") as handle:
-        compressed = handle.read(2) == _GZIP
     name = None
-    try:
-        with gzip.open(path) if compressed else open(path, "rb") as handle:
-            rest = b""
-            while True:
-                block = handle.read(chunk_bytes)
-                text = rest + block
-                if not block and not text:
-                    return
-                position, rest = 0, b""
-                while position < len(text):
-                    if text[position : position + 1] == b">":
-                        end = text.find(b"\n", position)
-                        if end < 0 and block:  # the header goes on in the next piece
-                            rest = text[position:]
-                            break
-                        end = len(text) if end < 0 else end
-                        words = text[position + 1 : end].split()
-                        name = words[0].decode() if words else ""
-                        position = end + 1
-                        yield name, np.empty(0, dtype=np.uint8)
-                        continue
-                    end = text.find(b">", position)
+    with opened(path, GENOME) as handle:
+        rest = b""
+        while True:
+            block = handle.read(chunk_bytes)
+            text = rest + block
+            if not block and not text:
+                return
+            position, rest = 0, b""
+            while position < len(text):
+                if text[position : position + 1] == b">":
+                    end = text.find(b"\n", position)
+                    if end < 0 and block:  # the header goes on in the next piece
+                        rest = text[position:]
+                        if len(rest) > _LONGEST_HEADER:
+                            raise MarginomeError("a header line does not end", where=str(path))
+                        break
                     end = len(text) if end < 0 else end
-                    bases = text[position:end].translate(None, b"\r\n \t")
-                    if name is not None and bases:
-                        yield name, np.frombuffer(bases, dtype=np.uint8)
-                    position = end
-                if not block:
-                    return
-    except (OSError, EOFError, zlib.error) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise MarginomeError(
-            f"the compressed file is damaged or cut off ({error})", where=str(path), remedy="Copy it again."
-        ) from None
+                    words = text[position + 1 : end].split()
+                    name = words[0].decode(errors="replace") if words else ""
+                    position = end + 1
+                    yield name, np.empty(0, dtype=np.uint8)
+                    continue
+                end = text.find(b">", position)
+                end = len(text) if end < 0 else end
+                bases = text[position:end].translate(None, b"\r\n \t")
+                if name is not None and bases:
+                    yield name, np.frombuffer(bases, dtype=np.uint8)
+                position = end
+            if not block:
+                return
 
 
 class Windows(NamedTuple):

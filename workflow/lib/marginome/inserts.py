@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from marginome.config_checks import whole_number
 from marginome.errors import MarginomeError, unknown_name
 from marginome.motifs import Motif, find_motif
 from marginome.seeds import stable_seed
@@ -146,7 +147,7 @@ def list_starts(positions: object, *, length: int, width: int) -> list[int]:
     if isinstance(positions, (int, np.integer)) and not isinstance(positions, bool):
         return [int(positions)]
     if isinstance(positions, Sequence) and not isinstance(positions, str):
-        return [int(start) for start in positions]
+        return [whole_number(start, where="positions") for start in positions]
     raise MarginomeError(
         f"found {positions!r}, wanted centre, a start, a list of starts or start, stop and step", where="positions"
     )

@@ -16,6 +16,7 @@ from marginome.errors import MarginomeError
 from marginome.genomes import Genome, place_regions, read_fasta, read_regions, unknown_contigs_error
 from marginome.inserts import insert_sequence, reverse_complement
 from marginome.motifs import find_motif, motifs_from_table
+from marginome.storage import check_bgzip
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +222,8 @@ def read_some(fasta: str | os.PathLike, start: int, stop: int) -> Iterator[tuple
 
     Memory is one sequence: a shard of a large set does not read all of it.
     """
-    with gzip.open(fasta, "rt", encoding="ascii") as handle:
+    check_bgzip(fasta)
+    with gzip.open(fasta, "rt", encoding="utf-8") as handle:
         number = -1
         name = ""
         for line in handle:
@@ -236,5 +238,6 @@ def read_some(fasta: str | os.PathLike, start: int, stop: int) -> Iterator[tuple
 
 def count_sequences(fasta: str | os.PathLike) -> int:
     """Return the number of sequences of a FASTA file."""
+    check_bgzip(fasta)
     with gzip.open(fasta, "rb") as handle:
         return sum(line.startswith(b">") for line in handle)

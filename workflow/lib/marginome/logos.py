@@ -14,7 +14,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
 from marginome.errors import MarginomeError
-from marginome.sequences import DNA
+from marginome.sequences import DNA, refuse_meta
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,10 @@ def plot_logo(
     MarginomeError
         Wrong shape, NaN, a span outside the sequence, annotations without start and end, a missing score column.
     """
-    values = X_attr.detach().cpu().numpy() if hasattr(X_attr, "detach") else np.asarray(X_attr)
+    if hasattr(X_attr, "detach"):
+        refuse_meta(X_attr, "X_attr")
+        X_attr = X_attr.detach().cpu()
+    values = np.asarray(X_attr)
     if values.ndim != 2 or values.shape[0] != len(alphabet) or values.shape[1] == 0:
         remedy = "Choose one sequence, e.g. X_attr[0]." if values.ndim == 3 else None
         raise MarginomeError(f"expected ({len(alphabet)}, length), found {values.shape}", where="X_attr", remedy=remedy)

@@ -94,7 +94,7 @@ def saturation_mutagenesis(
     Identity edits are never computed. Centring on the position's mean is the field's usual aggregation.
     """
     validate_one_hot(X, "X")
-    args = check_args(args, len(X))
+    X, args = X.detach(), check_args(args, len(X))
     length = X.shape[-1]
     stop = length + 1 + end if end < 0 else end
     if not 0 <= start < stop <= length:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.errors import MarginomeError
-from marginome.storage import atomic, to_json
+from marginome.storage import atomic, finish_hdf5, seal_hdf5, to_json
 
 log = logging.getLogger("marginome")
 
@@ -137,7 +137,8 @@ def write_patterns(
         with h5py.File(temporary, "a") as handle:
             handle.attrs["window_start"] = start
             handle.attrs["marginome"] = to_json(dict(metadata), sort_keys=True)
-            handle.attrs["complete"] = True
+            finish_hdf5(handle)
+        seal_hdf5(temporary)
 
 
 def trimmed_span(contributions: np.ndarray, trim: float) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from marginome.seals import MARK, OPEN_SEAL, seal
 from marginome.storage import atomic
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix, {})
     with matplotlib.rc_context({"svg.hashsalt": "marginome"}), atomic(path) as temporary:
         figure.savefig(temporary, format=suffix, bbox_inches="tight", dpi=150, metadata=undated)
+        if suffix == "svg":
+            text = temporary.read_text(encoding="utf-8").replace("<svg ", f"<!-- {MARK} -->\n<svg ", 1)
+            body, end, _ = text.rpartition("</svg>")
+            temporary.write_text(f"{body}<!-- {OPEN_SEAL} -->\n{end}\n", encoding="utf-8")
+            seal(temporary)
 
 
 def composition_figure(made: BackgroundSet) -> Figure:

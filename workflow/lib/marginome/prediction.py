@@ -15,7 +15,7 @@ from marginome.devices import free_memory, is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError, unknown_name
 from marginome.models.outputs import REDUCTIONS, TRANSFORMS, read
 from marginome.nested import at, check_returned, first_tensor, leaves, map_structure
-from marginome.sequences import name_some, torch_dtype
+from marginome.sequences import name_some, refuse_meta, torch_dtype
 
 __all__ = ["Readout", "first_tensor", "leaves", "map_structure", "predict"]
 
@@ -76,12 +76,11 @@ def evaluating(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
     """
     if not isinstance(model, torch.nn.Module):
         raise MarginomeError(f"expected a torch.nn.Module, found {type(model).__name__}", where="model")
-    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
-        raise MarginomeError(
-            "its weights have no values (they are on the device meta)", where="model", remedy="Load its weights first."
-        )
     modes = [(module, module.training) for module in model.modules()]
-    home = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), None)
+    weights = [*model.parameters(), *model.buffers()]
+    for tensor in weights:
+        refuse_meta(tensor, "a weight of the model")
+    home = next((tensor.device for tensor in weights), None)
     try:
         model.to(device).eval()
         yield
@@ -111,7 +110,7 @@ def cast_argument(arg: torch.Tensor, dtype: torch.dtype, device: torch.device) -
 
 
 def check_args(args: Sequence[torch.Tensor] | None, n: int) -> tuple[torch.Tensor, ...]:
-    """Return the extra arguments as a tuple after checking that each has one entry per sequence."""
+    """Return the extra arguments, without gradients, after checking that each has one entry per sequence."""
     if args is None:
         return ()
     if isinstance(args, torch.Tensor):
@@ -121,10 +120,11 @@ def check_args(args: Sequence[torch.Tensor] | None, n: int) -> tuple[torch.Tenso
     for i, arg in enumerate(args):
         if not isinstance(arg, torch.Tensor):
             raise MarginomeError(f"expected a tensor, found {type(arg).__name__}", where=f"args[{i}]")
+        refuse_meta(arg, f"args[{i}]")
         if arg.ndim == 0 or arg.shape[0] != n:
             found = arg.shape[0] if arg.ndim else "no first axis"
             raise MarginomeError(f"expected {n} entries on axis 0, one per sequence, found {found}", where=f"args[{i}]")
-    return tuple(args)
+    return tuple(arg.detach() for arg in args)
 
 
 def run_model(model: torch.nn.Module, X: torch.Tensor, args: Sequence[torch.Tensor] = ()) -> Any:
@@ -342,6 +342,7 @@ def predict(
         raise MarginomeError(f"expected a tensor, found {type(X).__name__}", where="X")
     if X.ndim == 0 or X.shape[0] == 0:
         raise MarginomeError(f"there is no sequence in it: shape {tuple(X.shape)}", where="X")
+    refuse_meta(X, "X")
     n = X.shape[0]
     args = check_args(args, n)
     device = resolve_device(device)

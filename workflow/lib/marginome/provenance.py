@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from marginome.seals import OPEN_SEAL, is_sealed, seal
 from marginome.storage import sha256_of
 
 PACKAGE = Path(__file__).resolve().parent
@@ -112,10 +113,7 @@ def _kept_sources() -> dict[str, Any]:
     or of this file.
     """
     made_by = [platform.python_version(), sha256_of(__file__)]
-    try:
-        kept = json.loads(SOURCES.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        kept = {}
+    kept = _kept(SOURCES)
     return kept if kept.get("made_by") == made_by else {"made_by": made_by, "files": {}}
 
 
@@ -173,12 +171,7 @@ def file_digests(
     dict
         path -> 64 hexadecimal digits; a file that does not exist gets ``"missing"`` (a dry run may plan it).
     """
-    known: dict[str, list] = {}
-    if cache is not None:
-        try:
-            known = json.loads(Path(cache).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
+    known: dict[str, list] = {} if cache is None else _kept(Path(cache))
     digests, changed = {}, False
     for file in files:
         try:
@@ -197,11 +190,25 @@ def file_digests(
     return digests
 
 
+def _kept(cache: Path) -> dict[str, Any]:
+    """What was kept, if every byte of it is as it was written; nothing else."""
+    try:
+        found = json.loads(cache.read_text(encoding="utf-8")) if is_sealed(cache) else {}
+    except (OSError, ValueError):
+        found = {}
+    found.pop(_SEAL_KEY, None)
+    return found
+
+
+_SEAL_KEY = ""  # no file has that path
+
+
 def _keep(cache: Path, known: Mapping) -> None:
     temporary = cache.with_name(f".{os.getpid()}.{cache.name}")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(known), encoding="utf-8")
+        temporary.write_text(json.dumps({**known, _SEAL_KEY: OPEN_SEAL}), encoding="utf-8")
+        seal(temporary)
         os.replace(temporary, cache)
     except OSError:  # a read-only folder: the digests are computed again next time
         temporary.unlink(missing_ok=True)

@@ -58,12 +58,25 @@ class BlockEffects(NamedTuple):
 def select_outputs(outputs: Sequence[Any], names: Sequence[str] | None, *, where: str) -> tuple[Any, ...]:
     """Return the outputs of a model that a screen asks for (all by default), in the model's order."""
     if names is None:
-        return tuple(outputs)
+        return _told_apart(tuple(outputs), where)
     known = [output.name for output in outputs]
     for name in names:
         if name not in known:
             raise unknown_name("output", name, known, where=where)
-    return tuple(output for output in outputs if output.name in names)
+    return _told_apart(tuple(output for output in outputs if output.name in names), where)
+
+
+def _told_apart(outputs: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+    """Refuse outputs with a target of the same name: the table would not say which of them a row is of."""
+    names = [name for output in outputs for name in readouts_of([output]).output]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise MarginomeError(
+            f"two outputs have a target named '{twice[0]}'",
+            where=where,
+            remedy="Give the targets of one of them other names (names), or choose one output.",
+        )
+    return outputs
 
 
 def readouts_of(outputs: Sequence[Any]) -> Readouts:
@@ -82,10 +95,16 @@ def readouts_of(outputs: Sequence[Any]) -> Readouts:
     return Readouts(*map(tuple, zip(*rows)))
 
 
+#: Beside the outputs in a shard's group ``profiles``; no output has that name there.
+PROFILE_ROWS = ("rows",)
+#: Between an output's name and the number of an ensemble's member; no name in a config has it.
+MEMBER = "\0"
+
+
 class MemberReadouts(torch.nn.Module):
     """The named outputs of an ensemble and of each of its members, in one forward pass.
 
-    ``forward(X, *args)`` gives a dict: the ensemble's output under its name, member i's under ``<name>@<i>``.
+    ``forward(X, *args)`` gives a dict: the ensemble's output under its name, member i's under name, `MEMBER` and i.
 
     Parameters
     ----------
@@ -103,7 +122,7 @@ class MemberReadouts(torch.nn.Module):
         predicted = [member(X, *args) for member in self.ensemble.members]
         found = self.readouts.read(self.ensemble.mean(predicted))
         for i, one in enumerate(predicted):
-            found |= {f"{name}@{i}": value for name, value in self.readouts.read(one).items()}
+            found |= {f"{name}{MEMBER}{i}": value for name, value in self.readouts.read(one).items()}
         return found
 
 
@@ -111,7 +130,7 @@ def member_outputs(outputs: Sequence[Any], members: int) -> tuple[Any, ...]:
     """Return the outputs of each member of an ensemble, named as `MemberReadouts` names them; none for one member."""
     if members == 1:
         return ()
-    return tuple(replace(output, name=f"{output.name}@{i}") for i in range(members) for output in outputs)
+    return tuple(replace(output, name=f"{output.name}{MEMBER}{i}") for i in range(members) for output in outputs)
 
 
 def effect_unit(output: Any) -> str:
@@ -198,13 +217,13 @@ def marginalize_blocks(
         sums = {
             o.name: [torch.zeros(m, *before[o.name].shape[1:], dtype=torch.float64, device=device) for _ in range(2)]
             for o in outputs
-            if o.kind == "profile" and wanted and "@" not in o.name
+            if o.kind == "profile" and wanted and MEMBER not in o.name
         }
         filled: dict[str, torch.Tensor] = {}
         raw = {
             o.name: torch.zeros(m, *before[o.name].shape, dtype=_kept(before[o.name]))
             for o in outputs
-            if with_predictions and "@" not in o.name
+            if with_predictions and MEMBER not in o.name
         }
         for rows, columns, after in engine.run(part):
             for output in outputs:

@@ -27,7 +27,8 @@ def stable_seed(*parts: object) -> int:
     """
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
-        text = str(part).encode()
+        # a seed of 1.0 is a seed of 1, as it is in the config
+        text = str(int(part) if isinstance(part, float) and part.is_integer() else part).encode()
         digest.update(len(text).to_bytes(8, "little"))
         digest.update(text)
     return int.from_bytes(digest.digest(), "little") >> 1

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from marginome.errors import MarginomeError, unknown_name
-from marginome.sequences import name_some
+from marginome.sequences import name_some, refuse_meta
 
 COLUMNS = {
     "example_idx": np.int64,
@@ -275,6 +275,7 @@ def tfmodisco_seqlets(
 def _attributions(X: torch.Tensor | np.ndarray, where: str = "X") -> np.ndarray:
     """Return attributions ``(n, length)`` as an array after checking them."""
     if isinstance(X, torch.Tensor):
+        refuse_meta(X, "X")
         X = X.detach().cpu().numpy()
     if not isinstance(X, np.ndarray):
         raise MarginomeError(f"expected a tensor or array (n, length), found {type(X).__name__}", where=where)

@@ -62,6 +62,8 @@ def validate_one_hot(X: torch.Tensor, name: str, *, allow_n: bool = True) -> Non
         )
     if X.numel() == 0:
         raise MarginomeError(f"there is no sequence in it: shape {shape}", where=name)
+    refuse_meta(X, name)
+    X = X.detach()  # sums in int8 have no gradient
 
     # int8 sums of a 0/1 tensor cannot overflow; for anything else the first condition fails on its own.
     zero_or_one = ((X == 0) | (X == 1)).all(dim=2).all(dim=1)
@@ -89,6 +91,14 @@ def validate_one_hot(X: torch.Tensor, name: str, *, allow_n: bool = True) -> Non
                 where=name,
                 remedy="Choose sequences without N, or replace them.",
             )
+
+
+def refuse_meta(tensor: torch.Tensor, name: str) -> None:
+    """Raise for a tensor on the meta device, which has a shape and no data."""
+    if tensor.is_meta:
+        raise MarginomeError(
+            "it is on the meta device: a shape without data", where=name, remedy="Make it on the CPU or a GPU."
+        )
 
 
 def one_hot_encode(
@@ -174,6 +184,7 @@ def one_hot_decode(X: torch.Tensor, alphabet: Sequence[str] = DNA) -> str | list
         raise MarginomeError(
             f"expected a tensor ({len(alphabet)}, length) or (n, {len(alphabet)}, length), found {found}", where="X"
         )
+    refuse_meta(X, "X")
     if bool((((X != 0) & (X != 1)).any(dim=1) | (X.sum(dim=1) > 1)).any()):
         raise MarginomeError("not one-hot: a column has values other than 0 and one 1", where="X")
     characters = np.frombuffer("".join([*alphabet, "N"]).encode("latin-1"), dtype=np.uint8)

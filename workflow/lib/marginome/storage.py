@@ -1,16 +1,23 @@
-"""Writing and reading the files that jobs hand to each other: atomic, checksummed, self-describing."""
+"""Writing and reading the files that jobs hand to each other: atomic, sealed by a digest, self-describing."""
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
+import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+import struct
+import sys
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import h5py
 import numpy as np
@@ -19,6 +26,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from marginome.errors import MarginomeError
+from marginome.seals import MARK, OPEN_SEAL, is_sealed, seal
+
+log = logging.getLogger("marginome")
+
+_SEAL_KEY = "seal"  # of a JSON file and of a table's schema
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# HDF5 tells of the system's errors in words.
+_FULL_WORDS = re.compile(rf"errno = ({'|'.join(map(str, _FULL))})\b|{'|'.join(map(os.strerror, _FULL))}")
 
 
 def sha256_of(path: str | os.PathLike, *, chunk: int = 1 << 20) -> str:
@@ -64,16 +79,18 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, target)
-    except OSError as error:
+    except Exception as error:
+        if isinstance(error, MarginomeError):
+            raise
         if isinstance(error, PermissionError):
             raise MarginomeError(
                 f"no permission to write ({error.strerror})",
                 where=str(target),
                 remedy="Run in a folder you may write to, or set another with --directory.",
             ) from error
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        if _disk_is_full(error, target.parent):
             raise MarginomeError(
-                "the disk is full or the quota is used up",
+                "the disk is full, the quota is used up, or the file is larger than may be written",
                 where=str(target),
                 remedy="Free some space and run the same command again: what is finished is kept.",
             ) from error
@@ -111,18 +128,20 @@ def plain(value: object) -> object:
     return str(value)
 
 
-def write_json(path: str | os.PathLike, value: Mapping | list) -> None:
-    """Write `value` as indented JSON, atomically; see `to_json`."""
-    with atomic(path) as temporary:
-        temporary.write_text(to_json(value, indent=2) + "\n", encoding="utf-8")
-
-
-def read_json(path: str | os.PathLike) -> dict:
-    """Read a JSON file that another job wrote; a damaged one is removed and named."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise damaged(path, error) from error
+def _disk_is_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error while writing, or one that it came from, is that nothing more can be written."""
+    chain, seen = error, set()
+    while chain is not None and id(chain) not in seen:
+        if getattr(chain, "errno", None) in _FULL or _FULL_WORDS.search(str(chain)):
+            return True
+        seen.add(id(chain))
+        chain = chain.__cause__ or chain.__context__
+    # HDF5 may say no more than that it cannot close.
+    if isinstance(error, OSError | RuntimeError | SystemError):
+        with suppress(OSError):
+            room = os.statvfs(folder)
+            return room.f_bavail * room.f_frsize < 1 << 16
+    return False
 
 
 def damaged(path: str | os.PathLike, error: object) -> MarginomeError:
@@ -132,15 +151,135 @@ def damaged(path: str | os.PathLike, error: object) -> MarginomeError:
     make it again.
     """
     Path(path).unlink(missing_ok=True)
+    reason = " ".join(str(error).split()) or type(error).__name__  # one line
     return MarginomeError(
-        f"the file is damaged ({error}) and was removed",
+        f"the file is damaged ({reason}) and was removed",
         where=str(path),
         remedy="Run the same snakemake command again: it makes this file and what depends on it anew.",
     )
 
 
+def outdated(path: str | os.PathLike, lacks: str) -> MarginomeError:
+    """Remove an intermediate file of an earlier version that lacks what is read now, and build the error."""
+    Path(path).unlink(missing_ok=True)
+    return MarginomeError(
+        f"an earlier version wrote this file, without {lacks}; it was removed",
+        where=str(path),
+        remedy="Run the same snakemake command again: it makes this file and what depends on it anew.",
+    )
+
+
+def disagreeing(paths: Sequence[str | os.PathLike], reason: str) -> MarginomeError:
+    """Remove parts that do not belong together, where nothing says which of them is wrong, and build the error."""
+    for path in paths:
+        Path(path).unlink(missing_ok=True)
+    return MarginomeError(
+        f"{reason}; each part is as it was written, so nothing says which is wrong: all {len(paths)} were removed",
+        where=str(Path(paths[0]).parent),
+        remedy="Run the same snakemake command again: it makes them anew.",
+    )
+
+
+def sound(path: str | os.PathLike) -> bool:
+    """Check a file by the digest inside it, before anything is read from it.
+
+    Returns
+    -------
+    bool
+        True when it is as it was written; False when it never had a digest: an earlier version wrote it. The log says
+        so once for each folder.
+
+    Raises
+    ------
+    MarginomeError
+        For a damaged file, which is removed, and for one that cannot be read.
+    """
+    try:
+        found = is_sealed(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise MarginomeError(
+            f"the file cannot be read ({error.strerror})",
+            where=str(path),
+            remedy="Look at the disk or the file system; delete the file to have it made again.",
+        ) from error
+    except ValueError as error:
+        raise damaged(path, error) from error
+    if not found and (folder := os.path.dirname(os.path.abspath(path))) not in _OLD:
+        _OLD.add(folder)
+        log.info("%s was written without a digest (by an earlier version, or another program): used as it is", path)
+    return found
+
+
+_OLD: set[str] = set()
+
+
+# ------------------------------------------------------------------------------------------------ records
+class Record(dict):
+    """What a JSON file holds; a key that it lacks is a file of another version, which is removed and named."""
+
+    def __init__(self, values: Mapping, path: str | os.PathLike):
+        super().__init__(values)
+        self._path = path
+
+    def __missing__(self, key: str) -> None:
+        raise outdated(self._path, f"'{key}'")
+
+
+def write_json(path: str | os.PathLike, value: Mapping) -> None:
+    """Write `value` as indented JSON, atomically, with a digest of the file as its last key, ``seal``."""
+    with atomic(path) as temporary:
+        text = to_json({**value, _SEAL_KEY: OPEN_SEAL}, indent=2)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        seal(temporary)
+
+
+def read_json(path: str | os.PathLike) -> Record:
+    """Read a JSON file that another job wrote, without its seal; a damaged one is removed and named."""
+    sound(path)
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no named values")
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from error
+    found.pop(_SEAL_KEY, None)
+    return Record(found, path)
+
+
+# ------------------------------------------------------------------------------------------------ tables
+@contextmanager
+def table_writer(
+    path: str | os.PathLike, schema: pa.Schema, metadata: Mapping | None = None
+) -> Iterator[pq.ParquetWriter]:
+    """Open a Parquet file (zstd) to be written part by part, atomically, with a digest of the file in its footer.
+
+    Parameters
+    ----------
+    path : path
+        Where to.
+    schema : pyarrow.Schema
+        Of every part.
+    metadata : mapping, optional
+        JSON-serialisable; stored under the key ``marginome`` of the file's schema.
+
+    Yields
+    ------
+    pyarrow.parquet.ParquetWriter
+    """
+    kept = dict(schema.metadata or {})
+    kept[b"marginome"] = to_json(dict(metadata or {}), sort_keys=True).encode()
+    kept[_SEAL_KEY.encode()] = OPEN_SEAL.encode()
+    with atomic(path) as temporary:
+        with pq.ParquetWriter(temporary, schema.with_metadata(kept), compression="zstd",
+                              write_page_checksum=True) as writer:  # fmt: skip
+            yield writer
+        seal(temporary)
+
+
 def write_table(path: str | os.PathLike, table: pd.DataFrame | pa.Table, metadata: Mapping | None = None) -> None:
-    """Write a table as Parquet (zstd), atomically, with `metadata` and a checksum of its content.
+    """Write a table as Parquet (zstd), atomically, with `metadata` and a digest of the file.
 
     Parameters
     ----------
@@ -152,36 +291,65 @@ def write_table(path: str | os.PathLike, table: pd.DataFrame | pa.Table, metadat
         JSON-serialisable; stored under the key ``marginome`` of the file's schema.
     """
     arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
-    kept = dict(arrow.schema.metadata or {})
-    kept[b"marginome"] = to_json(dict(metadata or {}), sort_keys=True).encode()
-    with atomic(path) as temporary:
-        pq.write_table(arrow.replace_schema_metadata(kept), temporary, compression="zstd", write_page_checksum=True)
+    with table_writer(path, arrow.schema, metadata) as writer:
+        writer.write_table(arrow)
 
 
 def read_table(path: str | os.PathLike, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a Parquet table that another job wrote; its page checksums are verified."""
+    """Read a Parquet table that another job wrote; a damaged one is removed and named."""
+    sound(path)
     try:
         return pq.read_table(path, columns=columns, page_checksum_verification=True).to_pandas()
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowException) as error:
+    except _UNREADABLE as error:
         raise damaged(path, error) from error
 
 
 def table_metadata(path: str | os.PathLike) -> dict:
     """Return the metadata that `write_table` stored in a Parquet file."""
+    sound(path)
     try:
         return json.loads((pq.read_schema(path).metadata or {}).get(b"marginome", b"{}"))
-    except (pa.ArrowException, ValueError) as error:
+    except _UNREADABLE as error:
         raise damaged(path, error) from error
 
 
+# What libraries raise for a file that they cannot make sense of; only files without a digest get that far.
+_UNREADABLE = (
+    OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError, AssertionError, zlib.error, struct.error,
+    pa.ArrowException,
+)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ sequences
+def check_bgzip(path: str | os.PathLike) -> None:
+    """Check block-gzipped text that another job wrote, before it is read; a damaged file is removed and named.
+
+    The format has a checksum in every block and a mark at the end. A reader that stops early never comes to the
+    checksum of its last block, and none looks for the mark.
+    """
+    from Bio import bgzf
+
+    try:
+        with open(path, "rb") as handle:
+            end = [0]
+            for start, length, _, size in bgzf.BgzfBlocks(handle):
+                if start != end[0]:
+                    raise ValueError("a block is missing")
+                end = [start + length, size]
+        if end[0] != os.path.getsize(path) or end[1:] != [0]:
+            raise ValueError("its end is missing")
+    except FileNotFoundError:
+        raise
+    except _UNREADABLE as error:
+        raise damaged(path, error) from error
+
+
+# ------------------------------------------------------------------------------------------------ arrays
 @contextmanager
 def write_hdf5(path: str | os.PathLike, metadata: Mapping | None = None) -> Iterator[h5py.File]:
     """Open a new HDF5 file for writing; it appears under its name only when complete.
 
-    Datasets made through `dataset` carry a Fletcher-32 checksum per chunk, so a damaged chunk is an
-    error when read. The attribute ``complete`` is written last and `read_hdf5` wants it.
+    A digest of the whole file follows HDF5's own last byte, where the format allows anything; `read_hdf5` checks it.
 
     Parameters
     ----------
@@ -195,38 +363,155 @@ def write_hdf5(path: str | os.PathLike, metadata: Mapping | None = None) -> Iter
     h5py.File
     """
     with atomic(path) as temporary:
-        with h5py.File(temporary, "w") as handle:
+        with _closed(h5py.File(temporary, "w"), temporary) as handle:
             handle.attrs["marginome"] = to_json(dict(metadata or {}), sort_keys=True)
             yield handle
-            handle.attrs["complete"] = True
+            finish_hdf5(handle)
+        seal_hdf5(temporary)
+
+
+@contextmanager
+def _closed(handle: h5py.File, path: Path) -> Iterator[h5py.File]:
+    """Close a file that is written; after an error let go of it.
+
+    What HDF5 cannot write when an object is closed, because the disk is full, is lost without an exception, and the
+    process ends with a segmentation fault. So everything is flushed before it is closed (see `fill`), and after an
+    error what HDF5 still has to write goes to memory, some MB, and the file is closed for good.
+    """
+    told, lost, descriptor = sys.unraisablehook, [], handle.id.get_vfd_handle()
+
+    def tell(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, OSError) and str(path) in str(unraisable.exc_value):
+            lost.append(unraisable.exc_value)
+        else:
+            told(unraisable)
+
+    sys.unraisablehook = tell
+    try:
+        yield handle
+        handle.flush()
+        if lost:
+            raise lost[0]
+        handle.close()
+    except BaseException:
+        with suppress(Exception):
+            if hasattr(os, "memfd_create"):  # Linux
+                memory = os.memfd_create("discarded")
+                os.dup2(memory, descriptor)
+                os.close(memory)
+            handle.close()
+        raise
+    finally:
+        sys.unraisablehook = told
+
+
+def finish_hdf5(handle: h5py.File) -> None:
+    """Mark an open file as complete and as one that ends with a digest."""
+    handle.attrs["complete"] = True
+    handle.attrs["digest"] = f"{MARK} after the last byte of HDF5"
+
+
+def seal_hdf5(path: str | os.PathLike) -> None:
+    """Append the digest of a closed file to it."""
+    with open(path, "ab") as handle:
+        handle.write(f"\n{OPEN_SEAL}\n".encode())
+    seal(path)
 
 
 def dataset(group: h5py.Group, name: str, *, unit: str | None = None, **kwargs) -> h5py.Dataset:
     """Create a chunked, compressed, checksummed dataset; `kwargs` go to ``create_dataset``.
 
-    Text of variable length is kept as it is: HDF5 has no filters for it.
+    What is never written of floating-point data reads as NaN. Text of variable length is kept as it is: HDF5 has no
+    filters for it.
     """
     data = kwargs.get("data")
     shape = kwargs.get("shape", None if data is None else getattr(data, "shape", None))
-    text = kwargs.get("dtype") == h5py.string_dtype()
-    if shape and all(s > 0 for s in shape) and not text:
+    kind = kwargs.get("dtype", getattr(data, "dtype", None))
+    text = kind == h5py.string_dtype()
+    if not text and kind is not None and np.dtype(kind).kind == "f":
+        kwargs = {"fillvalue": np.nan} | kwargs
+    if shape and (all(s > 0 for s in shape) or kwargs.get("maxshape")) and not text:
         kwargs = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True} | kwargs
     made = group.create_dataset(name, **kwargs)
+    made.flush()
     if unit:
         made.attrs["unit"] = unit
     return made
 
 
+def append(group: h5py.Group, name: str, values: np.ndarray, *, rows: int = 1) -> None:
+    """Append rows to a dataset, which is made with the first ones; a chunk of it holds `rows` rows."""
+    if name not in group:
+        shape = values.shape[1:]
+        text = values.dtype == object
+        dataset(
+            group, name, shape=(0, *shape), maxshape=(None, *(size or None for size in shape)),
+            dtype=h5py.string_dtype() if text else values.dtype,
+            chunks=(256,) if text else (rows, *(max(1, size) for size in shape)),
+        )  # fmt: skip
+    made = group[name]
+    made.resize(made.shape[0] + len(values), axis=0)
+    if values.size:
+        fill(made, slice(len(made) - len(values), None), values)
+
+
+def fill(made: h5py.Dataset, at: Any, values: np.ndarray) -> None:
+    """Write a part of a dataset, and notice here when that fails; what is written when it is closed fails unnoticed."""
+    made[at] = values
+    made.flush()
+
+
+def hdf5_name(name: str, *, taken: Collection[str] = ()) -> str:
+    """Return a name as one step of an HDF5 path, in which ``/`` separates steps and ``.`` is the step itself.
+
+    Parameters
+    ----------
+    name : str
+        Any text: of an output, a target, a function.
+    taken : collection of str
+        Names that are something else at that place.
+
+    Returns
+    -------
+    str
+        The name; ``/``, ``%``, a null and what is no Unicode as percent-codes, a name of dots alone, an empty or a
+        taken one likewise. Different names stay different.
+    """
+    text = re.sub("[/%\0\ud800-\udfff]", _percent, name)
+    if text in taken or re.fullmatch(r"\.+", text):
+        text = _percent(text[0]) + text[1:]
+    return text or "%"
+
+
+def _percent(found: str | re.Match) -> str:
+    character = found if isinstance(found, str) else found[0]
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+
+
+def group_of(model: str, background: str) -> str:
+    """Return the path of a model and background set in a file of functions, which has ``inserts`` beside the models."""
+    return f"{hdf5_name(model, taken=('inserts',))}/{hdf5_name(background)}"
+
+
+def plain_name(step: str) -> str:
+    """Return the name that `hdf5_name` made a step of."""
+    return "" if step == "%" else unquote_to_bytes(step).decode("utf-8", "surrogatepass")
+
+
 @contextmanager
 def read_hdf5(path: str | os.PathLike) -> Iterator[h5py.File]:
     """Open an HDF5 file that another job wrote; a damaged one is removed and named."""
+    sealed = sound(path)
     try:
         with h5py.File(path, "r") as handle:
             if not handle.attrs.get("complete", False):
                 raise OSError("it was not written to its end")
             yield handle
-    except OSError as error:
-        if error.errno is not None:  # the system's own: no such file, no permission, a write of the caller's
+    except MarginomeError:
+        raise
+    except _UNREADABLE as error:
+        # The system's own (no such file, a write of the caller's), or an error of the caller: the file is as written.
+        if sealed or getattr(error, "errno", None) is not None:
             raise
         raise damaged(path, error) from error
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from marginome.errors import MarginomeError
-from marginome.storage import atomic
+from marginome.storage import atomic, outdated, read_table
 
 
 class Column(NamedTuple):
@@ -110,6 +110,15 @@ def conform(table: pd.DataFrame, columns: tuple[Column, ...], *, extra: bool = F
     for column in unknown:
         result = result.append_column(column, pa.array(table[column], from_pandas=True))
     return result
+
+
+def read_effects(path: str | os.PathLike) -> pd.DataFrame:
+    """Read an effect table that another job wrote; one that lacks columns of `EFFECTS` is removed and named."""
+    table = read_table(path)
+    missing = [c.name for c in EFFECTS if c.required and c.name not in table]
+    if missing:
+        raise outdated(path, f"the columns {', '.join(missing)}")
+    return table
 
 
 def write_tsv(path: str | os.PathLike, table: pd.DataFrame) -> None:

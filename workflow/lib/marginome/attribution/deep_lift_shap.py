@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
+from marginome.attribution.attaching import READS_A_NUMBER, attach_rules, unseen_differences
+from marginome.attribution.dependence import Unseen
 from marginome.attribution.kernels import Backward
 from marginome.attribution.module_rules import ModuleRules
-from marginome.attribution.recording import Recorder, attach_rules, named_modules_of
+from marginome.attribution.recording import Recorder, named_modules_of
 from marginome.attribution.rules import RepeatSequence, make_pair
 from marginome.devices import is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError
@@ -31,7 +33,7 @@ from marginome.prediction import (
     run_model,
     to_device,
 )
-from marginome.sequences import name_some, torch_dtype, validate_one_hot
+from marginome.sequences import name_some, refuse_meta, torch_dtype, validate_one_hot
 from marginome.shuffles import dinucleotide_shuffle
 
 log = logging.getLogger(__name__)
@@ -183,7 +185,7 @@ def deep_lift_shap(
         if not only_warn or not isinstance(X, torch.Tensor) or X.ndim != 3 or X.numel() == 0:
             raise
         warnings.warn(str(error), RuntimeWarning, stacklevel=2)
-    args = check_args(args, len(X))
+    X, args = X.detach(), check_args(args, len(X))
     device = resolve_device(device)
     source = _References(references, n_shuffles, random_state, X)
     automatic = batch_size == "auto"
@@ -323,8 +325,9 @@ class _Passes:
     unused: set[int] = field(default_factory=set)  # calls that the target does not need
     without_rule: list[str] = field(default_factory=list)
     notes: set[str] = field(default_factory=set)
+    unseen: dict[tuple[str, int], Unseen] = field(default_factory=dict)  # calls that autograd does not see all of
     repeat: bool = False  # run a sequence once per reference: its values cannot be matched otherwise
-    copy: bool = False  # the model changes values in place after they were used
+    copy: bool = False  # the model overwrites values that autograd needs for derivatives
 
     def multipliers(
         self, x: torch.Tensor, r: torch.Tensor, args: list[torch.Tensor], on_sequence: _OnSequence | None, first: int
@@ -336,22 +339,25 @@ class _Passes:
             if on_sequence is None or on_sequence.repeated != times:
                 on_sequence = self.on_sequences(x, args, times, first)
             flat = r.flatten(0, 1).requires_grad_()
-            recorder = Recorder(self.operations, self.unused, copy=self.copy)
+            recorder = Recorder(self.operations, self.unused, self.unseen)
             own, y = self.run(flat, [a.repeat_interleave(n_refs, dim=0) for a in args], recorder)
-            if recorder.changed_in_place():
-                self.copy, on_sequence = True, None
-                continue
             check_finite(y, what=f"output on the references of sequences {first} to {first + n - 1}")
             groups = (n * n_refs, 1) if self.repeat else (n, n_refs)
             self.own.pair(on_sequence.own, own, n_refs // times)
             pair = functools.partial(make_pair, n=groups[0], n_refs=groups[1])
             relu_is_ruled = attach_rules(on_sequence.recorder, recorder, y, pair, self.notes)
             try:
-                with Backward(relu_is_ruled):
+                with differentiable(), Backward(relu_is_ruled):
                     (gradient,) = torch.autograd.grad(y.sum(), flat)
             except RepeatSequence as reason:
                 log.info("each sequence is run once per reference: %s", reason)
                 self.repeat, on_sequence = True, None
+                continue
+            except RuntimeError as error:
+                if self.copy or "modified by an inplace operation" not in str(error):
+                    raise
+                log.info("what autograd keeps is copied, because the model overwrites it")
+                self.copy = True
                 continue
             yx = on_sequence.output.view(n, times)[:, :1]
             return gradient.unflatten(0, (n, n_refs)), yx, y.detach().view(n, n_refs), on_sequence
@@ -359,36 +365,56 @@ class _Passes:
     def on_sequences(self, x: torch.Tensor, args: list[torch.Tensor], times: int, first: int) -> _OnSequence:
         """Run the model on sequences, each `times` times; the first time, learn what it consists of."""
         x, args = x.repeat_interleave(times, dim=0), [a.repeat_interleave(times, dim=0) for a in args]
-        while True:
-            learn = self.operations is None
-            recorder = Recorder(self.operations, self.unused, copy=self.copy, trace=learn)
-            with named_modules_of(self.model, recorder) if learn else contextlib.nullcontext():
-                own, y = self.run(x.detach().requires_grad_(), args, recorder)
-            if recorder.changed_in_place():
-                self.copy = True
-                continue
-            check_finite(y, first=first)
-            if learn:
-                self.operations = recorder.operations
-                self.unused = recorder.unused_by(y)
-                self.without_rule = recorder.without_rule(y)
-            kept = _OnSequence(recorder, own, y.detach(), times)
-            for record in recorder.recorded:  # the graph of this pass is not needed
-                record.node = None
-            recorder.nodes.clear()
-            recorder.accesses.clear()
-            recorder._alive.clear()
-            return kept
+        learn = self.operations is None
+        recorder = Recorder(self.operations, self.unused, self.unseen, trace=learn)
+        with named_modules_of(self.model, recorder) if learn else contextlib.nullcontext():
+            own, y = self.run(x.detach().requires_grad_(), args, recorder)
+        check_finite(y, first=first)
+        if learn:
+            self.operations, self.unseen = recorder.operations, recorder.unseen
+            self.unused = recorder.unused_by(y)
+            self.without_rule = recorder.without_rule(y)
+        recorder.forget_graph()
+        return _OnSequence(recorder, own, y.detach(), times)
 
     def run(self, X: torch.Tensor, args: list[torch.Tensor], recorder: Recorder) -> tuple[list, torch.Tensor]:
         """Run the model under a recorder; return the calls of modules with rules of their own and the target."""
         # A new autocast block for each pass: it keeps cast weights, and passes have to make the same calls.
-        with torch.autocast(self.device.type, self.autocast) if self.autocast else contextlib.nullcontext():
+        with (
+            torch.autocast(self.device.type, self.autocast) if self.autocast else contextlib.nullcontext(),
+            torch.autograd.graph.saved_tensors_hooks(torch.clone, _same) if self.copy else contextlib.nullcontext(),
+            differentiable(),
+        ):
             self.own.begin()
             with recorder:
-                y = target_of(run_model(self.model, X, args), self.target, len(X))
+                # A copy: models may change their input in place, which autograd allows of what was computed only.
+                y = target_of(run_model(self.model, X.clone(), args), self.target, len(X))
                 recorder.finish()
         return self.own.end(), y
+
+
+def _same(t: torch.Tensor) -> torch.Tensor:
+    return t
+
+
+# What autograd says of models that can be run but not be differentiated.
+REFUSALS = ("modified inplace", "automatic differentiation", "in an in-place operation", "derivative for")
+
+
+@contextlib.contextmanager
+def differentiable() -> Iterator[None]:
+    """Turn autograd's refusal of a change in place into a message."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(part in str(error) for part in REFUSALS):
+            raise
+        raise MarginomeError(
+            f"PyTorch cannot differentiate the model: {str(error).split('. ')[0]}",
+            where="model",
+            remedy="Write that step out of place (y = f(x) instead of f_(x) or out=), or attribute by "
+            "saturation_mutagenesis.",
+        ) from error
 
 
 def target_of(y: Any, target: int, n: int) -> torch.Tensor:
@@ -436,6 +462,8 @@ class _References:
         self.X = X
         self.function, self.given = None, None
         if isinstance(given, torch.Tensor):
+            refuse_meta(given, "references")
+            given = given.detach()
             each = tuple(X.shape[1:])
             if given.ndim == 3 and tuple(given.shape[1:]) == each:
                 given = given.unsqueeze(0).expand(len(X), -1, -1, -1)
@@ -506,7 +534,12 @@ def _ahead(source: _References, device: torch.device) -> Iterator[Callable[[int,
 
 def _warn(passes: _Passes, deltas: torch.Tensor, differences: torch.Tensor, threshold: float) -> None:
     """Say what has no rule, and which pairs did not converge."""
-    named = [*passes.without_rule, *sorted(passes.notes)]
+    # The mean of both, not of their quotients: a pair may differ by nothing. NaN is above every threshold.
+    relative = float(deltas.mean() / differences.mean().clamp_min(1e-12))
+    over = ~(deltas <= threshold)
+    converged = not bool(over.any()) and relative <= 0.01
+    notes = passes.notes - {READS_A_NUMBER} if converged else passes.notes
+    named = [*passes.without_rule, *sorted(notes)]
     if named:
         warnings.warn(
             "no DeepLIFT rule for " + ", ".join(named) + ": treated by its derivative, so that attributions need "
@@ -514,10 +547,8 @@ def _warn(passes: _Passes, deltas: torch.Tensor, differences: torch.Tensor, thre
             RuntimeWarning,
             stacklevel=3,
         )
-    relative = float(deltas.mean() / differences.mean().clamp_min(1e-12))
-    over = deltas > threshold
-    if bool(over.any()) or relative > 0.01:
-        worst = divmod(int(deltas.argmax()), deltas.shape[1])
+    if not converged:
+        worst = divmod(int(deltas.argmax()), deltas.shape[1])  # NaN counts as the largest
         warnings.warn(
             f"convergence deltas: {int(over.sum())} of {deltas.numel()} pairs above {threshold:g}, the largest "
             f"{float(deltas.max()):.3g} (sequence {worst[0]}, reference {worst[1]}), the mean {relative:.2g} of the "
@@ -578,8 +609,20 @@ def find_unsupported_operations(
     home = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     with evaluating(model, home), _attributable(model, False):
         dtype = model_dtype(model)
-        recorder = Recorder(trace=True)
-        with named_modules_of(model, recorder), recorder:
-            outputs = model(to_device(X, dtype, home).requires_grad_(), *(cast_argument(a, dtype, home) for a in args))
-            recorder.finish()
-        return recorder.without_rule(*(t for _, t in leaves(outputs) if t.requires_grad))
+        given = [cast_argument(a, dtype, home) for a in args]
+
+        def run(X: torch.Tensor, recorder: Recorder) -> list[torch.Tensor]:
+            with named_modules_of(model, recorder), differentiable(), recorder:
+                outputs = model(to_device(X, dtype, home).requires_grad_().clone(), *(a.clone() for a in given))
+                recorder.finish()
+            return [t for _, t in leaves(outputs) if t.requires_grad]
+
+        first = Recorder(trace=True)
+        found = first.without_rule(*run(X, first))
+        first.forget_graph()
+        if not first.unseen:
+            return found
+        # Whether these matter is told by other sequences: here, each base by its complement.
+        second = Recorder(first.operations, None, first.unseen)
+        outputs = run(X.flip(1), second)
+        return [*found, *sorted(unseen_differences(first, second, *outputs))]

@@ -7,11 +7,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 
+from marginome.attribution.attaching import attach_rules
 from marginome.attribution.deep_lift_shap import deep_lift_shap, target_of
-from marginome.attribution.recording import Recorder, attach_rules
+from marginome.attribution.recording import Recorder
 from marginome.attribution.rules import Call, Pair, RepeatSequence
 from marginome.devices import check_precision, precision_context, resolve_device
 from marginome.errors import MarginomeError, unknown_name
@@ -96,6 +98,7 @@ class EditAttributor:
         self.reason = "asked for" if engine == "full" else ""
         self._path: _Multipliers | None = None
         self._checked: set[int] = set()
+        self._told: set[str] = set()
         if engine != "full":
             dtype = model_dtype(self.model)
             given = tuple(cast_argument(a, dtype, self.device) for a in self.args)
@@ -108,6 +111,8 @@ class EditAttributor:
                     raise CannotCaptureError("no operation on the sequence can be confined to a span")
             except CannotCaptureError as error:
                 self._go_without(str(error))
+            except Exception as error:  # whole sequences need nothing of what failed
+                self._go_without(f"{type(error).__name__}: {error}")
 
     def __call__(
         self, edits: Edits, background_index: torch.Tensor, target: int = 0, *, hypothetical: bool = False
@@ -144,7 +149,11 @@ class EditAttributor:
         if self._path is None:
             return self._whole(edits, background_index, target, hypothetical)
         before = _take_columns(self.X[background_index].cpu(), edits)
-        return _attributions(*self._path.multipliers(edits, background_index, target), edits, before, hypothetical)
+        found = _attributions(*self._path.multipliers(edits, background_index, target), edits, before, hypothetical)
+        if self._path.named - self._told:
+            log.warning("no DeepLIFT rule for %s: look at the deltas", ", ".join(sorted(self._path.named)))
+            self._told |= self._path.named
+        return found
 
     def _go_without(self, reason: str) -> None:
         self._path, self.reason = None, reason
@@ -190,6 +199,8 @@ class EditAttributor:
             run = attributions(path.graph, self.precision)
         except (CannotCaptureError, RepeatSequence) as error:
             return str(error)
+        except Exception as error:  # whatever it is, the check did not pass
+            return f"{type(error).__name__}: {error}"
         scale = max(float(truth.abs().max()), 1e-300)
         wrong, error = (float((found - truth).abs().max()) / scale for found in (exact, run))
         if not wrong <= EXACT:
@@ -218,6 +229,11 @@ class _Multipliers(Incremental):
     differentiable = True
     _target = 0
     _before_pass: _Before | None = None
+
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        self._unseen: WeakKeyDictionary[Plan, dict] = WeakKeyDictionary()  # by plan
+        self.named: set[str] = set()  # what has no rule
 
     def multipliers(self, edits: Edits, index: torch.Tensor, target: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return multipliers (m, 4, w) on the edits' own columns and the change of the output (m,), on the CPU."""
@@ -251,16 +267,15 @@ class _Multipliers(Incremental):
         if self._before_pass is None or self._before_pass.bases is not state.bases:
             none = channels_last(delta.new_zeros(state.b, *delta.shape[1:]))
             recorder, y = self._record(plan, State(1, state.b, state.bases), none)
-            for record in recorder.recorded:  # the graph of this pass is not needed
-                record.node = None
+            recorder.forget_graph()
             self._before_pass = _Before(state.bases, recorder, y.detach())
         before = self._before_pass
         recorder, y = self._record(plan, state, delta)
-        if recorder.operations != before.recorder.operations or recorder.changed_in_place():
+        if recorder.operations != before.recorder.operations:
             raise CannotCaptureError("the steps cannot be differentiated")
         pair = functools.partial(pair_with_background, m=state.m, b=state.b)
         with torch.enable_grad():
-            attach_rules(before.recorder, recorder, y, pair, set())
+            attach_rules(before.recorder, recorder, y, pair, self.named)
             (multipliers,) = torch.autograd.grad(y.sum(), delta)
         return [multipliers, y.detach() - before.y.repeat(state.m)]
 
@@ -270,11 +285,16 @@ class _Multipliers(Incremental):
             raise CannotCaptureError("the output is not one row of targets")
         with torch.enable_grad():
             delta.requires_grad_()
-            recorder = Recorder()
+            unseen = self._unseen.get(plan)
+            recorder = Recorder(unseen=unseen, trace=unseen is None)
             with recorder:
                 (y,) = plan.run(state, delta)
                 recorder.finish()
             assert y is not None
+            if unseen is None:
+                self._unseen[plan] = recorder.unseen
+                self.named.update(recorder.without_rule(y))
+                recorder.forget_trace()
             return recorder, target_of(y, self._target, state.pairs)
 
 
@@ -305,7 +325,7 @@ def pair_with_background(
             return [a for a, _ in both], [c for _, c in both]
         return match(x, r)
 
-    matched = [match(x, r) for x, r in zip(edited.args, background.args)]
+    matched = [several(x, r) for x, r in zip(edited.args, background.args)]
     x_outputs, r_outputs = several(edited.outputs, background.outputs)
     rank = next(g for g in grad_inputs if g is not None).ndim
 

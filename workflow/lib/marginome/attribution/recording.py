@@ -1,39 +1,84 @@
-"""Seeing every operation of a model's forward pass, and putting rules in the place of its derivatives.
+"""Seeing every operation of a model's forward pass that its multipliers depend on.
 
 PyTorch's dispatcher reduces what a model does, in whatever form it is written (``torch.nn`` modules, functions of
 ``torch.nn.functional``, tensor methods, operators, modules used twice), to calls of a few hundred ATen operations.
-A :class:`Recorder` sees these calls while a model runs, keeps the inputs of those that are not linear, and finds
-the autograd node of each. Autograd does the rest: the chain rule, views, in-place changes, sums of branches.
+A :class:`Recorder` sees these calls while a model runs, keeps the inputs of those that are not linear (as they were
+before a later call overwrote them), and finds the autograd node of each, where `attach_rules` puts its rule. Autograd
+does the rest: the chain rule, views, in-place changes, sums of branches.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from marginome.attribution.dependence import Dependence, Unseen, flat, storage
 from marginome.attribution.kernels import narrow_convolution
-from marginome.attribution.rules import RULES, Call, Pair, is_linear
+from marginome.attribution.rules import RULES, Call, is_linear
 from marginome.errors import MarginomeError
 
 # What is worth skipping when its result is not asked for; the rest costs little and runs on zeros.
 COSTLY = {"convolution", "addmm", "mm", "bmm", "baddbmm"}
 
 
+class Region(NamedTuple):
+    """A view that an operation changes in place, as a part of the tensor that it views.
+
+    Autograd then has one node, CopySlices, for the whole tensor, which hides that of the operation.
+    """
+
+    whole_size: torch.Size  # no tensor: a rule holds on to this, and its graph would hold on to the rule
+    whole_stride: tuple[int, ...]
+    size: torch.Size
+    stride: tuple[int, ...]
+    offset: int
+
+    @classmethod
+    def of(cls, view: torch.Tensor) -> Region | None:
+        """Return the region of a view; None for another tensor."""
+        whole = view._base
+        if whole is None:
+            return None
+        offset = view.storage_offset() - whole.storage_offset()
+        return cls(whole.size(), whole.stride(), view.size(), view.stride(), offset)
+
+    def lay_out(self, t: torch.Tensor) -> torch.Tensor:
+        """Copy a tensor shaped like the whole into its layout."""
+        return t.new_empty_strided(self.whole_size, self.whole_stride).copy_(t)
+
+    def part(self, laid_out: torch.Tensor) -> torch.Tensor:
+        """Return the region of what `lay_out` returned."""
+        return laid_out.as_strided(self.size, self.stride, self.offset)
+
+
+class _Pending(NamedTuple):
+    """A call whose autograd node is not there yet."""
+
+    result: torch.Tensor
+    record: Recorded | None
+    base: str
+    region: Region | None
+    unlike: bool = False  # not linear, although others with a node of the same name are
+    replaced: Any = None  # the node of what it overwrites
+
+
 @dataclass
 class Recorded:
-    """A call that needs a rule, and the tensor by which its autograd node is found."""
+    """A call that needs a rule or depends on the sequence unseen, and the tensor by which its node is found."""
 
-    index: int
+    place: int | tuple[str, int]  # among `operations` if it needs a rule, else its name and which of that name it is
     call: Call
-    versions: tuple[int, ...]
-    module: str
-    result: torch.Tensor | None  # until the node is known
+    unseen: Unseen | None
+    region: Region | None
+    ruled: bool
     node: Any = None
 
 
@@ -46,31 +91,50 @@ class Recorder(TorchDispatchMode):
         The `operations` of another pass of the same model; this pass has to make the same.
     unused : set of int, optional
         Which of `operations` have results that are not needed: they return zeros.
-    copy : bool, optional
-        Copy what is kept. Needed for models that later change it in place.
+    unseen : dict, optional
+        The `unseen` of a traced pass of the same model: calls to compare because autograd does not see all of them.
     trace : bool, optional
-        Also note, for every call, what it reads and writes, and the module and autograd node it belongs to.
+        Also note, for every call, what it reads and writes, the module and autograd node it belongs to, and whether it
+        depends on the sequence unseen.
 
     Attributes
     ----------
     operations : list of str
         The calls that need a rule or are costly, in order.
     recorded : list of Recorded
-        The calls that need a rule.
+        The calls that need a rule or depend on the sequence unseen.
+    unseen : dict
+        {(name, which of the calls with that name): `Unseen`}.
+    notes : set of str
+        What overwrote values behind autograd's back.
     """
 
     def __init__(
-        self, expected: list | None = None, unused: set[int] | None = None, *, copy: bool = False, trace: bool = False
+        self,
+        expected: list | None = None,
+        unused: set[int] | None = None,
+        unseen: dict[tuple[str, int], Unseen] | None = None,
+        *,
+        trace: bool = False,
     ):
         super().__init__()
-        self.expected, self.unused, self.copy, self.trace = expected, unused or set(), copy, trace
+        self.expected, self.unused, self.trace = expected, unused or set(), trace
         self.operations: list = []
         self.recorded: list[Recorded] = []
+        self.unseen: dict[tuple[str, int], Unseen] = dict(unseen or {})
+        self.notes: set[str] = set()
         self.nodes: dict[Any, str] = {}  # trace: autograd node -> "operation in module"
+        self.inside: dict[Any, str] = {}  # trace: CopySlices node -> the operation that it hides
+        self.unruled: set = set()  # trace: nodes of calls that are not linear although others of the same node are
         # trace, for every call: its number, storages read and written, whether Python sees the result
         self.accesses: list[tuple[int | None, set[int], set[int], bool]] = []
         self.modules: list[str] = []  # the modules being run, outermost first
-        self._pending: list[tuple[torch.Tensor, Recorded | None, str]] = []
+        self._counts: Counter[str] = Counter()
+        self._kept: dict[int, list[Call]] = {}  # calls by the storages of the values that are kept of them
+        self._unsorted: list[Call] = []  # those that are not in it yet
+        self.overwritten: dict[str, None] = {}  # trace: what wrote in place without a derivative
+        self._pending: list[_Pending] = []
+        self._dependence = Dependence() if trace else None
         self._alive: list = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -79,10 +143,17 @@ class Recorder(TorchDispatchMode):
         self._find_nodes()
         name = func._overloadpacket.__name__
         base = name[:-1] if name.endswith("_") and not name.endswith("__") else name
-        depends = [isinstance(a, torch.Tensor) and a.requires_grad for a in args]
+        seen = args
+        if base == "index_put" and _is_masked_fill(*args):
+            base, seen = "masked_fill", (args[0], args[1][0], args[2].reshape(()))
+        key = (base, self._counts[base])
+        self._counts[base] += 1
+        depends = [isinstance(a, torch.Tensor) and a.requires_grad for a in seen]
+        positions = _written(func)
+        written = [t for i in positions if i < len(args) for t in flat(args[i])] if positions else []
         rule = RULES.get(base)
         # Inside torch.no_grad (some of PyTorch's own functions) a value counts as a constant.
-        ruled = rule is not None and any(depends) and torch.is_grad_enabled() and rule.needed(depends, args, kwargs)
+        ruled = rule is not None and any(depends) and torch.is_grad_enabled() and rule.needed(depends, seen, kwargs)
         index = None
         if ruled or base in COSTLY:
             index = len(self.operations)
@@ -92,58 +163,92 @@ class Recorder(TorchDispatchMode):
             if index in self.unused:
                 return _zeros_like_result(func, args, kwargs)
 
+        if self._dependence is not None:
+            found = self._dependence.before(base, seen, written)
+            if found is not None:
+                self.unseen[key] = found
+        unseen = self.unseen.get(key) if self.unseen else None
+        region = Region.of(written[0]) if written else None
         record = None
-        if ruled:
-            copy = self.copy or base != name  # in place: its input is about to change
-            kept = tuple(self._keep(a, copy) for a in args)
-            record = Recorded(index, Call(base, kept, kwargs), (), ".".join(self.modules[-1:]), None)
+        if ruled or (unseen is not None and not unseen.behind):
+            call = Call(base, tuple(_detached(a) for a in seen), kwargs)
+            record = Recorded(index if ruled else key, call, unseen, region, ruled)
+            self._unsorted.append(call)
+        for t in written:
+            self._protect(t)
+        before = written[0].detach().clone() if unseen is not None and unseen.behind else None
         outputs = narrow_convolution(args) if base == "convolution" else None
         if outputs is None:
             outputs = func(*args, **kwargs)
-        result = next(_flat(outputs), None)
-        if record is not None:
-            if rule.outputs:
-                record.call.outputs = tuple(self._keep(o, self.copy) for o in outputs)
-            record.versions = tuple(t._version for t in _tensors(record.call))
-        if self.trace:
+        result = outputs if isinstance(outputs, torch.Tensor) else next(flat(outputs), None)
+        if before is not None and not torch.equal(before, written[0].detach()):
+            self.notes.add(f"aten.{name} on values that autograd follows, in a block that it does not")
+        if record is not None and (base == "_local_scalar_dense" or (ruled and rule.outputs)):
+            record.call.outputs = _detached(outputs)
+            self._unsorted.append(record.call)
+        if self._dependence is not None:
+            self._dependence.after(base, seen, written, outputs)
             self._note_accesses(index, func, args, kwargs, outputs)
-        if result is not None and (record is not None or self.trace):
-            self._pending.append((result, record, base))
+        if result is not None and self.trace:
+            unlike = not ruled and _is_unlike_its_node(base, args)
+            followed = written and torch.is_grad_enabled()
+            replaced = _whole(written[0]).grad_fn if followed else None
+            self._pending.append(_Pending(result, record, base, region, unlike, replaced))
+        elif result is not None and record is not None:
+            self._pending.append(_Pending(result, record, base, region))
+        elif result is None and record is not None:  # a number that Python reads
+            self.recorded.append(record)
         return outputs
 
-    def _keep(self, value: Any, copy: bool) -> Any:
-        if not isinstance(value, torch.Tensor):
-            return value
-        return value.detach().clone() if copy else value.detach()
+    def _protect(self, t: torch.Tensor) -> None:
+        """Copy what is kept in a storage that is about to be overwritten."""
+        for call in self._unsorted:
+            for kept in flat([*call.args, call.outputs]):
+                self._kept.setdefault(storage(kept), []).append(call)
+        self._unsorted.clear()
+        place = storage(t)
+
+        def copied(value: Any) -> Any:
+            if isinstance(value, torch.Tensor):
+                return value.clone() if storage(value) == place else value
+            return type(value)(copied(v) for v in value) if type(value) in (list, tuple) else value
+
+        for call in self._kept.pop(place, ()):
+            call.args, call.outputs = copied(call.args), copied(call.outputs)
 
     def _find_nodes(self) -> None:
         """Autograd attaches its node to a result after the call: look it up at the next one."""
-        for result, record, base in self._pending:
-            node = result.grad_fn
+        for result, record, base, region, unlike, replaced in self._pending:
+            node = (result if region is None else _whole(result)).grad_fn
             if node is None:  # does not depend on the sequence, or is inside torch.no_grad
                 continue
             if self.trace:
-                module = self.modules[-1] if self.modules else ""
+                module = f" in module '{self.modules[-1]}'" if self.modules else ""
                 # The last operation inside a function with a derivative of its own has that function's node.
-                label = f"aten.{base}" if _is_node_of(base, node_name(node)) else f"{node.name()} (around aten.{base})"
-                self.nodes.setdefault(node, label + (f" in module '{module}'" if module else ""))
+                label = f"aten.{base}"
+                if node is replaced:
+                    self.overwritten.setdefault(f"{label}_{module}")
+                    continue
+                if region is not None and node_name(node) == "copyslices":
+                    self.inside.setdefault(node, base)
+                    label += "_ in place on a part of a tensor"
+                elif not _is_node_of(base, node_name(node)):
+                    label = f"{node.name()} (around {label})"
+                self.nodes.setdefault(node, label + module)
+                if unlike:
+                    self.unruled.add(node)
             if record is not None:
                 record.node = node
                 self.recorded.append(record)
         self._pending.clear()
 
     def _note_accesses(self, index, func, args, kwargs, outputs) -> None:
-        reads, writes = set(), set()
-        for argument, value in zip(func._schema.arguments, args):
-            stored = {_storage(t) for t in _flat(value)}
-            reads |= stored
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                writes |= stored
-        for value in kwargs.values():
-            reads |= {_storage(t) for t in _flat(value)}
-        results = list(_flat(outputs))
-        writes |= {_storage(t) for t in results}
-        self._alive.append((results, list(_flat(args))))  # so that no storage is reused and taken for another
+        positions = _written(func)
+        reads = {storage(t) for t in flat([*args, *kwargs.values()])}
+        writes = {storage(t) for i in positions if i < len(args) for t in flat(args[i])}
+        results = list(flat(outputs))
+        writes |= {storage(t) for t in results}
+        self._alive.append((results, list(flat(args))))  # so that no storage is reused and taken for another
         self.accesses.append((index, reads, writes, not results))
 
     def finish(self) -> None:
@@ -152,9 +257,21 @@ class Recorder(TorchDispatchMode):
         if self.expected is not None and len(self.operations) < len(self.expected):
             raise _another_path("nothing more", self.expected[len(self.operations)])
 
+    def forget_graph(self) -> None:
+        """Let go of autograd's graph and of what was traced; the calls are kept."""
+        for record in self.recorded:
+            record.node = None
+        self.forget_trace()
+
+    def forget_trace(self) -> None:
+        """Let go of what was traced."""
+        for traced in (self.nodes, self.inside, self.unruled, self.accesses, self._alive):
+            traced.clear()
+        self._dependence = None
+
     def unused_by(self, output: torch.Tensor) -> set[int]:
         """Return the numbers of the costly calls that an output does not depend on (needs `trace`)."""
-        live, unused = {_storage(output)}, set()
+        live, unused = {storage(output)}, set()
         for index, reads, writes, seen in reversed(self.accesses):
             if seen or writes & live:
                 live |= reads
@@ -162,26 +279,17 @@ class Recorder(TorchDispatchMode):
                 unused.add(index)
         return unused
 
-    def changed_in_place(self) -> bool:
-        """Tell whether something that was kept has been overwritten since."""
-        return any(
-            t._version != version
-            for record in self.recorded
-            for t, version in zip(_tensors(record.call), record.versions)
-        )
-
     def without_rule(self, *outputs: torch.Tensor) -> list[str]:
         """Return the operations on the way to the outputs that are neither linear nor have a rule (needs `trace`)."""
-        known = {record.node for record in self.recorded if _is_node_of(record.call.name, node_name(record.node))}
-        found: dict[str, None] = {}
+        known = {record.node for record in self.recorded if record.ruled and fits(record)}
+        found = self.overwritten | dict.fromkeys(self._dependence.beside if self._dependence else ())
         for node in walk(*outputs):
             depends = [following is not None for following, _ in node.next_functions]
-            if node not in known and not is_linear(node_name(node), depends):
+            if node in known:
+                continue
+            name = self.inside.get(node, "").replace("_", "") or node_name(node)
+            if node in self.unruled or is_custom(node) or not is_linear(name, depends):
                 found.setdefault(self.nodes.get(node, f"autograd node {node.name()}"))
-        for record in self.recorded:
-            if record.node not in known:  # autograd hides its node in one that copies into the viewed tensor
-                module = f" in module '{record.module}'" if record.module else ""
-                found.setdefault(f"aten.{record.call.name}_ in place on a part of a tensor{module}")
         return list(found)
 
 
@@ -194,10 +302,47 @@ def _another_path(now: str, before: str) -> MarginomeError:
     )
 
 
+def _whole(t: torch.Tensor) -> torch.Tensor:
+    """Return what a view views; another tensor itself."""
+    return t if t._base is None else t._base
+
+
+@functools.lru_cache(maxsize=4096)
+def _written(func: Any) -> tuple[int, ...]:
+    """Return which arguments an operation overwrites."""
+    arguments = func._schema.arguments
+    return tuple(i for i, a in enumerate(arguments) if a.alias_info is not None and a.alias_info.is_write)
+
+
+def _is_masked_fill(t: torch.Tensor, indices: list, value: torch.Tensor, accumulate: bool = False) -> bool:
+    """Tell whether ``t[indices] = value`` is one number wherever a mask of all elements says so."""
+    if len(indices) != 1 or indices[0] is None or value.numel() != 1 or accumulate:
+        return False
+    return indices[0].dtype == torch.bool and indices[0].shape == t.shape
+
+
+def _is_unlike_its_node(base: str, args: tuple) -> bool:
+    """Tell whether a call is not linear although others with an autograd node of the same name are."""
+    return base in ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm") and args[5] is True
+
+
+def fits(record: Recorded) -> bool:
+    """Tell whether the node found for a call is its own, or the one that hides it."""
+    if record.node is None:
+        return False
+    name = node_name(record.node)
+    return _is_node_of(record.call.name, name) if record.region is None else name == "copyslices"
+
+
 def _is_node_of(operation: str, node: str) -> bool:
-    """Tell whether a node is that of an operation (a change in place of a view hides it behind another)."""
+    """Tell whether a node is that of an operation."""
     plain = operation.replace("_", "").lower()
-    return {"logsigmoidforward": "logsigmoid"}.get(plain, plain) == node
+    return node in (plain, {"logsigmoidforward": "logsigmoid", "maskedfill": "indexput"}.get(plain))
+
+
+def is_custom(node: Any) -> bool:
+    """Tell whether a node is that of a torch.autograd.Function of the model, whatever its name."""
+    return isinstance(node, torch.autograd.function.BackwardCFunction) and node_name(node) != "_replaced"
 
 
 def node_name(node: Any) -> str:
@@ -218,20 +363,10 @@ def walk(*outputs: torch.Tensor) -> Iterator[Any]:
                 stack.append(following)
 
 
-def _flat(value: Any) -> Iterator[torch.Tensor]:
+def _detached(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for v in value:
-            yield from _flat(v)
-
-
-def _tensors(call: Call) -> list[torch.Tensor]:
-    return [*_flat(call.args), *_flat(call.outputs)]
-
-
-def _storage(t: torch.Tensor) -> int:
-    return t.untyped_storage()._cdata
+        return value.detach()
+    return type(value)(_detached(v) for v in value) if type(value) in (list, tuple) else value
 
 
 def _zeros_like_result(func, args, kwargs):
@@ -242,7 +377,7 @@ def _zeros_like_result(func, args, kwargs):
             return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
         return value
 
-    device = next(_flat(args)).device
+    device = next(flat(args)).device
     result = func(*(shape_only(a) for a in args), **kwargs)
     return torch.zeros(result.shape, dtype=result.dtype, device=device)
 
@@ -271,54 +406,3 @@ def named_modules_of(model: torch.nn.Module, recorder: Recorder) -> Iterator[Non
     finally:
         for handle in handles:
             handle.remove()
-
-
-def attach_rules(
-    other: Recorder, this: Recorder, output: torch.Tensor, pair: Callable[..., Pair], notes: set[str]
-) -> bool:
-    """Replace derivatives by multipliers on the graph of one of two passes.
-
-    Parameters
-    ----------
-    other, this : Recorder
-        Of the two passes that are compared; `this` is the one that will be differentiated.
-    output : torch.Tensor
-        What will be differentiated; only nodes that lead to it get a rule.
-    pair : callable
-        ``pair(other_call, this_call, grad_outputs, grad_inputs)`` shapes the two calls so that they broadcast, e.g.
-        `marginome.attribution.rules.make_pair` with the number of sequences and references.
-    notes : set of str
-        Gets the names of operations that turn out to have no rule while the rules run.
-
-    Returns
-    -------
-    bool
-        Whether every ReLU on the way has its rule.
-    """
-    partners = {record.index: record for record in other.recorded}
-    needed = set(walk(output))
-    open_relus = {node for node in needed if node_name(node) in ("relu", "threshold", "copyslices")}
-    for record in this.recorded:
-        if record.node not in needed or not _is_node_of(record.call.name, node_name(record.node)):
-            continue
-        partner = partners.get(record.index)
-        if partner is None:
-            raise MarginomeError(f"aten.{record.call.name} was seen in one of two passes only", where="model")
-        record.node.register_hook(_hook(partner.call, record.call, pair, notes))
-        if record.call.name == "relu":
-            open_relus.discard(record.node)
-    return not open_relus
-
-
-def _hook(other: Call, this: Call, make: Callable[..., Pair], notes: set[str]) -> Callable:
-    def replace(grad_inputs: tuple, grad_outputs: tuple) -> tuple:
-        if all(g is None for g in grad_inputs) or grad_outputs[0] is None:
-            return grad_inputs
-        pair = make(other, this, grad_outputs, grad_inputs)
-        pair.notes = notes
-        replaced = RULES[this.name].multiplier(pair)
-        return tuple(
-            None if old is None else new.reshape(old.shape).to(old.dtype) for old, new in zip(grad_inputs, replaced)
-        )
-
-    return replace

@@ -20,9 +20,10 @@ Every function takes a :class:`Pair` and returns the gradients that replace auto
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -59,7 +60,6 @@ class Pair:
     grads: Tensors  # with respect to the outputs, shaped like the references' values
     plain: Tensors  # what autograd found for the inputs: the derivative on the reference times `grads`
     rank: int  # number of axes of the first input before the references got an axis of their own
-    notes: set[str] = field(default_factory=set)  # what turned out to have no rule
 
     def axis(self, axis: int) -> int:
         """Return an axis counted from the end."""
@@ -90,6 +90,9 @@ def make_pair(x: Call, r: Call, grad_outputs: Sequence, grad_inputs: Sequence, n
     """
 
     def match(a: Any, b: Any) -> tuple[Any, Any]:
+        if isinstance(b, tuple | list):
+            both = [match(u, v) for u, v in zip(a, b)]
+            return [u for u, _ in both], [v for _, v in both]
         if not isinstance(b, torch.Tensor) or a.shape == b.shape:
             return a, b
         if a.ndim == b.ndim and a.shape[0] == n and b.shape[0] == n * n_refs and a.shape[1:] == b.shape[1:]:
@@ -100,12 +103,7 @@ def make_pair(x: Call, r: Call, grad_outputs: Sequence, grad_inputs: Sequence, n
         return t if t is None or n_refs == 1 else t.unflatten(0, (n, n_refs))
 
     matched = [match(a, b) for a, b in zip(x.args, r.args)]
-    outputs: Any = (x.outputs, r.outputs)
-    if isinstance(r.outputs, tuple | list):
-        both = [match(a, b) for a, b in zip(x.outputs, r.outputs)]
-        outputs = ([a for a, _ in both], [b for _, b in both])
-    elif isinstance(r.outputs, torch.Tensor):
-        outputs = match(x.outputs, r.outputs)
+    outputs = match(x.outputs, r.outputs)
     given = next(g for g in grad_inputs if g is not None)
     if n_refs > 1:
         for t in (*grad_outputs, *grad_inputs):
@@ -163,52 +161,78 @@ SMOOTH = {
     "log1p", "log2", "log10", "sqrt", "rsqrt", "reciprocal", "pow", "erf", "erfc", "sin", "cos", "tan", "sinh",
     "cosh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "logit", "sinc",
 }  # fmt: skip
+# Of these, those that are ever steeper towards 0, where what is a small change depends on the size of the input.
+STEEP = {"log", "log2", "log10", "sqrt", "rsqrt", "reciprocal", "pow"}
 
 
 def elementwise(pair: Pair) -> Tensors:
     """Rescale rule: the slope of the secant, or the derivative where the inputs are too close to tell it."""
     position = next(i for i, g in enumerate(pair.plain) if g is not None)
-    # Gradients are in the order of the tensor arguments; pow(2, z) has its number first.
-    zx, zr = ([a for a in call.args if isinstance(a, torch.Tensor)][position] for call in (pair.x, pair.r))
-    zx, zr, yx, yr = _wide(zx, zr, _evaluate(pair.x), _evaluate(pair.r))
-    change = zx - zr
-    epsilon = torch.finfo(change.dtype).eps
-    close = 8 * epsilon if pair.r.name in KINKED else math.sqrt(epsilon)
-    slope = (yx - yr).div_(change).mul_(pair.grad)
-    return _only(pair, torch.where(change.abs_() <= close, pair.plain[position].to(slope.dtype), slope))
+    zx, zr = (_operands(call, pair.plain)[position] for call in (pair.x, pair.r))
+    zx, zr, yx, yr = _wide(zx, zr, evaluate(pair.x), evaluate(pair.r))
+    close = None
+    if pair.r.name in SMOOTH:
+        close = math.sqrt(torch.finfo(zr.dtype).eps)
+        if pair.r.name in STEEP:
+            close = close * torch.maximum(zx.abs(), zr.abs())
+    return _only(pair, _slope(zx - zr, yx - yr, pair.grad, pair.plain[position], close))
 
 
-def _evaluate(call: Call) -> torch.Tensor:
+def _slope(
+    change: torch.Tensor, difference: torch.Tensor, grad: torch.Tensor, plain: torch.Tensor, close: Any = None
+) -> torch.Tensor:
+    """Return ``difference / change * grad``, or `plain` where the change is not above `close`, by default rounding.
+
+    Where the derivative does not exist either (the root of exactly 0 on both sides), the multiplier is 0: the inputs
+    are the same, so that nothing is to be distributed.
+    """
+    close = change.abs() <= (8 * torch.finfo(change.dtype).eps if close is None else close)
+    slope = torch.div(difference, change).mul_(grad)
+    if slope.shape != plain.shape:  # broadcast: one number has many results
+        slope = slope.masked_fill(close, 0.0).sum_to_size(plain.shape)
+        close = close.all() if close.shape != plain.shape else close
+    plain = plain.to(slope.dtype)
+    return torch.where(close, torch.where(plain.isfinite(), plain, torch.zeros_like(plain)), slope)
+
+
+def evaluate(call: Call) -> torch.Tensor:
     """Compute a call again: cheaper in memory than keeping all results."""
     result = getattr(torch.ops.aten, call.name)(*call.args, **call.kwargs)
-    return result[0] if isinstance(result, tuple) else result
+    result = result[0] if isinstance(result, tuple) else result
+    return result.to(call.args[0].dtype) if result.dtype == torch.bool else result  # gt_ and the like write numbers
 
 
-def choice(pair: Pair) -> Tensors:
-    """Choice of elements (``where``, ``masked_fill``) of one tensor or a constant.
+def _operands(call: Call, plain: Tensors) -> list:
+    """Return the arguments of a call in the order of its gradients."""
+    if call.name == "where":  # the condition has none
+        return list(call.args[1:])
+    if call.name == "masked_fill":
+        return [call.args[0], call.args[2]]
+    tensors = [a for a in call.args if isinstance(a, torch.Tensor)]
+    return tensors if len(tensors) == len(plain) else list(call.args)  # pow(2, z) has its number first
 
-    Where sequence and reference choose alike it is linear; elsewhere the secant, which is exact where the condition
-    is about the same number as it chooses, e.g. ``torch.where(z > 0, z, 0)``. A choice between two tensors that
-    both depend on the sequence has no rule where they choose differently: that is noted.
+
+def secant(pair: Pair) -> Tensors:
+    """Return multipliers of a call all of whose operands are, element by element, functions of one number.
+
+    Any multipliers m with ``sum(m * changes of the operands) == change of the result`` amount to the secant in that
+    number, because those of the operands are secants in it. Here all goes to the operand that changes most.
     """
-    where = pair.r.name == "where"
-    condition = 0 if where else 1
-    positions = [i for i, g in enumerate(pair.plain) if g is not None]
-    if len(positions) > 1:
-        if bool((pair.x.args[condition] != pair.r.args[condition]).any()):
-            pair.notes.add(f"aten.{pair.r.name} by a condition that depends on the sequence")
-        return pair.plain
-    position = positions[0]
-    value = (position + 1) if where else 2 * position
-    zx, zr = pair.x.args[value], pair.r.args[value]
-    change = zx - zr
-    slope = (_evaluate(pair.x) - _evaluate(pair.r)).div_(change).mul_(pair.grad)
-    alike = (pair.x.args[condition] == pair.r.args[condition]) | (change == 0)
-    plain = pair.plain[position]
-    if slope.shape != plain.shape:  # broadcast: the choices of one number are many
-        alike = (alike | (slope == 0)).all() | alike.new_zeros(plain.shape)
-        slope = slope.sum_to_size(plain.shape)
-    return _only(pair, torch.where(alike, plain, slope))
+    x, r = (_operands(call, pair.plain) for call in (pair.x, pair.r))
+    seen = [i for i, g in enumerate(pair.plain) if g is not None]
+    wide = {i: _wide(x[i], r[i]) for i in seen}
+    changes = {i: zx - zr for i, (zx, zr) in wide.items()}
+    yx, yr = _wide(evaluate(pair.x), evaluate(pair.r))
+    largest = functools.reduce(torch.maximum, (c.abs() for c in changes.values()))
+    gradients: Tensors = [None] * len(pair.plain)
+    taken = torch.zeros_like(largest, dtype=torch.bool)
+    for i in seen:
+        mine = (changes[i].abs() == largest) & ~taken
+        taken = taken | mine
+        plain = pair.plain[i]
+        slope = _slope(changes[i], yx - yr, pair.grad, plain)
+        gradients[i] = torch.where(mine, slope, torch.zeros_like(slope))
+    return gradients
 
 
 # Products --------------------------------------------------------------------------------------------------------
@@ -219,46 +243,100 @@ def _to_shape_of(pair: Pair, gradients: Sequence[torch.Tensor | None]) -> Tensor
     return [None if p is None or g is None else g.sum_to_size(p.shape) for p, g in zip(pair.plain, gradients)]
 
 
-def _same_rank(pair: Pair) -> None:
+def _same_rank(pair: Pair, n: int = 2) -> None:
     """Refuse operands of different rank where the references have an axis of their own (it would be misplaced)."""
-    ranks = {a.ndim for a in pair.r.args[:2] if isinstance(a, torch.Tensor)}
-    if len(ranks) > 1 and any(a.shape != b.shape for a, b in zip(pair.x.args[:2], pair.r.args[:2])):
+    both = [(a, b) for a, b in zip(pair.x.args[:n], pair.r.args[:n]) if isinstance(b, torch.Tensor)]
+    if len({b.ndim for _, b in both}) > 1 and any(a.shape != b.shape for a, b in both):
         raise RepeatSequence(f"{pair.r.name} of operands of different rank")
 
 
 def product(pair: Pair) -> Tensors:
     """Element product a * b: the other factor at the midpoint."""
-    if any(g is None for g in pair.plain):
-        return product_with_detached(pair)
     _same_rank(pair)
     (ax, bx), (ar, br) = pair.x.args[:2], pair.r.args[:2]
     return _to_shape_of(pair, [(bx + br) * pair.grad * 0.5, (ax + ar) * pair.grad * 0.5])
 
 
-def product_with_detached(pair: Pair) -> Tensors:
-    """Product with a factor that autograd does not follow, but that has a value for each sequence.
+def product_with_unseen(pair: Pair) -> Tensors:
+    """Product with a factor that depends on the sequence but has no derivative: the sequence's own factor.
 
-    Where the factor is the same (an extra input) this is linear. Where it is computed from the sequence but detached,
-    as the softmax weights of some profile wrappers, no rule can be complete: it is noted, and the sequence's own
-    factor is used, as in captum and tangermeme.
+    As the softmax weights of some profile wrappers, which are detached. No rule can be complete; this is what captum
+    and tangermeme do.
     """
     _same_rank(pair)
     position = next(i for i, g in enumerate(pair.plain) if g is not None)
-    fx, fr = pair.x.args[1 - position], pair.r.args[1 - position]
-    if bool((fx == fr).all()):
-        return pair.plain
-    pair.notes.add(f"aten.{pair.r.name} by a value that depends on the sequence but is detached")
     gradients: Tensors = [None, None]
-    gradients[position] = fx * pair.grad
+    gradients[position] = pair.x.args[1 - position] * pair.grad
     return _to_shape_of(pair, gradients)
 
 
 def quotient(pair: Pair) -> Tensors:
-    """Element quotient a / b as a * (1 / b), with the secant of 1 / b, which is ``-1 / (b_x b_r)``."""
+    """Element quotient y = a / b, see `_of_quotient`."""
+    if pair.r.kwargs.get("rounding_mode"):
+        return two_numbers(pair)
     _same_rank(pair)
     (ax, bx), (ar, br) = pair.x.args[:2], pair.r.args[:2]
-    numerator = (1 / bx + 1 / br) * pair.grad * 0.5
-    return _to_shape_of(pair, [numerator, -(ax + ar) * pair.grad * 0.5 / (bx * br)])
+    return _to_shape_of(pair, [m * pair.grad for m in _of_quotient(ax, bx, ar, br)])
+
+
+def _of_quotient(ax: Any, bx: torch.Tensor, ar: Any, br: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the multipliers of a and b into y = a / b.
+
+    By the midpoint rule for the product a = y b: 1 over the mean of b, and minus the mean of y over that of b. These
+    stay small where b is small and y is not large, as for a vector divided by its length. Where b changes its sign:
+    a by the mean of 1 / b, and b by the secant of 1 / b times the mean of a.
+    """
+    alike = bx * br > 0
+    mean = torch.where(alike, (bx + br) * 0.5, torch.ones_like(br))
+    first = torch.where(alike, 1 / mean, (1 / bx + 1 / br) * 0.5)
+    return first, torch.where(alike, -(ax / bx + ar / br) * 0.5 / mean, -(ax + ar) * 0.5 / (bx * br))
+
+
+def product_added(pair: Pair) -> Tensors:
+    """addcmul, a + value * b * c: the other factor at the midpoint."""
+    _same_rank(pair, 3)
+    grad = pair.grad * (0.5 * pair.r.kwargs.get("value", 1))
+    (_, bx, cx), (_, br, cr) = pair.x.args[:3], pair.r.args[:3]
+    return _to_shape_of(pair, [pair.grad, (cx + cr) * grad, (bx + br) * grad])
+
+
+def quotient_added(pair: Pair) -> Tensors:
+    """addcdiv, a + value * b / c: as a quotient."""
+    _same_rank(pair, 3)
+    (_, bx, cx), (_, br, cr) = pair.x.args[:3], pair.r.args[:3]
+    grad = pair.grad * pair.r.kwargs.get("value", 1)
+    return _to_shape_of(pair, [pair.grad, *(m * grad for m in _of_quotient(bx, cx, br, cr))])
+
+
+def interpolation(pair: Pair) -> Tensors:
+    """lerp, a + w * (b - a): the product w * (b - a) by the midpoint rule."""
+    _same_rank(pair, 3)
+    (ax, bx, wx), (ar, br, wr) = pair.x.args[:3], pair.r.args[:3]
+    weight = (wx + wr) * 0.5
+    return _to_shape_of(pair, [(1 - weight) * pair.grad, weight * pair.grad, (bx - ax + br - ar) * pair.grad * 0.5])
+
+
+def two_numbers(pair: Pair) -> Tensors:
+    """Function of two numbers: each one's change of the result, the mean over both orders in which they can change.
+
+    That is the Shapley value of the two, which for a product is the midpoint rule. If only one depends on the sequence
+    it is the rescale rule.
+    """
+    if sum(g is not None for g in pair.plain) == 1:
+        return elementwise(pair)
+    _same_rank(pair)
+    (ax, bx), (ar, br) = (_wide(*call.args[:2]) for call in (pair.x, pair.r))
+
+    def f(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return evaluate(Call(pair.r.name, (a, b), pair.r.kwargs))
+
+    both, none, first, second = f(ax, bx), f(ar, br), f(ax, br), f(ar, bx)
+    differences = [(both - second + first - none) * 0.5, (both - first + second - none) * 0.5]
+    changes = [ax - ar, bx - br]
+    return [
+        None if plain is None else _slope(change, difference, pair.grad, plain)
+        for plain, change, difference in zip(pair.plain, changes, differences)
+    ]
 
 
 def extremum(pair: Pair) -> Tensors:
@@ -266,7 +344,7 @@ def extremum(pair: Pair) -> Tensors:
     _same_rank(pair)
     (ax, bx), (ar, br) = pair.x.args[:2], pair.r.args[:2]
     slope = _relu_slope(ax - bx, ar - br)
-    first = slope if pair.r.name == "maximum" else 1 - slope
+    first = slope if pair.r.name in ("maximum", "fmax") else 1 - slope
     return _to_shape_of(pair, [first * pair.grad, (1 - first) * pair.grad])
 
 
@@ -410,6 +488,15 @@ def logsumexp(pair: Pair) -> Tensors:
     return [weights * grad]
 
 
+def logaddexp(pair: Pair) -> Tensors:
+    """Log of the sum of two exponentials (logaddexp; logaddexp2 with base 2): as log sum exp of the two."""
+    _same_rank(pair)
+    scale = math.log(2) if pair.r.name == "logaddexp2" else 1.0
+    zx, zr = (torch.stack(torch.broadcast_tensors(*call.args[:2]), -1) * scale for call in (pair.x, pair.r))
+    weights = _softmax_terms(*_wide(zx, zr), [-1])[3]
+    return _to_shape_of(pair, [weights[..., 0] * pair.grad, weights[..., 1] * pair.grad])
+
+
 # Normalization and moments ---------------------------------------------------------------------------------------
 
 
@@ -442,7 +529,7 @@ def group_norm(pair: Pair) -> Tensors:
     weight, groups, epsilon = pair.r.args[1], pair.r.args[6], pair.r.args[7]
     zx, zr = _wide(pair.x.args[0], pair.r.args[0])
     axis = 1 - pair.rank
-    shape = zr.shape
+    shape = torch.broadcast_shapes(zx.shape, zr.shape)
     grad = pair.grad
     if weight is not None:
         grad = grad * weight.view(-1, *[1] * (pair.rank - 2))
@@ -519,15 +606,12 @@ def _first_two(depends: list[bool], args: tuple, kwargs: dict) -> bool:
     return all(depends[:2]) and len(depends) > 1
 
 
-def _per_sequence(depends: list[bool], args: tuple, kwargs: dict) -> bool:
-    """Tell whether both factors have as many entries on their first axis: constants of a model rarely do."""
-    a, b = args[:2]
-    tensors = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
-    return all(depends[:2]) or (tensors and a.ndim == b.ndim > 0 and a.shape[0] == b.shape[0])
-
-
 def _second(depends: list[bool], args: tuple, kwargs: dict) -> bool:
-    return len(depends) > 1 and depends[1] and not kwargs.get("rounding_mode")
+    return any(depends[1:2]) or bool(kwargs.get("rounding_mode"))
+
+
+def _third(depends: list[bool], args: tuple, kwargs: dict) -> bool:
+    return len(depends) > 2 and depends[2]
 
 
 def _one(depends: list[bool], args: tuple, kwargs: dict) -> bool:
@@ -539,7 +623,11 @@ def _matrices(depends: list[bool], args: tuple, kwargs: dict) -> bool:
 
 
 def _own_statistics(depends: list[bool], args: tuple, kwargs: dict) -> bool:
-    return depends[0] and args[5] is True and args[0].shape[0] == 1
+    return args[5] is True and args[0].shape[0] == 1 and _input_alone(depends, args, kwargs)
+
+
+def _input_alone(depends: list[bool], args: tuple, kwargs: dict) -> bool:
+    return depends[0] and not any(depends[1:])
 
 
 def _is_euclidean(depends: list[bool], args: tuple, kwargs: dict) -> bool:
@@ -550,12 +638,18 @@ def _is_euclidean(depends: list[bool], args: tuple, kwargs: dict) -> bool:
 RULES: dict[str, Rule] = {
     "relu": Rule(relu),
     **{name: Rule(elementwise, _one) for name in sorted(KINKED | SMOOTH)},
-    "where": Rule(choice),
-    "masked_fill": Rule(choice),
-    "mul": Rule(product, _per_sequence),
+    **{name: Rule(two_numbers) for name in ("pow", "atan2", "hypot", "xlogy", "fmod", "remainder", "copysign")},
+    "mul": Rule(product, _first_two),
     "div": Rule(quotient, _second),
+    "addcmul": Rule(product_added, _matrices),
+    "addcdiv": Rule(quotient_added, _third),
+    "lerp": Rule(interpolation, _third),
     "maximum": Rule(extremum),
     "minimum": Rule(extremum),
+    "fmax": Rule(extremum),
+    "fmin": Rule(extremum),
+    "logaddexp": Rule(logaddexp),
+    "logaddexp2": Rule(logaddexp),
     "mm": Rule(matrix_product, _first_two),
     "bmm": Rule(matrix_product, _first_two),
     "addmm": Rule(matrix_product, _matrices),
@@ -573,8 +667,8 @@ RULES: dict[str, Rule] = {
     "_safe_softmax": Rule(softmax),
     "_log_softmax": Rule(log_softmax),
     "logsumexp": Rule(logsumexp),
-    "native_layer_norm": Rule(layer_norm),
-    "native_group_norm": Rule(group_norm),
+    "native_layer_norm": Rule(layer_norm, _input_alone),
+    "native_group_norm": Rule(group_norm, _input_alone),
     "native_batch_norm": Rule(instance_norm, _own_statistics),
     "var": Rule(moment),
     "std": Rule(moment),
@@ -582,8 +676,8 @@ RULES: dict[str, Rule] = {
 }
 
 # Autograd nodes (without "Backward0") of operations that are linear in what depends on the sequence, so that their
-# derivative is their multiplier. For those with operands listed, only while at most one of these depends on it;
-# batch norm is here for evaluation mode, with its own statistics it is caught by NONLINEAR_IF_TRAINING.
+# derivative is their multiplier. For those with operands listed, only while at most one of these depends on it; for
+# those with a divisor, only while nothing from there on does.
 LINEAR = {
     "add", "sub", "rsub", "neg", "sum", "mean", "cumsum", "trace", "nansum",
     "view", "unsafeview", "reshapealias", "expand", "permute", "transpose", "t", "squeeze", "unsqueeze", "select",
@@ -594,15 +688,16 @@ LINEAR = {
     "zero", "tril", "triu", "constantpadnd", "reflectionpad1d", "reflectionpad2d", "replicationpad1d",
     "replicationpad2d", "avgpool2d", "avgpool3d", "adaptiveavgpool1d", "adaptiveavgpool2d", "adaptiveavgpool3d",
     "upsamplenearest1d", "upsamplenearest2d", "upsamplelinear1d", "upsamplebilinear2d", "upsamplebicubic2d",
-    "pixelshuffle", "pixelunshuffle", "channelshuffle", "im2col", "col2im", "nativebatchnorm", "cudnnbatchnorm",
-    "miopenbatchnorm", "mkldnnconvolution", "cudnnconvolution", "accumulategrad", "contiguous", "liftfresh",
+    "pixelshuffle", "pixelunshuffle", "channelshuffle", "im2col", "col2im", "accumulategrad", "contiguous", "liftfresh",
     "broadcast", "movedim", "real", "selectscatter", "slicescatter", "diagonalscatter", "_replaced",
 }  # fmt: skip
 ONE_OPERAND = {
     "mul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "linear": (0, 1), "convolution": (0, 1),
-    "addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2), "addmv": (1, 2), "addcmul": (1, 2),
-    "convolutionoverrideable": (0, 1),
+    "addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2), "addmv": (1, 2), "addcmul": (1, 2), "addr": (1, 2),
+    "convolutionoverrideable": (0, 1), "mkldnnconvolution": (0, 1), "cudnnconvolution": (0, 1),
+    "nativebatchnorm": (0, 1), "cudnnbatchnorm": (0, 1), "miopenbatchnorm": (0, 1),
 }  # fmt: skip
+DIVISOR = {"div": 1, "addcdiv": 2, "lerp": 2}
 
 
 def is_linear(node: str, depends: Sequence[bool]) -> bool:
@@ -615,8 +710,8 @@ def is_linear(node: str, depends: Sequence[bool]) -> bool:
     depends : sequence of bool
         For each of its inputs, whether it depends on the sequence.
     """
-    if node in ("div",):
-        return not any(depends[1:])
+    if node in DIVISOR:
+        return not any(depends[DIVISOR[node] :])
     if node in ONE_OPERAND:
         return sum(depends[i] for i in ONE_OPERAND[node] if i < len(depends)) < 2
     return node in LINEAR

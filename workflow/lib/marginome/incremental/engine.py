@@ -20,7 +20,7 @@ from marginome.devices import (
 )
 from marginome.errors import MarginomeError, unknown_name
 from marginome.prediction import cast_argument, check_args, model_dtype
-from marginome.sequences import validate_one_hot
+from marginome.sequences import refuse_meta, validate_one_hot
 
 from .capture import CannotCaptureError, Graph
 from .edits import Edits
@@ -262,6 +262,8 @@ def evaluating_copy(model: torch.nn.Module, device: torch.device) -> torch.nn.Mo
     if not isinstance(model, torch.nn.Module):
         raise MarginomeError(f"expected a torch.nn.Module, found {type(model).__name__}", where="model")
     tensors_ = [*model.parameters(), *model.buffers()]
+    for tensor in tensors_:
+        refuse_meta(tensor, "a weight of the model")
     if any(m.training for m in model.modules()) or any(t.device != device for t in tensors_):
         return copy.deepcopy(model).to(device).eval()
     return model

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from marginome.attribution import deep_lift_shap, find_unsupported_operations
+from marginome.attribution import deep_lift_shap
 from marginome.backgrounds import BackgroundSet, read_background, write_background
 from marginome.devices import peak_memory, resolve_device
 from marginome.errors import MarginomeError, unknown_name
@@ -31,7 +31,17 @@ from marginome.screens import whole_blocks
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode
 from marginome.shuffles import dinucleotide_shuffle
-from marginome.storage import damaged, dataset, hdf5_metadata, read_hdf5, read_json, read_table, write_hdf5
+from marginome.storage import (
+    append,
+    damaged,
+    dataset,
+    disagreeing,
+    hdf5_metadata,
+    read_hdf5,
+    read_json,
+    read_table,
+    write_hdf5,
+)
 
 log = logging.getLogger("marginome")
 
@@ -160,9 +170,10 @@ def attribute_shard(
     loaded = load_model(model, dict(settings), precision=engine["precision"])
     chosen, target = choose_output(loaded, attribution["output"], attribution["target"], where=f"attributions.{name}")
     number, _, count = shard.partition("-of-")
-    blocks = whole_blocks(count_sequences(fasta), BLOCK[where.type], int(number), int(count))
+    total = count_sequences(fasta)
+    blocks = whole_blocks(total, BLOCK[where.type], int(number), int(count))
     shared = None if references is None else torch.stack([one_hot_encode(s) for s in read_background(references)[1]])
-    start, stop = (blocks[0].start, blocks[-1].stop) if blocks else (0, 0)
+    start, stop = rows_of_shard(total, BLOCK[where.type], int(number), int(count))
     log.info("shard %s: loci %d to %d, %s of output %s on %s", shard, start, stop, attribution["method"],
              chosen.name, where)  # fmt: skip
     metadata = {
@@ -188,6 +199,12 @@ def attribute_shard(
             log.warning("%d loci have convergence deltas above %g (%s)", attributor.exceeded,
                         attribution["max_delta"], attribution["on_exceed"])  # fmt: skip
     log.info("peak memory %.0f MB", peak_memory(where) / 2**20)
+
+
+def rows_of_shard(total: int, block: int, number: int, count: int) -> tuple[int, int]:
+    """Return the first locus of a shard and one after its last; (0, 0) for one without loci."""
+    blocks = whole_blocks(total, block, number, count)
+    return (blocks[0].start, blocks[-1].stop) if blocks else (0, 0)
 
 
 def choose_output(loaded: LoadedModel, output: str | None, target: str | int | None, *, where: str) -> tuple[Any, int]:
@@ -264,9 +281,9 @@ class _Attributor:
             deltas.append(found.deltas.float())
         worst = torch.stack(deltas).amax(0)
         method = torch.zeros(len(ids), dtype=torch.uint8)
-        over = (~(worst <= self.settings["max_delta"])).any(1)  # NaN too
+        over = ~(worst <= self.settings["max_delta"]).all(1)  # NaN is over
         if over.any():
-            self._gate(ids, X, args, worst, over)
+            self._gate(ids, X, args, references, worst, over)
             if self.settings["on_exceed"] == "mutagenesis":
                 some = tuple(a[over] for a in args)
                 for part, model in zip(parts, self.models):
@@ -274,33 +291,57 @@ class _Attributor:
                 method[over] = 1
         return self._together(parts, X, worst, method)
 
-    def _gate(self, ids: list[str], X: torch.Tensor, args: tuple, deltas: torch.Tensor, over: torch.Tensor) -> None:
-        """Stop, or say once, that deltas are too high; the message names the operations without a rule."""
+    def _gate(
+        self,
+        ids: list[str],
+        X: torch.Tensor,
+        args: tuple,
+        references: torch.Tensor,
+        deltas: torch.Tensor,
+        over: torch.Tensor,
+    ) -> None:
+        """Stop, or say once, that deltas are too high, and why."""
         first = self.exceeded == 0
         self.exceeded += int(over.sum())
         if not first:
             return
-        device = next(self.models[0].parameters()).device
-        named = find_unsupported_operations(self.models[0], X[:1].to(device), tuple(a[:1] for a in args) or None)
-        reason = (
-            f"no DeepLIFT rule for {', '.join(named)}" if named else "every operation has a rule, so this is rounding"
-        )
-        if not deltas.isfinite().all():
-            reason = "a gradient or an output is not a number" + (f"; {reason}" if named else "")
-        locus, reference = divmod(int(deltas.argmax()), deltas.shape[1])
+        locus, reference = divmod(int(deltas.argmax()), deltas.shape[1])  # NaN counts as the largest
+        one = slice(locus, locus + 1)
+        drawn = references if references.ndim == 3 else references[locus]
+        reason, remedy = self._diagnosis(X[one], tuple(a[one] for a in args), drawn[reference][None, None])
         what = (
             f"the convergence delta of locus {ids[locus]} and reference {reference} is {float(deltas.max()):.3g} "
             f"{self.output.unit}, more than max_delta {self.settings['max_delta']:g}; {reason}"
         )
         if self.settings["on_exceed"] == "fail":
-            raise MarginomeError(
-                what,
-                where=f"model '{self.loaded.name}', output '{self.output.name}'",
-                remedy="Set method: saturation_mutagenesis, on_exceed: mutagenesis or warn, or raise max_delta."
-                if named
-                else "Raise max_delta, or set precision: float32.",
-            )
+            raise MarginomeError(what, where=f"model '{self.loaded.name}', output '{self.output.name}'", remedy=remedy)
         log.warning("%s", what)
+
+    def _diagnosis(self, X: torch.Tensor, args: tuple, reference: torch.Tensor) -> tuple[str, str]:
+        """Return why a pair's delta is high, told by the same in float64, and what can be done about it."""
+        limit, exact, said = self.settings["max_delta"], 0.0, []
+        other = "Set method: saturation_mutagenesis, on_exceed: mutagenesis or warn, or raise max_delta."
+        for model in self.models:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                try:
+                    found = deep_lift_shap(
+                        model, X, args=args or None, target=self.target, references=reference, device=self.device,
+                        warning_threshold=limit, return_deltas=True, dtype="float64",
+                    )  # fmt: skip
+                except (RuntimeError, MarginomeError) as error:
+                    return f"whether this is rounding is not known: the model does not run in float64 ({error})", other
+            exact = max(exact, float(found.deltas.nan_to_num(torch.inf).max()))
+            said += [str(w.message).partition(":")[0] for w in caught if str(w.message).startswith("no DeepLIFT rule")]
+        if exact <= limit:
+            return f"in float64 it is {exact:.1g}: this is rounding", "Raise max_delta, or set precision: float32."
+        if said:
+            return said[0], other
+        return (
+            f"in float64 it is {exact:.3g}, so this is no rounding, and no operation without a rule was seen: does the "
+            "model draw random numbers, mix the sequences of a batch, or divide by 0?",
+            other,
+        )
 
     def _mutagenesis(self, model: torch.nn.Module, X: torch.Tensor, args: tuple) -> torch.Tensor:
         return saturation_mutagenesis(
@@ -345,23 +386,9 @@ def _write_block(
 
 
 def _append(handle: h5py.File, name: str, values: np.ndarray) -> None:
-    """Append rows to a dataset, which is made with the first ones."""
-    if name not in handle:
-        shape = values.shape[1:]
-        if values.dtype == object:
-            handle.create_dataset(name, shape=(0,), maxshape=(None,), dtype=h5py.string_dtype(), chunks=(256,))
-        else:
-            rows = max(1, min(1024, (1 << 17) // max(1, int(np.prod(shape)) * values.itemsize)))
-            chunks = (rows, *(max(1, size) for size in shape))
-            options = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
-            handle.create_dataset(
-                name, shape=(0, *shape), maxshape=(None, *(size or None for size in shape)), dtype=values.dtype,
-                chunks=chunks, **options,
-            )  # fmt: skip
-    made = handle[name]
-    made.resize(made.shape[0] + len(values), axis=0)
-    if values.size:
-        made[-len(values) :] = values
+    """Append rows, in chunks of some 128 kB."""
+    size = max(1, int(np.prod(values.shape[1:])) * values.itemsize)
+    append(handle, name, values, rows=max(1, min(1024, (1 << 17) // size)))
 
 
 # ------------------------------------------------------------------------------------------------ merging
@@ -379,32 +406,28 @@ def merge_attributions(
     attributions : path
         HDF5 to write, see `merge_attributions`.
     """
-    total, last = count_sequences(fasta), 0
+    total = count_sequences(fasta)
     metadata = hdf5_metadata(shards[0])
     largest, exceeded, replaced = 0.0, 0, 0
     with write_hdf5(attributions, metadata) as target:
-        for path in shards:
+        for number, path in enumerate(shards, start=1):
             with read_hdf5(path) as source:
+                if json.loads(source.attrs["marginome"]) != metadata:
+                    raise disagreeing(shards, "the shards were made with different settings")
                 start, stop = (int(v) for v in source.attrs["rows"])
+                share = rows_of_shard(total, metadata["block"], number, len(shards))
+                if (start, stop) != share:
+                    raise damaged(path, f"it holds loci {start} to {stop}, its share is {share[0]} to {share[1]}")
                 if start == stop:
                     continue
-                if start != last:
-                    raise damaged(path, f"it begins with locus {start}, expected {last}")
                 for begin in range(0, stop - start, 256):
                     for name in source:
                         _append(target, name, source[name][begin : begin + 256])
                 deltas = source["deltas"][...]
                 if deltas.size:
                     largest = float(np.maximum(largest, deltas.max()))  # NaN stays NaN
-                    exceeded += int((~(deltas.max(1) <= metadata["max_delta"])).sum())
+                    exceeded += int((~(deltas <= metadata["max_delta"]).all(1)).sum())
                 replaced += int((source["method"][...] == 1).sum()) if metadata["method"] == METHODS[0] else 0
-                last = stop
-        if last != total:
-            raise MarginomeError(
-                f"the shards hold {last} of {total} loci",
-                where=str(Path(shards[0]).parent),
-                remedy="Delete this folder and run the same command again.",
-            )
         regions = regions_of([name.decode() for name in target["ids"][...]])
         if regions is not None:
             target.create_dataset("chrom", data=regions["chrom"].to_numpy(object), dtype=h5py.string_dtype())

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from marginome.report import Link, Section, write_page
-from marginome.storage import read_json
+from marginome.storage import damaged, read_json, sha256_of
 
 #: Checks of a set that are single values: key, what it is, how to read it.
 _CHECKS = (
@@ -53,7 +53,9 @@ def report_background(
         HTML to write.
     """
     found = read_json(checks)
-    table = pd.read_csv(tsv, sep="\t", comment="#")
+    if sha256_of(tsv) != found.get("tsv_sha256", sha256_of(tsv)):  # earlier versions wrote none
+        raise damaged(tsv, "its content is not what was written")
+    table = pd.read_csv(tsv, sep="\t", dtype={"id": str, "source": str}, na_filter=False)
     sections = [
         Section(
             "Checks",

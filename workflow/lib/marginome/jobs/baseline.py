@@ -18,7 +18,7 @@ from marginome.errors import MarginomeError
 from marginome.models import LoadedModel, load_model
 from marginome.prediction import predict
 from marginome.sequences import one_hot_encode
-from marginome.storage import dataset, read_hdf5, sha256_of, write_hdf5
+from marginome.storage import damaged, dataset, hdf5_name, read_hdf5, sha256_of, write_hdf5
 
 log = logging.getLogger("marginome")
 
@@ -83,7 +83,7 @@ def predict_baseline(
                     f"the prediction is not finite for backgrounds {bad}",
                     where=f"model '{name}', output '{output.name}'",
                 )
-            made = dataset(handle, f"outputs/{output.name}", data=values, unit=output.unit)
+            made = dataset(handle, f"outputs/{hdf5_name(output.name)}", data=values, unit=output.unit)
             made.attrs["kind"] = output.kind
             made.attrs["names"] = json.dumps(list(output.names))
             made.attrs["softmax"] = output.softmax or ""
@@ -125,13 +125,9 @@ def read_baseline(
     """Read the baseline of some outputs onto the device; it must have been made from this very background set."""
     with read_hdf5(path) as handle:
         metadata = json.loads(handle.attrs["marginome"])
-        found = {name: torch.from_numpy(handle[f"outputs/{name}"][...]).to(device) for name in names}
+        found = {name: torch.from_numpy(handle[f"outputs/{hdf5_name(name)}"][...]).to(device) for name in names}
     if metadata["fasta_sha256"] != sha256_of(fasta):
-        raise MarginomeError(
-            "the baseline was made from another version of the background set",
-            where=str(path),
-            remedy="Delete this file and run the same command again.",
-        )
+        raise damaged(path, "it was made from another version of the background set")
     return found
 
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from marginome import figures
-from marginome.jobs.report import read_baselines, read_motif_matrices, read_profiles, single_effects
+from marginome.jobs.report import read_motif_matrices
 from marginome.plots import save_figure
-from marginome.storage import read_hdf5, read_table
+from marginome.results import read_baselines, read_profiles, single_effects
+from marginome.storage import read_hdf5
+from marginome.tables import read_effects
 
 
 def plot_screen(
@@ -41,7 +43,7 @@ def plot_screen(
     heatmap, before_after, profile_figure, logos : path
         SVG to write.
     """
-    table = read_table(effects)
+    table = read_effects(effects)
     singles = single_effects(backgrounds, table)
     matrices = pd.concat([read_motif_matrices(path) for path in motifs], ignore_index=True)
     save_figure(figures.heatmap_figure(table, singles, top=top), heatmap)
@@ -63,4 +65,4 @@ def plot_gaps(*, effects: str | os.PathLike, top: int, figure: str | os.PathLike
     figure : path
         SVG to write.
     """
-    save_figure(figures.gap_figure(read_table(effects), top=top), figure)
+    save_figure(figures.gap_figure(read_effects(effects), top=top), figure)

@@ -14,10 +14,19 @@ import numpy as np
 import pandas as pd
 
 from marginome import figures
-from marginome.errors import MarginomeError
-from marginome.jobs.functions import window_of
+from marginome.jobs.functions import rows_of_shard, window_of
 from marginome.plots import save_figure
-from marginome.storage import dataset, read_hdf5, read_table, write_hdf5
+from marginome.storage import (
+    damaged,
+    dataset,
+    disagreeing,
+    fill,
+    group_of,
+    plain_name,
+    read_hdf5,
+    read_table,
+    write_hdf5,
+)
 
 
 def merge_functions(
@@ -44,10 +53,11 @@ def merge_functions(
     top : int
         Motifs drawn, at most 8.
     output : path
-        HDF5: ``<model>/<background>/<function>/<target>/{before,after,before_sd,after_sd}``, inserts by (4, window)
-        for attributions of the bases that are there (mean over backgrounds; NaN beyond the sequence's ends), or of
-        the user function's shape; ``inserts/{insert_id,motif_id,motif_name,orientation,start,insert}``. The middle of
-        the insert is at column ``window // 2``.
+        HDF5: ``<model>/<background>/<function>/<target>/{before,after,before_sd,after_sd}`` (names as `hdf5_name`
+        writes them), inserts by (4, window) for attributions of the bases that are there (mean over backgrounds; NaN
+        beyond the sequence's ends), or of the user function's shape;
+        ``inserts/{insert_id,motif_id,motif_name,orientation,start,insert}``. The middle of the insert is at column
+        ``window // 2``.
     figure : path
         SVG.
     """
@@ -61,7 +71,7 @@ def merge_functions(
             target.create_dataset(f"inserts/{column}", data=motif[column].astype(str).to_numpy(object), dtype=text)
         dataset(target, "inserts/start", data=motif["start"].to_numpy(np.int64), unit="bp")
         for i, (model, background) in enumerate(pairs):
-            _merge_part(target, f"{model}/{background}", before[i], shards[i * per : (i + 1) * per], motif)
+            _merge_part(target, group_of(model, background), before[i], shards[i * per : (i + 1) * per], motif)
     with read_hdf5(output) as made:
         save_figure(_figure(made, motif, read_table(effects), pairs[0], min(top, 8)), figure)
 
@@ -73,21 +83,23 @@ def _merge_part(
     shards: Sequence[str | os.PathLike],
     motif: pd.DataFrame,
 ) -> None:
-    done = 0
+    done, size = 0, None
     with read_hdf5(before) as base:
-        for path in shards:
+        for number, path in enumerate(shards, start=1):
             with read_hdf5(path) as source:
                 rows = source["rows"][...]
-                if not np.array_equal(rows, motif.index.to_numpy()[done : done + len(rows)]):
-                    raise MarginomeError(
-                        "the shards do not follow one another", where=str(path), remedy="Delete it and run again."
-                    )
+                if not np.array_equal(rows, rows_of_shard(motif.index.to_numpy(), number, len(shards))):
+                    raise damaged(path, f"it holds {len(rows)} inserts that are not its share of {len(motif)}")
+                if size not in (None, int(source.attrs["window"])):
+                    raise disagreeing(shards, "the shards have windows of different width")
                 size = int(source.attrs["window"])
                 target.attrs["window"] = size
                 for function in source:
                     if not isinstance(source[function], h5py.Group):
                         continue
                     for name in source[function]:
+                        if function not in base or name not in base[function]:
+                            raise disagreeing([before, *shards], "they are of different functions or targets")
                         made = target.require_group(f"{group}/{function}/{name}")
                         for label, suffix in (("mean", ""), ("sd", "_sd")):
                             after = source[function][name][label]
@@ -96,13 +108,13 @@ def _merge_part(
                                 if side + suffix not in made:
                                     shape = (len(motif), *after.shape[1:])
                                     dataset(made, side + suffix, shape=shape, dtype="f4", chunks=(1, *after.shape[1:]))
-                            made["after" + suffix][done : done + len(rows)] = after[...]
+                            fill(made["after" + suffix], slice(done, done + len(rows)), after[...])
+                            befores = made["before" + suffix]
                             for k in range(len(rows)):
                                 values = _before(whole, motif.iloc[done + k], size, after.shape[1:])
-                                made["before" + suffix][done + k] = values
+                                befores[done + k] = values
+                            befores.flush()
                 done += len(rows)
-    if done != len(motif):
-        raise MarginomeError(f"the shards hold {done} of {len(motif)} inserts", where=group, remedy="Run again.")
 
 
 def _before(whole: np.ndarray, row: pd.Series, size: int, shape: tuple) -> np.ndarray:
@@ -118,11 +130,13 @@ def _before(whole: np.ndarray, row: pd.Series, size: int, shape: tuple) -> np.nd
 def _figure(made: h5py.File, motif: pd.DataFrame, effects: pd.DataFrame, pair: tuple[str, str], top: int) -> Any:
     """Logos of the strongest motifs of the first model and background set, of the first function that attributes."""
     size = int(made.attrs["window"])
-    part = made.get(f"{pair[0]}/{pair[1]}", {})
+    part = made.get(group_of(*pair), {})
     drawn = [(f, name) for f in part for name in part[f] if part[f][name]["after"].shape[1:] == (4, size)]
     if not drawn:
         return figures.attributions_figure(pd.DataFrame(), np.zeros((0, 4, size)), np.zeros((0, 4, size)))
     function, name = drawn[0]
+    values = part[function][name]
+    function, name = plain_name(function), plain_name(name)
     mine = effects[(effects["model"] == pair[0]) & (effects["background"] == pair[1])]
     mine = mine[mine["output"] == name] if (mine["output"] == name).any() else mine
     keys = ["collection", "motif_id", "orientation", "start"]
@@ -131,7 +145,6 @@ def _figure(made: h5py.File, motif: pd.DataFrame, effects: pd.DataFrame, pair: t
     listed["effect"] = strength.reindex(pd.MultiIndex.from_frame(listed[keys])).to_numpy()
     order = listed["effect"].abs().sort_values(ascending=False, kind="stable").index
     rows = listed.loc[order].drop_duplicates("motif_id").head(top).index.to_numpy()
-    values = part[function][name]
     unit = mine["unit"].iloc[0] if len(mine) and pd.notna(mine["unit"].iloc[0]) else ""
     return figures.attributions_figure(
         listed.loc[rows],

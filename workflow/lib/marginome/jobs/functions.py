@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 import torch
 
@@ -24,7 +25,7 @@ from marginome.screens import select_outputs
 from marginome.seeds import stable_seed
 from marginome.sequences import encode_insert
 from marginome.shuffles import dinucleotide_shuffle
-from marginome.storage import dataset, read_table, write_hdf5
+from marginome.storage import dataset, fill, hdf5_name, read_table, write_hdf5
 from marginome.usercode import load_user_object
 
 log = logging.getLogger("marginome")
@@ -154,7 +155,7 @@ class Applier:
                 engine=self.engine["engine"],
             )  # fmt: skip
         found = self._attributors[target.module](edits, torch.arange(len(self.X)), target.index)
-        if not float(found.deltas.max()) <= WORST_DELTA:
+        if not float(found.deltas.max()) <= WORST_DELTA:  # NaN is no small delta
             log.warning(
                 "%s: attributions of an insert miss the change of the output by up to %.2g", target.name,
                 float(found.deltas.max()),
@@ -216,6 +217,17 @@ def window_of(start: int, width: int, size: int, length: int) -> tuple[int, int,
     return max(0, first), min(length, first + size), max(0, -first)
 
 
+def rows_of_shard(rows: np.ndarray, number: int, count: int) -> np.ndarray:
+    """Return the part of the inserts' rows that shard `number` (from 1) of `count` computes."""
+    cuts = np.linspace(0, len(rows), count + 1).round().astype(int)
+    return rows[cuts[number - 1] : cuts[number]]
+
+
+def target_group(handle: h5py.Group, function: str, target: str) -> h5py.Group:
+    """Return the group of what a function gave for a target, made when it is not there."""
+    return handle.require_group(hdf5_name(function, taken=("rows",))).require_group(hdf5_name(target))
+
+
 def apply_functions(
     settings: Mapping[str, Any],
     *,
@@ -267,15 +279,14 @@ def apply_functions(
     with write_hdf5(output, metadata) as handle:
         if inserts is None:
             for function, target, found in apply(None, 0, length):
-                group = handle.require_group(function).require_group(target)
+                group = target_group(handle, function, target)
                 dataset(group, "mean", data=found.mean.astype(np.float32))
                 dataset(group, "sd", data=found.sd.astype(np.float32))
             return
         table = read_table(inserts)
         motif = np.flatnonzero((table["role"] == "motif").to_numpy())
         number, _, count = shard.partition("-of-")
-        cuts = np.linspace(0, len(motif), int(count) + 1).round().astype(int)
-        rows = motif[cuts[int(number) - 1] : cuts[int(number)]]
+        rows = rows_of_shard(motif, int(number), int(count))
         widest = int(table["insert"].str.len().max()) if len(motif) else 0
         size = widest + 2 * screen["function_settings"]["flank"]
         dataset(handle, "rows", data=rows)
@@ -286,7 +297,7 @@ def apply_functions(
             edits = Edits.stack([encode_insert(text)[0].to(torch.int8)] * len(X), [start] * len(X))
             first, last, column = window_of(start, len(text), size, length)
             for function, target, found in apply(edits, first, last):
-                group = handle.require_group(function).require_group(target)
+                group = target_group(handle, function, target)
                 for label, values in (("mean", found.mean), ("sd", found.sd)):
                     if values.shape == (4, last - first):
                         padded = np.full((4, size), np.nan)
@@ -297,6 +308,6 @@ def apply_functions(
                         dataset(
                             group, label, shape=shape, dtype="f4", chunks=(1, *(values.shape or ())), fillvalue=np.nan
                         )
-                    group[label][k] = values
+                    fill(group[label], k, values)
             progress.update(1)
     log.info("peak memory %.0f MB", peak_memory(where) / 2**20)

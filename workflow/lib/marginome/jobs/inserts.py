@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from marginome.backgrounds import read_background
 from marginome.controls import list_controls
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError
 from marginome.families import motif_families
 from marginome.inserts import Insert, list_inserts
 from marginome.motifs import motifs_from_table
@@ -27,7 +26,7 @@ def list_screen_inserts(
     *,
     seed: int,
     motifs: Sequence[str | os.PathLike],
-    backgrounds: Sequence[str | os.PathLike],
+    length: int | None,
     checks: Sequence[str | os.PathLike],
     inserts: str | os.PathLike,
     families: str | os.PathLike,
@@ -41,15 +40,19 @@ def list_screen_inserts(
         The keys of the screen's entry that say what goes in.
     seed : int
         The config's seed.
-    motifs, backgrounds, checks : sequence of path
-        Tables of the collections, FASTA of the background sets, checks of the models.
+    motifs : sequence of path
+        Tables of the collections.
+    length : int or None
+        Of the sequences that the inserts go into (bp), which need not be made for this; None where the config does not
+        state it.
+    checks : sequence of path
+        Then: checks of the models, whose input_length it is.
     inserts, families : path
         Parquet tables to write: one row per insert or control (column ``role``), and one per motif.
     threads : int, default 1
         For the comparison of all motifs with all; the result does not depend on it.
     """
-    _check_outputs(screen, checks)
-    length = _common_length(backgrounds)
+    length = length or _common_length(checks)
     listed, members = [], []
     for path in motifs:
         table = read_table(path)
@@ -141,23 +144,16 @@ def _position_numbers(rows: pd.DataFrame) -> np.ndarray:
     return numbers
 
 
-def _common_length(backgrounds: Sequence[str | os.PathLike]) -> int:
-    lengths = {str(path): len(read_background(path)[1][0]) for path in backgrounds}
+def _common_length(checks: Sequence[str | os.PathLike]) -> int:
+    lengths = {str(path): int(read_json(path)["input_length"]) for path in checks}
     if len(set(lengths.values())) > 1:
         raise MarginomeError(
-            "the background sets differ in length: " + ", ".join(f"{p} {n} bp" for p, n in lengths.items()),
+            "the models differ in the length of their sequences: "
+            + ", ".join(f"{path} {length} bp" for path, length in lengths.items()),
             where="screen",
-            remedy="Give them one length, or make a screen for each.",
+            remedy="Make a screen for each length.",
         )
     return next(iter(lengths.values()))
-
-
-def _check_outputs(screen: Mapping[str, Any], checks: Sequence[str | os.PathLike]) -> None:
-    for model, path in zip(screen["models"], checks):
-        known = [output["name"] for output in read_json(path)["outputs"]]
-        for name in screen["outputs"] or []:
-            if name not in known:
-                raise unknown_name("output", name, known, where=f"config: outputs of the screen, model '{model}'")
 
 
 def kind_summary(table: pd.DataFrame) -> dict[str, int]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -14,24 +14,20 @@ import numpy as np
 import pandas as pd
 
 from marginome import report as marginome_report
-from marginome.errors import MarginomeError
 from marginome.report import (
     AttributionLogos,
     Badge,
     Entry,
     Link,
-    Profiles,
     ScreenEntry,
     methods_paragraph,
     write_report,
 )
-from marginome.storage import atomic, read_hdf5, read_json, read_table
-from marginome.tables import EFFECTS, describe
+from marginome.results import combinations, read_baselines, read_profiles, single_effects
+from marginome.storage import atomic, damaged, group_of, plain_name, read_hdf5, read_json, read_table
+from marginome.tables import EFFECTS, describe, read_effects
 
 log = logging.getLogger("marginome")
-
-# Above this many values the effects of single backgrounds are left out of the page (they stay in effects.h5).
-MOST_VALUES = 50_000_000
 
 
 def report_screen(
@@ -65,7 +61,7 @@ def report_screen(
     page : path
         HTML to write.
     """
-    table = read_table(effects)
+    table = read_effects(effects)
     record = read_json(provenance)
     with ExitStack() as stack:
         handle = stack.enter_context(read_hdf5(profiles))
@@ -95,70 +91,6 @@ def read_motif_matrices(path: str | os.PathLike) -> pd.DataFrame:
     return table.assign(pwm=[np.asarray(values).reshape(-1, 4).T for values in table["pwm"]])
 
 
-def single_effects(backgrounds: str | os.PathLike, table: pd.DataFrame) -> np.ndarray | None:
-    """Return the effects of single backgrounds, one row per row of the effect table, NaN where a set is smaller.
-
-    Returns
-    -------
-    numpy.ndarray, float32, (rows, most backgrounds of a set), or None
-        None where they were not kept, or are too many to be held in memory.
-    """
-    parts, most = [], 0
-    with read_hdf5(backgrounds) as handle:
-        for model, background in _combinations(table):
-            group = handle[f"{model}/{background}"]
-            if "effects" not in group:
-                return None
-            most = max(most, group["effects"].shape[1])
-        if most * len(table) > MOST_VALUES:
-            return None
-        for model, background in _combinations(table):
-            group = handle[f"{model}/{background}"]
-            motif = group["role"].asstr()[...] == "motif"
-            values = group["effects"][...][motif]  # (inserts, backgrounds, readouts)
-            rows = values.transpose(0, 2, 1).reshape(-1, values.shape[1])
-            padded = np.full((len(rows), most), np.nan, dtype=np.float32)
-            padded[:, : rows.shape[1]] = rows
-            parts.append(padded)
-    return np.concatenate(parts)
-
-
-def read_baselines(files: Sequence[str | os.PathLike]) -> dict[tuple[str, str, str], np.ndarray]:
-    """Return (model, background, output) -> predictions on the backgrounds, of every scalar target."""
-    found = {}
-    for file in files:
-        with read_hdf5(file) as handle:
-            model = json.loads(handle.attrs["marginome"])["model"]
-            background = os.path.splitext(os.path.basename(file))[0]
-            for values in handle["outputs"].values():
-                if values.attrs["kind"] == "scalar":
-                    array = values[...]
-                    for k, name in enumerate(json.loads(values.attrs["names"])):
-                        found[model, background, name] = array[:, k]
-    return found
-
-
-def read_profiles(handle: h5py.File, table: pd.DataFrame) -> list[Profiles]:
-    """Return the mean profiles of an open profiles.h5, tied to rows of the effect table."""
-    blocks = []
-    for model, background in _combinations(table):
-        for name, group in handle.get(f"{model}/{background}", {}).items():
-            if "after_probabilities" not in group:
-                continue
-            here = (table["model"] == model) & (table["background"] == background) & (table["output"] == name)
-            after = group["after_probabilities"]
-            blocks.append(
-                Profiles(
-                    rows=np.flatnonzero(here.to_numpy()),
-                    before=group["before_probabilities"][...],
-                    after=after,
-                    first=int(group.attrs.get("first_bp", 0)),
-                    output=name,
-                )
-            )
-    return blocks
-
-
 def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> list[AttributionLogos]:
     """Return the attributions of an open functions.h5, tied to rows of the effect table.
 
@@ -184,18 +116,18 @@ def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> 
     size = int(handle.attrs["window"])
     first = (listed["start"] + listed["insert"].str.len() // 2 - size // 2).to_numpy()
     blocks = []
-    for model, background in _combinations(table):
+    for model, background in combinations(table):
         here = np.flatnonzero(((table["model"] == model) & (table["background"] == background)).to_numpy())
         part = table.iloc[here]
         per = len(part) // len(listed) if len(listed) else 0  # rows of an insert follow one another, a row per output
         heads = part.iloc[::per] if per else part
         if len(heads) != len(listed) or not all(np.array_equal(heads[k], listed[k]) for k in keys):
-            raise MarginomeError(
-                "holds other inserts than the effect table", where=where, remedy="Delete it and run again."
-            )
+            raise damaged(where, "it holds other inserts than the effect table")
         outputs, units = part["output"].iloc[:per].tolist(), part["unit"].iloc[:per].tolist()
-        for function, targets in handle.get(f"{model}/{background}", {}).items():
-            for target, made in targets.items():
+        for function, targets in handle.get(group_of(model, background), {}).items():
+            function = plain_name(function)
+            for step, made in targets.items():
+                target = plain_name(step)
                 if made["after"].shape[1:] != (4, size):
                     log.info("%s of %s has shape %s: not drawn", function, target, made["after"].shape[1:])
                     continue
@@ -205,10 +137,6 @@ def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> 
                     AttributionLogos(here[at::per], made["before"], made["after"], first, target, function, unit)
                 )
     return blocks
-
-
-def _combinations(table: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(table[["model", "background"]].drop_duplicates().itertuples(index=False, name=None))
 
 
 def write_overview(
@@ -246,7 +174,7 @@ def write_overview(
         ScreenEntry(
             name,
             os.path.relpath(files["page"], base),
-            read_table(files["effects"]),
+            read_effects(files["effects"]),
             [link(text, files[kind]) for kind, text in _SCREEN_LINKS.items() if kind in files],
             files["heatmap"],
             "Effects of the strongest motifs in every background.",
@@ -255,12 +183,8 @@ def write_overview(
     ]
     sets = []
     for name, files in backgrounds.items():
-        table = pd.read_csv(files["tsv"], sep="\t", comment="#")
-        facts = {
-            "backgrounds": len(table),
-            "length (bp)": int(table["length"].iloc[0]),
-            "mean GC": float(table["gc"].mean()),
-        }
+        found = read_json(files["checks"])
+        facts = {"backgrounds": found["n"], "length (bp)": found["length_bp"], "mean GC": found["gc_mean"]}
         sets.append(
             Entry(name, facts, [link(text, files[kind]) for kind, text in _BACKGROUND_LINKS.items()],
                   files["figure"], "Composition of the backgrounds against what they stand for.")
@@ -290,9 +214,26 @@ def write_overview(
         attributions=[_attribution_entry(name, files, link) for name, files in attributions.items()],
         provenance={key: record[key] for key in ("versions", "machine", "code") if key in record},
         commands=[*commands, *(alone if len(records) > 1 else [])],
+        intro=_not_shown(base, screens, attributions),
     )
     with atomic(readme) as temporary:
         temporary.write_text(_README, encoding="utf-8")
+
+
+def _not_shown(base: str, screens: Collection[str], attributions: Collection[str]) -> str:
+    """Say which results in the folder the overview leaves out: another config made them."""
+    there = {
+        what: sorted(
+            page.parent.name for page in Path(base, what).glob("*/report.html") if page.parent.name not in known
+        )
+        for what, known in (("screens", screens), ("attributions", attributions))
+    }
+    listed = "; ".join(f"{what} {', '.join(names)}" for what, names in there.items() if names)
+    if not listed:
+        return ""
+    said = f"This folder also holds results that are not of this config and are not shown here: {listed}."
+    log.warning("%s", said)
+    return f"{said} Each has its own page, <kind>/<name>/report.html."
 
 
 def _attribution_entry(name: str, files: Sequence[str], link: Callable[[str, str], Link]) -> Entry:
@@ -358,7 +299,8 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `attributions/<name>/` | everything else of it (docs/elements.md) |
 | `baselines/<model>/<set>.h5` | predictions on the backgrounds without an insert |
 
-Everything is read with pandas and h5py alone.
+Everything is read with pandas and h5py alone. In `.h5` files a `/` in a name is `%2F` and a `%` is `%25`. Tables,
+arrays and records hold a digest of their own bytes, which is checked whenever a job reads them.
 
 ## Columns of the effect table
 

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from marginome.errors import MarginomeError
 from marginome.provenance import machine
+from marginome.seals import is_sealed
 from marginome.statistics import compare_tables
-from marginome.storage import read_table, sha256_of
-from marginome.tables import write_tsv
+from marginome.storage import sha256_of
+from marginome.tables import read_effects, write_tsv
 
 log = logging.getLogger("marginome")
 
@@ -33,9 +35,7 @@ def compare_screen(*, expected: str | os.PathLike, effects: str | os.PathLike, t
     table : path
         TSV to write: a row per differing value.
     """
-    published, found = read_table(expected), read_table(effects)
-    keys = _KEYS + [c for c in _WHERE_THEY_APPLY if c in published and published[c].notna().any()]
-    differences = compare_tables(published, found, keys=keys)
+    differences = _differences(expected, effects)
     write_tsv(table, differences)
     if differences.empty:
         same = sha256_of(expected) == sha256_of(effects)
@@ -44,7 +44,33 @@ def compare_screen(*, expected: str | os.PathLike, effects: str | os.PathLike, t
         )
 
 
-def judge_differences(expected: Mapping[str, str | os.PathLike], tables: Mapping[str, str | os.PathLike]) -> None:
+def _differences(expected: str | os.PathLike, effects: str | os.PathLike) -> pd.DataFrame:
+    published, found = _read_published(expected), read_effects(effects)
+    keys = _KEYS + [c for c in _WHERE_THEY_APPLY if c in published and published[c].notna().any()]
+    missing = [key for key in keys if key not in published]
+    if missing:
+        raise MarginomeError(f"the table has no column {', '.join(missing)}", where=str(expected), remedy=_AGAIN)
+    return compare_tables(published, found, keys=keys)
+
+
+def _read_published(path: str | os.PathLike) -> pd.DataFrame:
+    """Read a published table: a file of the user's, which stays where it is when it is damaged."""
+    try:
+        is_sealed(path)
+        return pd.read_parquet(path)
+    except (OSError, ValueError, RuntimeError, KeyError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise MarginomeError(f"the table cannot be read ({reason})", where=str(path), remedy=_AGAIN) from error
+
+
+_AGAIN = "Get the published table again."
+
+
+def judge_differences(
+    expected: Mapping[str, str | os.PathLike],
+    effects: Mapping[str, str | os.PathLike],
+    tables: Mapping[str, str | os.PathLike],
+) -> None:
     """Check the published tables' checksums, tell how the screens differ from them, and fail on more than rounding.
 
     This is a step of its own because Snakemake deletes what a failed job wrote, and the list of differences is what
@@ -54,8 +80,10 @@ def judge_differences(expected: Mapping[str, str | os.PathLike], tables: Mapping
     ----------
     expected : mapping of str to path
         Per screen the published table; where a file SHA256SUMS lies beside it, its checksum must be the one there.
+    effects : mapping of str to path
+        Per screen its effect table. The differences are found again: text has no place for a digest of itself.
     tables : mapping of str to path
-        Per screen the differences, as `compare_screen` wrote them.
+        Per screen the list of differences that `compare_screen` wrote, for messages.
 
     Raises
     ------
@@ -74,7 +102,7 @@ def judge_differences(expected: Mapping[str, str | os.PathLike], tables: Mapping
              here["vector_instructions"])  # fmt: skip
     failures = []
     for screen, path in tables.items():
-        differences = pd.read_csv(path, sep="\t")
+        differences = _differences(expected[screen], effects[screen])
         if differences.empty:
             log.info("screen %s: no difference, every value is that of %s", screen, expected[screen])
             continue
@@ -108,8 +136,8 @@ def _check_sum(screen: str, path: Path) -> None:
     if not sums.exists():
         log.info("screen %s: no SHA256SUMS beside %s, its checksum is not checked", screen, path)
         return
-    lines = (line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines() if line.strip())
-    listed = {name.lstrip("*"): digest for digest, name in lines}
+    lines = (line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8", errors="replace").splitlines())
+    listed = {words[1].lstrip("*"): words[0] for words in lines if len(words) == 2}
     if path.name not in listed:
         raise MarginomeError(
             f"it has no checksum of {path.name}", where=str(sums), remedy=f"Add the line of: sha256sum {path.name}"

@@ -19,6 +19,7 @@ from marginome.jobs.baseline import load_inputs, read_baseline
 from marginome.jobs.runner import Progress
 from marginome.models.outputs import Readouts as ModelReadouts
 from marginome.screens import (
+    PROFILE_ROWS,
     MemberReadouts,
     Readouts,
     marginalize_blocks,
@@ -29,7 +30,7 @@ from marginome.screens import (
 )
 from marginome.sequences import encode_insert
 from marginome.statistics import summarize_effects
-from marginome.storage import dataset, read_json, read_table, to_json, write_hdf5
+from marginome.storage import append, dataset, hdf5_name, read_json, read_table, to_json, write_hdf5
 
 log = logging.getLogger("marginome")
 
@@ -189,26 +190,16 @@ def write_shard(
             if found.profiles:
                 profile_rows.append(np.arange(block.start, block.stop)[wanted])
             for name, means in found.profiles.items():
+                group = handle.require_group(f"profiles/{hdf5_name(name, taken=PROFILE_ROWS)}")
                 for kind, mean_profile in zip(("logits", "probabilities"), means):
-                    _append(handle, f"profiles/{name}/{kind}", mean_profile.float().numpy()[wanted])
+                    append(group, kind, mean_profile.float().numpy()[wanted])
             for name, values_of in found.predictions.items():
-                _append(handle, f"predictions/{name}", values_of.numpy())
+                append(handle.require_group("predictions"), hdf5_name(name), values_of.numpy())
             done += m
             progress.update(m * n_backgrounds)
         if profile_rows:
             dataset(handle, "profiles/rows", data=np.concatenate(profile_rows))
         handle.attrs["engine"] = to_json(dataclasses.asdict(engine.info))
-
-
-def _append(handle: Any, name: str, values: np.ndarray) -> None:
-    if name not in handle:
-        made = dataset(handle, name, shape=(0, *values.shape[1:]), maxshape=(None, *values.shape[1:]),
-                       dtype=values.dtype, chunks=(1, *values.shape[1:]), compression="gzip", compression_opts=1,
-                       shuffle=True, fletcher32=True)  # fmt: skip
-    else:
-        made = handle[name]
-    made.resize(made.shape[0] + len(values), axis=0)
-    made[-len(values) :] = values
 
 
 def _keeps_backgrounds(inserts: int, backgrounds: int, readouts: int, keep: Mapping[str, Any]) -> bool:

@@ -8,21 +8,32 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 from scipy import stats
 
-from marginome.errors import MarginomeError
 from marginome.inserts import interaction
-from marginome.screens import probabilities
+from marginome.screens import PROFILE_ROWS, probabilities, whole_blocks
 from marginome.statistics import INSERT, add_q, agreement, consensus, score_effects
-from marginome.storage import atomic, damaged, dataset, read_hdf5, read_table, write_hdf5, write_table
+from marginome.storage import (
+    append,
+    atomic,
+    damaged,
+    dataset,
+    disagreeing,
+    fill,
+    hdf5_name,
+    plain_name,
+    read_hdf5,
+    read_table,
+    table_writer,
+    write_hdf5,
+    write_table,
+)
 from marginome.tables import EFFECTS, conform
 
 log = logging.getLogger("marginome")
@@ -31,6 +42,10 @@ log = logging.getLogger("marginome")
 ONE_SIDED = ("euclidean", "jensen_shannon_distance")
 _KEYS = ["collection", "motif_id", "motif_name", "orientation", "start", "insert", "draw", "partner_id",
          "partner_orientation", "gap", "order"]  # fmt: skip
+
+
+# What all shards of a model and background set were made with.
+_ALIKE = ("model", "model_files", "precision", "block")
 
 
 class Part(NamedTuple):
@@ -92,10 +107,10 @@ def summarize_screen(
     with ExitStack() as stack:
         singles = stack.enter_context(write_hdf5(backgrounds, {"inserts": str(inserts)}))
         means = stack.enter_context(write_hdf5(profiles, {"inserts": str(inserts)}))
-        writer = _Writer(stack.enter_context(atomic(effects)), stack.enter_context(atomic(tsv)))
+        writer = stack.enter_context(_Writer(effects, tsv))
         for i, (model, background) in enumerate(combinations):
             files = shards[i * per : (i + 1) * per]
-            part = _read_part(files, len(table))
+            part = _read_part(files, baselines[i], len(table))
             before, change = _copy_profiles(files, baselines[i], means, f"{model}/{background}", table, part)
             _copy_singles(files, singles, f"{model}/{background}", table, part)
             rows = _rows(named, table, motif, part, before, change, model=model, background=background)
@@ -105,39 +120,46 @@ def summarize_screen(
             kept.append(rows[["model", "background", "output", *INSERT, "insert", "draw", "effect",
                               *(c for c in ("p", "q") if c in rows)]])  # fmt: skip
             _tell(rows)
-        writer.close()
     everything = pd.concat(kept, ignore_index=True)
     write_table(agreement_table, _agreement(everything))
     write_table(consensus_table, _consensus(everything))
 
 
-def _read_part(files: Sequence[str | os.PathLike], n_inserts: int) -> Part:
-    """Put the shards of one model and background set together and check that every insert is there once."""
+def _read_part(files: Sequence[str | os.PathLike], baseline: str | os.PathLike, n_inserts: int) -> Part:
+    """Put the shards of one model and background set together and check that every insert is there once.
+
+    A shard that is not what its place and the baseline ask for is removed; of shards that disagree about what neither
+    says, none can be called wrong, and all are.
+    """
+    with read_hdf5(baseline) as handle:
+        n_baseline = len(handle["ids"])
     columns: dict[str, list] = {name: [] for name in ("rows", "effect", "effect_sd", "sign_consistency", "after_mean")}
     folds, engines, first = [], set(), None
-    for file in files:
+    for number, file in enumerate(files, start=1):
         with read_hdf5(file) as handle:
             for name, parts in columns.items():
                 parts.append(handle[name][...])
             if "effect_fold_sd" in handle:
                 folds.append(handle["effect_fold_sd"][...])
             readouts = json.loads(handle.attrs["readouts"])
-            n = int(handle.attrs["n_backgrounds"])
+            n, single = int(handle.attrs["n_backgrounds"]), "effects" in handle
             engine, metadata = json.loads(handle.attrs["engine"]), json.loads(handle.attrs["marginome"])
         engines.add(engine["path"])
-        first = first or (readouts, n, metadata["precision"])
-        if (readouts, n) != first[:2]:
-            raise damaged(file, "its outputs or backgrounds differ from the other shards'")
+        if n != n_baseline:
+            raise damaged(file, f"it is of {n} backgrounds, the baseline of {n_baseline}")
+        share = whole_blocks(n_inserts, metadata["block"], number, len(files))
+        if not np.array_equal(columns["rows"][-1], np.concatenate([np.r_[part] for part in share] or [[]])):
+            raise damaged(file, f"its {len(columns['rows'][-1])} inserts are not its share of {n_inserts}")
+        made = {"readouts": readouts, "effects of single backgrounds": single}
+        made |= {key: metadata.get(key) for key in _ALIKE}
+        first = first or made
+        differing = [key for key, value in made.items() if value != first[key]]
+        if differing:
+            raise disagreeing(files, f"the shards differ in {', '.join(differing)}")
     merged = {name: np.concatenate(parts) for name, parts in columns.items()}
-    if not np.array_equal(merged["rows"], np.arange(n_inserts)):
-        raise MarginomeError(
-            f"the shards hold {len(merged['rows'])} of {n_inserts} inserts",
-            where=str(Path(files[0]).parent),
-            remedy="Delete this folder and run the same command again.",
-        )
     return Part(
-        first[0], merged["effect"], merged["effect_sd"], merged["sign_consistency"], merged["after_mean"],
-        np.concatenate(folds) if folds else None, first[1], "+".join(sorted(engines)), first[2],
+        first["readouts"], merged["effect"], merged["effect_sd"], merged["sign_consistency"], merged["after_mean"],
+        np.concatenate(folds) if folds else None, n_baseline, "+".join(sorted(engines)), first["precision"],
     )  # fmt: skip
 
 
@@ -160,7 +182,7 @@ def _copy_singles(
                 dataset(made, "effects", shape=shape, dtype="f4", chunks=chunks)
             rows = handle["rows"][...]
             for i in range(0, len(rows), 256):
-                made["effects"][rows[i : i + 256]] = source[i : i + 256]
+                fill(made["effects"], rows[i : i + 256], source[i : i + 256])
     if not kept:
         made.attrs["note"] = "larger than keep.backgrounds_mb of the config: not kept"
     text = h5py.string_dtype()
@@ -180,7 +202,8 @@ def _copy_profiles(
     before = np.full(len(part.readouts["output"]), np.nan)
     place: dict[str, np.ndarray] = {}
     with read_hdf5(baseline) as handle:
-        for name, values in handle["outputs"].items():
+        for step, values in handle["outputs"].items():
+            name = plain_name(step)
             if values.attrs["kind"] == "scalar":
                 means = values[...].astype(np.float64).mean(0)
                 for target_name, mean in zip(json.loads(values.attrs["names"]), means):
@@ -190,7 +213,7 @@ def _copy_profiles(
             elif name in part.readouts["output"]:
                 logits = values[...]
                 probs = probabilities(torch.from_numpy(logits), values.attrs["softmax"] or None).numpy()
-                made = target.require_group(f"{group}/{name}")
+                made = target.require_group(f"{group}/{hdf5_name(name)}")
                 made.attrs["softmax"] = values.attrs["softmax"]
                 made.attrs["first_bp"] = max(0, (int(handle.attrs["length_bp"]) - logits.shape[-1]) // 2)
                 made.attrs["readme"] = "before: means over backgrounds; after: per insert, in the order of insert_id"
@@ -205,27 +228,21 @@ def _copy_after(
 ) -> np.ndarray:
     """Copy one output's mean profiles after each insert; return the position that each changes most, -1 unknown."""
     place = np.full(len(table), -1, dtype=np.int64)
-    ids, n = [], 0
+    ids = []
     for file in files:
         with read_hdf5(file) as handle:
-            if f"profiles/{name}" not in handle:
+            held = f"profiles/{hdf5_name(name, taken=PROFILE_ROWS)}"
+            if held not in handle:
                 continue
             rows = handle["profiles/rows"][...]
             for kind in ("logits", "probabilities"):
-                source = handle[f"profiles/{name}/{kind}"]
-                label = f"after_{kind}"
-                if label not in made:
-                    dataset(made, label, shape=(0, *source.shape[1:]), maxshape=(None, *source.shape[1:]), dtype="f4",
-                            chunks=(1, *source.shape[1:]), compression="gzip", compression_opts=1, shuffle=True,
-                            fletcher32=True)  # fmt: skip
-                made[label].resize(n + len(rows), axis=0)
+                source = handle[f"{held}/{kind}"]
                 for i in range(0, len(rows), 256):
                     values = source[i : i + 256]
-                    made[label][n + i : n + i + len(values)] = values
+                    append(made, f"after_{kind}", values)
                     if kind == "probabilities":
                         place[rows[i : i + 256]] = np.abs(values - before).sum(1).argmax(1)
             ids.append(table["insert_id"].to_numpy(object)[rows])
-            n += len(rows)
     if ids:
         dataset(made, "insert_id", data=np.concatenate(ids), dtype=h5py.string_dtype())
     return place
@@ -317,25 +334,27 @@ def _with_interaction(rows: pd.DataFrame, singles: h5py.Dataset | None, motif: n
 class _Writer:
     """Streams parts of the effect table to Parquet and to gzipped TSV (the same bytes for the same table)."""
 
-    def __init__(self, parquet: Path, tsv: Path):
-        self._parquet, self._writer = parquet, None
-        self._raw = open(tsv, "wb")
-        self._tsv = gzip.GzipFile(fileobj=self._raw, mode="wb", mtime=0, filename="")
-        self._columns: list[str] | None = None
+    def __init__(self, parquet: str | os.PathLike, tsv: str | os.PathLike):
+        self._parquet, self._stack, self._writer = parquet, ExitStack(), None
+        with self._stack as stack:
+            raw = stack.enter_context(open(stack.enter_context(atomic(tsv)), "wb"))
+            self._tsv = stack.enter_context(gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename=""))
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._stack.__exit__(*error)
 
     def write(self, rows: pd.DataFrame) -> None:
         arrow = conform(rows, EFFECTS, name="effects.parquet")
         if self._writer is None:
             self._columns = arrow.schema.names
-            self._writer = pq.ParquetWriter(self._parquet, arrow.schema, compression="zstd", write_page_checksum=True)
+            self._writer = self._stack.enter_context(table_writer(self._parquet, arrow.schema))
         self._writer.write_table(arrow)
         text = rows[self._columns].to_csv(sep="\t", index=False, na_rep="", header=self._tsv.tell() == 0)
         self._tsv.write(text.encode())
-
-    def close(self) -> None:
-        self._writer.close()
-        self._tsv.close()
-        self._raw.close()
 
 
 def _agreement(everything: pd.DataFrame) -> pd.DataFrame:

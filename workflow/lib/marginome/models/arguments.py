@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marginome.bounded import TABLE, check_file
 from marginome.errors import MarginomeError, unknown_name
 from marginome.hdf5 import Request, read_foreign_hdf5
+from marginome.motifs.formats import read_text
 
 _REGION = re.compile(r"(?P<chrom>[^:\s]+):(?P<start>\d+)-(?P<end>\d+)(?:[^\d].*)?")
 
@@ -68,8 +70,19 @@ class Argument:
             When a background is not in the file, has no coordinates (bigWig), or a shape does not fit.
         """
         where = f"{where}: arguments.{self.name}".removeprefix(": ")
+        for file in self.files:
+            check_file(file, where=f"{where}: {file}")
         read = {"constant": self._constant, "bigwig": self._bigwig, "hdf5": self._hdf5, "table": self._table}
-        values = np.asarray(read[self.source](background_ids, where), dtype=np.float32)
+        try:
+            values = np.asarray(read[self.source](background_ids, where), dtype=np.float32)
+        except (MarginomeError, MemoryError):
+            raise
+        except Exception as error:  # a damaged file fails in any way
+            text = str(error).strip().splitlines()
+            raise MarginomeError(
+                f"the values cannot be read ({type(error).__name__}: {text[0][:300] if text else ''})",
+                where=f"{where}: {', '.join(self.files)}",
+            ) from error
         wanted = (len(background_ids), *self.shape)
         if values.shape != wanted:
             raise MarginomeError(
@@ -85,8 +98,8 @@ class Argument:
 
     def _table(self, ids: Sequence[str], where: str) -> np.ndarray:
         file = self.files[0]
-        with _opened(file, where) as handle:
-            rows = list(csv.DictReader(handle, delimiter="," if file.endswith(".csv") else "\t"))
+        lines = read_text(file, TABLE).splitlines()
+        rows = list(csv.DictReader(lines, delimiter="," if file.removesuffix(".gz").endswith(".csv") else "\t"))
         for column in ("background_id", *self.columns):
             if not rows or column not in rows[0]:
                 raise unknown_name("column", column, rows[0] if rows else [], where=f"{where}: {file}")
@@ -149,13 +162,6 @@ class Argument:
                         values = np.nan_to_num(np.array(handle.values(chrom, low, high), dtype=np.float32))
                         tracks[row, t, low - start : high - start] = values
         return np.log1p(tracks.sum(axis=2)) if self.log1p_sum else tracks
-
-
-def _opened(file: str, where: str) -> Any:
-    try:
-        return open(file, encoding="utf-8", newline="")
-    except OSError as error:
-        raise MarginomeError(f"the file cannot be read ({error.strerror})", where=f"{where}: {file}") from error
 
 
 def _all_known(ids: Sequence[str], table: Mapping[str, Any], where: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from marginome.errors import MarginomeError, unknown_name
 from marginome.models.layers import LogSumExp
-from marginome.models.pickles import Record
+from marginome.models.pickles import Record, plain_tensors, refuse_repeated
 
 # The count head averages over the output window and this much more on either side: the half-width of
 # bpnet-lite's profile convolution (75), kept as a constant in its code whatever the width is.
@@ -166,19 +166,20 @@ def plain_state(loaded: Any, where: str) -> dict[str, Tensor]:
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         raise MarginomeError(
             f"the file holds {_describe(loaded)}, no state dict",
             where=where,
             remedy="Save the weights with torch.save(model.state_dict(), file), or write a loader of your own: "
             "loader: path/to/file.py:function.",
         )
+    state = plain_tensors(state, where)
     while all("." in key for key in state) and len({key.split(".")[0] for key in state}) == 1:
         prefix = next(iter(state)).split(".")[0] + "."
         if prefix not in ("module.", "model.", "net.", "_orig_mod."):
             break
         state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return dict(state)
+    return state
 
 
 def _describe(value: Any) -> str:
@@ -225,14 +226,18 @@ def _bpnet(weights: dict[str, Tensor], parameters: Mapping, where: str) -> BPNet
     if architecture not in ("BPNet", "BasePairNet"):
         raise unknown_name("architecture", architecture, ["BPNet", "BasePairNet"], where=f"{where}: parameters")
     first, last, linear = (weights[key] for key in FIRST_KEYS)
-    controls = last.shape[1] - first.shape[0] if last.dim() == 3 and first.dim() == 3 else -1
-    wanted = first.shape[0] + (1 if controls > 0 else 0)
-    if first.dim() != 3 or first.shape[1] != 4 or controls < 0 or linear.shape != (1, wanted):
+    convolutions = [
+        weight for name, weight in weights.items() if re.fullmatch(r"[if]conv\.weight|rconvs\.\d+\.weight", name)
+    ]
+    fits = all(weight.dim() == 3 and weight.numel() for weight in convolutions)
+    controls = last.shape[1] - first.shape[0] if fits else -1
+    if controls < 0 or first.shape[1] != 4 or linear.shape != (1, first.shape[0] + (controls > 0)):
         raise MarginomeError(
             f"the shapes do not fit a BPNet: iconv {tuple(first.shape)}, fconv {tuple(last.shape)}, "
             f"linear {tuple(linear.shape)}; wanted (f, 4, k), (strands, f + controls, k), (1, f or f + 1)",
             where=where,
         )
+    refuse_repeated(weights, where)
     module = BPNet(weights, parameters.get("trimming"), pre_activation=architecture == "BasePairNet")
     load_strictly(module, weights, where)
     return module
@@ -241,6 +246,14 @@ def _bpnet(weights: dict[str, Tensor], parameters: Mapping, where: str) -> BPNet
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
     """Copy weights into a module; every name and shape must fit, both ways."""
     own = module.state_dict()
+    odd = [
+        name for name in own if name in weights and own[name].is_floating_point() != weights[name].is_floating_point()
+    ]
+    if odd:
+        raise MarginomeError(
+            f"'{odd[0]}' is {weights[odd[0]].dtype}, wanted {own[odd[0]].dtype}".replace("torch.", ""), where=where,
+            remedy="Weights that were made integers (quantized) need their scales: save those of the model as trained.",
+        )  # fmt: skip
     missing, extra = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
     other = sorted(k for k in set(own) & set(weights) if own[k].shape != weights[k].shape)
     if missing or extra or other:
@@ -284,7 +297,7 @@ def _from_record(record: Record, parameters: dict, component: str | None, where:
     if component not in (None, "accessibility"):
         raise MarginomeError(f"component '{component}' was asked for, but the file holds a single BPNet", where=where)
     known = {"architecture": kind, "trimming": record.get("trimming")} | parameters
-    module = _bpnet(record.state_dict(), known, where)
+    module = _bpnet(plain_tensors(record.state_dict(), where), known, where)
     for name, conv in module.named_modules():  # what the weights do not tell was assumed: compare it
         if isinstance(conv, nn.Conv1d):
             saved = _descend(record, name)

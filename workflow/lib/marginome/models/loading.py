@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from marginome.bounded import check_file, check_members
+from marginome.devices import is_out_of_memory
 from marginome.errors import MarginomeError, unknown_name
 from marginome.models import beluga, bpnet, keras
 from marginome.models.arguments import Argument, resolve_arguments
-from marginome.models.exported import is_exported, load_exported
+from marginome.models.exported import is_exported, load_exported, load_scripted
 from marginome.models.outputs import Output, Readouts, describe, resolve_outputs
-from marginome.models.pickles import Record, is_torch_file, read_torch_file
+from marginome.models.pickles import Record, is_archive, is_torch_file, is_torchscript, read_torch_file
 from marginome.models.wrappers import ALPHABET, AlphabetOrder, Ensemble, average_strands
 from marginome.nested import check_returned, leaves
 from marginome.storage import sha256_of
@@ -27,6 +31,14 @@ SETTINGS = (
     "loader", "weights", "bias_weights", "component", "architecture", "input_length", "parameters", "alphabet",
     "average_strands", "arguments", "outputs", "trust_pickle",
 )  # fmt: skip
+# of the settings that are not text
+_FILES = ((str, Path, list, tuple), "a path or a list of paths")
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "weights": _FILES, "bias_weights": _FILES, "architecture": ((str, Path), "a path"),
+    "input_length": ((Integral,), "a whole number"), "parameters": ((Mapping,), "a mapping"),
+    "average_strands": ((bool,), "true or false"), "arguments": ((list, tuple), "a list"),
+    "outputs": ((Mapping,), "a mapping"), "trust_pickle": ((bool,), "true or false"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,13 +154,11 @@ def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "floa
     -----
     Nothing in a weights file is executed: PyTorch files are read with ``weights_only=True`` (modules of
     bpnet-lite saved whole as data, through an allow-list of classes), Keras files as JSON and arrays.
-    Two things run the user's own code, because the config says so: ``loader: file.py:name`` and
-    ``trust_pickle: true``.
+    Two things run code, because the config says so: ``file.py:name`` (a loader, a transform, a measure),
+    and ``trust_pickle: true``, without which no ``.pt2`` and no TorchScript is opened.
     """
     where = f"model '{name}'"
-    for key in settings:
-        if key not in SETTINGS:
-            raise unknown_name("key", key, SETTINGS, where=where)
+    _check_settings(settings, where)
     weights, bias_weights = _files(settings, "weights", where), _files(settings, "bias_weights", where)
     loader = settings.get("loader") or recognise_loader(weights, settings, where)
     if ".py:" not in loader and loader not in LOADERS:
@@ -166,16 +176,19 @@ def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "floa
         for i, file in enumerate(weights or [None])
     ]
     length = _input_length(built, settings, where)
-    arguments = resolve_arguments(settings.get("arguments"), _known_arguments(built[0], length), where)
+    with _one_line("the extra inputs cannot be used", f"{where}: arguments"):
+        arguments = resolve_arguments(settings.get("arguments"), _known_arguments(built[0], length), where)
     alphabet = str(settings.get("alphabet") or built[0].alphabet)
     if sorted(alphabet) != sorted(ALPHABET):
         raise MarginomeError(f"alphabet '{alphabet}' is no order of A, C, G, T", where=where)
     modules, examples = [], []
     for member, file in zip(built, weights or [loader]):
         member_where = f"{where}: {file}"
-        module = _ready(member.module, member_where)
+        with _one_line("the module cannot be made ready", member_where):
+            module = _ready(member.module, member_where)
         module = module if alphabet == ALPHABET else AlphabetOrder(module, alphabet).eval()
-        examples.append(_example(module, length, arguments, member_where))
+        with _one_line("the model cannot be run on a sequence", member_where):
+            examples.append(_example(module, length, arguments, member_where))
         modules.append(module)
     for file, example in zip(weights, examples):
         if describe(example) != describe(examples[0]):
@@ -184,9 +197,10 @@ def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "floa
                 f"{describe(example)}",
                 where=where,
             )
-    outputs = resolve_outputs(
-        settings.get("outputs"), built[0].outputs, examples[0], where, positions_first=built[0].positions_first
-    )
+    with _one_line("the outputs cannot be used", f"{where}: outputs"):
+        outputs = resolve_outputs(
+            settings.get("outputs"), built[0].outputs, examples[0], where, positions_first=built[0].positions_first
+        )
     if settings.get("average_strands"):
         modules = [average_strands(m, outputs, arguments, examples[0], where).eval() for m in modules]
     module = modules[0] if len(modules) == 1 else Ensemble(modules).eval()
@@ -205,6 +219,18 @@ def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "floa
     )
 
 
+def _check_settings(settings: Mapping[str, Any], where: str) -> None:
+    """Refuse unknown keys, and values of a type that would mean something else than it says ("false" is true)."""
+    if not isinstance(settings, Mapping):
+        raise MarginomeError(f"found {settings!r}, wanted the keys of a model", where=where)
+    for key, value in settings.items():
+        if key not in SETTINGS:
+            raise unknown_name("key", key, SETTINGS, where=where)
+        types, wanted = _TYPES.get(key, ((str,), "text"))
+        if value is not None and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+            raise MarginomeError(f"found {value!r}, wanted {wanted}", where=f"{where}: {key}")
+
+
 def recognise_loader(weights: Sequence[str], settings: Mapping[str, Any], where: str) -> str:
     """Tell the loader from the content of the first weights file; it is read as data only."""
     if not weights:
@@ -219,7 +245,8 @@ def recognise_loader(weights: Sequence[str], settings: Mapping[str, Any], where:
     if is_torch_file(file):
         if settings.get("trust_pickle"):
             return "pickled_module"
-        loaded = read_torch_file(file)
+        with _one_line("the file cannot be read", f"{where}: {file}"):
+            loaded = read_torch_file(file)
         if isinstance(loaded, Record) and loaded.class_name.startswith("bpnetlite."):
             return "bpnet_lite"
         if not isinstance(loaded, Record):
@@ -249,12 +276,7 @@ def _files(settings: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]
     value = settings.get(key)
     files = () if value is None else (str(value),) if isinstance(value, str | Path) else tuple(map(str, value))
     for file in files:
-        if not Path(file).is_file():
-            raise MarginomeError(
-                f"there is no file '{file}'",
-                where=f"{where}: {key}",
-                remedy="Paths are relative to the working directory.",
-            )
+        check_file(file, where=f"{where}: {key}: {file}")
         if Path(file).stat().st_size == 0:
             raise MarginomeError(f"the file '{file}' is empty", where=f"{where}: {key}")
     return files
@@ -264,7 +286,7 @@ def _build(loader: str, file: str | None, bias_file: str | None, settings: Mappi
     here = f"{where}: {file}" if file else where
     if bias_file and loader not in ("bpnet_lite", "chrombpnet", "keras"):
         raise MarginomeError(f"bias_weights mean nothing to the loader {loader}", where=where)
-    try:
+    with _one_line("the file holds something else than a model of this loader", here):
         if ".py:" in loader:
             return _own(loader, file, settings, where)
         if loader == "bpnet_lite":
@@ -277,8 +299,26 @@ def _build(loader: str, file: str | None, bias_file: str | None, settings: Mappi
         if loader == "torch_export":
             return Built(load_exported(file, bool(settings.get("trust_pickle")), here))
         return Built(_pickled(file, settings, here))
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _no_memory(here, error) from error
+
+
+@contextmanager
+def _one_line(what: str, where: str) -> Iterator[None]:
+    """Make one MarginomeError of whatever goes wrong inside: files and entries are odd in more ways than are known."""
+    try:
+        yield
+    except MarginomeError as error:
+        if error.where:
+            raise
+        raise MarginomeError(error.what, where=where, remedy=error.remedy) from error
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise _no_memory(where, error) from error
+        raise MarginomeError(f"{what} ({_in_words(error)})", where=where) from error
+
+
+def _in_words(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
 
 
 def _bpnet_lite(file: str, bias_file: str | None, settings: Mapping[str, Any], where: str) -> Built:
@@ -318,9 +358,9 @@ def _own(loader: str, file: str | None, settings: Mapping[str, Any], where: str)
         module = code(**parameters)
     except MarginomeError:
         raise
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise MarginomeError(
             f"{loader} failed: {type(error).__name__}: {error}",
             where=where,
@@ -330,32 +370,41 @@ def _own(loader: str, file: str | None, settings: Mapping[str, Any], where: str)
         raise MarginomeError(f"{loader} returned {type(module).__name__}; wanted a torch.nn.Module", where=where)
     if file is not None and not passed:
         here = f"{where}: {file}"
-        loaded = torch.load(file, map_location="cpu", weights_only=False) if settings.get("trust_pickle") else None
-        bpnet.load_strictly(module, bpnet.plain_state(loaded or read_torch_file(file), here), here)
+        loaded = _unpickled(file, here) if settings.get("trust_pickle") else read_torch_file(file)
+        bpnet.load_strictly(module, bpnet.plain_state(loaded, here), here)
     return Built(module)
 
 
 def _pickled(file: str, settings: Mapping[str, Any], where: str) -> nn.Module:
+    """A module saved whole, or a TorchScript program."""
     if not settings.get("trust_pickle"):
         raise MarginomeError(
-            "a module saved whole runs code when it is loaded",
+            "a module saved whole runs code when it is loaded; it was not opened",
             where=where,
-            remedy="Save its state_dict, export it with torch.export, or, only if you trust where the file is from, "
-            "set trust_pickle: true.",
+            remedy="Save its state_dict, or, only if you trust where the file is from, set trust_pickle: true.",
         )
-    try:
-        module = torch.load(file, map_location="cpu", weights_only=False)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        raise MarginomeError(
-            f"the pickle cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0]})",
-            where=where,
-            remedy="The package that defines its classes has to be installed.",
-        ) from error
+    if is_torchscript(file):
+        return load_scripted(file, where)
+    module = _unpickled(file, where)
     if not isinstance(module, nn.Module):
         raise MarginomeError(f"the file holds {type(module).__name__}; wanted a torch.nn.Module", where=where)
     return module
+
+
+def _unpickled(file: str, where: str) -> Any:
+    """What a trusted pickle makes, whatever its code does."""
+    try:
+        if is_archive(file):
+            check_members(file)
+        return torch.load(file, map_location="cpu", weights_only=False)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise MarginomeError(
+            f"the pickle cannot be loaded ({_in_words(error)})",
+            where=where,
+            remedy="The package that defines its classes has to be installed.",
+        ) from error
 
 
 def _known_arguments(built: Built, length: int) -> tuple[Argument, ...]:
@@ -376,16 +425,27 @@ def _input_length(built: Sequence[Built], settings: Mapping[str, Any], where: st
         raise MarginomeError(
             "input_length is missing, and the file does not tell it", where=where, remedy="Give input_length, in bp."
         )
+    if given is not None and given < 1:
+        raise MarginomeError(f"input_length is {given}; wanted at least 1 bp", where=f"{where}: input_length")
     return int(given) if given is not None else told.pop()
 
 
 def _ready(module: nn.Module, where: str) -> nn.Module:
     """In eval mode, float32, on the CPU, without gradients of the weights; every weight finite."""
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    meta = [name for name, tensor in tensors if tensor.is_meta]
+    if meta:
+        raise MarginomeError(
+            f"{len(meta)} of {len(tensors)} weights have no data, the first: {meta[0]} (on the meta device)",
+            where=where,
+            remedy="Make the module on the CPU and load its weights before it is returned.",
+        )
     module = module.to("cpu").float().eval()
     module.requires_grad_(False)
     for kind, tensors in (("weight", module.named_parameters()), ("buffer", module.named_buffers())):
         for name, tensor in tensors:
-            bad = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
+            counted = tensor.is_floating_point() or tensor.is_complex()
+            bad = int((~torch.isfinite(tensor)).sum()) if counted else 0
             if bad:
                 raise MarginomeError(
                     f"{bad} of {tensor.numel()} values of the {kind} {name} are NaN or infinite",

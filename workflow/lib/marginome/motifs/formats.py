@@ -6,16 +6,15 @@ of its readers knows the line; they are the reference in the tests instead.
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from marginome.bounded import MOTIFS, Kind, read_bytes
 from marginome.errors import MarginomeError, unknown_name
 from marginome.hdf5 import Request, read_foreign_hdf5
 
@@ -108,30 +107,9 @@ def motif_from_sequence(sequence: str, motif_id: str, motif_name: str, source: s
 
 
 # ------------------------------------------------------------------------------------------------ files to lines
-def read_text(path: str | os.PathLike) -> str:
+def read_text(path: str | os.PathLike, kind: Kind) -> str:
     """Return the text of a file, gzipped or not, in UTF-8 (with or without mark), UTF-16 with mark or Latin-1."""
-    return _decode(_read_bytes(path), str(path))
-
-
-def _read_bytes(path: str | os.PathLike) -> bytes:
-    try:
-        raw = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise MarginomeError(
-            "there is no such file", where=str(path), remedy="Paths are relative to the folder you run in."
-        ) from None
-    except IsADirectoryError:
-        raise MarginomeError("this is a folder", where=str(path), remedy="Name the files in it.") from None
-    except PermissionError:
-        raise MarginomeError("no permission to read it", where=str(path), remedy="Check its mode.") from None
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = gzip.decompress(raw)
-        except (EOFError, OSError, zlib.error) as error:
-            raise MarginomeError(
-                f"the gzip file is damaged or cut off ({error})", where=str(path), remedy="Copy or download it again."
-            ) from None
-    return raw
+    return _decode(read_bytes(path, kind), str(path))
 
 
 def _decode(raw: bytes, where: str) -> str:
@@ -718,7 +696,7 @@ def read_file(path: str | os.PathLike, *, form: str = "auto", modisco_trim: floa
     """
     if form not in FORMATS:
         raise unknown_name("motif format", form, FORMATS, where=str(path))
-    raw = _read_bytes(path)
+    raw = read_bytes(path, MOTIFS)
     if form == "modisco" or (form == "auto" and raw[:8] == b"\x89HDF\r\n\x1a\n"):
         return read_modisco(path, trim=modisco_trim)
     source, text = str(path), _decode(raw, str(path))

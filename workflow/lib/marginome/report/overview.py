@@ -15,6 +15,7 @@ import pandas as pd
 from marginome.errors import MarginomeError
 from marginome.report.page import asset, document, escape, save
 from marginome.report.screen import commands_html, provenance_html
+from marginome.storage import sound
 
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 
@@ -251,6 +252,7 @@ def _figure(path: str | os.PathLike, caption: str) -> str:
     kind = _KINDS.get(Path(path).suffix)
     if kind is None:
         raise MarginomeError("only SVG and PNG can be shown on a page", where=str(path))
+    sound(path)
     data = base64.b64encode(Path(path).read_bytes()).decode("ascii")
     return (
         f'<figure><img alt="{escape(caption)}" src="data:{kind};base64,{data}">'

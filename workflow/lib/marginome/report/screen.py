@@ -11,6 +11,7 @@ import pandas as pd
 
 from marginome.errors import MarginomeError
 from marginome.report.page import Arrays, asset, document, escape, filled, json_island, save, shortened
+from marginome.results import Profiles
 from marginome.tables import EFFECTS
 
 #: What tells one insert from another, as far as a table has the column.
@@ -26,34 +27,6 @@ _NEEDED = ("model", "background", "motif_id", "orientation", "output", "effect")
 #: Longest profile drawn base by base; longer ones are averaged in bins of equal width.
 _PROFILE_POINTS = 2000
 ECHARTS = "vendor/echarts-6.1.0.min.js"
-
-
-class Profiles(NamedTuple):
-    """Mean profiles of one model's output in one background set, before and after each insert.
-
-    Attributes
-    ----------
-    rows : numpy.ndarray
-        Integer positions (m,) in the effect table: one row per profile, any row of the same model,
-        background set and insert.
-    before : numpy.ndarray
-        Mean probability without an insert, (strands, length).
-    after : numpy.ndarray or h5py.Dataset
-        Mean probability with each insert, (m, strands, length).
-    first : int
-        Position of the profile's first value in the input sequence (0-based, bp).
-    step : int
-        Base pairs per value.
-    output : str
-        Name of the output.
-    """
-
-    rows: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-    first: int = 0
-    step: int = 1
-    output: str = "profile"
 
 
 class AttributionLogos(NamedTuple):

@@ -1,0 +1,383 @@
+"""Damaged and odd weights files, entries and tables: each is read right or is one line that names it.
+
+    python tests/checks/damaged_weights.py --minutes 10 --seed 0
+
+Small files of every kind that PyTorch writes are damaged at random: bits flipped, bytes swapped, cut, zeroed or put in,
+members of the archive damaged under a right checksum, values of a state dict replaced by other things, entries of the
+config likewise. A file that is read in spite of it must give the numbers of the whole one, where the format has
+checksums. The first that does not is printed with how to make it again, and kept; the exit status is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import random
+import signal
+import sys
+import tempfile
+import time
+import types
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from marginome.errors import MarginomeError
+from marginome.models import load_model
+from marginome.models.arguments import Argument
+
+LENGTH = 60
+SECONDS = 20  # what takes longer never ends
+
+
+class Net(nn.Module):
+    """A small model that TorchScript and torch.export take."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear = nn.Conv1d(4, 3, 5), nn.Linear(3, 1)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """``(n, 4, length)`` to ``(n, 1)``."""
+        return self.linear(torch.relu(self.conv(X)).mean(-1))
+
+
+class Case(NamedTuple):
+    """A whole file, how it is loaded, and whether its format has checksums."""
+
+    file: str
+    content: bytes
+    settings: dict[str, Any]
+    checksums: bool = False
+
+
+def bpnet_state(filters: int = 4, layers: int = 2) -> dict[str, torch.Tensor]:
+    """A state dict of bpnet-lite's BPNet with random weights."""
+    draw = torch.Generator().manual_seed(0)
+    shapes = {"iconv": (filters, 4, 7), "fconv": (2, filters, 5), "linear": (1, filters)}
+    shapes |= {f"rconvs.{i}": (filters, filters, 3) for i in range(layers)}
+    state = {f"{name}.weight": torch.randn(shape, generator=draw) for name, shape in shapes.items()}
+    return state | {f"{name}.bias": torch.randn(shape[0], generator=draw) for name, shape in shapes.items()}
+
+
+def saved(value: Any, **options: Any) -> bytes:
+    """What torch.save writes."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer, **options)
+    return buffer.getvalue()
+
+
+def _saved_whole(state: dict[str, torch.Tensor]) -> bytes:
+    """A module of bpnet-lite, whose package is not here, saved whole."""
+    package, module = types.ModuleType("bpnetlite"), types.ModuleType("bpnetlite.bpnet")
+    module.BPNet = type("BPNet", (nn.Module,), {"__module__": "bpnetlite.bpnet"})
+    sys.modules |= {"bpnetlite": package, "bpnetlite.bpnet": module}
+    try:
+        net = module.BPNet()
+        net.trimming = 10
+        for name in ("iconv", "fconv"):
+            weight = state[f"{name}.weight"]
+            setattr(
+                net, name, nn.Conv1d(weight.shape[1], weight.shape[0], weight.shape[2], padding=weight.shape[2] // 2)
+            )
+        net.rconvs = nn.ModuleList([nn.Conv1d(4, 4, 3, padding=d, dilation=d) for d in (2, 4)])
+        net.linear = nn.Linear(4, 1)
+        net.load_state_dict(state)
+        return saved(net)
+    finally:
+        del sys.modules["bpnetlite"], sys.modules["bpnetlite.bpnet"]
+
+
+def cases(exported: bool) -> list[Case]:
+    """Whole files of every kind, with or without torch.export's, which take seconds to make."""
+    torch.manual_seed(0)
+    net, state = Net().eval(), bpnet_state()
+    bpnet = {"input_length": LENGTH, "parameters": {"trimming": 10}}
+    trusted = {"input_length": LENGTH, "outputs": {"y": {}}, "trust_pickle": True}
+    script, program = io.BytesIO(), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(net), script)
+        if exported:
+            shapes = ({0: torch.export.Dim.DYNAMIC},)
+            torch.export.save(torch.export.export(net, (torch.zeros(3, 4, LENGTH),), dynamic_shapes=shapes), program)
+    untrusted = {key: value for key, value in trusted.items() if key != "trust_pickle"}
+    made = [
+        Case("state.pt", saved(state), bpnet, checksums=True),
+        Case("named.pt", saved(state), bpnet | {"loader": "bpnet_lite"}, checksums=True),
+        Case(
+            "checkpoint.ckpt", saved({"epoch": 3, "state_dict": state, "log": [0.5, {"a": "b"}]}), bpnet, checksums=True
+        ),
+        Case("legacy.pt", saved(state, _use_new_zipfile_serialization=False), bpnet),
+        Case("whole.pt", _saved_whole(state), {"input_length": LENGTH}, checksums=True),
+        Case("beluga.pt", saved(state), {"loader": "beluga"}),
+        Case("program.pt2", program.getvalue(), untrusted),
+        Case("script.pt", script.getvalue(), untrusted),
+        Case("trusted.pt", saved(net), trusted | {"loader": "pickled_module"}, checksums=True),
+        Case("trusted.pt2", program.getvalue(), trusted, checksums=True),
+        Case("trusted_script.pt", script.getvalue(), trusted, checksums=True),
+    ]
+    return [case for case in made if case.content]
+
+
+# ------------------------------------------------------------------------------------------------------- damage
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Damage bytes in one to three ways."""
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        if not data:
+            break
+        at, width = rng.randrange(len(data)), rng.choice((1, 2, 8, 64, 1024))
+        way = rng.randrange(7)
+        if way <= 1:
+            for _ in range(rng.choice((1, 1, 8))):
+                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        elif way == 2:
+            del data[at:]
+        elif way == 3:
+            data[at : at + width] = bytes(len(data[at : at + width]))
+        elif way == 4:
+            other = rng.randrange(len(data))
+            piece = bytes(data[at : at + width])
+            data[at : at + width], data[other : other + width] = data[other : other + width], piece
+        elif way == 5:
+            data[at:at] = rng.randbytes(width)
+        else:
+            del data[at : at + width]
+    return bytes(data)
+
+
+def damaged_inside(content: bytes, rng: random.Random) -> bytes:
+    """Damage members of an archive and write it anew, with right checksums and names."""
+    with zipfile.ZipFile(io.BytesIO(content)) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    chosen = rng.choice([name for name in members if name.endswith("data.pkl")] * 3 + list(members))
+    way = rng.randrange(6)
+    if way == 0:
+        del members[chosen]
+    elif way == 1:
+        members[chosen.replace("data", "date")] = members.pop(chosen)
+    elif way == 2:
+        other = rng.choice(list(members))
+        members[chosen], members[other] = members[other], members[chosen]
+    else:
+        members[chosen] = damaged(members[chosen], rng)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED if rng.random() < 0.05 else zipfile.ZIP_STORED) as new:
+        for name, member in members.items():
+            new.writestr(name, member)
+    return buffer.getvalue()
+
+
+ODD_TENSORS: list[Callable[[torch.Tensor], Any]] = [
+    lambda t: None, lambda t: 3, lambda t: "text", lambda t: [t], lambda t: {"weight": t}, lambda t: t.tolist(),
+    lambda t: t[0] if t.dim() else t, lambda t: t.sum(), lambda t: t[None], lambda t: t[:0], lambda t: t.flatten(),
+    lambda t: t.to(torch.int8), lambda t: t.bool(), lambda t: t.to(torch.complex64), lambda t: t.half(),
+    lambda t: t.double(), lambda t: t.to("meta"), lambda t: t.to_sparse(), lambda t: t * torch.nan, lambda t: t / 0,
+    lambda t: torch.zeros(1).expand(1 << 34), lambda t: t.unsqueeze(-1).expand(*t.shape, 1 << 30),
+    lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), lambda t: torch.nested.nested_tensor([t, t]),
+    lambda t: t.to(torch.float8_e4m3fn), lambda t: nn.Parameter(t), lambda t: t.numpy(), lambda t: bytearray(5),
+    lambda t: torch.device("cpu"), lambda t: torch.Size([3]), lambda t: {1, 2}, lambda t: float("nan"),
+]  # fmt: skip
+NAMES = [
+    "", ".", "iconv", "iconv.weight.", "rconvs.1000000000.weight", "rconvs.-1.weight", "module", 7, None, (1, 2), "\0",
+    "\u00e9",
+]  # fmt: skip
+
+
+def odd_state(rng: random.Random) -> Any:
+    """A state dict in which one to three things are wrong."""
+    whole = bpnet_state()
+    state: dict[Any, Any] = dict(whole)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        name = rng.choice(list(state))
+        way = rng.randrange(6)
+        if way <= 2:
+            with contextlib.suppress(RuntimeError, AttributeError, TypeError):  # not every tensor can be made so
+                state[name] = rng.choice(ODD_TENSORS)(whole.get(name, whole["iconv.weight"]))
+        elif way == 3:
+            state[rng.choice(NAMES)] = state.pop(name)
+        elif way == 4:
+            state[rng.choice(NAMES)] = state[name]
+        else:
+            del state[name]
+        if not state:
+            break
+    return rng.choice(WRAPPED)(state)
+
+
+WRAPPED: list[Callable[[Any], Any]] = [
+    *[lambda s: s] * 6, list, lambda s: {"state_dict": s}, lambda s: {"model": s, "epoch": None}, lambda s: None,
+    lambda s: list(s.items()), lambda s: torch.zeros(3),
+]  # fmt: skip
+ODD_OUTPUTS: list[Any] = [
+    None, {}, [], {"head": "z"}, {"head": -3}, {"head": {}}, {"index": "[[1"}, {"index": "9" * 30}, {"reduce": "x"},
+    {"reduce": {}}, {"names": 3}, {"names": "/"}, {"kind": 3}, {"unknown": 1}, {"transform": 5}, {"measure": []},
+]  # fmt: skip
+ODD_INPUTS: list[Any] = [
+    {}, {"name": "a"}, {"name": None}, {"shape": [1]}, {"name": "a", "shape": [2]}, {"name": "a", "shape": "x"},
+    {"name": "a", "shape": [1 << 40]}, {"name": "a", "shape": [-1]}, {"name": "a", "shape": [1], "value": "x"},
+    {"name": "a", "shape": [1], "flip": [7]}, {"name": "a", "shape": [1], "table": "/dev/null"},
+]  # fmt: skip
+ODD_VALUES: list[Any] = [
+    None, True, False, 0, -1, 1, 3.5, float("nan"), 1 << 70, "", "x", "file.py:f", "a.py:", [], [None], [[]], ["x"],
+    {}, {"": None}, {1: {}}, {"trimming": "x"}, {"trimming": -5}, {"trimming": 1 << 40}, {"architecture": []},
+    Path("."), b"x", object(), *({"y": value} for value in ODD_OUTPUTS), *([value] for value in ODD_INPUTS),
+]  # fmt: skip
+KEYS = ("loader", "weights", "bias_weights", "component", "architecture", "input_length", "parameters", "alphabet",
+        "average_strands", "arguments", "outputs", "trust_pickle", "unknown", "", 3)  # fmt: skip
+
+TABLE = "background_id\ta\tb\nx\t1\t2\ny\t3\t4.5\n"
+
+
+class Found(NamedTuple):
+    """What became of one try."""
+
+    kind: str
+    outcome: str  # "read", "refused", or what is wrong
+    content: bytes | None
+
+
+class Checker:
+    """Tries damaged inputs one after the other, all drawn from one seed."""
+
+    def __init__(self, folder: Path, seed: int, exported: bool = True):
+        self.folder, self.rng = folder, random.Random(seed)
+        self.cases = cases(exported)
+        X = torch.zeros(2, 4, LENGTH)
+        X[:, torch.arange(LENGTH) % 4, torch.arange(LENGTH)] = 1
+        X[1] = X[1].flip(0)
+        self.X = X
+        self.whole = {case.file: self._outputs(case, case.content) for case in self.cases if case.checksums}
+
+    def tries(self) -> Iterator[Found]:
+        """Damaged inputs without end."""
+        ways = [self._file] * 6 + [self._member] * 5 + [self._state] * 5 + [self._entry] * 3 + [self._table]
+        while True:
+            yield self.rng.choice(ways)()
+
+    def _file(self) -> Found:
+        case = self._case(self.cases)
+        return self._loaded(case, damaged(case.content, self.rng), case.file)
+
+    def _member(self) -> Found:
+        # not of trusted programs: with right checksums they are their author's, who may crash the process
+        among = [case for case in self.cases if case.content[:2] == b"PK" and "trust_pickle" not in case.settings]
+        case = self._case(among)
+        return self._loaded(case, damaged_inside(case.content, self.rng), f"{case.file}, inside", same=False)
+
+    def _case(self, among: list[Case]) -> Case:
+        """One of them; an exported program, which takes long to load, less often."""
+        return self.rng.choices(among, [0.1 if case.file == "trusted.pt2" else 1 for case in among])[0]
+
+    def _state(self) -> Found:
+        while True:
+            with (
+                contextlib.suppress(RuntimeError, TypeError, AttributeError, NotImplementedError),
+                warnings.catch_warnings(),
+            ):
+                warnings.simplefilter("ignore")
+                content = saved(odd_state(self.rng))
+                break
+        case = self.rng.choice(self.cases[:2])
+        return self._loaded(case, content, "odd state dict", same=False)
+
+    def _entry(self) -> Found:
+        case = self.cases[0]
+        settings = {**case.settings, "outputs": {"counts": {}}}
+        changed = {key: self.rng.choice(ODD_VALUES) for key in self.rng.sample(KEYS, self.rng.choice((1, 1, 2)))}
+        if self.rng.random() < 0.1:
+            settings.pop("input_length")
+        path = self.folder / case.file
+        path.write_bytes(case.content)
+        settings = {"weights": str(path), **settings, **changed}
+        return self._judged(f"entry {changed}", lambda: load_model("odd", settings), "odd", None)
+
+    def _table(self) -> Found:
+        path = self.folder / self.rng.choice(("table.tsv", "table.csv"))
+        content = damaged(TABLE.encode(), self.rng)
+        path.write_bytes(content)
+        argument = Argument("a", (2,), "table", files=(str(path),), columns=("a", "b"))
+        return self._judged("table", lambda: argument.values(["x", "y"], "model 'odd'"), path.name, content)
+
+    def _loaded(self, case: Case, content: bytes, kind: str, same: bool = True) -> Found:
+        wanted = self.whole.get(case.file) if same and case.checksums else None
+
+        def load() -> None:
+            found = self._outputs(case, content)
+            if wanted is not None and not all(map(torch.equal, found, wanted)):
+                raise AssertionError("read without a word, with other numbers")
+
+        return self._judged(kind, load, case.file, content)
+
+    def _outputs(self, case: Case, content: bytes) -> list[torch.Tensor]:
+        path = self.folder / case.file
+        path.write_bytes(content)
+        loaded = load_model("odd", {"weights": str(path), **case.settings})
+        with torch.no_grad():
+            return list(loaded.readouts()(self.X).values())
+
+    def _judged(self, kind: str, call: Callable[[], Any], name: str, content: bytes | None) -> Found:
+        printed = io.StringIO()
+        before = signal.signal(signal.SIGALRM, _too_long)
+        signal.alarm(SECONDS)
+        try:
+            with warnings.catch_warnings(record=True) as warned, contextlib.redirect_stderr(printed):
+                warnings.simplefilter("always")
+                call()
+            outcome = "read"
+        except MarginomeError as error:
+            text = str(error)
+            outcome = "refused"
+            if name not in text or "\n" in text or "Traceback" in text or len(text) > 2000:
+                outcome = f"no line that names it: {text!r}"
+            elif warned or printed.getvalue():
+                outcome = f"said beside the line: {[str(w.message) for w in warned]} {printed.getvalue()[:300]}"
+        except Exception as error:
+            outcome = f"{type(error).__name__}: {error}"
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+        return Found(kind, outcome, content)
+
+
+def _too_long(*_: object) -> None:
+    raise TimeoutError(f"more than {SECONDS} seconds")
+
+
+def main() -> int:
+    """Try until the time is over or something is found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    end, last, counts = time.monotonic() + 60 * options.minutes, time.monotonic(), Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for i, found in enumerate(Checker(Path(folder), options.seed).tries()):
+            counts[found.outcome if found.outcome in ("read", "refused") else "wrong"] += 1
+            if counts["wrong"]:
+                print(f"try {i} of seed {options.seed} ({found.kind}): {found.outcome}")
+                if found.content is not None:
+                    kept = Path(tempfile.gettempdir()) / f"damaged_weights_{options.seed}_{i}"
+                    kept.write_bytes(found.content)
+                    print(f"the file is kept as {kept} ({len(found.content)} bytes)")
+                return 1
+            if time.monotonic() > last + 30:
+                last = time.monotonic()
+                print(f"{i + 1} tries, {dict(counts)}, {max(end - last, 0) / 60:.1f} minutes left", flush=True)
+            if time.monotonic() > end:
+                break
+    print(f"{sum(counts.values())} tries: {dict(counts)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""A few seconds of the checks that run for longer by hand (tests/checks)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "checks"))
+import every_operation
+import random_attributions
+
+# One of each kind that was wrong once, or that is easily got wrong: in place, with a mask, of two numbers, with zeros.
+OPERATIONS = (
+    "addcdiv_", "copysign", "fmod_", "hypot_", "index_fill_", "lerp_", "logaddexp", "logical_not_", "masked_fill_",
+    "mul_", "relu_", "sigmoid_", "sqrt_", "where", "xlogy_",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_random_models_are_attributed_right_or_named():
+    assert [found for seed in (1, 2, 3, 9) if (found := random_attributions.check(seed, length=26))] == []
+
+
+def test_operations_are_exact_named_or_refused():
+    seen: dict[str, list] = {name: [] for name in OPERATIONS}
+    for name, overload, schema in every_operation.operations():
+        if name in seen:
+            domain = "real" if name == "addcdiv_" else "with zeros"  # 0 / 0 is not a number
+            seen[name] += every_operation.check(name, overload, schema, domains=(domain,))
+    assert all(seen.values())
+    assert [(name, how, o) for name, found in seen.items() for how, o in found if o.kind.isupper()] == []
+    kinds = {name: {outcome.kind for _, outcome in found} for name, found in seen.items()}
+    assert kinds["relu_"] == kinds["sqrt_"] == {"exact"} and kinds["logical_not_"] == {"named"}

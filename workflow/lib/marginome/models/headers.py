@@ -1,0 +1,130 @@
+"""What the header of a weights file tells of a model before it is loaded. Imports no PyTorch."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+
+#: Loaders whose outputs are counts and profile, heads 1 and 0 of two.
+BPNET_LOADERS = ("bpnet_lite", "chrombpnet", "bpnet_keras")
+KERAS_LOADERS = ("chrombpnet", "bpnet_keras", "keras")
+
+#: A pickle of names is much smaller; a larger one is not looked at.
+MOST_BYTES = 1 << 26
+
+
+class Header(NamedTuple):
+    """What is known of a model without loading it; None where only loading tells.
+
+    Attributes
+    ----------
+    input_length : int or None
+        That the file tells (bp); 0 when no file of this kind tells it, so that the config must.
+    outputs : tuple of str or None
+        Names of the loader's own outputs; empty when it has none, so that the config must name them.
+    heads : tuple of (int or str) or None
+        What `head` of an output may be; a list of several is a path into nested outputs and is not looked at.
+    """
+
+    input_length: int | None = None
+    outputs: tuple[str, ...] | None = None
+    heads: tuple[int | str, ...] | None = None
+
+
+def read_header(settings: Mapping[str, Any]) -> Header:
+    """Return what the loader and the first weights file of a model tell.
+
+    Parameters
+    ----------
+    settings : mapping
+        A model's entry in the config; its files exist.
+
+    Returns
+    -------
+    Header
+        All None for what cannot be read: `check_model`, which loads the file, says what is wrong with it.
+    """
+    weights = settings.get("weights") or []
+    file = weights if isinstance(weights, str) else next(iter(weights), None)
+    loader = settings.get("loader") or (recognise(file, bool(settings.get("trust_pickle"))) if file else None)
+    if loader is None:
+        return Header()
+    if loader == "beluga":
+        return Header(2000, ("logits", "probabilities"), ("logits", "probabilities"))
+    if loader == "bpnet_lite":
+        return Header(0, ("counts", "profile"), (0, 1, -1, -2))
+    if loader in KERAS_LOADERS and file:
+        return _keras(file, settings, loader)
+    return Header(0, ())
+
+
+def recognise(file: str, trusted: bool = False) -> str | None:
+    """Return the loader of a weights file, None where the header does not tell.
+
+    It never says another than `marginome.models.loading.recognise_loader`, which loads the file: of torch.save's files
+    only BPNet's state dicts are told, by the names in the pickle, which is looked at as bytes.
+
+    Parameters
+    ----------
+    file : path
+    trusted : bool, default False
+        ``trust_pickle`` of the entry: then a file of torch.save is a pickled module.
+    """
+    try:
+        with open(file, "rb") as handle:
+            if handle.read(8) == b"\x89HDF\r\n\x1a\n":
+                return "keras"
+        if not zipfile.is_zipfile(file):
+            return None
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            if any(name.endswith(("archive_format", "serialized_exported_program.json")) for name in names):
+                return "torch_export"
+            pickles = [name for name in names if name.endswith("/data.pkl")]
+            small = bool(pickles) and archive.getinfo(pickles[0]).file_size <= MOST_BYTES
+            content = archive.read(pickles[0]) if small else b""
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, ValueError):
+        return None
+    if pickles and trusted:
+        return "pickled_module"
+    layers = (b"iconv.weight", b"fconv.weight", b"linear.weight")
+    return "bpnet_lite" if all(name in content for name in layers) else None
+
+
+def _keras(file: str, settings: Mapping[str, Any], loader: str) -> Header:
+    architecture = settings.get("architecture")
+    try:
+        if architecture:
+            text: Any = Path(architecture).read_text(encoding="utf-8")
+        else:
+            with h5py.File(file, "r") as handle:
+                text = handle.attrs["model_config"]
+        inner = json.loads(text)["config"]
+        sequential = isinstance(inner, list) or "input_layers" not in inner
+        layers = inner if isinstance(inner, list) else inner["layers"]
+        outputs = [] if sequential else _layers(inner["output_layers"])
+        wanted = _name(layers[0]) if sequential else _layers(inner["input_layers"])[0]
+        first = next(layer for layer in layers if _name(layer) == wanted)["config"]
+        length = (first.get("batch_input_shape") or first.get("batch_shape") or (None, None))[1]
+    except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, StopIteration):
+        return Header()
+    length = length if isinstance(length, int) and length > 0 else None
+    parts = [any(word in name for name in outputs) for word in ("profile", "logcount")]
+    if loader in BPNET_LOADERS or all(parts):
+        return Header(length, ("counts", "profile"))
+    return Header(length, tuple(outputs) if len(outputs) == 1 else None)
+
+
+def _layers(entry: Any) -> list[str]:
+    """Names of layers in ``[["a", 0, 0], ...]``, or in Keras 3's ``["a", 0, 0]`` for a single one."""
+    return [str(item[0]) for item in ([entry] if isinstance(entry[0], str) else entry)]
+
+
+def _name(layer: Mapping[str, Any]) -> str:
+    return layer.get("name") or layer["config"]["name"]
