@@ -546,6 +546,11 @@ def test_a_prediction_is_not_the_models_memory():
     assert torch.equal(first, kept)
 
 
+def test_weights_without_values():
+    with pytest.raises(MarginomeError, match="a weight of the model"):
+        predict(Conv().to("meta"), X_(), device="cpu")
+
+
 # Models that mix a batch ------------------------------------------------------------------------------------------
 
 

@@ -127,12 +127,12 @@ def check_args(args: Sequence[torch.Tensor] | None, n: int) -> tuple[torch.Tenso
     return tuple(arg.detach() for arg in args)
 
 
-def run_model(model: torch.nn.Module, X: torch.Tensor, args: Sequence[torch.Tensor] = ()) -> Any:
+def run_model(model: Callable[..., Any], X: torch.Tensor, args: Sequence[torch.Tensor] = ()) -> Any:
     """Call a model on one batch as it is, and check what comes back.
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model : torch.nn.Module, or a function that calls one
         In evaluation mode, on the device of its inputs.
     X : torch.Tensor, shape (n, ...)
         In the dtype that it wants.

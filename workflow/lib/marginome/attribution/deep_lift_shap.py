@@ -388,9 +388,13 @@ class _Passes:
             self.own.begin()
             with recorder:
                 # A copy: models may change their input in place, which autograd allows of what was computed only.
-                y = target_of(run_model(self.model, X.clone(), args), self.target, len(X))
+                y = target_of(run_model(self._forward, X.clone(), args), self.target, len(X))
                 recorder.finish()
         return self.own.end(), y
+
+    def _forward(self, X: torch.Tensor, *args: torch.Tensor) -> Any:
+        with differentiable():  # here, before it counts as a failure of the model's own
+            return self.model(X, *args)
 
 
 def _same(t: torch.Tensor) -> torch.Tensor:
@@ -412,12 +416,11 @@ def differentiable() -> Iterator[None]:
     """Turn autograd's refusal of a change in place into a message."""
     try:
         yield
-    except (RuntimeError, MarginomeError) as error:
-        refusal = error if isinstance(error, RuntimeError) else error.__cause__  # `run_model` wraps what forward raises
-        if not isinstance(refusal, RuntimeError) or not any(part in str(refusal) for part in REFUSALS):
+    except RuntimeError as error:
+        if not any(part in str(error) for part in REFUSALS):
             raise
         raise MarginomeError(
-            f"PyTorch cannot differentiate the model: {str(refusal).split('. ')[0]}",
+            f"PyTorch cannot differentiate the model: {str(error).split('. ')[0]}",
             where="model",
             remedy="Write that step out of place (y = f(x) instead of f_(x) or out=), or attribute by "
             "saturation_mutagenesis.",
