@@ -73,12 +73,19 @@ def query_of_attributions(hypothetical: np.ndarray, sign: float) -> np.ndarray:
     numpy.ndarray, float64, shape (4, width)
         Columns sum to one.
 
+    Raises
+    ------
+    MarginomeError
+        An attribution that is not finite.
+
     Notes
     -----
     ``softmax(4 h / max |h|)`` of the attributions h, centred per position: the strongest column nears certainty, one
     without attribution is flat. The bases that are there alone (one-hot) name the model's own motif in fewer than half
     of the seqlets where this does in nearly all (docs/elements.md).
     """
+    if not np.isfinite(hypothetical).all():
+        raise MarginomeError("a seqlet's attributions are not finite", where="annotate", remedy="Check the model.")
     centred = np.sign(sign) * (hypothetical - hypothetical.mean(0, keepdims=True)).astype(np.float64)
     largest = np.abs(centred).max()
     powers = np.exp(CONTRAST * centred / largest) if largest > 0 else np.ones_like(centred)
@@ -88,7 +95,7 @@ def query_of_attributions(hypothetical: np.ndarray, sign: float) -> np.ndarray:
 def information_bits(matrix: np.ndarray) -> float:
     """Return the information content (bits) of (4, width) probabilities against equal base frequencies."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        entropy = -np.where(matrix > 0, matrix * np.log2(matrix), 0.0).sum()
+        entropy = -np.where(matrix == 0, 0.0, matrix * np.log2(matrix)).sum()
     return float(2 * matrix.shape[1] - entropy)
 
 
@@ -179,7 +186,7 @@ def _tomtom(queries: Sequence[np.ndarray], targets: Sequence[np.ndarray], thread
         for i in range(0, len(queries), 5000):  # what it allocates grows with the number of queries
             parts.append(tomtom(list(queries[i : i + 5000]), list(targets), n_nearest=1, n_jobs=threads)[:, :, 0])
     best = np.concatenate(parts, axis=1)
-    best[0] = np.maximum(best[0], 1e-300)
+    best[0] = np.where(np.isnan(best[0]), 1.0, np.maximum(best[0], 1e-300))  # no p-value: no match
     return best
 
 

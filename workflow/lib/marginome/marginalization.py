@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from marginome.errors import MarginomeError
-from marginome.incremental import Edits, Engine
+from marginome.incremental import Edits, Engine, check_batches
 from marginome.prediction import check_args, check_finite, map_structure, model_dtype, predict
 from marginome.sequences import DNA, encode_insert, insert_start, substitute, torch_dtype, validate_one_hot
 
@@ -75,7 +75,8 @@ def marginalize(
     Raises
     ------
     MarginomeError
-        Input that is not one-hot or empty, a motif that does not fit or is on another device.
+        Input that is not one-hot or empty, a motif that does not fit or is on another device; with `predict`, a model
+        whose output for a sequence depends on the others of its batch.
 
     See Also
     --------
@@ -87,6 +88,8 @@ def marginalize(
     """
     settings = {**kwargs, **(additional_func_kwargs or {})}
     edited = substitute(X, motif, start=start, alphabet=alphabet)
+    if func is predict:
+        check_predictions(model, X, settings)
     return Marginalization(func(model, X, **settings), func(model, edited, **settings))
 
 
@@ -243,6 +246,8 @@ def _before_and_after(
         chosen = _engine_settings(model, **settings)
         if chosen is not None:
             return _with_engine(model, X, edits, engine=engine, **chosen)
+    if func is predict:
+        check_predictions(model, X, settings)
     before = func(model, X, **settings)
     after = None
     for i in range(m):
@@ -252,6 +257,14 @@ def _before_and_after(
             after = map_structure(lambda t: t.new_empty(m, *t.shape), y)
         map_structure(lambda all_, t, i=i: all_[i].copy_(t), after, y)
     return Marginalization(before, after)
+
+
+def check_predictions(model: torch.nn.Module, X: torch.Tensor, settings: dict) -> None:
+    """Raise if what `predict` gives for a sequence depends on the others of its batch, or on chance; once per model."""
+    exact = {**settings, "dtype": None, "verbose": False}
+    check_batches(
+        model, lambda x, args: predict(model, x, **{**exact, "args": args}), X, check_args(settings.get("args"), len(X))
+    )
 
 
 def _engine_settings(

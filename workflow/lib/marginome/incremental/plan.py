@@ -239,7 +239,7 @@ class Plan:
 
     def window(self, node: fx.Node) -> Change:
         """Return the change of a node that is confined to a span; raise NeedsEverythingError if it is not."""
-        change = self.changes[node]
+        change = self.change(node)
         if change is None or change.axis is None:
             raise NeedsEverythingError
         return change
