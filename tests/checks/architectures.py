@@ -66,7 +66,9 @@ class Architecture:
         if self.inputs:
             yield replace(self, inputs=self.inputs - 1)
         for kind in ("mean", "amax"):
-            if self.head.kind != kind and self.head.kind in TARGETS:
+            if self.head.kind == kind:
+                break
+            if self.head.kind in TARGETS:
                 yield replace(self, head=Layer(kind, 0))
 
     def __str__(self) -> str:

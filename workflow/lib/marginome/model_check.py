@@ -116,7 +116,8 @@ def check_model(
             )
         errors = {} if problems else _precision_errors(run, outputs, X, args, precision, notes)
         speed = _speed(run, X, args)
-        how = _engine(loaded, module, X, args, device, precision, engine, memory_bytes, seed, notes)
+        # With problems nothing runs: the engine is not asked to find them once more.
+        how = _engine(loaded, module, X, args, device, precision, engine, memory_bytes, seed, notes, not problems)
         attributed = _attribution(loaded, module, X, args, device, seed, notes) if attribution and not problems else {}
     except Exception as error:
         if is_out_of_memory(error):
@@ -312,10 +313,11 @@ def _engine(
     memory_bytes: int | None,
     seed: int,
     notes: list[str],
+    self_check: bool,
 ) -> dict[str, Any]:
     """Which path the engine takes, and the block size that makes most pairs a second."""
     common = {"device": device, "precision": precision, "engine": engine, "memory_bytes": memory_bytes}
-    runner = Engine(module, X, args, **common)
+    runner = Engine(module, X, args, **common, self_check=self_check)
     info = runner.info
     width = min(INSERT_WIDTH, loaded.input_length)
     inserts = random_one_hot(

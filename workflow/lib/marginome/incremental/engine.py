@@ -345,7 +345,7 @@ def _attempt(compute: Callable[[], Any]) -> tuple[Any, str]:
         if is_out_of_memory(error):
             raise
         log.debug("the incremental path failed", exc_info=True)
-        return None, f"of an error in the incremental path ({first_line(error)})"
+        return None, f"the incremental path failed ({first_line(error)})"
 
 
 def memory_to_keep_to(device: torch.device) -> int:

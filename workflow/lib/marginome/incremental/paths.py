@@ -185,6 +185,10 @@ class Incremental:
                 self._plans.popitem(last=False)
         return self._plans[lo, hi]
 
+    def forget_plans(self) -> None:
+        """Drop all plans, and with them the weights that some hold rearranged for their span."""
+        self._plans.clear()
+
     def saves(self) -> bool:
         """Whether any operation is computed on a span."""
         return bool(self.plan(*middle(self.X.shape[-1], 8)).confined)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
 from marginome.sequences import random_one_hot
 
+from .capture import Graph
 from .confirm import EXACT, TOLERANCE, difference, effect_sizes, largest, tolerance_of
 from .edits import Edits
 from .paths import Full, Incremental, tensors
@@ -21,7 +21,7 @@ EFFECT_TOLERANCE = {"float32": 1e-2, "tf32": 5e-2, "bfloat16": 2e-1}
 # Widths up to the first are checked at once, those up to each further one when the first such plan is made.
 WIDTHS = (16, 64, 256, 1024, 4096, 16384, 65536)
 # Backgrounds in the sample, and spans that are tried for the one that matters most to a background.
-ROWS, SPANS = 2, 8
+ROWS, SPANS = 2, 6
 
 
 class Checked(NamedTuple):
@@ -64,7 +64,6 @@ class SelfCheck:
         self.X, self.args = path.X[here], tuple(a[here] for a in path.args)
         self.length = self.X.shape[-1]
         self.memory = path.memory_bytes // 4
-        self._low = Incremental(path.graph, self.X, self.args, path.device, path.precision, self.memory)
         self._verified: dict[int, str] = {}
         self._places: list[int] | None = None
 
@@ -94,13 +93,12 @@ class SelfCheck:
     def _matters(self) -> list[int]:
         """Return the position in each background where an edit changes the outputs most."""
         if self._places is None:
-            few = self._low
             width = max(1, self.length // SPANS)
             starts = sorted({round(i * (self.length - width) / (SPANS - 1)) for i in range(SPANS)})
             edits = Edits.stack(list(random_one_hot((len(starts), 4, width), random_state=7)), starts)
-            before, after = tensors(few.before()), tensors(few.product(edits, slice(0, len(self.X))))
+            few = self._few(self.path.graph, self.args, self.path.precision)
             found = torch.zeros(len(starts), len(self.X))
-            for a, b in zip(after, before):
+            for a, b in zip(self._products(few, edits), tensors(few.before())):
                 if a.numel():
                     sizes = effect_sizes(a, lambda i, j, b=b: b, 2).view(len(starts), -1).cpu().double()
                     sizes = sizes.nan_to_num(torch.inf, torch.inf)
@@ -109,35 +107,43 @@ class SelfCheck:
             self._places = sorted({starts[i] + width // 2 for i in found.argmax(0).tolist()})
         return self._places
 
+    def _few(self, graph: Graph, args: tuple[torch.Tensor, ...], precision: str) -> Incremental:
+        """Return a path on the sample alone, with rearranged weights of its own, which go with it."""
+        return Incremental(graph, self.X, args, self.path.device, precision, self.memory)
+
+    def _products(self, path: Incremental, edits: Edits) -> list[torch.Tensor]:
+        """Return outputs ``(m, b, ...)``, one edit at a time: none shares a plan with another, or is held with it."""
+        outputs = []
+        for i in range(len(edits.starts)):
+            outputs.append(tensors(path.product(edits.take(slice(i, i + 1)), slice(0, len(self.X)))))
+            path.forget_plans()
+        return [torch.cat(parts) for parts in zip(*outputs)]
+
     @torch.no_grad()
     def _compare(self, edits: Edits, *, with_model: bool) -> Checked:
         """Compare both paths on edits, the last of which sets nothing; the model itself where wanted."""
-        b = len(self.X)
         double = self.path.graph.to_dtype(torch.float64)
         args64 = tuple(a.double() if a.is_floating_point() else a for a in self.args)
-        exact = Incremental(double, self.X, args64, self.path.device, "float32", self.memory)
-        # One edit at a time: few sequences are held at once, and none shares a plan with another.
-        each = [edits.take(slice(i, i + 1)) for i in range(len(edits.starts))]
-        none = torch.zeros(b, dtype=torch.int64)
-        edited = [e.take(none).apply(self.X).double() for e in each]
-        truth = _rows([tensors(double.nest(double.run(x, args64)[0])) for x in edited], torch.stack)
+        m, b = len(edits.starts), len(self.X)
+        edited = (edits.take(torch.full((b,), i)).apply(self.X).double() for i in range(m))
+        runs = [tensors(double.nest(double.run(x, args64)[0])) for x in edited]  # b sequences at a time
+        truth = [torch.stack(parts) for parts in zip(*runs)]
         effects = [t - t[-1:] if _has_difference(t) else t for t in truth]
         # An effect that is itself rounding is no scale.
         scales = [max(largest(e), 1e-6 * largest(t)) for e, t in zip(effects, truth)]
-        wrong = difference(_products(exact, each, b), truth, scales)
+        wrong = difference(self._products(self._few(double, args64, "float32"), edits), truth, scales)
         if not wrong <= EXACT:
             reason = f"it differs from the full pass by {wrong:.1e} of the largest effect (float64)"
             return Checked(wrong, math.nan, math.nan, reason)
-        after = _products(self._low, each, b)
+        precision = self.path.precision
+        after = self._products(self._few(self.path.graph, self.args, precision), edits)
         error = difference(after, truth)
         effect_error = difference(_changes(after), effects, scales)
-        precision = self.path.precision
         tolerance = tolerance_of(precision, self.path.graph.dtype)
         reason = ""
         if not error <= tolerance:
             reason = f"in {precision} it differs from float64 by {error:.1e} of the largest output"
         elif with_model or not effect_error <= EFFECT_TOLERANCE[precision]:
-            m = len(each)
             pairs = edits.take(torch.arange(m).repeat_interleave(b)), self.rows.repeat(m)
             model = [t.unflatten(0, (m, b)) for t in tensors(self.full.pairs(*pairs))]
             captured = difference(model, truth)
@@ -180,16 +186,6 @@ def sample_edits(length: int) -> Edits:
     starts = [0, length - widths[1], length // 2 - widths[2] // 2]
     inserts = [random_one_hot((1, 4, w), random_state=i)[0] for i, w in enumerate(widths)]
     return Edits.stack(inserts, starts)
-
-
-def _products(path: Incremental, each: list[Edits], b: int) -> list[torch.Tensor]:
-    """Return the path's outputs ``(m, b, ...)`` of edits that are made one by one."""
-    return _rows([tensors(path.product(e, slice(0, b))) for e in each], torch.cat)
-
-
-def _rows(outputs: list[list[torch.Tensor]], put: Callable) -> list[torch.Tensor]:
-    """Put outputs of single edits together."""
-    return [put(parts) for parts in zip(*outputs)]
 
 
 def _has_difference(t: torch.Tensor) -> bool:
