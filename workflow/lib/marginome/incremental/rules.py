@@ -806,6 +806,8 @@ def adaptive_pool(plan: Plan, node: fx.Node) -> Change:
 @rule("upsample_nearest1d", "upsample_nearest2d", "repeat_interleave")
 def upsample(plan: Plan, node: fx.Node) -> Change:
     """Repeat each position a whole number of times."""
+    if not isinstance(arguments(node).get("repeats", 1), int):
+        raise NeedsEverythingError  # a number of its own for each position
     source = node.args[0]
     c = plan.plain_window(source)
     shape = plan.graph.shape[node]
