@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 import logging
 
 import pytest
@@ -398,6 +400,7 @@ def test_where_exponentials_cancel_the_check_finds_it(strength):
     engine = Engine(model, X)
     assert engine.info.path == "full"
     assert "of the largest" in engine.info.reason
+    json.dumps(dataclasses.asdict(engine.info), allow_nan=False)  # as it goes into a result's metadata
     ((_, _, found),) = engine.run(destroying())
     (truth,) = brute_force(model, X, destroying())
     assert (found - truth).abs().max() <= 1e-5 * truth.abs().max()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -166,7 +167,7 @@ class Engine:
         self._full = Full(self.model, self.X, self.args, self.dtype, self.device, precision)
         self._path: Full | Incremental = self._full
         self._self_check, self._must = self_check, engine == "incremental"
-        self._reasons: dict[str, int] = {}
+        self._first_reason = ""  # of a unit that went through the whole model
         if self_check:
             alone = Full(self.model, self.X, self.args, self.dtype, self.device, "float32")
             check_batches(model, alone.run, self.X, self.args)
@@ -200,9 +201,13 @@ class Engine:
                 )
             if self._self_check:
                 check = SelfCheck(self._full, path)
-                info.check_error, info.precision_error, info.effect_error, reason = check.first()
-                if reason:
-                    raise CannotCaptureError(reason)
+                found = check.first()
+                # What is no number is none: it would be no JSON in a result's metadata.
+                info.check_error, info.precision_error, info.effect_error = (
+                    error if math.isfinite(error) else None for error in found[:3]
+                )
+                if found.reason:
+                    raise CannotCaptureError(found.reason)
                 path.verify = check.of_width
             path.before()
             return path
@@ -227,11 +232,14 @@ class Engine:
     def info(self) -> EngineInfo:
         """How the numbers are made, with the peak memory up to now."""
         self._info.peak_bytes = peak_memory(self.device)
-        reasons = [
-            f"{n} of {self._info.units} units went through the whole model: {why}" for why, n in self._reasons.items()
-        ]
-        self._info.notes = [*dict.fromkeys([*self._path.notes, *self._full.notes]), *reasons]
-        return self._info
+        info = self._info
+        info.notes = list(dict.fromkeys([*self._path.notes, *self._full.notes]))
+        if info.full_units:
+            info.notes.append(
+                f"{info.full_units} of {info.units} units went through the whole model; the first because "
+                f"{self._first_reason}"
+            )
+        return info
 
     def run(self, edits: Edits, *, backgrounds: slice | None = None) -> Iterator[tuple[slice, slice, Any]]:
         """Make every edit in every background.
@@ -288,12 +296,14 @@ class Engine:
         self._info.units += 1
         y, reason = _attempt(lambda: run(self._path))
         if not reason and self._self_check:
-            reason = self._confirm(y, edits, backgrounds)
+            found, reason = _attempt(lambda: self._confirm(y, edits, backgrounds))
+            reason = reason or found
         if not reason:
             return y
+        y = None  # its memory is the full pass's
         self._refuse(reason)
         log.warning("%d edits go through the whole model, because %s", len(edits.starts), reason)
-        self._reasons[reason] = self._reasons.get(reason, 0) + 1
+        self._first_reason = self._first_reason or reason
         self._info.full_units += 1
         return run(self._full)
 
