@@ -200,6 +200,7 @@ FOLLOWED = {
     "complex": (lambda self, x, X: (torch.fft.rfft(x.relu()), x), "incremental", ""),
     "overlapping": (lambda self, x, X: F.relu(x.unfold(2, 5, 1)).amax(-1).relu(), "incremental", ""),
     "double": (lambda self, x, X: torch.exp(x.double()).to(x.dtype).mean(2), "incremental", ""),
+    "view": (lambda self, x, X: torch.special.i0(x).view(x.shape[0], 8 * 60), "incremental", ""),
     "uneven repeats": (
         lambda self, x, X: x.repeat_interleave(torch.tensor([0, 2] * 30), dim=2, output_size=60), "incremental", ""
     ),

@@ -166,7 +166,9 @@ class Graph:
             # The graph was captured in another dtype: its explicit dtypes go along.
             args = tuple(self.dtype if a is self.retyped else a for a in args)
             kwargs = {k: self.dtype if v is self.retyped else v for k, v in kwargs.items()}
-        return node.target(*args, **kwargs)
+        # Feature maps are laid out otherwise than in the model, where a view may have been one.
+        target = torch.ops.aten.reshape.default if node.target is torch.ops.aten.view.default else node.target
+        return target(*args, **kwargs)
 
     def run(
         self, X: torch.Tensor, args: tuple[torch.Tensor, ...] = (), keep: Iterable[fx.Node] = ()
