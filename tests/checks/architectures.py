@@ -66,7 +66,9 @@ class Architecture:
         if self.inputs:
             yield replace(self, inputs=self.inputs - 1)
         for kind in ("mean", "amax"):
-            if self.head.kind != kind and self.head.kind in TARGETS:
+            if self.head.kind == kind:
+                break
+            if self.head.kind in TARGETS:
                 yield replace(self, head=Layer(kind, 0))
 
     def __str__(self) -> str:
@@ -117,7 +119,7 @@ def draw(
         )
         try:
             found.build()
-        except (RuntimeError, ValueError, IndexError, TooSmallError):
+        except (RuntimeError, ValueError, IndexError, DoesNotFitError):
             continue
         return found
 
@@ -128,8 +130,8 @@ def _layer(rng: random.Random, kinds: Sequence[str], depth: int = 0) -> Layer:
     return Layer(kind, rng.randrange(10**6), inner)
 
 
-class TooSmallError(Exception):
-    """Raised where too few positions are left for a layer."""
+class DoesNotFitError(Exception):
+    """Raised where a layer has too few positions, or too many."""
 
 
 class Model(nn.Module):
@@ -149,7 +151,7 @@ class Model(nn.Module):
                 self.layers.append(module)
                 x = module(x.clone(), X)
                 if x.ndim != 3 or x.shape[2] < FEWEST_POSITIONS:
-                    raise TooSmallError
+                    raise DoesNotFitError
             torch.manual_seed(architecture.head.seed)
             self.head = HEADS[architecture.head.kind](x, random.Random(architecture.head.seed))
             self.head(x.clone())
@@ -160,7 +162,7 @@ class Model(nn.Module):
         rng = random.Random(layer.seed)
         width, channels = rng.choice([1, 5, 8, 11, 15, 25]), rng.choice([2, 4, 6, 8, 16])
         if X.shape[2] - width < FEWEST_POSITIONS:
-            raise TooSmallError
+            raise DoesNotFitError
         self.stem = nn.Conv1d(4 + 2 * (self.inputs > 1), channels, width, padding=rng.choice([0, width // 2]))
         return self.opened(X, *args)
 
@@ -202,7 +204,7 @@ def make(layer: Layer, x: Tensor, X: Tensor) -> nn.Module:
     if layer.kind in STATELESS:
         return Function(layer.kind)
     if x.shape[1] > MOST_CHANNELS:
-        raise TooSmallError
+        raise DoesNotFitError
     return Alone(MODULES[layer.kind](x, rng))
 
 
@@ -556,6 +558,8 @@ class Attention(nn.Module):
 
 @module
 def recurrent(x, rng):
+    if x.shape[2] > 40:  # torch.export takes a second per ten positions
+        raise DoesNotFitError
     return Recurrent(x.shape[1])
 
 
@@ -690,7 +694,7 @@ def _chain(layers: tuple[Layer, ...], x: Tensor, X: Tensor) -> tuple[nn.ModuleLi
         made.append(make(layer, x, X))
         x = made[-1](x.clone(), X)
         if x.ndim != 3 or x.shape[2] < FEWEST_POSITIONS:
-            raise TooSmallError
+            raise DoesNotFitError
     return made, x
 
 

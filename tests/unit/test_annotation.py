@@ -113,3 +113,29 @@ def test_empty_and_useless_input(motifs):
     assert len(found.motif) == len(found.q) == 0
     with pytest.raises(MarginomeError, match="none of 1 motifs has 6 bits"):
         annotate([np.eye(4)], [Motif("flat", "flat", np.full((12, 4), 0.25), "test", 0, "meme")], seed=1)
+
+
+def test_what_is_not_a_number_names_nothing(motifs, monkeypatch):
+    """NaN is below and above nothing: it must neither pass for information nor for the best of p-values."""
+    hypothetical = np.ones((4, 9))
+    hypothetical[2, 3] = np.nan
+    with pytest.raises(MarginomeError, match="not finite"):
+        query_of_attributions(hypothetical, 1)
+    broken = np.concatenate([motifs[0].pwm.T[:, :3], np.full((4, 6), np.nan)], axis=1)
+    assert np.isnan(information_bits(broken))
+    assert information_bits(np.eye(4)) == 8
+    found = annotate([broken, motifs[1].pwm.T], motifs[:20], seed=0, shuffles=40)
+    assert (found.motif[0], found.p[0]) == (-1, 1) and found.motif[1] == 1
+
+    import memelite
+
+    original = memelite.tomtom
+
+    def without_a_p_value(queries, targets, **settings):
+        best = original(queries, targets, **settings)
+        if len(queries) == 1:
+            best[0] = np.nan
+        return best
+
+    monkeypatch.setattr(memelite, "tomtom", without_a_p_value)
+    assert annotate([motifs[1].pwm.T], motifs[:20], seed=0, shuffles=40).p[0] == 1

@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 import torch
 
+from marginome.attribution.edits import EditAttributions
 from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
+from marginome.incremental import Edits
 from marginome.jobs.function_results import merge_functions
-from marginome.jobs.functions import apply_functions, functions_of, window_of
+from marginome.jobs.functions import Applier, Target, apply_functions, functions_of, window_of
 from marginome.seeds import stable_seed
-from marginome.sequences import one_hot_encode, substitute
+from marginome.sequences import one_hot_encode, random_one_hot, substitute
 from marginome.shuffles import dinucleotide_shuffle
 from marginome.storage import write_table
 
@@ -198,3 +200,15 @@ def test_names_and_windows():
     assert window_of(30, 7, 23, 70) == (22, 45, 0)
     assert window_of(0, 5, 25, 70) == (0, 15, 10)
     assert window_of(64, 6, 25, 70) == (55, 70, 0)
+
+
+@pytest.mark.parametrize("delta", [0.5, np.nan])
+def test_a_delta_that_is_no_number_is_mentioned_too(delta, caplog):
+    applier = Applier.__new__(Applier)
+    applier.X = random_one_hot((2, 4, LENGTH), random_state=0)
+    found = EditAttributions(torch.zeros(2, 4, 3), torch.tensor([0.0, delta]))
+    applier._attributors = {None: lambda *given: found}
+    edits = Edits.stack([one_hot_encode("ACG").to(torch.int8)] * 2, [5, 5])
+    with caplog.at_level("WARNING"):
+        applier._against_backgrounds(Target("y", "", None, 0), edits)
+    assert "miss the change of the output" in caplog.text

@@ -73,6 +73,11 @@ def query_of_attributions(hypothetical: np.ndarray, sign: float) -> np.ndarray:
     numpy.ndarray, float64, shape (4, width)
         Columns sum to one.
 
+    Raises
+    ------
+    MarginomeError
+        An attribution that is not finite.
+
     Notes
     -----
     ``softmax(4 h / max |h|)`` of the attributions h, centred per position: the strongest column nears certainty, one
@@ -81,7 +86,7 @@ def query_of_attributions(hypothetical: np.ndarray, sign: float) -> np.ndarray:
     """
     if not np.isfinite(hypothetical).all() or not abs(sign) > 0:
         raise MarginomeError(
-            f"wanted finite attributions and a sign other than 0, found sign {sign}", where="hypothetical attributions"
+            f"its attributions are not finite, or its sign is 0 (found {sign})", where="annotate: a seqlet"
         )
     centred = np.sign(sign) * (hypothetical - hypothetical.mean(0, keepdims=True)).astype(np.float64)
     largest = np.abs(centred).max()
@@ -183,7 +188,7 @@ def _tomtom(queries: Sequence[np.ndarray], targets: Sequence[np.ndarray], thread
         for i in range(0, len(queries), 5000):  # what it allocates grows with the number of queries
             parts.append(tomtom(list(queries[i : i + 5000]), list(targets), n_nearest=1, n_jobs=threads)[:, :, 0])
     best = np.concatenate(parts, axis=1)
-    best[0] = np.maximum(best[0], 1e-300)
+    best[0] = np.where(np.isnan(best[0]), 1.0, np.maximum(best[0], 1e-300))  # no p-value: no match
     return best
 
 

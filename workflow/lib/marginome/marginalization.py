@@ -83,7 +83,8 @@ def marginalize(
     Raises
     ------
     MarginomeError
-        Input that is not one-hot or empty, a motif that does not fit or is on another device.
+        Input that is not one-hot or empty, a motif that does not fit or is on another device; with `predict`, a model
+        whose output for a sequence depends on the others of its batch.
 
     See Also
     --------

@@ -14,9 +14,9 @@ from marginome.marginalization import ENGINE_PAIRS, _engine_settings
 from marginome.prediction import check_args, check_finite, leaves, map_structure, predict
 from marginome.sequences import name_some, validate_one_hot
 
-# Positions and sequences whose edits are handed to the engine together: bounds the memory of outputs, and fixes what
-# is computed together.
-POSITIONS, SEQUENCES = 64, 64
+# Sequences, and positions of all of them, whose edits are handed to the engine together: bounds the memory of outputs,
+# and fixes what is computed (and confirmed) together.
+SEQUENCES, POSITIONS = 64, 64 * 64
 
 
 class SaturationMutagenesis(NamedTuple):
@@ -113,10 +113,11 @@ def saturation_mutagenesis(
         _check_attributable(y0, target)
 
     y_hat = map_structure(lambda y: y[:, None, None].repeat(1, 4, stop - start, *[1] * (y.ndim - 1)), y0)
+    at_a_time = POSITIONS // min(SEQUENCES, len(X))
     parts = [
-        (slice(i, min(i + SEQUENCES, len(X))), first, min(first + POSITIONS, stop))
+        (slice(i, min(i + SEQUENCES, len(X))), first, min(first + at_a_time, stop))
         for i in range(0, len(X), SEQUENCES)  # outermost, so that each sequence is cached once
-        for first in range(start, stop, POSITIONS)
+        for first in range(start, stop, at_a_time)
     ]
     for rows, first, last in tqdm(parts, disable=not verbose, unit="part", desc="mutagenesis"):
         # In the order position, sequence, base: edits of one place come together.

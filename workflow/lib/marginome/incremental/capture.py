@@ -52,12 +52,15 @@ class Graph:
     constant : dict
         Values of the constant nodes.
     outputs : list
-        The model's output tensors in order (fx.Node), or plain values.
+        The model's outputs in order: fx.Node, or None.
+    memory : frozenset of int
+        Where the constants lie in memory.
 
     Raises
     ------
     CannotCaptureError
-        If torch.export fails (data-dependent control flow, ...), or the model ties sequences of a batch together.
+        If torch.export fails (data-dependent control flow, ...), or the model does what has no place in such a graph:
+        switching autocast or gradients, changing its own buffers, outputs without one entry per sequence.
     """
 
     def __init__(self, model: torch.nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, ...] = ()):
@@ -69,6 +72,8 @@ class Graph:
             **signature.inputs_to_lifted_tensor_constants,
         }
         values = {**program.state_dict, **program.constants}
+        if signature.buffers_to_mutate:
+            raise CannotCaptureError("it changes its own buffers when it runs")
         self.spec = program.call_spec.out_spec
         self.dtype = X.dtype
         order = list(program.graph.nodes)
@@ -88,6 +93,8 @@ class Graph:
         for node in order:
             if node.op == "output" or node not in needed:
                 continue
+            if node.op == "get_attr" or isinstance(node.target, torch._ops.HigherOrderOperator):
+                raise CannotCaptureError(f"a part of its forward runs in a mode of its own ({name_of(node)})")
             value = node.meta.get("val")
             if node is self.x:
                 kind = SEQUENCE
@@ -111,14 +118,16 @@ class Graph:
                 first, *rest = value.shape
                 if str(first) == str(batch) and all(isinstance(s, int) for s in rest):
                     self.shape[node] = tuple(rest)
-        for output in self.outputs:
-            if isinstance(output, fx.Node) and self.kind[output] in (SEQUENCE, BACKGROUND):
-                if output not in self.shape:
-                    raise CannotCaptureError("an output has not one entry per sequence on its first axis")
+        if any(output is not None and output not in self.shape for output in self.outputs):
+            raise CannotCaptureError("an output has not one entry per sequence on its first axis")
+        self.memory = self._memory()
         self.last_use = {}
         for node in self.nodes:
             for used in node.all_input_nodes:
                 self.last_use[used] = node
+
+    def _memory(self) -> frozenset[int]:
+        return frozenset(v.untyped_storage().data_ptr() for v in self.constant.values() if isinstance(v, torch.Tensor))
 
     def _kind(self, node: fx.Node, value: Any) -> str:
         if isinstance(value, torch.SymInt | torch.SymBool | torch.SymFloat):
@@ -143,6 +152,7 @@ class Graph:
             for node, value in self.constant.items()
         }
         other.retyped = self.dtype
+        other.memory = other._memory()
         return other
 
     retyped: torch.dtype | None = None
@@ -156,27 +166,24 @@ class Graph:
             # The graph was captured in another dtype: its explicit dtypes go along.
             args = tuple(self.dtype if a is self.retyped else a for a in args)
             kwargs = {k: self.dtype if v is self.retyped else v for k, v in kwargs.items()}
-        return node.target(*args, **kwargs)
+        # Feature maps are laid out otherwise than in the model, where a view may have been one.
+        target = torch.ops.aten.reshape.default if node.target is torch.ops.aten.view.default else node.target
+        return target(*args, **kwargs)
 
     def run(
         self, X: torch.Tensor, args: tuple[torch.Tensor, ...] = (), keep: Iterable[fx.Node] = ()
     ) -> tuple[list[Any], dict[fx.Node, torch.Tensor]]:
         """Run the whole graph on a batch; return the outputs' values and those of the nodes to `keep`."""
         values: dict[fx.Node, Any] = dict(zip([self.x, *self.args], [X, *args]))
-        wanted = set(keep) | {o for o in self.outputs if isinstance(o, fx.Node)}
+        wanted = set(keep) | {o for o in self.outputs if o is not None}
         for node in self.nodes:
             if node.op != "placeholder":
                 values[node] = self.call(node, values.__getitem__)
             for used in node.all_input_nodes:
                 if self.last_use.get(used) is node and used not in wanted:
                     values.pop(used, None)
-        outputs = [self._output(o, values) for o in self.outputs]
+        outputs = [None if o is None else values[o] for o in self.outputs]
         return outputs, {node: values[node] for node in wanted if node in values}
-
-    def _output(self, output: Any, values: dict[fx.Node, Any]) -> Any:
-        if not isinstance(output, fx.Node):
-            return output
-        return self.constant[output] if self.kind[output] == CONSTANT else values[output]
 
     def nest(self, outputs: list[Any]) -> Any:
         """Arrange output values as the model does."""
@@ -205,9 +212,14 @@ def _export(model: torch.nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, .
             if any(_writes(node) for node in program.graph.nodes):
                 program = program.run_decompositions({})
         except Exception as error:
-            first = next((line for line in str(error).splitlines() if line.strip()), "")
-            raise CannotCaptureError(f"torch.export: {type(error).__name__}: {first[:300]}") from error
+            raise CannotCaptureError(f"torch.export: {first_line(error)}") from error
     return program
+
+
+def first_line(error: BaseException) -> str:
+    """Return an exception's type and the first line of its text."""
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:300]}" if first else type(error).__name__
 
 
 def _writes(node: fx.Node) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,18 +15,22 @@ from marginome.devices import (
     available_memory,
     check_precision,
     device_name,
+    is_out_of_memory,
     peak_memory,
     precision_context,
     resolve_device,
 )
 from marginome.errors import MarginomeError, unknown_name
 from marginome.prediction import cast_argument, check_args, model_dtype
+from marginome.seeds import stable_seed
 from marginome.sequences import refuse_meta, validate_one_hot
 
-from .capture import CannotCaptureError, Graph
+from .batches import check_batches
+from .capture import CannotCaptureError, Graph, first_line
+from .confirm import confirm, tolerance_of
 from .edits import Edits
 from .paths import Full, Incremental, middle, tensors
-from .selfcheck import check
+from .selfcheck import SelfCheck
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,15 @@ class EngineInfo:
         The same difference of effects (after minus before), relative to the largest effect.
     peak_bytes : int
         Peak memory so far: of the GPU, or resident in this process.
+    units, full_units : int
+        Units of work so far (a block of edits in a part of the backgrounds, or a call of `Engine.pairs`), and how many
+        of them went through the whole model, because a pair of theirs was not confirmed or they could not be planned.
+    confirmed_pairs : int
+        Pairs that were computed in both ways, incrementally and by the whole model.
+    confirmed_error : float
+        Largest difference of an accepted unit's, relative to the largest output.
+    notes : list of str
+        What else there is to say: why units went through the whole model, memory that ran out.
     """
 
     path: str
@@ -75,6 +89,10 @@ class EngineInfo:
     precision_error: float | None = None
     effect_error: float | None = None
     peak_bytes: int = 0
+    units: int = 0
+    full_units: int = 0
+    confirmed_pairs: int = 0
+    confirmed_error: float = 0.0
     notes: list[str] = field(default_factory=list)
 
 
@@ -106,7 +124,7 @@ class Engine:
         the last digits), and blocks are counted from the first edit given to `run`.
     self_check : bool, default True
         Compare the incremental path with the full pass on a sample of pairs before it is used, and measure the
-        precision.
+        precision; confirm some pairs of every unit of work; refuse a model that mixes the sequences of a batch.
 
     Attributes
     ----------
@@ -114,6 +132,12 @@ class Engine:
         Outputs on the backgrounds, as the model nests them, on the device; computed once.
     info : EngineInfo
         Which path runs and why, and the measured errors.
+
+    Raises
+    ------
+    MarginomeError
+        Settings or input that make no sense; a model that fails, that does not return tensors with one entry per
+        sequence, or of which a sequence's outputs depend on the others of its batch.
     """
 
     def __init__(
@@ -143,37 +167,57 @@ class Engine:
         self.X = X.to(self.device)
         self.args = tuple(cast_argument(a, self.dtype, self.device) for a in check_args(args, len(X)))
         self._info = EngineInfo("full", "", str(self.device), device_name(self.device), precision, self.block)
-        self._path: Full | Incremental = Full(self.model, self.X, self.args, self.dtype, self.device, precision)
+        self._full = Full(self.model, self.X, self.args, self.dtype, self.device, precision)
+        self._path: Full | Incremental = self._full
+        self._self_check, self._must = self_check, engine == "incremental"
+        self._first_reason = ""  # of a unit that went through the whole model
+        if self_check:
+            alone = Full(self.model, self.X, self.args, self.dtype, self.device, "float32")
+            check_batches(model, alone.run, self.X, self.args)
         if engine == "full":
             self._info.reason = "asked for"
         else:
-            reason = self._try_incremental(self_check)
-            self._info.reason = reason
-            if reason and engine == "incremental":
-                raise MarginomeError(
-                    f"the model cannot be run incrementally: {reason}", where="engine", remedy="Use 'auto' or 'full'."
-                )
-            if reason:
-                log.warning("every edited sequence goes through the whole model, because %s", reason)
+            self._info.reason = self._try_incremental()
+            if self._info.reason:
+                self._refuse(self._info.reason)
+                log.warning("every edited sequence goes through the whole model, because %s", self._info.reason)
         self.before = self._path.before()
 
-    def _try_incremental(self, self_check: bool) -> str:
+    def _refuse(self, reason: str) -> None:
+        """Raise if the caller does not want the full pass."""
+        if self._must:
+            raise MarginomeError(
+                f"the model cannot be run incrementally: {reason}", where="engine", remedy="Use 'auto' or 'full'."
+            )
+
+    def _try_incremental(self) -> str:
         """Set the incremental path up and check it; return why it cannot be used, or nothing."""
-        sample = slice(0, min(len(self.X), 2))
-        try:
+        info = self._info
+
+        def set_up() -> Incremental:
             graph = captured(self.model, self.X, self.args)
             path = Incremental(graph, self.X, self.args, self.device, self.precision, self.memory_bytes)
-            info = self._info
             info.full_operations = tuple(path.plan(*middle(self.X.shape[-1], 8)).whole)
             if not path.saves():
-                return f"no operation on the sequence can be confined to a span (the first is {path.first_operation()})"
-            if self_check:
-                found = check(self._path, path, sample)
-                info.check_error, info.precision_error, info.effect_error = found[:3]
-                if found[3]:
-                    return found[3]
-        except CannotCaptureError as error:
-            return str(error)
+                raise CannotCaptureError(
+                    f"no operation on the sequence can be confined to a span (the first is {path.first_operation()})"
+                )
+            if self._self_check:
+                check = SelfCheck(self._full, path)
+                found = check.first()
+                # What is no number is none: it would be no JSON in a result's metadata.
+                info.check_error, info.precision_error, info.effect_error = (
+                    error if math.isfinite(error) else None for error in found[:3]
+                )
+                if found.reason:
+                    raise CannotCaptureError(found.reason)
+                path.verify = check.of_width
+            path.before()
+            return path
+
+        path, reason = _attempt(set_up)
+        if path is None:
+            return reason
         self._path = path
         info.path = "incremental"
         log.info(
@@ -191,8 +235,14 @@ class Engine:
     def info(self) -> EngineInfo:
         """How the numbers are made, with the peak memory up to now."""
         self._info.peak_bytes = peak_memory(self.device)
-        self._info.notes = list(self._path.notes)
-        return self._info
+        info = self._info
+        info.notes = list(dict.fromkeys([*self._path.notes, *self._full.notes]))
+        if info.full_units:
+            info.notes.append(
+                f"{info.full_units} of {info.units} units went through the whole model; the first because "
+                f"{self._first_reason}"
+            )
+        return info
 
     def run(self, edits: Edits, *, backgrounds: slice | None = None) -> Iterator[tuple[slice, slice, Any]]:
         """Make every edit in every background.
@@ -218,7 +268,7 @@ class Engine:
             some = slice(b, min(b + at_a_time, last))
             for e in range(0, len(edits.one_hot), self.block):
                 part = slice(e, min(e + self.block, len(edits.one_hot)))
-                yield part, some, self._path.product(edits.take(part), some)
+                yield part, some, self._unit(edits.take(part), some)
 
     def pairs(self, edits: Edits, background_index: torch.Tensor) -> Any:
         """Make edit i in background ``background_index[i]`` and return the nested outputs ``(m, ...)``, on the device.
@@ -234,13 +284,81 @@ class Engine:
             )
         if int(background_index.min()) < 0 or int(background_index.max()) >= len(self.X):
             raise MarginomeError(f"there are {len(self.X)} backgrounds", where="background_index")
-        return self._path.pairs(edits, background_index)
+        return self._unit(edits, background_index)
+
+    def _unit(self, edits: Edits, backgrounds: slice | torch.Tensor) -> Any:
+        """Compute edits in a slice of backgrounds, or each in its own: by what edits change, confirmed, or whole."""
+
+        def run(path: Full | Incremental) -> Any:
+            return (
+                path.product(edits, backgrounds) if isinstance(backgrounds, slice) else path.pairs(edits, backgrounds)
+            )
+
+        if self._path is self._full:
+            return run(self._full)
+        self._info.units += 1
+        y, reason = _attempt(lambda: run(self._path))
+        if not reason and self._self_check:
+            found, reason = _attempt(lambda: self._confirm(y, edits, backgrounds))
+            reason = reason or found
+        if not reason:
+            return y
+        y = None  # its memory is the full pass's
+        self._refuse(reason)
+        log.warning("%d edits go through the whole model, because %s", len(edits.starts), reason)
+        self._first_reason = self._first_reason or reason
+        self._info.full_units += 1
+        return run(self._full)
+
+    def _confirm(self, y: Any, edits: Edits, backgrounds: slice | torch.Tensor) -> str:
+        """Run some pairs of a unit through the whole model; return what speaks against the unit."""
+        b, first, leading = 1, 0, 1
+        if isinstance(backgrounds, slice):
+            b, first, leading = backgrounds.stop - backgrounds.start, backgrounds.start, 2
+
+        def whole(rows: torch.Tensor) -> list[torch.Tensor]:
+            index = rows % b + first if leading == 2 else backgrounds[rows]
+            return tensors(self._full.pairs(edits.take(rows // b), index))
+
+        def before(t: torch.Tensor) -> Callable[[int, int], torch.Tensor]:
+            return lambda i, j: t[backgrounds] if leading == 2 else t[backgrounds[i:j].to(t.device)]
+
+        found = confirm(
+            tensors(y),
+            [before(t) for t in tensors(self.before)],
+            whole,
+            leading=leading,
+            seed=stable_seed("confirmed pairs", edits.one_hot.cpu().numpy().tobytes(), edits.starts.tolist(), first),
+            tolerance=tolerance_of(self.precision, self.dtype),
+        )
+        self._info.confirmed_pairs += found.pairs
+        if not found.reason:
+            self._info.confirmed_error = max(self._info.confirmed_error, found.error)
+        return found.reason
 
     @property
     def _backgrounds_at_a_time(self) -> int:
         """Backgrounds per part, so that a part's outputs stay within an eighth of the memory."""
         one = sum(t[0].numel() * t.element_size() for t in tensors(self.before))
         return max(1, min(len(self.X), self.memory_bytes // 8 // max(1, one * self.block)))
+
+
+def _attempt(compute: Callable[[], Any]) -> tuple[Any, str]:
+    """Return what a function gives, or None and why it failed: whatever is unexpected, there is the full pass.
+
+    What is the user's to mend (MarginomeError) and lack of memory are raised.
+    """
+    try:
+        return compute(), ""
+    except MarginomeError:
+        raise
+    except CannotCaptureError as error:
+        return None, str(error)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        log.debug("the incremental path failed", exc_info=True)
+        return None, f"the incremental path failed ({first_line(error)})"
 
 
 def memory_to_keep_to(device: torch.device) -> int:

@@ -16,7 +16,7 @@ from marginome.devices import free_memory, is_out_of_memory, precision_context
 from marginome.prediction import map_structure, run_model
 
 from . import fused
-from .capture import SEQUENCE, Graph, name_of
+from .capture import SEQUENCE, CannotCaptureError, Graph, name_of
 from .edits import Edits
 from .plan import Plan, State, channels_last
 
@@ -87,6 +87,11 @@ class Full:
         index = index.to(self.X.device)
         return self._batches(len(index), lambda s: edits.take(s).apply(self.X[index[s]]), lambda s: index[s])
 
+    def run(self, X: torch.Tensor, args: tuple[torch.Tensor, ...]) -> Any:
+        """Run the model on one batch, on copies: a model may write into what it is given."""
+        with precision_context(self.precision, self.device):
+            return run_model(self.model, X.to(self.dtype, copy=True), [a.clone() for a in args])
+
     def _batches(self, n: int, sequences: Callable, rows: Callable) -> Any:
         """Run the model over n sequences in batches and concatenate what it returns."""
         parts = []
@@ -94,8 +99,7 @@ class Full:
         while start < n:
             s = slice(start, min(start + self.batch, n))
             try:
-                with precision_context(self.precision, self.device):
-                    parts.append(run_model(self.model, sequences(s).to(self.dtype), [a[rows(s)] for a in self.args]))
+                parts.append(self.run(sequences(s), tuple(a[rows(s)] for a in self.args)))
                 start = s.stop
                 continue
             except (RuntimeError, MemoryError) as error:
@@ -128,6 +132,8 @@ class Incremental:
         self._cached: dict[fx.Node, torch.Tensor] = {}
         self._cached_rows = slice(0, 0)
         self._shrink = 1
+        # Asked before a plan is made: what speaks against plans of a width, if anything does.
+        self.verify: Callable[[int], str] | None = None
         length = X.shape[-1]
         narrow, wide = self.plan(*middle(length, 1)), self.plan(*middle(length, 33))
         self._machine = machine = MACHINES[device.type]
@@ -147,6 +153,9 @@ class Incremental:
         if (lo, hi) in self._plans:
             self._plans.move_to_end((lo, hi))
         else:
+            reason = self.verify(hi - lo) if self.verify is not None else ""
+            if reason:
+                raise CannotCaptureError(f"{reason}, for edits of {hi - lo} bp")
             self._plans[lo, hi] = Plan(
                 self.graph, lo, hi, low=self.low, statics=self.statics, differentiable=self.differentiable,
                 fused=self.fused,
@@ -155,13 +164,18 @@ class Incremental:
                 self._plans.popitem(last=False)
         return self._plans[lo, hi]
 
+    def forget_plans(self) -> None:
+        """Drop all plans, and with them the weights that some hold rearranged for their span."""
+        self._plans.clear()
+
     def saves(self) -> bool:
         """Whether any operation is computed on a span."""
         return bool(self.plan(*middle(self.X.shape[-1], 8)).confined)
 
     def first_operation(self) -> str:
         """Return the name of the first operation on the sequence."""
-        return next(name_of(n) for n in self.graph.nodes if self.graph.kind[n] == SEQUENCE and n is not self.graph.x)
+        found = (n for n in self.graph.nodes if self.graph.kind[n] == SEQUENCE and n is not self.graph.x)
+        return next((name_of(n) for n in found), "none")
 
     def before(self) -> Any:
         """Return the outputs on the backgrounds; the first ones stay cached."""
@@ -171,10 +185,7 @@ class Incremental:
                 for i in reversed(range(0, len(self.X), self.backgrounds_cached))
             ]
             parts.reverse()
-            self._before = [
-                torch.cat(values) if isinstance(values[0], torch.Tensor) and self._per_sequence(i) else values[0]
-                for i, values in enumerate(zip(*parts))
-            ]
+            self._before = [None if values[0] is None else torch.cat(values) for values in zip(*parts)]
         return self.graph.nest(self._before)
 
     def product(self, edits: Edits, backgrounds: slice) -> Any:
@@ -369,14 +380,7 @@ class Incremental:
             # One node after the other, so that no more than one is there twice.
             self._cached[node] = channels_last(torch.cat(pieces.pop(node)))
         self._cached_rows = rows
-        return [
-            torch.cat(values) if isinstance(values[0], torch.Tensor) and self._per_sequence(i) else values[0]
-            for i, values in enumerate(zip(*outputs))
-        ]
-
-    def _per_sequence(self, output: int) -> bool:
-        """Whether an output has one entry per sequence (and is no constant of the model)."""
-        return self.graph.outputs[output] in self.graph.shape
+        return [None if values[0] is None else torch.cat(values) for values in zip(*outputs)]
 
 
 class _Outputs:
@@ -386,8 +390,7 @@ class _Outputs:
         self.path = path
         self.leading = leading
         assert path._before is not None
-        self.before = [b[backgrounds] if path._per_sequence(i) else b for i, b in enumerate(path._before)]
-        self.whole_rows = isinstance(backgrounds, slice)
+        self.before = [None if b is None else b[backgrounds] for b in path._before]
         self.tensors: list[torch.Tensor | None] = [None] * len(self.before)
         self._lock = threading.Lock()
 
@@ -422,8 +425,8 @@ class _Outputs:
         """Return the outputs as the model nests them."""
         flat = []
         for i, before in enumerate(self.before):
-            if not self.path._per_sequence(i):
-                flat.append(before)
+            if before is None:
+                flat.append(None)
             elif self.tensors[i] is None:
                 flat.append(before.expand(*self.leading, *before.shape[1:]))
             else:

@@ -17,7 +17,7 @@ pair, and a convolution's taps are matrix products.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,22 +33,21 @@ class NeedsEverythingError(Exception):
 
 @dataclass(eq=False)
 class Register:
-    """A tensor of the running plan; registers that share memory share their root."""
+    """A tensor of the running plan."""
 
     index: int
-    root: int
 
 
 @dataclass
 class Step:
-    """One computation: ``run(state, *inputs)`` gives the tensor of `out`."""
+    """One computation: ``run(state, *inputs)`` gives the tensor of `out`, which may share memory with any of them."""
 
     run: Callable
     inputs: tuple[Register, ...]
     out: Register
-    # Position in `inputs` of the tensor that may be overwritten, if nothing needs it afterwards.
+    # Position in `inputs` of the tensor that may be overwritten where nobody else holds its memory: `run` is then
+    # called with owned=True. Whether that is so is looked up when the plan runs.
     steals: int | None = None
-    owned: bool = False
     drop: tuple[int, ...] = ()
 
 
@@ -186,7 +185,7 @@ class Plan:
         differentiable: bool = False,
         fused: bool = False,
     ):
-        from .rules import MOVES, RULES  # the rules import this module
+        from .rules import ANY_DTYPE, MOVES, RULES  # the rules import this module
 
         self.graph = graph
         self.low = low or graph.dtype
@@ -222,6 +221,8 @@ class Plan:
                 if any(n not in graph.shape for n in node.all_input_nodes if self.changes.get(n) is not None):
                     if name_of(node) != "getitem":
                         raise NeedsEverythingError
+                if rule not in ANY_DTYPE and not self.is_floating(node):
+                    raise NeedsEverythingError
                 self.changes[node] = rule(self, node)
                 if rule not in MOVES and any(self._is_confined(n) for n in node.all_input_nodes):
                     self.confined.append(name_of(node))
@@ -238,7 +239,7 @@ class Plan:
 
     def window(self, node: fx.Node) -> Change:
         """Return the change of a node that is confined to a span; raise NeedsEverythingError if it is not."""
-        change = self.changes[node]
+        change = self.change(node)
         if change is None or change.axis is None:
             raise NeedsEverythingError
         return change
@@ -258,6 +259,17 @@ class Plan:
     def only_use(self, node: fx.Node) -> bool:
         """Whether one operation alone reads a node, so that the two can be computed as one."""
         return self._users.get(node, 0) == 1
+
+    def is_floating(self, node: fx.Node) -> bool:
+        """Whether a node and what changed of its arguments are floating-point numbers, which have differences."""
+        nodes = [n for n in node.all_input_nodes if self.change(n) is not None] + [node]
+        values = [n.meta.get("val") for n in nodes]
+        return all(not isinstance(v, torch.Tensor) or v.is_floating_point() for v in values)
+
+    def dtype(self, node: fx.Node) -> torch.dtype:
+        """Return the dtype that a node has in this graph."""
+        found = node.meta["val"].dtype
+        return self.graph.dtype if found == self.graph.retyped else found
 
     def constant(self, node: Any) -> Any:
         """Return the value of a constant argument; raise NeedsEverythingError if it depends on an input."""
@@ -291,9 +303,9 @@ class Plan:
         self.bases.add(base)
         return base
 
-    def step(self, run: Callable, *inputs: Register, steals: int | None = None, view_of: int | None = None) -> Register:
-        """Add a step; `view_of` says which input its result may share memory with."""
-        out = self._register(None if view_of is None else inputs[view_of].root)
+    def step(self, run: Callable, *inputs: Register, steals: int | None = None) -> Register:
+        """Add a step; `steals` says which input it can overwrite."""
+        out = self._register()
         self.steps.append(Step(run, inputs, out, steals))
         return out
 
@@ -327,7 +339,7 @@ class Plan:
         axis, at, width = change.axis, change.lo, hi - lo
         first, last = max(lo, at), max(min(hi, change.hi), max(lo, at))
         if (lo, hi) == (first, last):
-            return self.step(lambda s, d: d.narrow(axis, first - at, last - first), d, view_of=0)
+            return self.step(lambda s, d: d.narrow(axis, first - at, last - first), d)
         self.count(elements=2 * self.elements(change, width))
 
         def pad(s, d):
@@ -348,7 +360,7 @@ class Plan:
         axis, length = change.axis, change.inner[change.axis - 1]
         first, last = max(lo, change.lo), max(min(hi, change.hi), max(lo, change.lo))
         if (lo, hi) == (first, last):
-            return self.step(lambda s, v: v.narrow(axis, first - change.lo, last - first), v, view_of=0)
+            return self.step(lambda s, v: v.narrow(axis, first - change.lo, last - first), v)
         inside_lo, inside_hi = max(lo, 0), min(hi, length)
         base = self.base(node, inside_lo, inside_hi)
         self.count(elements=2 * self.elements(change, hi - lo))
@@ -380,10 +392,9 @@ class Plan:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    def _register(self, root: int | None = None) -> Register:
-        index = self._registers
+    def _register(self) -> Register:
         self._registers += 1
-        return Register(index, index if root is None else root)
+        return Register(self._registers - 1)
 
     def _is_confined(self, node: fx.Node) -> bool:
         change = self.changes.get(node)
@@ -464,40 +475,30 @@ class Plan:
         if not isinstance(output, fx.Node) or self.graph.kind[output] == CONSTANT or self.changes[output] is None:
             return "same", None, None
         change = self.changes[output]
-        if change.axis is not None:
+        if change.axis is not None and self.is_floating(output):
             return "window", change, self.delta(output)
-        return "whole", change, self.value(output)
+        return "whole", change, self.full(output)
 
     def _finish(self) -> None:
-        """Work out when each tensor is dropped, and which may be overwritten in place."""
-        kept = {register.root for _, _, register in self.outputs if register is not None}
-        last: dict[int, int] = {}  # root -> last step that reads it
-        root_of = {self.input.index: self.input.root}
+        """Work out after which step each tensor is dropped."""
+        kept = {register.index for _, _, register in self.outputs if register is not None}
+        last = {register.index: i for i, step in enumerate(self.steps) for register in (step.out, *step.inputs)}
         for i, step in enumerate(self.steps):
-            root_of[step.out.index] = step.out.root
-            last[step.out.root] = i
-            for register in step.inputs:
-                last[register.root] = i
-        born: dict[int, list[int]] = {}
-        for index, root in root_of.items():
-            born.setdefault(root, []).append(index)
-        for i, step in enumerate(self.steps):
-            dead = {r.root for r in step.inputs if last[r.root] == i and r.root not in kept}
-            if step.steals is not None and not self.differentiable:
-                register = step.inputs[step.steals]
-                twice = sum(r.root == register.root for r in step.inputs) > 1
-                step.owned = register.root in dead and not twice
-            step.drop = tuple(index for root in dead if root != step.out.root for index in born[root])
+            read = {register.index for register in (step.out, *step.inputs)}
+            step.drop = tuple(index for index in read if last[index] == i and index not in kept)
 
     def run(self, state: State, delta: torch.Tensor) -> list[torch.Tensor | None]:
         """Run the steps on the difference of the sequences ``(pairs, 4, hi - lo)``; return the outputs' registers."""
         values: dict[int, Any] = {self.input.index: delta}
+        fixed = self.graph.memory | {memory_of(t) for t in state.bases.values()}
         for step in self.steps:
             inputs = [values[r.index] for r in step.inputs]
-            if step.steals is not None:
-                values[step.out.index] = step.run(state, *inputs, owned=step.owned)
-            else:
+            if step.steals is None:
                 values[step.out.index] = step.run(state, *inputs)
+            else:
+                index = step.inputs[step.steals].index
+                owned = not self.differentiable and index in step.drop and _is_alone(values, index, fixed)
+                values[step.out.index] = step.run(state, *inputs, owned=owned)
             del inputs
             for index in step.drop:
                 values.pop(index, None)
@@ -518,6 +519,33 @@ class Plan:
                 t = t.to(self.low)
             bases[base] = channels_last(t)
         return bases
+
+
+def memory_of(t: torch.Tensor) -> int:
+    """Return where the memory is that a tensor, or a view of it, lies in."""
+    return t.untyped_storage().data_ptr()
+
+
+def _is_alone(values: dict[int, Any], index: int, fixed: set[int]) -> bool:
+    """Whether a value may be overwritten: no other value that is held, no background and no weight has its memory.
+
+    Looked up in the tensors themselves: which operation returns a view depends on layouts, and a list has holes.
+    """
+    value = values[index]
+    memory = memory_of(value)
+    dense = value.is_contiguous() or channels_to_end(value).is_contiguous()  # no element of it is another one as well
+    return (
+        dense
+        and memory not in fixed
+        and all(memory != memory_of(t) for i, other in values.items() if i != index for t in _tensors_in(other))
+    )
+
+
+def _tensors_in(value: Any) -> Iterable[torch.Tensor]:
+    """Return the tensors of what an operation returned: one, several or a number."""
+    if isinstance(value, torch.Tensor):
+        return (value,)
+    return (t for v in value for t in _tensors_in(v)) if isinstance(value, list | tuple) else ()
 
 
 def _several(node: fx.Node) -> bool:

@@ -52,20 +52,22 @@ def rule(*names: str) -> Callable:
 @rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "contiguous", "clone", "detach", "alias")
 @rule("lift_fresh_copy", "to", "_to_copy", "type_as", "dropout_", "detach_", "identity")
 def same(plan: Plan, node: fx.Node) -> Change:
-    """Pass the change on: dropout in evaluation mode, copies, casts between floating-point dtypes."""
+    """Pass the change on: dropout in evaluation mode, copies, casts."""
     a = arguments(node)
-    if a.get("train") is True or not node.meta["val"].is_floating_point():
+    if a.get("train") is True:
         raise NeedsEverythingError
     source = node.args[0]
     c = plan.window(source)
-    return Change(
-        c.axis,
-        c.lo,
-        c.hi,
-        c.inner,
-        {"delta": lambda: plan.delta(source), "value": lambda: plan.value(source)},
-        c.linear if plan.only_use(source) else None,
-    )
+    dtype = plan.dtype(node)
+
+    def value() -> Register:
+        v = plan.value(source)
+        return v if plan.dtype(source) == dtype else plan.step(lambda s, v: v.to(dtype), v)
+
+    if not plan.is_floating(node):  # a mask or an index, or made of one: it has no difference
+        return Change(c.axis, c.lo, c.hi, c.inner, {"value": value})
+    forms = {"delta": lambda: plan.delta(source), "value": value}
+    return Change(c.axis, c.lo, c.hi, c.inner, forms, c.linear if plan.only_use(source) else None)
 
 
 # ---- operations on single elements -----------------------------------------------------------------------------------
@@ -81,7 +83,8 @@ def elementwise(plan: Plan, node: fx.Node) -> Change:
     """Apply a function of single elements to the changed span."""
     source = node.args[0]
     c = plan.window(source)
-    if node.target is torch.ops.aten.rrelu.default and arguments(node).get("training"):
+    training = node.target is torch.ops.aten.rrelu.default and arguments(node).get("training")
+    if training or len(node.all_input_nodes) > 1:
         raise NeedsEverythingError
 
     def value() -> Register:
@@ -211,6 +214,8 @@ def broadcast(plan: Plan, node: fx.Node) -> Change:
 @rule("add", "sub", "rsub")
 def add(plan: Plan, node: fx.Node) -> Change:
     """Add changes; what did not change drops out."""
+    if not plan.is_floating(node):
+        return broadcast(plan, node)
     a = arguments(node)
     first, second, alpha = a["self"], a["other"], a.get("alpha", 1)
     axis, lo, hi, inner = _hull(plan, node, [first, second])
@@ -239,7 +244,7 @@ def add(plan: Plan, node: fx.Node) -> Change:
             x.narrow(axis, at, width).add_(y, alpha=j)
             return x
 
-        return plan.step(accumulate, base, plan.delta(narrow), steals=0, view_of=0)
+        return plan.step(accumulate, base, plan.delta(narrow), steals=0)
 
     return Change(axis, lo, hi, inner, {"delta": delta})
 
@@ -254,7 +259,8 @@ def multiply(plan: Plan, node: fx.Node) -> Change:
     a = arguments(node)
     first, second = a["self"], a["other"]
     dividing = name_of(node) in ("div", "divide", "true_divide")
-    if a.get("rounding_mode") is not None or (plan.change(second) is not None and (plan.change(first) or dividing)):
+    together = plan.change(second) is not None and (plan.change(first) is not None or dividing)
+    if a.get("rounding_mode") is not None or together or not plan.is_floating(node):
         return broadcast(plan, node)
     changed, other = (first, second) if plan.change(first) is not None else (second, first)
     axis, lo, hi, inner = _hull(plan, node, [first, second])
@@ -800,6 +806,8 @@ def adaptive_pool(plan: Plan, node: fx.Node) -> Change:
 @rule("upsample_nearest1d", "upsample_nearest2d", "repeat_interleave")
 def upsample(plan: Plan, node: fx.Node) -> Change:
     """Repeat each position a whole number of times."""
+    if not isinstance(arguments(node).get("repeats", 1), int):
+        raise NeedsEverythingError  # a number of its own for each position
     source = node.args[0]
     c = plan.plain_window(source)
     shape = plan.graph.shape[node]
@@ -828,7 +836,7 @@ def _moved(plan: Plan, node: fx.Node, source: fx.Node, axis: int, view: Callable
 
     def emit() -> Register:
         register = plan.delta(source) if native == "delta" else plan.value(source)
-        return plan.step(lambda s, t: view(t), register, view_of=0)
+        return plan.step(lambda s, t: view(t), register)
 
     return Change(axis, lo, hi, shape, {native: emit})
 
@@ -881,9 +889,7 @@ def reshape(plan: Plan, node: fx.Node) -> Change:
 
             def emit(i=i, part=part, lo=lo, hi=hi, cover=cover) -> Register:
                 t = cover(source, lo * part, hi * part)
-                return plan.step(
-                    lambda s, t: t.reshape(len(t), *shape[:i], hi - lo, part, *shape[i + 2 :]), t, view_of=0
-                )
+                return plan.step(lambda s, t: t.reshape(len(t), *shape[:i], hi - lo, part, *shape[i + 2 :]), t)
 
             return Change(i + 1, lo, hi, shape, {native: emit})
     if len(shape) != 1:
@@ -932,7 +938,7 @@ def cut(plan: Plan, node: fx.Node) -> Change | None:
 
         def one() -> Register:
             t = plan.delta(source) if native == "delta" else plan.value(source)
-            return plan.step(lambda s, t: t.select(dim, index - c.lo).to(plan.graph.dtype), t, view_of=0)
+            return plan.step(lambda s, t: t.select(dim, index - c.lo).to(plan.graph.dtype), t)
 
         return Change(None, 0, 0, plan.graph.shape[node], {native: one})
     if name == "narrow":
@@ -1017,6 +1023,7 @@ def index(plan: Plan, node: fx.Node) -> Change:
             raise NeedsEverythingError
     if dim in (0, c.axis):
         raise NeedsEverythingError
+    rows = rows % c.inner[dim - 1]  # counted from the end, where the model does
     return _moved(plan, node, source, c.axis, lambda t: t.index_select(dim, rows))
 
 
@@ -1097,3 +1104,5 @@ def pad(plan: Plan, node: fx.Node) -> Change | None:
 
 # Rules of operations that only move values about: a model in which nothing else is confined gains nothing.
 MOVES = {same, permute, reshape, expand, cut, getitem, flip, index, concatenate, pad}
+# Rules that need no difference of what they are applied to: also for masks and indices.
+ANY_DTYPE = {same, permute, reshape, expand, cut, getitem, flip, index, elementwise, broadcast, along, add, multiply}

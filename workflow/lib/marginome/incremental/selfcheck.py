@@ -1,36 +1,34 @@
-"""Is the incremental path right, and how precise is it? Asked of every model before it is used."""
+"""Is the incremental path right, and how precise is it? Asked of every model, and of every width, before it is used."""
 
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import torch
 
 from marginome.sequences import random_one_hot
 
-from .capture import CannotCaptureError
+from .capture import Graph
+from .confirm import EXACT, TOLERANCE, difference, effect_sizes, largest, tolerance_of
 from .edits import Edits
 from .paths import Full, Incremental, tensors
 
-# Largest difference from the full pass, relative to the largest output, that a precision may have.
-TOLERANCE = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 1e-1, "float64": 1e-10}
-# In float64 the two paths differ by rounding alone. Relative to the largest effect.
-EXACT = 1e-8
+__all__ = ["EXACT", "TOLERANCE", "Checked", "SelfCheck", "sample_edits"]
+
+# Largest error of an effect relative to the largest effect, where the full pass in the same precision does better.
+EFFECT_TOLERANCE = {"float32": 1e-2, "tf32": 5e-2, "bfloat16": 2e-1, "float64": 1e-6}
+# Widths up to the first are checked at once, those up to each further one when the first such plan is made.
+WIDTHS = (16, 64, 256, 1024, 4096, 16384, 65536)
+# Backgrounds in the sample, and spans that are tried for the one that matters most to a background.
+ROWS, SPANS = 2, 6
 
 
-@torch.no_grad()
-def check(full: Full, path: Incremental, rows: slice) -> tuple[float | None, float, float, str]:
-    """Compare the incremental path with the full pass on edits at both ends and in the middle.
+class Checked(NamedTuple):
+    """What a comparison found.
 
-    Parameters
+    Attributes
     ----------
-    full, path
-        The two paths on the same backgrounds.
-    rows : slice
-        Which backgrounds are the sample.
-
-    Returns
-    -------
     check_error : float
         Incremental against full pass of the same graph, both in float64, relative to the largest effect: whether the
         rules are right.
@@ -40,49 +38,146 @@ def check(full: Full, path: Incremental, rows: slice) -> tuple[float | None, flo
     reason : str
         Why the path must not be used; empty if it may.
     """
-    X, args = full.X[rows], tuple(a[rows] for a in full.args)
-    length = X.shape[-1]
-    edits = sample_edits(length)
-    m, b = len(edits.starts), len(X)
-    double = path.graph.to_dtype(torch.float64)
-    args64 = tuple(a.double() if a.is_floating_point() else a for a in args)
-    memory = path.memory_bytes // 4
-    exact = Incremental(double, X, args64, path.device, "float32", memory)
-    few = Incremental(path.graph, X, args, path.device, path.precision, memory, path.statics)
 
-    index = torch.arange(b)
-    each = edits.take(torch.arange(m).repeat_interleave(b))
-    edited = each.apply(X[index.repeat(m)])
-    everything = tuple(a[index.repeat(m)] for a in args64)
-    truth = _tensors(double, double.run(edited.double(), everything)[0], (m, b))
-    before = _tensors(double, double.run(X.double(), args64)[0], (b,))
+    check_error: float
+    precision_error: float
+    effect_error: float
+    reason: str
 
-    wrong = _difference(tensors(exact.product(edits, slice(0, b))), truth, before, relative_to_effect=True)
-    if not wrong <= EXACT:
-        return (
-            wrong,
-            math.nan,
-            math.nan,
-            f"it differs from the full pass by {wrong:.1e} of the largest effect (float64)",
-        )
-    after = tensors(few.product(edits, slice(0, b)))
-    error = _difference(after, truth, before, relative_to_effect=False)
-    # The difference of effects: what rounding before and after have in common drops out.
-    few_before = tensors(few.before())
-    effects = [a.double() - f.double()[None] for a, f in zip(after, few_before)]
-    true_effects = [t - f[None] for t, f in zip(truth, before)]
-    scale = max((float(t.abs().max()) for t in true_effects), default=0.0)
-    effect_error = max((float((e - t).abs().max()) for e, t in zip(effects, true_effects)), default=0.0)
-    effect_error = effect_error / scale if scale > 0 else effect_error
-    module = tensors(full.product(edits, slice(rows.start, rows.stop)))
-    captured = _difference(module, truth, before, relative_to_effect=False)
-    tolerance = TOLERANCE[path.precision]
-    reason = ""
-    if not captured <= tolerance:
-        reason = f"the captured graph differs from the model by {captured:.1e} of the largest output"
-    elif not error <= tolerance:
-        reason = f"in {path.precision} it differs from float64 by {error:.1e} of the largest output"
-    return wrong, error, effect_error, reason
+
+class SelfCheck:
+    """Comparisons of the incremental path with the full pass, on the most extreme backgrounds.
+
+    Edits lie at both ends, in the middle, and where they change the outputs of a background most: where a strong site
+    is destroyed, sums of exponentials cancel.
+
+    Parameters
+    ----------
+    full, path
+        The two paths on the same backgrounds.
+    """
+
+    def __init__(self, full: Full, path: Incremental):
+        self.full, self.path = full, path
+        self.rows = torch.tensor(extreme_backgrounds(path.before(), len(path.X)))
+        here = self.rows.to(path.device)
+        self.X, self.args = path.X[here], tuple(a[here] for a in path.args)
+        self.length = self.X.shape[-1]
+        self.memory = path.memory_bytes // 4
+        self._verified: dict[int, str] = {}
+        self._places: list[int] | None = None
+
+    def first(self) -> Checked:
+        """Check the model, and narrow edits."""
+        width = min(WIDTHS[0], self.length)
+        narrow = sample_edits(self.length)
+        found = self._compare(self._edits(width, list(narrow.one_hot), narrow.starts.tolist()), with_model=True)
+        self._verified[width] = found.reason
+        return found
+
+    def of_width(self, width: int) -> str:
+        """Return what speaks against plans of a width; the first time that one so wide is asked for, it is tried."""
+        width = min(next((w for w in WIDTHS if w >= width), self.length), self.length)
+        if width not in self._verified:
+            spread = [0, self.length - width, (self.length - width) // 2]
+            inserts = list(random_one_hot((len(spread), 4, width), random_state=width))
+            self._verified[width] = self._compare(self._edits(width, inserts, spread), with_model=False).reason
+        return self._verified[width]
+
+    def _edits(self, width: int, inserts: list[torch.Tensor], starts: list[int]) -> Edits:
+        """Add edits of a width where it matters, and one that sets nothing."""
+        places = [max(0, min(place - width // 2, self.length - width)) for place in self._matters()]
+        more = list(random_one_hot((len(places), 4, width), random_state=0))
+        return Edits.stack([*inserts, *more, torch.zeros(4, 1, dtype=torch.int8)], [*starts, *places, 0])
+
+    def _matters(self) -> list[int]:
+        """Return the position in each background where an edit changes the outputs most."""
+        if self._places is None:
+            width = max(1, self.length // SPANS)
+            starts = sorted({round(i * (self.length - width) / (SPANS - 1)) for i in range(SPANS)})
+            edits = Edits.stack(list(random_one_hot((len(starts), 4, width), random_state=7)), starts)
+            few = self._few(self.path.graph, self.args, self.path.precision)
+            found = torch.zeros(len(starts), len(self.X))
+            for a, b in zip(self._products(few, edits), tensors(few.before())):
+                if a.numel():
+                    sizes = effect_sizes(a, lambda i, j, b=b: b, 2).view(len(starts), -1).cpu().double()
+                    sizes = sizes.nan_to_num(torch.inf, torch.inf)
+                    scale = largest(sizes)
+                    found = torch.maximum(found, (sizes / scale if scale > 0 else sizes).float())
+            self._places = sorted({starts[i] + width // 2 for i in found.argmax(0).tolist()})
+        return self._places
+
+    def _few(self, graph: Graph, args: tuple[torch.Tensor, ...], precision: str) -> Incremental:
+        """Return a path on the sample alone, with rearranged weights of its own, which go with it."""
+        return Incremental(graph, self.X, args, self.path.device, precision, self.memory)
+
+    def _products(self, path: Incremental, edits: Edits) -> list[torch.Tensor]:
+        """Return outputs ``(m, b, ...)``, one edit at a time: none shares a plan with another, or is held with it."""
+        outputs = []
+        for i in range(len(edits.starts)):
+            outputs.append(tensors(path.product(edits.take(slice(i, i + 1)), slice(0, len(self.X)))))
+            path.forget_plans()
+        return [torch.cat(parts) for parts in zip(*outputs)]
+
+    @torch.no_grad()
+    def _compare(self, edits: Edits, *, with_model: bool) -> Checked:
+        """Compare both paths on edits, the last of which sets nothing; the model itself where wanted."""
+        double = self.path.graph.to_dtype(torch.float64)
+        args64 = tuple(a.double() if a.is_floating_point() else a for a in self.args)
+        m, b = len(edits.starts), len(self.X)
+        edited = (edits.take(torch.full((b,), i)).apply(self.X).double() for i in range(m))
+        runs = [tensors(double.nest(double.run(x, args64)[0])) for x in edited]  # b sequences at a time
+        truth = [torch.stack(parts) for parts in zip(*runs)]
+        effects = [t - t[-1:] if _has_difference(t) else t for t in truth]
+        # An effect that is itself rounding is no scale.
+        scales = [max(largest(e), 1e-6 * largest(t)) for e, t in zip(effects, truth)]
+        wrong = difference(self._products(self._few(double, args64, "float32"), edits), truth, scales)
+        if not wrong <= EXACT:
+            reason = f"it differs from the full pass by {wrong:.1e} of the largest effect (float64)"
+            return Checked(wrong, math.nan, math.nan, reason)
+        precision = self.path.precision
+        after = self._products(self._few(self.path.graph, self.args, precision), edits)
+        error = difference(after, truth)
+        effect_error = difference(_changes(after), effects, scales)
+        tolerance = tolerance_of(precision, self.path.graph.dtype)
+        reason = ""
+        if not error <= tolerance:
+            reason = f"in {precision} it differs from float64 by {error:.1e} of the largest output"
+        elif with_model or not effect_error <= EFFECT_TOLERANCE[precision]:
+            pairs = edits.take(torch.arange(m).repeat_interleave(b)), self.rows.repeat(m)
+            model = [t.unflatten(0, (m, b)) for t in tensors(self.full.pairs(*pairs))]
+            captured = difference(model, truth)
+            theirs = difference(_changes(model), effects, scales)
+            if not captured <= tolerance:
+                reason = f"the captured graph differs from the model by {captured:.1e} of the largest output"
+            elif not effect_error <= max(EFFECT_TOLERANCE[precision], theirs):
+                reason = (
+                    f"in {precision} its effects are off by {effect_error:.1e} of the largest (float64), those of the "
+                    f"full pass by {theirs:.1e}"
+                )
+        return Checked(wrong, error, effect_error, reason)
+
+
+def extreme_backgrounds(before: Any, n: int) -> list[int]:
+    """Return the backgrounds with the highest and the lowest outputs, of up to n."""
+    high, low = [], []
+    for t in tensors(before):
+        if t.is_floating_point() and t.numel():
+            flat = t.reshape(len(t), -1)
+            high.append(flat.amax(1).cpu().double())
+            low.append(-flat.amin(1).cpu().double())
+    chosen: dict[int, None] = {}
+    for columns in (high, low):
+        if columns:
+            table = torch.stack(columns, 1).nan_to_num(1e30, 1e30, -1e30)
+            spread = table.std(0, correction=0)
+            table = (table - table.mean(0)) / torch.where(spread > 0, spread, 1)
+            order = table.amax(1).argsort(descending=True).tolist()
+            chosen[next((i for i in order if i not in chosen), order[0])] = None
+    for i in range(min(n, ROWS)):
+        if len(chosen) < min(n, ROWS):
+            chosen[i] = None
+    return list(chosen)
 
 
 def sample_edits(length: int) -> Edits:
@@ -93,26 +188,13 @@ def sample_edits(length: int) -> Edits:
     return Edits.stack(inserts, starts)
 
 
-def _tensors(graph, outputs: list, leading: tuple[int, ...]) -> list[torch.Tensor]:
-    found = tensors(graph.nest(outputs))
-    if any(len(t) != math.prod(leading) for t in found):
-        raise CannotCaptureError("an output has not one entry per sequence")
-    return [t.unflatten(0, leading) for t in found]
+def _has_difference(t: torch.Tensor) -> bool:
+    return t.is_floating_point() or t.is_complex()
 
 
-def _difference(found: list, truth: list, before: list, *, relative_to_effect: bool) -> float:
-    """Return the largest difference over all outputs, each relative to its own largest effect (or output)."""
-    worst = 0.0
-    for a, t, b in zip(found, truth, before):
-        if not t.is_floating_point():
-            continue
-        a, t = a.double(), t.double()
-        effect = float((t - b.double()[None]).abs().max())
-        output = float(t.abs().max())
-        # An effect that is itself rounding is no scale.
-        scale = max(effect, 1e-6 * output) if relative_to_effect else output
-        difference = float((a - t).abs().max())
-        worst = max(worst, difference / scale if scale > 0 else difference)
-        if math.isnan(difference):
-            return math.nan
-    return worst
+def _changes(outputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return differences from the last row, in float64, of what has any."""
+    return [
+        (t.to(torch.complex128) if t.is_complex() else t.double()) - t[-1:] if _has_difference(t) else t
+        for t in outputs
+    ]

@@ -1,0 +1,276 @@
+"""Random models through the incremental engine against brute force in float64, for as long as you like.
+
+    python tests/checks/random_models.py --minutes 60 --seed 0
+
+Every model (`architectures`) is run in float64, where the engine has to agree to rounding, or in float32, to its stated
+tolerance, by way of `Engine.run`, `Engine.pairs`, `marginalize_many` or `saturation_mutagenesis`, with engine="auto":
+inserts of 1 bp to nearly the whole sequence, at both ends and between. The full pass is fine if it says why. Ends with
+status 1 and the smallest failing model at the first failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import copy
+import logging
+import random
+import sys
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "lib"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import architectures
+
+from marginome import marginalization, mutagenesis
+from marginome.errors import MarginomeError
+from marginome.incremental import Edits, Engine
+from marginome.incremental.selfcheck import TOLERANCE
+from marginome.sequences import random_one_hot
+
+# Relative to the largest output, in float64.
+ROUNDING = 1e-7
+WAYS = ("run", "pairs", "marginalize_many", "saturation_mutagenesis")
+
+
+class Case(NamedTuple):
+    """A model, how it is run, and the seed of sequences and inserts."""
+
+    architecture: architectures.Architecture
+    way: str
+    dtype: torch.dtype
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.architecture}; {self.way}, {self.dtype}, sequences and inserts of seed {self.seed}"
+
+
+class Found(NamedTuple):
+    """What is wrong with a case (nothing: empty), and the path that ran, with its reason."""
+
+    wrong: str
+    path: str
+
+
+def draw(seed: int) -> Case:
+    """Return the case of a seed."""
+    rng = random.Random(seed)
+    dtype = rng.choice([torch.float64, torch.float64, torch.float32])
+    return Case(architectures.draw(rng), rng.choice(WAYS), dtype, seed)
+
+
+def sequences(case: Case) -> torch.Tensor:
+    """Return backgrounds, some with unknown bases."""
+    rng = random.Random(case.seed)
+    X = random_one_hot((rng.randint(1, 4), 4, case.architecture.length), random_state=case.seed % 2**31)
+    if rng.random() < 0.3:
+        X[0, :, rng.randrange(X.shape[2]) :] = 0
+    return X
+
+
+def inserts(case: Case) -> tuple[list[torch.Tensor], list[int]]:
+    """Return inserts and starts of all widths, at both ends and between, some with columns that keep the background."""
+    rng = random.Random(case.seed + 1)
+    length = case.architecture.length
+    made, starts = [], []
+    for i in range(rng.randint(4, 9)):
+        width = rng.choice([1, 2, rng.randint(3, 20), rng.randint(1, length), length - rng.randint(0, 3)])
+        insert = random_one_hot((1, 4, width), random_state=(case.seed + i) % 2**31)[0]
+        if width > 3 and rng.random() < 0.2:
+            insert[:, 1:-1] = 0
+        made.append(insert)
+        starts.append(rng.choice([0, length - width, rng.randint(0, length - width)]))
+    return made, starts
+
+
+def edited_by_hand(X: torch.Tensor, insert: torch.Tensor, start: int) -> torch.Tensor:
+    """Return sequences with an insert, column by column."""
+    X = X.clone()
+    for column in range(insert.shape[1]):
+        if insert[:, column].any():
+            X[:, :, start + column] = insert[:, column]
+    return X
+
+
+@torch.no_grad()
+def leaves(model: nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    """Run a model in its own dtype on copies, and flatten what it returns."""
+    dtype = next(model.parameters()).dtype
+    return pytree.tree_leaves(model(X.to(dtype, copy=True), *(a.to(dtype, copy=True) for a in args)))
+
+
+def brute_force(model: nn.Module, X: torch.Tensor, args: tuple, edits: Edits) -> list[torch.Tensor]:
+    """Return outputs ``(m, n, ...)`` of every insert in every background, one call per insert."""
+    each = [
+        leaves(model, edited_by_hand(X, insert, start), args)
+        for insert, start in zip(edits.one_hot, edits.starts.tolist())
+    ]
+    return [torch.stack(parts) for parts in zip(*each)]
+
+
+def single_bases(X: torch.Tensor, start: int, end: int) -> Edits:
+    """Return all single-base edits of a span."""
+    positions = [p for p in range(start, end) for _ in range(4)]
+    return Edits(torch.eye(4, dtype=torch.int8).repeat(end - start, 1)[:, :, None], torch.tensor(positions))
+
+
+def check(case: Case) -> Found:
+    """Run a case and compare."""
+    exact = case.architecture.build().double()
+    model = exact if case.dtype == torch.float64 else copy.deepcopy(exact).float()
+    X, (motifs, starts) = sequences(case), inserts(case)
+    edits = Edits.stack(motifs, starts)
+    args = tuple(a.to(case.dtype) for a in case.architecture.arguments(len(X)))
+    rng = random.Random(case.seed + 2)
+    start = rng.choice([0, X.shape[2] - 4, rng.randint(0, X.shape[2] - 4)])
+    if case.way == "saturation_mutagenesis":
+        edits = single_bases(X, start, start + 4)
+    truth = brute_force(exact, X, args, edits)
+    rough = truth if model is exact else brute_force(model, X, args, edits)
+    before = [t.expand(len(edits.starts), *t.shape) for t in leaves(exact, X, args)]
+    index = torch.tensor([rng.randrange(len(X)) for _ in edits.starts])
+
+    engine = None
+    with Watch() as watch:
+        if case.way in ("run", "pairs"):
+            engine = Engine(model, X, args, block=rng.choice([2, 64]), memory_bytes=rng.choice([None, 100_000]))
+        if case.way == "run":
+            found = [torch.full(t.shape, -77, dtype=r.dtype) for t, r in zip(truth, rough)]
+            for some, which, y in engine.run(edits):
+                for whole, part in zip(found, pytree.tree_leaves(y)):
+                    whole[some, which] = part
+        elif case.way == "pairs":
+            found = pytree.tree_leaves(engine.pairs(edits, index))
+            rows = torch.arange(len(index))
+            truth, rough, before = ([t[rows, index] for t in each] for each in (truth, rough, before))
+        elif case.way == "marginalize_many":
+            _, after = marginalization.marginalize_many(model, X, motifs, start=starts, args=args, device="cpu")
+            found = pytree.tree_leaves(after)
+        else:
+            _, after = mutagenesis.saturation_mutagenesis(
+                model, X, args, start=start, end=start + 4, raw_outputs=True, device="cpu"
+            )
+            found = [t.movedim(0, 2).transpose(0, 1).flatten(0, 1) for t in pytree.tree_leaves(after)]
+    path = f"full: {watch.reason}" if watch.reason else "incremental"
+    if engine is not None:
+        path = engine.info.path if engine.info.path == "incremental" else f"full: {engine.info.reason}"
+        if engine.info.path == "full" and not engine.info.reason:
+            return Found("the full pass ran and does not say why", path)
+    return Found(compare(found, truth, rough, before, case.dtype), path)
+
+
+def compare(found: list, truth: list, rough: list, before: list, dtype: torch.dtype) -> str:
+    """Return what differs from the truth by more than it may; the full pass's own rounding is granted."""
+    if len(found) != len(truth):
+        return f"{len(found)} outputs, expected {len(truth)}"
+    for i, (f, t, r) in enumerate(zip(found, truth, rough)):
+        if f.shape != t.shape or f.dtype != r.dtype:
+            return f"output {i} is {tuple(f.shape)} {f.dtype}, expected {tuple(t.shape)} {r.dtype}"
+        if not t.is_floating_point():
+            differ = float((f != t).double().mean())
+            if differ > (0 if dtype == torch.float64 else 0.05 + 2 * float((r != t).double().mean())):
+                return f"output {i} differs in {differ:.0%} of its entries"
+            continue
+        same = (f == t) | (f.isnan() & t.isnan())
+        error, granted = (torch.where(same, 0, (x - t).abs()) for x in (f, r))
+        scale = float(t[t.isfinite()].abs().max()) if t.isfinite().any() else 1.0
+        worst = float(error.nan_to_num(torch.inf, torch.inf).max())
+        allowed = ROUNDING * scale if dtype == torch.float64 else TOLERANCE["float32"] * scale
+        if not worst <= max(allowed, 3 * float(torch.where(granted.isfinite(), granted, 0).max())):
+            return f"output {i} is off by {worst:.2g}, where the largest is {scale:.2g} and {allowed:.2g} is allowed"
+    return ""
+
+
+class Watch(logging.Handler):
+    """Run everything through the engine, however few pairs there are, and hear why the full pass is used."""
+
+    reason = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "because" in record.getMessage():
+            self.reason = record.getMessage().partition("because ")[2]
+
+    def __enter__(self) -> Watch:
+        self.usual = marginalization.ENGINE_PAIRS, mutagenesis.ENGINE_PAIRS
+        marginalization.ENGINE_PAIRS = mutagenesis.ENGINE_PAIRS = 1
+        logging.getLogger("marginome").addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        marginalization.ENGINE_PAIRS, mutagenesis.ENGINE_PAIRS = self.usual
+        logging.getLogger("marginome").removeHandler(self)
+
+
+def attempt(case: Case) -> Found:
+    """Run a case; an exception is wrong too."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return check(case)
+    except (Exception, MarginomeError):
+        return Found(traceback.format_exc(limit=-3), "died")
+
+
+def smallest(case: Case, found: Found) -> tuple[Case, Found]:
+    """Take away from a failing case what it can do without, for a minute at most."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        for architecture in case.architecture.smaller():
+            smaller = case._replace(architecture=architecture)
+            try:
+                architecture.build()
+            except Exception:  # its layers do not fit on each other
+                continue
+            wrong = attempt(smaller)
+            if wrong.wrong:
+                case, found = smaller, wrong
+                break
+        else:
+            break
+    return case, found
+
+
+def main() -> int:
+    """Run until time is over or something fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0, help="of the first model; the others count from it")
+    parser.add_argument("--keep-going", action="store_true", help="print failures and go on")
+    args = parser.parse_args()
+    logging.getLogger("marginome").propagate = False
+    torch.set_num_threads(1)
+    end, seed = time.monotonic() + 60 * args.minutes, args.seed
+    paths: collections.Counter[str] = collections.Counter()
+    failures, said = 0, time.monotonic()
+    while time.monotonic() < end:
+        case = draw(seed)
+        found = attempt(case)
+        paths[found.path.split(" by ")[0]] += 1
+        if found.wrong:
+            failures += 1
+            print(f"\nseed {seed}: {case}\n  {found.wrong}", flush=True)
+            case, found = smallest(case, found)
+            print(f"smallest: {case}\n  {found.path}\n  {found.wrong}", flush=True)
+            if not args.keep_going:
+                break
+        seed += 1
+        if time.monotonic() > said + 60:
+            said = time.monotonic()
+            print(f"{seed - args.seed} models, {failures} failures, {(end - said) / 60:.0f} min left", flush=True)
+    print(f"{seed - args.seed} models, {failures} failures; paths:")
+    for path, count in paths.most_common():
+        print(f"{count:6d} {path}")
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
