@@ -39,11 +39,17 @@ def check_finite(nested: Any, *, what: str = "output", first: int = 0, dim: int 
     Parameters
     ----------
     nested : structure of tensors
-        With the sequences on axis `dim`.
+        What a model returned, or a function of it.
     what : str, default "output"
         How the message calls it.
     first : int, default 0
         Number of the first sequence in it.
+    dim : int, default 0
+        The axis of the sequences.
+
+    Raises
+    ------
+    MarginomeError
     """
     for path, tensor in leaves(nested):
         wrong = tensor.isnan()  # False for integers
@@ -207,6 +213,9 @@ def check_batches_are_independent(
     """Raise when a model's numbers for a sequence depend on the other sequences of its batch.
 
     The first and the last sequence of a batch are run again by themselves, once in the life of a module.
+    This costs `predict` two sequences of the batch that it runs anyway, in the precision that it runs in, and works for
+    any shape of input. The incremental engine, whose batches hold other sequences than the user's, asks more before
+    it starts: `marginome.incremental.batches.check_batches`.
 
     Parameters
     ----------
