@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from marginome.devices import free_memory, is_out_of_memory, resolve_device
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.models.outputs import REDUCTIONS, TRANSFORMS, read
 from marginome.nested import at, check_returned, first_tensor, leaves, map_structure
 from marginome.sequences import name_some, refuse_meta, torch_dtype
@@ -164,9 +164,8 @@ def run_model(model: Callable[..., Any], X: torch.Tensor, args: Sequence[torch.T
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise MarginomeError(
-            f"its forward() failed: {type(error).__name__}{': ' if reason else ''}{reason}",
+            f"its forward() failed: {first_line(error)}",
             where="model",
             remedy=f"It was given X {_shape_and_dtype(X)}"
             + "".join(f", args[{i}] {_shape_and_dtype(arg)}" for i, arg in enumerate(args))

@@ -20,13 +20,13 @@ from marginome.devices import (
     precision_context,
     resolve_device,
 )
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.prediction import cast_argument, check_args, model_dtype
 from marginome.seeds import stable_seed
 from marginome.sequences import refuse_meta, validate_one_hot
 
 from .batches import check_batches
-from .capture import CannotCaptureError, Graph, first_line
+from .capture import CannotCaptureError, Graph
 from .confirm import confirm, tolerance_of
 from .edits import Edits
 from .paths import Full, Incremental, middle, tensors

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from marginome.bigwig import BigWig
 from marginome.bounded import TABLE, check_file
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.hdf5 import Request, read_foreign_hdf5
 from marginome.textfiles import read_text
 
@@ -80,9 +80,8 @@ class Argument:
         except (MarginomeError, MemoryError):
             raise
         except Exception as error:  # a damaged file fails in any way
-            text = str(error).strip().splitlines()
             raise MarginomeError(
-                f"the values cannot be read ({type(error).__name__}: {text[0][:300] if text else ''})",
+                f"the values cannot be read ({first_line(error)})",
                 where=f"{where}: {', '.join(self.files)}",
             ) from error
         wanted = (len(background_ids), *self.shape)
