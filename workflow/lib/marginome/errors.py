@@ -64,7 +64,7 @@ def shown(value: object, *, quotes: bool = True, limit: int = 80) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return an exception's type and the first line of its text, e.g. ``ValueError: no``; the type alone where it has no text."""
+    """Return an exception's type and the first line of its text, or the type alone: ``ValueError: no``."""
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {first[:300]}" if first else type(error).__name__
 
