@@ -123,3 +123,8 @@ def test_weights_without_data_are_named(net, call):
 
 def test_what_works_without_data_still_does():
     assert reverse_complement(X.to("meta")).shape == X.shape
+
+
+def test_controls_without_data_are_named_as_controls():
+    with pytest.raises(MarginomeError, match="X_control: it is on the meta device"):
+        recursive_seqlets(ATTRIBUTIONS, X_control=ATTRIBUTIONS.to("meta"))

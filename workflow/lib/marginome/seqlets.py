@@ -275,7 +275,7 @@ def tfmodisco_seqlets(
 def _attributions(X: torch.Tensor | np.ndarray, where: str = "X") -> np.ndarray:
     """Return attributions ``(n, length)`` as an array after checking them."""
     if isinstance(X, torch.Tensor):
-        refuse_meta(X, "X")
+        refuse_meta(X, where)
         X = X.detach().cpu().numpy()
     if not isinstance(X, np.ndarray):
         raise MarginomeError(f"expected a tensor or array (n, length), found {type(X).__name__}", where=where)
