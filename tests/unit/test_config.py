@@ -299,6 +299,7 @@ def test_no_pattern_of_the_schemas_lets_a_newline_pass():
 
 
 def test_words_of_the_schemas_are_those_of_the_code():
+    from marginome import effects
     from marginome.models.loading import LOADERS
     from marginome.models.outputs import MEASURES, TRANSFORMS
 
@@ -307,6 +308,7 @@ def test_words_of_the_schemas_are_those_of_the_code():
     for schema, words in (
         (models["properties"]["loader"], LOADERS),
         (output["measure"], MEASURES),
+        (output["measure"], effects.MEASURES),
         (output["transform"], TRANSFORMS),
     ):
         assert schema["anyOf"][0]["enum"] == list(words)

@@ -6,6 +6,8 @@ import json
 import os
 import pathlib
 
+import pytest
+
 from marginome import provenance
 from marginome.provenance import code_digest, file_digests, import_closure, versions
 
@@ -125,3 +127,9 @@ def test_a_kept_digest_with_a_flipped_bit_is_computed_anew(tmp_path):
         flipped[place // 8] ^= 1 << (place % 8)
         cache.write_bytes(flipped)
         assert file_digests([str(file)], cache) == want
+
+
+@pytest.mark.parametrize("job", ["backgrounds", "motifs", "inserts", "figures", "report", "entries"])
+def test_what_has_no_model_in_it_does_not_depend_on_how_models_are_read(job):
+    """An import is a reason to run again: an edit of a loader must not make the backgrounds anew."""
+    assert not [str(path) for path in import_closure(f"jobs.{job}") if "models" in path.parts[-3:-1]]

@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from marginome.config_checks import entry_problems, model_problems
+from marginome.config_checks import entry_problems
+from marginome.config_models import model_problems
 from marginome.config_reading import check_file, place, plain_values
 from marginome.errors import MarginomeError, shown, unknown_name
 from marginome.textfiles import expand_files

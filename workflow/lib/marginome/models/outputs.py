@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from marginome.bounded import TABLE
-from marginome.effects import MEASURES
 from marginome.errors import MarginomeError, unknown_name
 from marginome.nested import leaves, pick
 from marginome.textfiles import read_text
 from marginome.usercode import load_user_object
 
+# Those of `marginome.effects`, by name: were it imported here, an edit of a measure would be a reason to attribute
+# everything again.
+MEASURES = ("difference", "log2_fold_change", "euclidean", "jensen_shannon_distance")
 # Elementwise. The names that configs and `Readout` know.
 TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": torch.exp,

@@ -1,0 +1,74 @@
+"""What the entries of models tell before a model is loaded. Imports no PyTorch.
+
+Apart from `config_checks`, which jobs import too: an edit of what reads a model must not make backgrounds anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from marginome.config_checks import Outputs, entry_problems, output_problems
+from marginome.errors import MarginomeError, unknown_name
+from marginome.models.headers import read_header
+
+
+def model_problems(config: Mapping) -> Iterator[MarginomeError]:
+    """Find what a model's entry and its file's header tell before the model is loaded: lengths, outputs and heads.
+
+    Parameters
+    ----------
+    config : mapping
+        Complete; the files that it names exist.
+
+    Yields
+    ------
+    MarginomeError
+        What only loading tells, a header that cannot be read among it, is left to `check_model`.
+    """
+    headers = {name: read_header(entry) for name, entry in config["models"].items()}
+    known: dict[str, Outputs | None] = {}
+    for name, entry in config["models"].items():
+        header, where = headers[name], f"config: models.{name}"
+        yield from _header_problems(entry, header, where)
+        declared = {output: _target_names(settings or {}) for output, settings in (entry.get("outputs") or {}).items()}
+        known[name] = declared or (None if header.outputs is None else dict.fromkeys(header.outputs))
+    told = {name: header.input_length for name, header in headers.items() if header.input_length}
+    yield from entry_problems(config, told)
+    yield from output_problems(config["screens"], config["attributions"], known)
+
+
+def _header_problems(entry: Mapping, header: Any, where: str) -> Iterator[MarginomeError]:
+    given, loader = entry.get("input_length"), entry.get("loader") or ""
+    if loader and ".py:" not in loader and not entry.get("weights"):
+        yield MarginomeError(f"the loader {loader} needs weights", where=where, remedy="Give weights: path/to/file.")
+        return
+    if header.input_length == 0 and given is None:
+        yield MarginomeError(
+            "input_length is missing, and the file does not tell it",
+            where=where,
+            remedy="Give input_length, the length (bp) of the sequences that the model takes.",
+        )
+    if header.input_length and given not in (None, header.input_length):
+        yield MarginomeError(
+            f"input_length is {given}, but the model reads {header.input_length} bp",
+            where=f"{where}.input_length",
+            remedy=f"Write {header.input_length}, or leave it out.",
+        )
+    if header.outputs == () and not entry.get("outputs"):
+        yield MarginomeError(
+            "the model's outputs have no names",
+            where=where,
+            remedy="Name each with `outputs:`, e.g. outputs: {counts: {head: 1, unit: log counts}}.",
+        )
+    for name, settings in (entry.get("outputs") or {}).items():
+        head = (settings or {}).get("head")
+        if header.heads and head is not None and not isinstance(head, list) and head not in header.heads:
+            yield unknown_name("head", head, header.heads, where=f"{where}.outputs.{name}.head")
+
+
+def _target_names(output: Mapping[str, Any]) -> list[str] | None:
+    """The targets that an output's entry lists; None where a file or the model tells them, and for profiles."""
+    names = output.get("names") if output.get("kind") != "profile" else None
+    # equal names are numbered when the model is loaded
+    return names if isinstance(names, list) and len(set(names)) == len(names) else None
