@@ -43,6 +43,7 @@ localrules:
     reproduce,
     attributions,
     check_entries,
+    report_model,
 
 
 # Everything that the config asks for.

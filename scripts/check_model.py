@@ -11,5 +11,4 @@ with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["dev
         engine=engine,
         device=device,
         json=snakemake.output.json,
-        page=snakemake.output.page,
     )

@@ -73,7 +73,7 @@ def sequences(case: Case) -> torch.Tensor:
     rng = random.Random(case.seed)
     X = random_one_hot((rng.randint(1, 4), 4, case.architecture.length), random_state=case.seed % 2**31)
     if rng.random() < 0.3:
-        X[0, :, rng.randrange(X.shape[2]) :] = 0
+        X[0, :, rng.randrange(1, X.shape[2]) :] = 0
     return X
 
 

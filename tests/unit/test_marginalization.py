@@ -172,6 +172,7 @@ def test_many_motifs_compute_the_backgrounds_once(X):
     y = marginalize_annotations(Counting(), X, X, annotations, device="cpu")
     assert sum(calls) == 4 * len(X) + asked
     assert y.y_before.shape == y.y_after.shape == (3, 6, 4)
+    assert y.y_befores is y.y_before and y.y_afters is y.y_after
 
 
 def test_starts_for_each_motif(X):

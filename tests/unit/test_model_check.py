@@ -12,7 +12,8 @@ import yaml
 
 from marginome import MarginomeError, model_check, predict, random_one_hot, substitute
 from marginome.config import resolve_config
-from marginome.model_check import check_model, check_page, stop_on_problems, write_check_page
+from marginome.jobs.model_page import report_model
+from marginome.model_check import check_model, stop_on_problems
 from marginome.models import load_model
 from marginome.storage import read_json, to_json, write_json
 
@@ -129,18 +130,23 @@ def test_the_shipped_bpnet_is_fit_to_run(bpnet_check, tmp_path):
     assert read_json(tmp_path / "check.json") == json.loads(json.dumps(check))
 
 
+def page_of(check, folder):
+    write_json(folder / "check.json", check)
+    report_model("m", check=folder / "check.json", page=folder / "check.html")
+    return (folder / "check.html").read_text()
+
+
 def test_the_page_says_what_was_found(bpnet_check, tmp_path):
-    write_check_page(tmp_path / "check.html", bpnet_check)
-    page = (tmp_path / "check.html").read_text()
+    page = page_of(bpnet_check, tmp_path)
     for text in ("bpnet_lite", bpnet_check["files"][0]["sha256"], "log counts", "2,114 bp", "sequences per second"):
         assert text in page
-    assert "<script" not in page and "default-src 'none'" in page
+    assert "default-src 'none'" in page and 'class="card"' in page  # the design of all pages
 
 
 def test_names_on_the_page_are_escaped(tmp_path):
     nasty = "<script>alert(1)</script>"
     loaded = load(tmp_path, "half constant", outputs={"y": {"names": [nasty, nasty + "2"], "unit": nasty}})
-    page = check_page(check_model(loaded, attribution=False))
+    page = page_of(check_model(loaded, attribution=False), tmp_path)
     assert nasty not in page and "&lt;script&gt;" in page
 
 
@@ -158,7 +164,7 @@ def test_a_model_that_would_give_wrong_numbers_is_stopped(tmp_path, how, problem
     assert any(problem in found for found in check["problems"]), check["problems"]
     with pytest.raises(MarginomeError, match="model 'm': "):
         stop_on_problems(check)
-    assert "It is not run" in check_page(check)
+    assert "It is not run" in page_of(check, tmp_path)
 
 
 def test_a_good_small_model_has_no_warnings_of_its_own(tmp_path):
@@ -263,7 +269,7 @@ def test_whole_numbers_are_run_and_cannot_be_attributed(tmp_path):
     assert check["problems"] == [] and stop_on_problems(check) is None
     assert [w for w in check["warnings"] if "DeepLIFT" in w]
     assert check["attribution"]["deltas"] == {} and check["parts"]["attribution"]["left_out"]
-    assert "DeepLIFT fails" in check_page(check)
+    assert "DeepLIFT fails" in page_of(check, tmp_path)
 
 
 # ----------------------------------------------------------------------------------- NaN, float64, budgets
@@ -280,7 +286,7 @@ def test_nan_in_a_later_run_is_a_problem_and_no_json(tmp_path):
     check = check_model(load(tmp_path, "nan in the second batch"), engine="full")
     assert check["problems"] and "other numbers the second time (relative nan)" in check["problems"][0]
     assert strict(check)["batch_difference"]["again"] is None
-    assert "not finite" in check_page(check)
+    assert "not finite" in page_of(check, tmp_path)
 
 
 def test_a_saturated_output_says_use_logits_or_float64(tmp_path):
@@ -316,7 +322,7 @@ def test_a_check_that_is_cut_short_says_so(tmp_path, monkeypatch, caplog):
     assert check["parts"]["precision"]["left_out"] == ["precision with 2 of 4 sequences"]
     assert check["attribution"]["deltas"]["y"]["pairs"] == 1  # what is least
     assert sum("the check was cut short" in w for w in check["warnings"]) == 3
-    assert "cut short: precision with 2 of 4 sequences" in check_page(check)
+    assert "cut short: precision with 2 of 4 sequences" in page_of(check, tmp_path)
     said = [record.getMessage() for record in caplog.records]
     assert any(s.startswith("check: one sequence takes") for s in said)
     for i, part in enumerate(("batches", "precision", "engine", "attribution"), 1):

@@ -10,7 +10,9 @@ import pytest
 from workspace import RESOURCES, ROOT, Workspace, rules_run, small_config
 
 pytestmark = pytest.mark.workflow
-REPORTING = {"plot_screen", "report_screen", "report_background", "write_overview", "write_provenance", "all"}
+REPORTING = {
+    "plot_screen", "report_screen", "report_background", "report_model", "write_overview", "write_provenance", "all",
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -6,12 +6,6 @@ rule check_model:
         files=files_of("models", "model"),
     output:
         json="results/models/{model}/check.json",
-        page=report(
-            "results/models/{model}/check.html",
-            caption="../report/check_model.rst",
-            category="Models",
-            labels={"model": "{model}", "figure": "checks"},
-        ),
     log:
         "logs/check_model/{model}.log",
     benchmark:
@@ -30,6 +24,32 @@ rule check_model:
         code=code_digest("jobs.models"),
     script:
         "../../scripts/check_model.py"
+
+
+rule report_model:
+    input:
+        check=rules.check_model.output.json,
+    output:
+        page=report(
+            "results/models/{model}/check.html",
+            caption="../report/report_model.rst",
+            category="Models",
+            labels={"model": "{model}", "figure": "checks"},
+        ),
+    log:
+        "logs/report_model/{model}.log",
+    benchmark:
+        "benchmarks/report_model/{model}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        code=code_digest("jobs.model_page"),
+    script:
+        "../../scripts/report_model.py"
 
 
 rule predict_baseline:

@@ -41,6 +41,16 @@ class Marginalization(NamedTuple):
     y_before: Any
     y_after: Any
 
+    @property
+    def y_befores(self) -> Any:
+        """The same as `y_before`, by tangermeme's name for it in `marginalize_annotations`."""
+        return self.y_before
+
+    @property
+    def y_afters(self) -> Any:
+        """The same as `y_after`, by tangermeme's name for it in `marginalize_annotations`."""
+        return self.y_after
+
 
 def marginalize(
     model: torch.nn.Module,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import html
 import logging
 import math
-import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +33,6 @@ from marginome.models.loading import LoadedModel
 from marginome.prediction import BATCH_TOLERANCE, cast_argument, run_model
 from marginome.seeds import stable_seed
 from marginome.sequences import random_one_hot
-from marginome.storage import atomic
 
 log = logging.getLogger("marginome")
 
@@ -709,152 +706,3 @@ def _output(output: Any, value: np.ndarray) -> dict[str, Any]:
         "softmax": output.softmax,
         **{key: _number(float(f"{number:.6g}")) for key, number in numbers.items()},
     }
-
-
-# -------------------------------------------------------------------------------------------------- page
-def write_check_page(path: str | os.PathLike, check: Mapping[str, Any]) -> None:
-    """Write what `check_model` found as one plain HTML page, atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(check_page(check), encoding="utf-8")
-
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d2330; }
-a { color: #0b5cad; } h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
-table { border-collapse: collapse; } th, td { text-align: left; padding: .25rem .9rem .25rem 0; vertical-align: top; }
-th { font-weight: 600; } td { overflow-wrap: anywhere; } tr + tr { border-top: 1px solid #d9dde5; }
-.ok { color: #176b3a; } .warning { color: #8a5300; } .problem { color: #a8201a; font-weight: 600; }
-@media (prefers-color-scheme: dark) {
-  body { background: #14171d; color: #e3e7ee; } a { color: #6db3f2; } tr + tr { border-color: #343a46; }
-  .ok { color: #6cc990; } .warning { color: #e2ad5b; } .problem { color: #ff8a80; }
-}
-"""
-
-
-def check_page(check: Mapping[str, Any]) -> str:
-    """Return what `check_model` found as HTML; every name in it is escaped."""
-    state = "problem" if check["problems"] else "warning" if check["warnings"] else "ok"
-    verdict = {
-        "ok": "Nothing stands in the way of running it.",
-        "warning": "It can be run; read the warnings.",
-        "problem": "It is not run: the numbers would be wrong.",
-    }[state]
-    engine, attribution = check["engine"], check["attribution"]
-    sections = [
-        f'<p class="{state}">{verdict}</p>',
-        _list(check["problems"], "problem") + _list(check["warnings"], "warning"),
-        "<h2>Model</h2>",
-        _rows(
-            ("Loader", check["loader"]),
-            *[("Weights", f"{f['file']} (SHA-256 {f['sha256']})") for f in check["files"]],
-            ("Parameters", f"{check['parameters']:,}"),
-            ("Members of the ensemble", check["members"]),
-            ("Sequence length", f"{check['input_length']:,} bp"),
-            *[("Extra input", f"{a['name']} {tuple(a['shape'])}, from: {a['source']}") for a in check["arguments"]],
-        ),
-        "<h2>Outputs</h2>",
-        _table(
-            ["output", "kind", "shape", "unit", "measure", "mean", "sd", "min", "max"],
-            [
-                [
-                    o.get(k, "") if k != "shape" else " x ".join(map(str, o["shape"]))
-                    for k in ("name", "kind", "shape", "unit", "measure", "mean", "sd", "min", "max")
-                ]
-                for o in check["outputs"]
-            ],
-        ),
-        f"<p>On {check['sequences']} sequences. "
-        + "".join(
-            f"Standard deviation between the members, output {html.escape(k)}: {_shown(v)}. "
-            for k, v in check["member_sd"].items()
-        )
-        + "</p>",
-        "<h2>Behaviour</h2>",
-        _rows(
-            ("Second run of the same batch", f"differs by {_shown(check['batch_difference']['again'])} (relative)"),
-            ("Sequences in another order", f"differs by {_shown(check['batch_difference']['other_order'])}"),
-            ("Sequences one by one", f"differs by {_shown(check['batch_difference']['one_by_one'])}"),
-            *[
-                (
-                    f"{how} against float64",
-                    "; ".join(f"{name}: {_shown(error)}" for name, error in errors.items())
-                    + " (of the spread between sequences)",
-                )
-                for how, errors in check["precision_error"].items()
-            ],
-        ),
-        "<h2>Engine</h2>",
-        _rows(
-            ("Path", engine["path"] + (f" ({engine['reason']})" if engine["reason"] else "")),
-            ("Computed on whole sequences", ", ".join(engine["full_operations"]) or "none"),
-            *[
-                (label, f"{engine[key]:.2g}")
-                for label, key in (
-                    ("Self-check against the full pass in float64", "check_error"),
-                    ("Error of effects in this precision", "effect_error"),
-                )
-                if engine[key] is not None
-            ],
-            ("Inserts computed together", check["block"]),
-            *[
-                (f"Pairs per second, {size} together", f"{rate:,.4g}")
-                for size, rate in check["pairs_per_second"].items()
-            ],
-            ("Full pass", f"{check['sequences_per_second']:,.4g} sequences per second"),
-            ("Machine", f"{check['device_name']}, {check['threads']} threads, PyTorch {check['torch']}"),
-            ("Peak memory", f"{check['peak_memory_mb']:,.0f} MB"),
-        ),
-        "<h2>What was looked at</h2>",
-        _rows(
-            *[
-                (name, f"{part['seconds']:,.1f} s" + "".join(f"; cut short: {what}" for what in part["left_out"]))
-                for name, part in check["parts"].items()
-            ]
-        ),
-    ]
-    if attribution:
-        sections += [
-            "<h2>Attribution by DeepLIFT</h2>",
-            _rows(
-                ("Operations without a rule", ", ".join(attribution["unsupported_operations"]) or "none")
-                if "failed" not in attribution
-                else ("It fails on this model", attribution["failed"])
-            ),
-            _table(
-                ["output", "target", "pairs", "mean delta", "largest delta", "mean difference from references"],
-                [
-                    [name, d["target"], d["pairs"], _shown(d["mean_delta"]), _shown(d["max_delta"]),
-                     _shown(d["mean_difference"])]
-                    for name, d in attribution["deltas"].items()
-                ],
-            ),
-        ]  # fmt: skip
-    title = html.escape(f"Model {check['model']}")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>"
-        f'<p><a href="../../index.html">All results</a></p><h1>{title}</h1>\n'
-        + "\n".join(section for section in sections if section)
-        + "\n</body></html>\n"
-    )
-
-
-def _shown(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.3g}"
-
-
-def _list(items: Sequence[str], kind: str) -> str:
-    return "".join(f'<p class="{kind}">{kind.capitalize()}: {html.escape(item)}.</p>' for item in items)
-
-
-def _rows(*rows: tuple[str, Any]) -> str:
-    cells = "".join(f"<tr><th>{html.escape(str(k))}</th><td>{html.escape(str(v))}</td></tr>" for k, v in rows)
-    return f"<table>{cells}</table>"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"

@@ -22,7 +22,6 @@ def check_model(
     engine: Mapping[str, Any],
     device: str,
     json: str | os.PathLike,
-    page: str | os.PathLike,
 ) -> None:
     """Check one model in the way it is going to be run, and stop when a run with it would be wrong.
 
@@ -38,8 +37,8 @@ def check_model(
         precision, engine, block, threads, memory_mb of the run.
     device : str
         Where to run: cpu or cuda:<index>.
-    json, page : path
-        What was found, for jobs and for readers.
+    json : path
+        What was found.
     """
     loaded = load_model(name, dict(settings), precision=engine["precision"])
     found = model_check.check_model(
@@ -55,4 +54,3 @@ def check_model(
         log.info("note: %s", text)
     log.info("%s: %s, %.3g sequences/s", name, loaded.loader, found["sequences_per_second"])
     write_json(json, {**found, "input_sha256": dict(digests)})
-    model_check.write_check_page(page, found)
