@@ -17,6 +17,7 @@ import marginome.marginalization as marginalization
 from marginome import marginalize, marginalize_many, saturation_mutagenesis
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine, paths, selfcheck
+from marginome.incremental.capture import Graph
 from marginome.incremental.confirm import confirm, difference
 from marginome.sequences import random_one_hot
 from zoo import Dilated
@@ -397,8 +398,56 @@ def destroying(m=4):
     return Edits.stack(list(random_one_hot((m, 4, 8), random_state=3)), [24] * m)
 
 
+class Opposed(nn.Module):
+    """The difference of two such sums: where both sites are lost, the output tells nothing of it."""
+
+    def __init__(self, strength):
+        super().__init__()
+        self.sums = nn.ModuleList(Strong(strength) for _ in range(2))
+        self.sums[1].conv.weight.data = self.sums[1].conv.weight.data.flip(1)
+
+    def forward(self, X):
+        return self.sums[0](X) - self.sums[1](X)
+
+
+class Shares(nn.Module):
+    """A softmax by hand, over positions or channels."""
+
+    def __init__(self, axis):
+        super().__init__()
+        self.conv, self.axis = Strong(60.0).conv, axis
+        self.conv.weight.data = torch.cat([self.conv.weight.data, self.conv.weight.data.flip(1)])
+
+    def forward(self, X):
+        grown = torch.exp(self.conv(X))
+        return (grown / (grown.sum(self.axis, keepdim=True) + 1e-30)).amax(2)
+
+
+@pytest.mark.parametrize(
+    "model", [Strong(24.0), Strong(40.0), Strong(80.0), Opposed(40.0), Shares(1), Shares(2)],
+    ids=["24", "40", "80", "two opposed", "shares of channels", "shares of positions"],
+)  # fmt: skip
+def test_sums_of_exponentials_are_no_differences(model):
+    """All of a background's sum is one site, and the edit destroys it: the sum is made of values, not of the change."""
+    X = with_a_site()
+    X[3, :, 31:37] = F.one_hot(torch.tensor([3, 2, 1, 0, 3, 2]), 4).T  # the second one's site, lost as well
+    edits = Edits.stack(list(random_one_hot((6, 4, 12), random_state=3)), [25] * 6)
+    engine = Engine(model.eval(), X)
+    assert engine.info.path == "incremental"
+    (found,) = outputs(engine, edits)
+    (truth,) = brute_force(model, X, edits)
+    assert (found - truth).abs().max() <= 1e-5 * truth.abs().max()
+    assert engine.info.full_units == 0
+
+
+@pytest.fixture
+def as_differences(monkeypatch):
+    """Hold every sum as the background's plus a change, as the engine does of what does not grow."""
+    monkeypatch.setattr(Graph, "cancelling", frozenset())
+
+
 @pytest.mark.parametrize("strength", [24.0, 40.0, 80.0])
-def test_where_exponentials_cancel_the_check_finds_it(strength):
+def test_where_exponentials_cancel_the_check_finds_it(strength, as_differences):
     """One background of six has a strong site: the sample holds it, and an edit that destroys it."""
     model, X = Strong(strength).eval(), with_a_site()
     engine = Engine(model, X)
@@ -411,9 +460,10 @@ def test_where_exponentials_cancel_the_check_finds_it(strength):
 
 
 @pytest.mark.parametrize("block", [2, 64])
-def test_where_the_check_saw_nothing_the_confirmation_does(block, monkeypatch, caplog):
+def test_where_the_check_saw_nothing_the_confirmation_does(block, monkeypatch, caplog, as_differences):
     """The largest effect of a unit is the site's loss: its unit, and no other, goes through the whole model."""
     monkeypatch.setattr(selfcheck, "extreme_backgrounds", lambda before, n: [0, 1])
+    monkeypatch.setattr(paths.Incremental, "strongest", lambda self: None)
     model, X = Strong(40.0).eval(), with_a_site()
     harmless = Edits.stack(list(random_one_hot((4, 4, 8), random_state=4)), [50] * 4)
     edits = Edits(
@@ -524,6 +574,14 @@ def test_pairs_that_are_confirmed():
         assert (made.pairs, made.error, made.reason) == (4, 0, "")
     assert asked[0] == asked[1] != asked[2]
     assert all({7 * 50 + 9, 30 * 50 + 3} <= set(rows) and len(set(rows)) == 4 for rows in asked)
+
+
+def test_the_strongest_activation():
+    X = with_a_site(start=25)
+    path = Engine(Strong(40.0).eval(), X)._path
+    row, place = path.strongest()
+    assert row == 3 and round(place * (LENGTH - 6)) == 25
+    assert Engine(Dilated(length=LENGTH, out=20).eval(), X)._path.strongest() is None
 
 
 def test_extreme_backgrounds():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable
@@ -29,6 +30,23 @@ class _Call(torch.nn.Module):
 
     def forward(self, X: torch.Tensor, args: tuple[torch.Tensor, ...]) -> Any:
         return self.model(X, *args)
+
+
+# A sum of what grows like this is one of its terms; where that term is taken away again, rounding is what is left ...
+GROWING = frozenset(("exp", "exp2", "expm1", "sinh", "cosh", "pow"))
+# ... which shows where a function of the sum tells small numbers apart. In between are sums and what keeps them.
+DIVISIONS = frozenset(("div", "divide", "true_divide"))
+TELLING = DIVISIONS | frozenset(("log", "log1p", "log2", "log10", "reciprocal", "rsqrt", "sqrt", "pow"))
+SUMS = frozenset(
+    ("sum", "mean", "linear", "matmul", "mm", "addmm", "conv1d", "conv2d", "convolution", "conv_transpose1d",
+     "conv_transpose2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d")
+)  # fmt: skip
+KEEPING = DIVISIONS | frozenset(
+    ("add", "sub", "rsub", "mul", "multiply", "neg", "abs", "clamp", "clamp_min", "clamp_max", "view", "reshape",
+     "_unsafe_view", "_reshape_copy", "flatten", "unflatten", "squeeze", "unsqueeze", "slice", "select", "narrow",
+     "transpose", "permute", "t", "cat", "clone", "contiguous", "expand", "getitem", "constant_pad_nd", "to",
+     "_to_copy", "alias", "detach", "dropout")
+)  # fmt: skip
 
 
 class Graph:
@@ -139,6 +157,23 @@ class Graph:
             return SEQUENCE
         return BACKGROUND if kinds & {BACKGROUND, SYMBOL} else CONSTANT
 
+    @functools.cached_property
+    def cancelling(self) -> frozenset[fx.Node]:
+        """Sums of exponentials whose logarithm (or inverse, or root) is taken: no difference of such a sum is exact.
+
+        ``log(sum(exp(x)))`` loses all digits in float32 where an edit takes the one large term away, if the sum is held
+        as the background's plus a change. So these sums, and what is between them and the logarithm, are of values.
+        """
+        found: set[fx.Node] = set()
+        for node in self.nodes:
+            if name_of(node) not in TELLING:
+                continue
+            asked = node.args[1:2] if name_of(node) in DIVISIONS else node.args[:1]  # of a quotient, the denominator
+            for source in asked:
+                if isinstance(source, fx.Node):
+                    _cancelling(source, [], found, set())
+        return frozenset(found)
+
     @staticmethod
     def map_nodes(nested: Any, fn: Callable[[fx.Node], Any]) -> Any:
         """Replace the nodes in a nest of arguments."""
@@ -190,6 +225,21 @@ class Graph:
     def nest(self, outputs: list[Any]) -> Any:
         """Arrange output values as the model does."""
         return pytree.tree_unflatten(outputs, self.spec)
+
+
+def _cancelling(node: fx.Node, between: list[fx.Node], found: set[fx.Node], seen: set[fx.Node]) -> None:
+    """Walk back through sums to what grows; if there is such a thing, what is in between is found."""
+    name = name_of(node)
+    if name in GROWING and not (name == "pow" and isinstance(node.args[1], int | float) and 0 <= node.args[1] <= 2):
+        found.update(between)
+        return
+    if node in found:
+        found.update(between)
+    if node in seen or node.op == "placeholder" or name not in SUMS | KEEPING:
+        return
+    seen.add(node)
+    for source in node.all_input_nodes:
+        _cancelling(source, [*between, node], found, seen)
 
 
 def _ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:

@@ -131,7 +131,7 @@ def difference(found: list[torch.Tensor], truth: list[torch.Tensor], scales: lis
             f, t = f.to(kind), t.to(kind)
             off = torch.where((f == t) | (f.isnan() & t.isnan()), 0.0, (f - t).abs()).max()
             scale = largest(t) if scales is None else scales[i]
-            apart = float(off) / scale if scale > 0 else float(off)
+            apart = float(off.detach()) / scale if scale > 0 else float(off.detach())
         else:
             apart = float((f != t).double().mean())
         worst = max(worst, apart if apart == apart else torch.inf)

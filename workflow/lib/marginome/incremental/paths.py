@@ -16,7 +16,7 @@ from marginome.devices import free_memory, is_out_of_memory, precision_context
 from marginome.prediction import map_structure, run_model
 
 from . import fused
-from .capture import SEQUENCE, CannotCaptureError, Graph, name_of
+from .capture import GROWING, SEQUENCE, CannotCaptureError, Graph, name_of
 from .edits import Edits
 from .plan import Plan, State, channels_last
 
@@ -147,6 +147,11 @@ class Incremental:
         self.bytes_per_background = max(1, sum(sizes))
         self.backgrounds_cached = max(1, min(len(X), memory_bytes // 2 // self.bytes_per_background))
         self._before: list | None = None
+        # Where a few positions can outweigh all others, so that sums cancel when one of them changes.
+        self._growing = [
+            n for n in graph.nodes if name_of(n) in GROWING and n in graph.shape and graph.kind[n] == SEQUENCE
+        ]
+        self._largest: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}  # by first background
 
     def plan(self, lo: int, hi: int) -> Plan:
         """Return the plan for edits inside a span, made once."""
@@ -187,6 +192,22 @@ class Incremental:
             parts.reverse()
             self._before = [None if values[0] is None else torch.cat(values) for values in zip(*parts)]
         return self.graph.nest(self._before)
+
+    def strongest(self) -> tuple[int, float] | None:
+        """Return the background with the most extreme activation, and where that is, as a fraction of the sequence.
+
+        Of what grows exponentially in the model (`GROWING`), channel by channel, relative to the other backgrounds;
+        None if there is nothing of the kind.
+        """
+        self.before()
+        found = None
+        for parts in zip(*(self._largest[start] for start in sorted(self._largest))):
+            sizes, places = (torch.cat(part) for part in zip(*parts))
+            ratios = (sizes.log() - sizes.log().median(0).values).nan_to_num(torch.inf, torch.inf, -torch.inf)
+            row, channel = divmod(int(ratios.argmax()), ratios.shape[1])
+            if found is None or ratios[row, channel] > found[0]:
+                found = float(ratios[row, channel]), row, float(places[row, channel])
+        return None if found is None else found[1:]
 
     def product(self, edits: Edits, backgrounds: slice) -> Any:
         """Return ``(m, b, ...)`` for every edit in every background of a slice (no more than are cached)."""
@@ -372,8 +393,11 @@ class Incremental:
         with precision_context("float32", self.device):
             for start in range(rows.start, rows.stop, batch):
                 s = slice(start, min(start + batch, rows.stop))
-                y, kept = self.graph.run(self.X[s].to(self.graph.dtype), tuple(a[s] for a in self.args), self._keep)
+                keep = [*self._keep, *self._growing] if self._before is None else self._keep
+                y, kept = self.graph.run(self.X[s].to(self.graph.dtype), tuple(a[s] for a in self.args), keep)
                 outputs.append(y)
+                if self._before is None and self._growing:
+                    self._largest[start] = [_largest_of(kept[node]) for node in self._growing]
                 for node in self._keep:
                     pieces[node].append(channels_last(kept[node]))
         for node in list(pieces):
@@ -381,6 +405,17 @@ class Incremental:
             self._cached[node] = channels_last(torch.cat(pieces.pop(node)))
         self._cached_rows = rows
         return [None if values[0] is None else torch.cat(values) for values in zip(*outputs)]
+
+
+def _largest_of(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the largest size in each channel (n, channels), and where it is on the last axis, from 0 to 1; float64."""
+    sizes = (
+        value.abs().reshape(len(value), value.shape[1], -1)
+        if value.ndim > 2
+        else value.abs().reshape(len(value), 1, -1)
+    )
+    largest, at = sizes.nan_to_num(torch.inf, torch.inf).max(-1)
+    return largest.double().clamp(min=1e-300).cpu(), (at.double() / max(1, sizes.shape[-1] - 1)).cpu()
 
 
 class _Outputs:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from .capture import BACKGROUND, CONSTANT, SYMBOL, Graph, name_of
+from .capture import BACKGROUND, CONSTANT, SUMS, SYMBOL, Graph, name_of
 
 
 class NeedsEverythingError(Exception):
@@ -222,6 +222,8 @@ class Plan:
                     if name_of(node) != "getitem":
                         raise NeedsEverythingError
                 if rule not in ANY_DTYPE and not self.is_floating(node):
+                    raise NeedsEverythingError
+                if node in graph.cancelling and name_of(node) in SUMS - {"sum", "mean"}:
                     raise NeedsEverythingError
                 self.changes[node] = rule(self, node)
                 if rule not in MOVES and any(self._is_confined(n) for n in node.all_input_nodes):

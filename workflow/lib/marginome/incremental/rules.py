@@ -214,7 +214,7 @@ def broadcast(plan: Plan, node: fx.Node) -> Change:
 @rule("add", "sub", "rsub")
 def add(plan: Plan, node: fx.Node) -> Change:
     """Add changes; what did not change drops out."""
-    if not plan.is_floating(node):
+    if not plan.is_floating(node) or node in plan.graph.cancelling:
         return broadcast(plan, node)
     a = arguments(node)
     first, second, alpha = a["self"], a["other"], a.get("alpha", 1)
@@ -260,7 +260,8 @@ def multiply(plan: Plan, node: fx.Node) -> Change:
     first, second = a["self"], a["other"]
     dividing = name_of(node) in ("div", "divide", "true_divide")
     together = plan.change(second) is not None and (plan.change(first) is not None or dividing)
-    if a.get("rounding_mode") is not None or together or not plan.is_floating(node):
+    by_value = together or not plan.is_floating(node) or node in plan.graph.cancelling
+    if a.get("rounding_mode") is not None or by_value:
         return broadcast(plan, node)
     changed, other = (first, second) if plan.change(first) is not None else (second, first)
     axis, lo, hi, inner = _hull(plan, node, [first, second])
@@ -400,6 +401,10 @@ def total(plan: Plan, node: fx.Node) -> Change:
     count = math.prod(c.inner[d - 1] for d in dims) if name_of(node) == "mean" else 1
     keep = bool(a.get("keepdim"))
     over_positions = c.axis in dims
+    if node in plan.graph.cancelling:
+        if over_positions:
+            raise NeedsEverythingError
+        return _on_span(plan, node, source, _axis_after(plan, node, c, dims))
     exact = plan.graph.dtype if over_positions else plan.low
 
     def delta() -> Register:

@@ -48,8 +48,9 @@ class Checked(NamedTuple):
 class SelfCheck:
     """Comparisons of the incremental path with the full pass, on the most extreme backgrounds.
 
-    Edits lie at both ends, in the middle, and where they change the outputs of a background most: where a strong site
-    is destroyed, sums of exponentials cancel.
+    Those with the highest and the lowest outputs, and that with the most extreme activation where something grows
+    exponentially. Edits lie at both ends, in the middle, where they change the outputs of a background most, and where
+    that activation is: where a strong site is destroyed, sums of exponentials cancel, and the outputs need not show it.
 
     Parameters
     ----------
@@ -59,7 +60,12 @@ class SelfCheck:
 
     def __init__(self, full: Full, path: Incremental):
         self.full, self.path = full, path
-        self.rows = torch.tensor(extreme_backgrounds(path.before(), len(path.X)))
+        rows = extreme_backgrounds(path.before(), len(path.X))
+        strongest = path.strongest()
+        if strongest is not None and strongest[0] not in rows:
+            rows.append(strongest[0])
+        self.rows = torch.tensor(rows)
+        self._site = None if strongest is None else round(strongest[1] * (path.X.shape[-1] - 1))
         here = self.rows.to(path.device)
         self.X, self.args = path.X[here], tuple(a[here] for a in path.args)
         self.length = self.X.shape[-1]
@@ -104,7 +110,8 @@ class SelfCheck:
                     sizes = sizes.nan_to_num(torch.inf, torch.inf)
                     scale = largest(sizes)
                     found = torch.maximum(found, (sizes / scale if scale > 0 else sizes).float())
-            self._places = sorted({starts[i] + width // 2 for i in found.argmax(0).tolist()})
+            site = set() if self._site is None else {self._site}
+            self._places = sorted({starts[i] + width // 2 for i in found.argmax(0).tolist()} | site)
         return self._places
 
     def _few(self, graph: Graph, args: tuple[torch.Tensor, ...], precision: str) -> Incremental:
