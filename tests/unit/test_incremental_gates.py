@@ -578,6 +578,7 @@ def test_pairs_that_are_confirmed():
 
 def test_the_strongest_activation():
     X = with_a_site(start=25)
+    X[2] = X[0]  # which holds the site by chance
     path = Engine(Strong(40.0).eval(), X)._path
     row, place = path.strongest()
     assert row == 3 and round(place * (LENGTH - 6)) == 25

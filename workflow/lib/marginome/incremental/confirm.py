@@ -129,9 +129,9 @@ def difference(found: list[torch.Tensor], truth: list[torch.Tensor], scales: lis
         if t.is_floating_point() or t.is_complex():
             kind = torch.complex128 if t.is_complex() else torch.float64
             f, t = f.to(kind), t.to(kind)
-            off = torch.where((f == t) | (f.isnan() & t.isnan()), 0.0, (f - t).abs()).max()
+            off = float(torch.where((f == t) | (f.isnan() & t.isnan()), 0.0, (f - t).abs()).max().detach())
             scale = largest(t) if scales is None else scales[i]
-            apart = float(off.detach()) / scale if scale > 0 else float(off.detach())
+            apart = off / scale if scale > 0 else off
         else:
             apart = float((f != t).double().mean())
         worst = max(worst, apart if apart == apart else torch.inf)
