@@ -649,3 +649,19 @@ def test_whole_numbers_have_differences_and_complex_ones_no_attributions():
     for function in (deep_lift_shap, saturation_mutagenesis):
         with pytest.raises(MarginomeError, match="numbers are complex"):
             function(Broken(lambda y, X: y * 1j), X_(2), device="cpu")
+
+
+def test_an_index_is_no_text():
+    with pytest.raises(MarginomeError, match="index: expected numbers or slices, found the text '2, 1'"):
+        Readout(Conv(), index="2, 1")
+
+
+def test_a_list_that_holds_itself_is_one_line():
+    class Endless(torch.nn.Module):
+        def forward(self, X):
+            found = [X.sum(2)]
+            found.append(found)
+            return found
+
+    with pytest.raises(MarginomeError, match="does one hold itself"):
+        predict(Endless(), X_(), device="cpu")

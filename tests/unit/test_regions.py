@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from marginome.errors import MarginomeError
 from marginome.intervals import place_regions
 from marginome.regions import read_regions
 from refusals import refused
@@ -204,3 +205,12 @@ def test_a_long_file_takes_time_in_proportion(tmp_path):
     began = time.process_time()
     assert len(read_regions(path)) == 20_000
     assert time.process_time() - began < 5  # 0.3 s
+
+
+def test_a_data_frame_of_r_without_its_header_is_named(tmp_path):
+    path = tmp_path / "peaks.bed"
+    path.write_text("chr1\t101\t200\t100\t*\nchr1\t301\t450\t150\t+\n")
+    with pytest.raises(MarginomeError, match="data frame of R: it counts from 1"):
+        read_regions(path)
+    path.write_text("chr1\t101\t200\t100\t5\nchr1\t301\t450\t150\t7\n")  # names that are numbers, and scores
+    assert read_regions(path)["start"].tolist() == [101, 301]

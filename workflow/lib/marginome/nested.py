@@ -12,6 +12,10 @@ from marginome.errors import MarginomeError, unknown_name
 WANTED = "a tensor, or lists, tuples and dicts of tensors"
 
 
+# Lists within lists that a model may return; one that holds itself has no end.
+DEEPEST = 50
+
+
 def leaves(nested: Any, path: tuple = ()) -> Iterator[tuple[tuple, torch.Tensor]]:
     """Yield ``(path, tensor)`` for every tensor of a nested list, tuple or mapping; None inside one is skipped.
 
@@ -23,6 +27,10 @@ def leaves(nested: Any, path: tuple = ()) -> Iterator[tuple[tuple, torch.Tensor]
         When something else is in it, or a tensor without plain values: sparse, nested, quantized, or on the
         device ``meta`` (says where and what).
     """
+    if len(path) > DEEPEST:
+        raise MarginomeError(
+            f"lists in lists, more than {DEEPEST} deep: does one hold itself?", where="output of the model"
+        )
     if isinstance(nested, torch.Tensor):
         _check_plain(nested, path)
         yield path, nested
@@ -44,7 +52,8 @@ def check_returned(nested: Any) -> None:
             where="model",
             remedy="Does its forward() end with a return?",
         )
-    if not first_tensor(nested).numel() and not any(tensor.numel() for _, tensor in leaves(nested)):
+    sizes = [tensor.numel() for _, tensor in leaves(nested)]  # all of it is looked at
+    if not any(sizes) and not first_tensor(nested).numel():
         raise MarginomeError(
             f"it is empty: shape {tuple(first_tensor(nested).shape)}",
             where="output of the model",

@@ -493,6 +493,9 @@ class Readout(torch.nn.Module):
             raise unknown_name("reduction", reduce, REDUCTIONS, where="reduce")
         self.model = model
         self.head = () if head is None else head if isinstance(head, tuple) else (head,)
+        if isinstance(index, str):
+            raise MarginomeError(f"expected numbers or slices, found the text {index!r}", where="index",
+                                 remedy="Write it as NumPy does: (2, 1), or slice(0, 3).")  # fmt: skip
         parts = index if index is None or isinstance(index, tuple) else (index,)
         self.index = parts and tuple(list(p) if isinstance(p, Sequence) else p for p in parts)
         # Functions given as modules are registered by these assignments, so that .to() and hooks reach them.

@@ -215,6 +215,14 @@ def _counts_from_one(what: str, where: str, how: str) -> MarginomeError:
     )
 
 
+def _has_width_and_strand(fields: list[str]) -> bool:
+    """Whether a row is of a data frame of R: BED has no strand in column 5; from 1 on a width is end - start + 1."""
+    if len(fields) < 5 or fields[4] not in ("+", "-", "*"):
+        return False
+    numbers = [int(field) for field in fields[1:4] if field.isdecimal() and len(field) < 12]
+    return len(numbers) == 3 and numbers[1] - numbers[0] + 1 == numbers[2]
+
+
 def _columns(lines: _Lines, source: str) -> _Columns:
     header = _header(lines)
     sniffed = [fields for _, fields in itertools.islice(_rows(lines), SNIFFED)]
@@ -233,6 +241,12 @@ def _columns(lines: _Lines, source: str) -> _Columns:
                 "the header (seqnames) is that of a data frame of R, whose positions count from 1, not BED's",
                 where=source,
                 remedy="Write BED with rtracklayer::export.bed(), or write the column width too.",
+            )
+        if not header and sniffed and all(_has_width_and_strand(fields) for fields in sniffed):
+            raise MarginomeError(
+                "columns 4 and 5 are width and strand, as in a data frame of R: it counts from 1, BED from 0",
+                where=source,
+                remedy="Write BED with rtracklayer::export.bed(), or write the header too.",
             )
         if header and (chrom, start, end) != (0, 1, 2):
             return _Columns("a table with a header (from 0)", chrom, start, end, name=header.get("name"))
