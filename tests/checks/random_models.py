@@ -34,7 +34,7 @@ import architectures
 from marginome import marginalization, mutagenesis
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
-from marginome.incremental.selfcheck import TOLERANCE
+from marginome.incremental.confirm import TOLERANCE
 from marginome.sequences import random_one_hot
 
 # Relative to the largest output, in float64.

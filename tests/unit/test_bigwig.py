@@ -10,6 +10,7 @@ import pytest
 
 from marginome.bigwig import BigWig
 from marginome.errors import MarginomeError
+from marginome.models import Argument
 
 
 @pytest.fixture
@@ -35,6 +36,15 @@ def test_totals_are_those_of_pybigwig(track):
     assert ours.total("chr2", 0, 300) == ours.total("chr3", 0, 9) == ours.total("chr1", 6000, 6009) == 0
 
 
+def test_values_are_those_of_pybigwig(track):
+    import pyBigWig
+
+    ours, theirs = BigWig(track), pyBigWig.open(str(track))
+    found = np.array(ours.values("chr1", 5, 4500), dtype=float)  # None, no data, as NaN
+    np.testing.assert_array_equal(found, theirs.values("chr1", 5, 4500))
+    assert np.isnan(found).any() and np.isfinite(found).any()
+
+
 def test_a_file_that_kills_its_reader_is_one_message(tmp_path, track):
     # a header that promises 344 zoom levels and ends: libBigWig follows a pointer to nowhere
     killer = tmp_path / "damaged.bw"
@@ -46,6 +56,9 @@ def test_a_file_that_kills_its_reader_is_one_message(tmp_path, track):
             path.write_bytes(content)
         with pytest.raises(MarginomeError, match=rf"{path.name}: the bigWig file cannot be read"):
             BigWig(path)
+    control = Argument("controls", (1, 20), source="bigwig", files=(str(killer),))
+    with pytest.raises(MarginomeError, match=r"m: arguments\.controls: .*damaged\.bw: the bigWig file cannot be read"):
+        control.values(["chr1:100-164"], where="m")
 
 
 def test_damage_within_is_no_signal_of_nan(track):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 
@@ -161,6 +162,21 @@ def test_the_real_model_in_float32():
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_float64_is_float64_whatever_the_weights_are():
+    model, args = readout("plain")
+    X = random_one_hot((N, 4, LENGTH), random_state=1)
+    edits, index = some_edits(repeats=1)
+    truth = EditAttributor(model, X, args)(edits, index)
+    attribute = EditAttributor(
+        single := copy.deepcopy(model).float(), X, args, precision="float64", engine="incremental"
+    )
+    exact = copy.deepcopy(single).double()  # weights of 32 bits, arithmetic of 64
+    expected = by_whole_sequences(deep_lift_shap, exact, X, args, edits, index, 0)
+    found = attribute(edits, index).attributions
+    torch.testing.assert_close(found.double(), expected, rtol=1e-9, atol=1e-11 * float(truth.attributions.abs().max()))
+    assert next(single.parameters()).dtype == torch.float32  # the caller's stays as it is
+
+
 def test_falls_back_aloud_and_only_if_it_may(caplog):
     X = random_one_hot((N, 4, LENGTH), random_state=1)
     model, _ = readout("branches")

@@ -16,7 +16,6 @@ from Bio import bgzf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marginome.errors import MarginomeError
 from marginome.genomes import (
     Genome,
     index_fasta,
@@ -26,6 +25,7 @@ from marginome.genomes import (
 )
 from marginome.motifs import read_motifs
 from marginome.regions import read_regions
+from refusals import refused
 from workspace import RESOURCES
 
 PIECES = {
@@ -54,15 +54,6 @@ def records():
         for name, size in {"chr1": 1003, "chr2": 240, "chrM": 61, "chr10": 7}.items()
     }
     return made
-
-
-def refused(call, *words):
-    with pytest.raises(MarginomeError) as caught:
-        call()
-    for word in words:
-        assert word in str(caught.value), str(caught.value)
-    assert caught.value.remedy or caught.value.where
-    return str(caught.value)
 
 
 # ---------------------------------------------------------------------------------------------- the shipped data

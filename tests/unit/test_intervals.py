@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from marginome.errors import MarginomeError
 from marginome.intervals import merged_intervals, overlaps, place_regions
+from refusals import refused
 from workspace import need
-
-
-def refused(call, *words):
-    with pytest.raises(MarginomeError) as caught:
-        call()
-    for word in words:
-        assert word in str(caught.value), str(caught.value)
-    assert caught.value.remedy or caught.value.where
-    return str(caught.value)
 
 
 def regions(*rows):

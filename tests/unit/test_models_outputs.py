@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import h5py
 import numpy as np
 import pyBigWig
@@ -127,8 +129,14 @@ def test_names_from_files(code, tmp_path):
         of(names(tmp_path, "a\n\nc\nd\ne\nf\n"))
     with pytest.raises(MarginomeError, match="Did you mean 'assay'"):
         of({"file": table, "columns": ["asay"]})
-    with pytest.raises(MarginomeError, match="cannot be read"):
+    with pytest.raises(MarginomeError, match=r"outputs\.y: .*none\.txt: there is no such file"):
         of(str(tmp_path / "none.txt"))
+    packed = tmp_path / "names.gz"
+    with gzip.open(packed, "wb", compresslevel=1) as handle:
+        for _ in range(33):
+            handle.write(bytes(8 << 20))
+    with pytest.raises(MarginomeError, match=r"outputs\.y: .*names\.gz: it holds more than 256 MB"):
+        of(str(packed))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from marginome.errors import MarginomeError
 from marginome.intervals import place_regions
 from marginome.regions import read_regions
+from refusals import refused
 from workspace import RESOURCES, ROOT
 
 DATA = ROOT / "tests" / "data" / "regions"
@@ -20,15 +20,6 @@ def write(folder, content, name="x.bed"):
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
-
-
-def refused(call, *words):
-    with pytest.raises(MarginomeError) as caught:
-        call()
-    for word in words:
-        assert word in str(caught.value), str(caught.value)
-    assert caught.value.remedy or caught.value.where
-    return str(caught.value)
 
 
 def test_bed_narrowpeak_and_headers(tmp_path):

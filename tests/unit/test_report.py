@@ -474,6 +474,7 @@ def test_a_methods_paragraph_says_what_the_record_holds(tmp_path):
         "skewed": {"kind": "composition", "n": 9, "length": 300, "probabilities": [0.3, 0.2, 0.2, 0.3]},
         "windows": {"kind": "gc_matched", "n": 10, "length": 2114, "genome": genome, "peaks": peaks},
         "shuffles": {"kind": "dinucleotide_shuffle", "n": 11, "length": 300, "fasta": "x.fa"},
+        "alike": {"kind": "composition", "n": 12, "length": 300, "fasta": "y.fa"},
         "own": {"kind": "fasta", "fasta": "x.fa"},
         "given": {"kind": "bed", "genome": genome, "regions": peaks, "length": 300},
     }
@@ -485,23 +486,28 @@ def test_a_methods_paragraph_says_what_the_record_holds(tmp_path):
     record = {
         "config": {
             "screen": {"s": screen}, "seed": 5, "precision": "float32", "models": {"m": {"weights": weights}},
-            "motifs": {"j": {"jaspar": {"release": 2026}}, "f": {"files": ["a.meme", "b.meme"]}}, "backgrounds": sets,
+            "motifs": {
+                "j": {"jaspar": {"release": 2026}},
+                "f": {"files": ["a.meme", {"file": "x/b.txt", "format": "homer"}]},
+            },
+            "backgrounds": sets,
         },
         "input_sha256": {weights: "0123456789abcdef", genome: "f" * 64}, "versions": {"marginome": "0.1.0"},
         "models": {"m": {"input_length": 2114, "outputs": [{"name": "counts", "measure": "log2_fold_change"}]}},
     }  # fmt: skip
     text = methods_paragraph(record)
     for wanted in (
-        "w.pt (SHA-256 01234567...)", "JASPAR 2026, a.meme and b.meme", "7 samples per matrix", "the given orientation",
+        "w.pt (SHA-256 01234567...)", "JASPAR 2026, a.meme and b.txt", "7 samples per matrix", "the given orientation",
         "every 10 bp from 0 up to 100", "ACG before it", "8 random sequences of equally", "[0.3, 0.2, 0.2, 0.3]",
         "10 genomic windows", "11 dinucleotide-preserving shuffles of x.fa", "the sequences of x.fa",
+        "12 random sequences with the base frequencies of y.fa",
         "the regions of a {b} <i>.bed", "a pool of 1,000", "seed 5", "counts (log2 fold change)", "2,114 bp",
     ):  # fmt: skip
         assert wanted in text, wanted
     assert "None" not in text
     screen |= {"controls": False, "positions": [3, 40], "pairs": [{}]}
     text = methods_paragraph(record)
-    assert "No controls" in text and "positions 3 and 40 (from 0)" in text and "1 pairs" in text
+    assert "No controls" in text and "positions 3 and 40 (from 0)" in text and "1 pair of motifs was" in text
     page, _, _ = page_of(tmp_path, synthetic_screen(4), methods=text)
     assert text in "".join(page.text)
 

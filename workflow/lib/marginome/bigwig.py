@@ -16,11 +16,13 @@ _MEMORY = 4 << 30  # bytes that the reader may ask for: damaged sizes must not t
 
 
 class BigWig:
-    """Totals of a bigWig file.
+    """Values of a bigWig file, and their totals.
 
     Parameters
     ----------
     path : path
+    where : str, default the path
+        For messages.
 
     Attributes
     ----------
@@ -34,8 +36,9 @@ class BigWig:
         A file that is no bigWig, or is damaged.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, *, where: str | None = None):
         self.path = str(path)
+        self._where = self.path if where is None else where
         package = str(Path(__file__).resolve().parents[1])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
@@ -52,11 +55,11 @@ class BigWig:
         """Return the sum of the values of [start, end) (0-based); 0 where there are none or no such contig."""
         if start >= self.contigs.get(chrom, 0):
             return 0.0
-        try:
-            print(json.dumps([chrom, start, min(end, self.contigs[chrom])]), file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            pass  # the answer says so
-        return self._answer(f"the signal of {chrom}:{start}-{end} cannot be read", "The file may be damaged: copy it.")
+        return self._ask("total", chrom, start, min(end, self.contigs[chrom]))
+
+    def values(self, chrom: str, start: int, end: int) -> list[float | None]:
+        """Return the value of each base of [start, end) (0-based, within a contig); None where there is none."""
+        return self._ask("values", chrom, start, end)
 
     def close(self) -> None:
         """End the reading process."""
@@ -71,6 +74,13 @@ class BigWig:
         if hasattr(self, "_process"):
             self.close()
 
+    def _ask(self, what: str, chrom: str, start: int, end: int) -> Any:
+        try:
+            print(json.dumps([what, chrom, start, end]), file=self._process.stdin, flush=True)
+        except BrokenPipeError:
+            pass  # the answer says so
+        return self._answer(f"the signal of {chrom}:{start}-{end} cannot be read", "The file may be damaged: copy it.")
+
     def _answer(self, what: str, remedy: str) -> Any:
         line = self._process.stdout.readline()
         try:
@@ -78,12 +88,12 @@ class BigWig:
         except ValueError:
             answer = {"error": "its reader stopped: the file is damaged"}
         if isinstance(answer, dict) and "error" in answer:
-            raise MarginomeError(f"{what} ({answer['error']})", where=self.path, remedy=remedy)
+            raise MarginomeError(f"{what} ({answer['error']})", where=self._where, remedy=remedy)
         return answer["value"]
 
 
 def _serve(path: str) -> None:
-    """Answer questions from standard input about one file: its contigs first, then a total for each line."""
+    """Answer questions from standard input about one file: its contigs first, then an answer for each line."""
     import math
 
     import pyBigWig
@@ -105,8 +115,12 @@ def _serve(path: str) -> None:
         say(error=str(error))
         return
     for line in sys.stdin:
+        what, *span = json.loads(line)
         try:
-            found = handle.stats(*json.loads(line), type="sum", exact=True)[0] or 0.0
+            if what == "values":
+                say(value=[None if math.isnan(value) else value for value in handle.values(*span)])
+                continue
+            found = handle.stats(*span, type="sum", exact=True)[0] or 0.0
             say(**({"value": found} if math.isfinite(found) else {"error": f"the sum is {found}"}))
         except (RuntimeError, OSError, ValueError, MemoryError) as error:
             say(error=str(error))

@@ -36,6 +36,7 @@ class Kind(NamedTuple):
 # What the largest real files of each kind hold is a tenth of these or less; docs/formats.md lists them.
 MOTIFS = Kind("a file of motifs", 256 << 20)  # all of CIS-BP: 30 MB
 TABLE = Kind("a table", 256 << 20)
+ARCHITECTURE = Kind("an architecture in JSON", 64 << 20)  # large published Keras models: 1 MB
 REGIONS = Kind("a file of regions", 512 << 20)  # a narrowPeak of 300,000 peaks: 25 MB
 SEQUENCES = Kind("a FASTA file of sequences", 1 << 30)  # held in memory whole; genomes are not
 GENOME = Kind("a genome", 256 << 30)  # read in pieces; the largest that is known has some 160 Gb

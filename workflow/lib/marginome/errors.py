@@ -63,6 +63,12 @@ def shown(value: object, *, quotes: bool = True, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 23]}...{text[-20:]}"
 
 
+def first_line(error: BaseException) -> str:
+    """Return an exception's type and the first line of its text, or the type alone: ``ValueError: no``."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:300]}" if first else type(error).__name__
+
+
 def unknown_name(kind: str, name: object, allowed: Iterable[object], *, where: str | None = None) -> MarginomeError:
     """Build the error for a name that is not one of a known set, with the closest match.
 

@@ -23,7 +23,7 @@ from marginome.plots import BASES, DOWN, GREY, SETS, STYLE, UP
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from marginome.report import Profiles
+    from marginome.results import Profiles
 
 MINUS = "\u2212"
 #: How functions of attribution are called in print.
@@ -291,7 +291,7 @@ def profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, top:
 
     Parameters
     ----------
-    profiles : sequence of marginome.report.Profiles
+    profiles : sequence of marginome.results.Profiles
         One per model, background set and output; those of the first model and output are drawn.
     effects : pandas.DataFrame
         The effect table that the profiles' rows count in.

@@ -169,7 +169,10 @@ def at(path: tuple) -> str:
 
 
 def _check_plain(tensor: torch.Tensor, path: tuple) -> None:
-    """Raise for a tensor whose values cannot be read, compared and written like those of any other."""
+    """Raise for a tensor whose values cannot be read, compared and written like those of any other.
+
+    Of what a model returns; what it is given is looked at by `sequences`, where the remedy is another.
+    """
     kind = None
     if tensor.is_floating_point() and tensor.element_size() == 1:
         kind, remedy = f"a tensor of {str(tensor.dtype).removeprefix('torch.')}", "Return y.float()."

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from marginome.devices import free_memory, is_out_of_memory, resolve_device
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.models.outputs import REDUCTIONS, TRANSFORMS, read
 from marginome.nested import at, check_returned, first_tensor, leaves, map_structure
 from marginome.sequences import name_some, refuse_meta, torch_dtype
@@ -39,11 +39,17 @@ def check_finite(nested: Any, *, what: str = "output", first: int = 0, dim: int 
     Parameters
     ----------
     nested : structure of tensors
-        With the sequences on axis `dim`.
+        What a model returned, or a function of it.
     what : str, default "output"
         How the message calls it.
     first : int, default 0
         Number of the first sequence in it.
+    dim : int, default 0
+        The axis of the sequences.
+
+    Raises
+    ------
+    MarginomeError
     """
     for path, tensor in leaves(nested):
         wrong = tensor.isnan()  # False for integers
@@ -158,9 +164,8 @@ def run_model(model: Callable[..., Any], X: torch.Tensor, args: Sequence[torch.T
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise MarginomeError(
-            f"its forward() failed: {type(error).__name__}{': ' if reason else ''}{reason}",
+            f"its forward() failed: {first_line(error)}",
             where="model",
             remedy=f"It was given X {_shape_and_dtype(X)}"
             + "".join(f", args[{i}] {_shape_and_dtype(arg)}" for i, arg in enumerate(args))
@@ -207,6 +212,9 @@ def check_batches_are_independent(
     """Raise when a model's numbers for a sequence depend on the other sequences of its batch.
 
     The first and the last sequence of a batch are run again by themselves, once in the life of a module.
+    This costs `predict` two sequences of the batch that it runs anyway, in the precision that it runs in, and works for
+    any shape of input. The incremental engine, whose batches hold other sequences than the user's, asks more before
+    it starts: `marginome.incremental.batches.check_batches`.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ import torch
 
 from marginome import effects as measures
 from marginome.devices import is_out_of_memory
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.models.outputs import Readouts as ModelReadouts
 from marginome.usercode import load_user_object
 
@@ -261,9 +261,8 @@ def _effect(measure: Callable, before: torch.Tensor, after: torch.Tensor, output
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        reason = (str(error).strip().splitlines() or [""])[0]
         raise MarginomeError(
-            f"it failed on {tuple(before.shape)} before and after: {type(error).__name__}: {reason}",
+            f"it failed on {tuple(before.shape)} before and after: {first_line(error)}",
             where=where,
             remedy="A measure gets two tensors (pairs, ...) and returns one.",
         ) from error

@@ -16,13 +16,14 @@ from marginome.attribution.deep_lift_shap import deep_lift_shap, target_of
 from marginome.attribution.recording import Recorder
 from marginome.attribution.rules import Call, Pair, RepeatSequence
 from marginome.devices import check_precision, precision_context, resolve_device
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.incremental.capture import CannotCaptureError, Graph
+from marginome.incremental.confirm import EXACT, TOLERANCE
 from marginome.incremental.edits import Edits
 from marginome.incremental.engine import ENGINES, captured, evaluating_copy, memory_to_keep_to
 from marginome.incremental.paths import Incremental
 from marginome.incremental.plan import Plan, State, channels_last
-from marginome.incremental.selfcheck import EXACT, TOLERANCE, sample_edits
+from marginome.incremental.selfcheck import sample_edits
 from marginome.prediction import cast_argument, check_args, model_dtype
 from marginome.sequences import validate_one_hot
 
@@ -64,7 +65,7 @@ class EditAttributor:
     device : str or torch.device, default "cpu"
         Where to run.
     precision : str, default "float32"
-        ``float32``, ``tf32`` or ``bfloat16``, as in `marginome.incremental.Engine`.
+        ``float32``, ``tf32``, ``bfloat16`` or ``float64``, as in `marginome.incremental.Engine`.
     engine : str, default "auto"
         ``full``: `deep_lift_shap` of every edited sequence. ``incremental``: an error if the model does not allow
         it. ``auto``: incremental where the model allows it.
@@ -93,7 +94,7 @@ class EditAttributor:
         validate_one_hot(X, "X")
         self.device = resolve_device(device)
         self.precision, self.engine = check_precision(precision), engine
-        self.model = evaluating_copy(model, self.device)
+        self.model = evaluating_copy(model, self.device, precision)
         self.X, self.args = X, check_args(args, len(X))
         self.reason = "asked for" if engine == "full" else ""
         self._path: _Multipliers | None = None
@@ -112,7 +113,7 @@ class EditAttributor:
             except CannotCaptureError as error:
                 self._go_without(str(error))
             except Exception as error:  # whole sequences need nothing of what failed
-                self._go_without(f"{type(error).__name__}: {error}")
+                self._go_without(first_line(error))
 
     def __call__(
         self, edits: Edits, background_index: torch.Tensor, target: int = 0, *, hypothetical: bool = False
@@ -200,7 +201,7 @@ class EditAttributor:
         except (CannotCaptureError, RepeatSequence) as error:
             return str(error)
         except Exception as error:  # whatever it is, the check did not pass
-            return f"{type(error).__name__}: {error}"
+            return first_line(error)
         scale = max(float(truth.abs().max()), 1e-300)
         wrong, error = (float((found - truth).abs().max()) / scale for found in (exact, run))
         if not wrong <= EXACT:

@@ -32,6 +32,10 @@ def check_batches(
     Three sequences are run together, then two of them in the other order: a batch norm on its batch's own statistics, a
     softmax or mean over the first axis, sums along it from either end all change what the two give.
 
+    Why a second check beside `prediction.check_batches_are_independent`: that one looks at a batch of the user's
+    after it was run, with room for the rounding of any precision. The engine's batches are of edits, whose effects are
+    small beside the outputs: differences are measured by the spread between sequences, before anything is run.
+
     Parameters
     ----------
     model : torch.nn.Module

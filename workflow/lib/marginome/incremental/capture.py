@@ -11,6 +11,8 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
+from marginome.errors import first_line
+
 CONSTANT, SYMBOL, BACKGROUND, SEQUENCE = "constant", "symbol", "background", "sequence"
 
 
@@ -214,12 +216,6 @@ def _export(model: torch.nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, .
         except Exception as error:
             raise CannotCaptureError(f"torch.export: {first_line(error)}") from error
     return program
-
-
-def first_line(error: BaseException) -> str:
-    """Return an exception's type and the first line of its text."""
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first[:300]}" if first else type(error).__name__
 
 
 def _writes(node: fx.Node) -> bool:

@@ -20,13 +20,13 @@ from marginome.devices import (
     precision_context,
     resolve_device,
 )
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.prediction import cast_argument, check_args, model_dtype
 from marginome.seeds import stable_seed
 from marginome.sequences import refuse_meta, validate_one_hot
 
 from .batches import check_batches
-from .capture import CannotCaptureError, Graph, first_line
+from .capture import CannotCaptureError, Graph
 from .confirm import confirm, tolerance_of
 from .edits import Edits
 from .paths import Full, Incremental, middle, tensors
@@ -160,9 +160,7 @@ class Engine:
         self.precision = check_precision(precision)
         self.memory_bytes = memory_bytes or memory_to_keep_to(self.device)
         self.block = block or EDIT_BLOCK
-        if precision == "float64" and model_dtype(model) != torch.float64:
-            model = copy.deepcopy(model).double()
-        self.model = evaluating_copy(model, self.device)
+        self.model = evaluating_copy(model, self.device, precision)
         self.dtype = model_dtype(self.model)
         self.X = X.to(self.device)
         self.args = tuple(cast_argument(a, self.dtype, self.device) for a in check_args(args, len(X)))
@@ -375,13 +373,18 @@ def captured(model: torch.nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, 
         return Graph(model, few, tuple(torch.cat([a[:1]] * 3) for a in args))
 
 
-def evaluating_copy(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """Return the model on the device in evaluation mode: itself if it is, else a copy, so that the caller's stays."""
+def evaluating_copy(model: torch.nn.Module, device: torch.device, precision: str = "float32") -> torch.nn.Module:
+    """Return the model on the device in evaluation mode, with weights of 64 bits for float64.
+
+    Itself if it is all that, else a copy, so that the caller's stays as it is.
+    """
     if not isinstance(model, torch.nn.Module):
         raise MarginomeError(f"expected a torch.nn.Module, found {type(model).__name__}", where="model")
     tensors_ = [*model.parameters(), *model.buffers()]
     for tensor in tensors_:
         refuse_meta(tensor, "a weight of the model")
-    if any(m.training for m in model.modules()) or any(t.device != device for t in tensors_):
-        return copy.deepcopy(model).to(device).eval()
+    double = precision == "float64" and model_dtype(model) != torch.float64
+    if double or any(m.training for m in model.modules()) or any(t.device != device for t in tensors_):
+        model = copy.deepcopy(model).to(device).eval()
+        return model.double() if double else model
     return model

@@ -10,11 +10,11 @@ import torch
 from marginome.sequences import random_one_hot
 
 from .capture import Graph
-from .confirm import EXACT, TOLERANCE, difference, effect_sizes, largest, tolerance_of
+from .confirm import EXACT, difference, effect_sizes, largest, tolerance_of
 from .edits import Edits
 from .paths import Full, Incremental, tensors
 
-__all__ = ["EXACT", "TOLERANCE", "Checked", "SelfCheck", "sample_edits"]
+__all__ = ["Checked", "SelfCheck", "sample_edits"]
 
 # Largest error of an effect relative to the largest effect, where the full pass in the same precision does better.
 EFFECT_TOLERANCE = {"float32": 1e-2, "tf32": 5e-2, "bfloat16": 2e-1, "float64": 1e-6}

@@ -334,7 +334,8 @@ class _Attributor:
             exact = max(exact, float(found.deltas.nan_to_num(torch.inf).max()))
             said += [str(w.message).partition(":")[0] for w in caught if str(w.message).startswith("no DeepLIFT rule")]
         if exact <= limit:
-            return f"in float64 it is {exact:.1g}: this is rounding", "Raise max_delta, or set precision: float32."
+            finer = "float64" if self.engine["precision"] == "float32" else "float32"
+            return f"in float64 it is {exact:.1g}: this is rounding", f"Raise max_delta, or set precision: {finer}."
         if said:
             return said[0], other
         return (

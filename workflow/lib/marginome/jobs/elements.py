@@ -27,8 +27,6 @@ from marginome.tables import EFFECTS, conform, write_tsv
 
 log = logging.getLogger("marginome")
 
-KINDS = ("seqlets", "patterns")
-
 
 # ------------------------------------------------------------------------------------------------ listing
 def list_elements(

@@ -30,7 +30,6 @@ from marginome.usercode import load_user_object
 
 log = logging.getLogger("marginome")
 
-ATTRIBUTIONS = ("deep_lift_shap", "saturation_mutagenesis")
 #: Convergence deltas above this are mentioned, as `deep_lift_shap` does.
 WORST_DELTA = 1e-3
 #: Targets of all outputs together; each costs as much as the first.

@@ -154,8 +154,3 @@ def _common_length(checks: Sequence[str | os.PathLike]) -> int:
             remedy="Make a screen for each length.",
         )
     return next(iter(lengths.values()))
-
-
-def kind_summary(table: pd.DataFrame) -> dict[str, int]:
-    """Count the inserts by the kind of control they have."""
-    return table.loc[table["role"] == "motif", "control_kind"].value_counts().to_dict()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marginome.bigwig import BigWig
 from marginome.bounded import TABLE, check_file
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.hdf5 import Request, read_foreign_hdf5
 from marginome.textfiles import read_text
 
@@ -78,9 +80,8 @@ class Argument:
         except (MarginomeError, MemoryError):
             raise
         except Exception as error:  # a damaged file fails in any way
-            text = str(error).strip().splitlines()
             raise MarginomeError(
-                f"the values cannot be read ({type(error).__name__}: {text[0][:300] if text else ''})",
+                f"the values cannot be read ({first_line(error)})",
                 where=f"{where}: {', '.join(self.files)}",
             ) from error
         wanted = (len(background_ids), *self.shape)
@@ -137,17 +138,11 @@ class Argument:
         return read_foreign_hdf5(request, where=here).arrays[self.dataset][back]
 
     def _bigwig(self, ids: Sequence[str], where: str) -> np.ndarray:
-        import pyBigWig
-
         length = self.track_length if self.log1p_sum else self.shape[-1]
         tracks = np.zeros((len(ids), len(self.files), length), dtype=np.float32)
         for t, file in enumerate(self.files):
-            try:
-                handle = pyBigWig.open(file)
-            except RuntimeError as error:
-                raise MarginomeError("the file cannot be read as bigWig", where=f"{where}: {file}") from error
-            with handle:
-                sizes = handle.chroms()
+            with closing(BigWig(file, where=f"{where}: {file}")) as signal:
+                sizes = signal.contigs
                 for row, name in enumerate(ids):
                     chrom, centre = _centre(name, where)
                     if chrom not in sizes:
@@ -159,8 +154,8 @@ class Argument:
                     start = centre - length // 2
                     low, high = max(start, 0), min(start + length, sizes[chrom])
                     if high > low:  # outside the chromosome there is no signal: zero, as in the training code
-                        values = np.nan_to_num(np.array(handle.values(chrom, low, high), dtype=np.float32))
-                        tracks[row, t, low - start : high - start] = values
+                        values = np.array(signal.values(chrom, low, high), dtype=np.float32)  # None becomes NaN
+                        tracks[row, t, low - start : high - start] = np.where(np.isnan(values), 0, values)
         return np.log1p(tracks.sum(axis=2)) if self.log1p_sum else tracks
 
 

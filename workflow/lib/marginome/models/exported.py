@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from marginome.bounded import check_members
-from marginome.errors import MarginomeError
+from marginome.errors import MarginomeError, first_line
 from marginome.models.pickles import archive_names, is_archive
 
 
@@ -106,9 +106,8 @@ def _loaded(path: str, load: Callable[[], nn.Module], where: str) -> nn.Module:
     except MemoryError:
         raise
     except Exception as error:
-        text = str(error).strip().splitlines()
         raise MarginomeError(
-            f"the program cannot be loaded ({type(error).__name__}: {text[0][:200] if text else ''})",
+            f"the program cannot be loaded ({first_line(error)})",
             where=where,
             remedy=f"It may be damaged, or of another PyTorch: export it again with PyTorch {torch.__version__}.",
         ) from error

@@ -6,10 +6,11 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
+from marginome.bounded import ARCHITECTURE
+from marginome.hdf5 import Request, read_foreign_hdf5
+from marginome.textfiles import read_text
 
 #: Loaders whose outputs are counts and profile, heads 1 and 0 of two.
 BPNET_LOADERS = ("bpnet_lite", "chrombpnet", "bpnet_keras")
@@ -101,10 +102,9 @@ def _keras(file: str, settings: Mapping[str, Any], loader: str) -> Header:
     architecture = settings.get("architecture")
     try:
         if architecture:
-            text: Any = Path(architecture).read_text(encoding="utf-8")
+            text = read_text(architecture, ARCHITECTURE)
         else:
-            with h5py.File(file, "r") as handle:
-                text = handle.attrs["model_config"]
+            text = read_foreign_hdf5(Request(file, datasets="(?!)")).attributes[""]["model_config"]  # no dataset
         inner = json.loads(text)["config"]
         sequential = isinstance(inner, list) or "input_layers" not in inner
         layers = inner if isinstance(inner, list) else inner["layers"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from marginome.bounded import check_file, check_members
 from marginome.devices import is_out_of_memory
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.models import beluga, bpnet, keras
 from marginome.models.arguments import Argument, resolve_arguments
 from marginome.models.exported import is_exported, load_exported, load_scripted
@@ -313,12 +313,7 @@ def _one_line(what: str, where: str) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise _no_memory(where, error) from error
-        raise MarginomeError(f"{what} ({_in_words(error)})", where=where) from error
-
-
-def _in_words(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
+        raise MarginomeError(f"{what} ({first_line(error)})", where=where) from error
 
 
 def _bpnet_lite(file: str, bias_file: str | None, settings: Mapping[str, Any], where: str) -> Built:
@@ -401,7 +396,7 @@ def _unpickled(file: str, where: str) -> Any:
         if is_out_of_memory(error):
             raise
         raise MarginomeError(
-            f"the pickle cannot be loaded ({_in_words(error)})",
+            f"the pickle cannot be loaded ({first_line(error)})",
             where=where,
             remedy="The package that defines its classes has to be installed.",
         ) from error
@@ -466,19 +461,18 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _no_memory(where, error) from error
     except Exception as error:
-        text = str(error).strip().splitlines()
         if "allocate memory" in str(error) or "not enough memory" in str(error):
             raise _no_memory(where, error) from error
         if "Guard failed" in str(error) and "size()[0]" in str(error):
             raise MarginomeError(
-                f"the exported program takes batches of one size only ({text[0]})",
+                f"the exported program takes batches of one size only ({first_line(error)})",
                 where=where,
                 remedy="Export it with a dynamic batch: torch.export.export(model, (X,), "
                 "dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).",
             ) from error
         shapes = "".join(f", {argument.name} (1, {', '.join(map(str, argument.shape))})" for argument in arguments)
         raise MarginomeError(
-            f"the model fails on a sequence of {length} bp: {type(error).__name__}: {text[0] if text else ''}",
+            f"the model fails on a sequence of {length} bp: {first_line(error)}",
             where=where,
             remedy=f"It was given X (1, 4, {length}){shapes}. Check input_length and arguments.",
         ) from error
@@ -509,9 +503,8 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _no_memory(where: str, error: BaseException) -> MarginomeError:
-    text = str(error).strip().splitlines()
     return MarginomeError(
-        f"the model needs more memory than there is ({text[0] if text else type(error).__name__})",
+        f"the model needs more memory than there is ({first_line(error)})",
         where=where,
         remedy="Run it on a machine with more memory (resources: mem_mb), or take fewer members of the ensemble.",
     )

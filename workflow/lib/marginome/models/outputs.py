@@ -7,17 +7,18 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from marginome.bounded import TABLE
+from marginome.effects import MEASURES
 from marginome.errors import MarginomeError, unknown_name
 from marginome.nested import leaves, pick
+from marginome.textfiles import read_text
 from marginome.usercode import load_user_object
 
-MEASURES = ("difference", "log2_fold_change", "euclidean", "jensen_shannon_distance")
 # Elementwise. The names that configs and `Readout` know.
 TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": torch.exp,
@@ -465,16 +466,18 @@ def read_names(source: str | Mapping[str, Any], where: str) -> tuple[str, ...]:
         with ``|``.
     where : str
         For messages.
+
+    Raises
+    ------
+    MarginomeError
+        For a file that cannot be read or is larger than any table (`bounded.TABLE`), an empty line, a column that is
+        not there.
     """
     file, columns = (source, None) if isinstance(source, str) else (source["file"], source.get("columns"))
     try:
-        text = Path(file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise MarginomeError(
-            f"the file of names cannot be read ({error.strerror})", where=f"{where}: {file}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise MarginomeError("the file of names is not text in UTF-8", where=f"{where}: {file}") from error
+        text = read_text(file, TABLE)
+    except MarginomeError as error:
+        raise MarginomeError(error.what, where=f"{where}: {file}", remedy=error.remedy) from error
     if columns is None:
         names = [line.strip() for line in text.splitlines()]
         while names and not names[-1]:

@@ -77,15 +77,16 @@ def _motifs(collections: Sequence[Mapping[str, Any]], screen: Mapping[str, Any],
     for entry in collections:
         if "jaspar" in entry:
             sources.append(f"JASPAR {entry['jaspar'].get('release', '')}".strip())
-        sources += [file(path) for path in entry.get("files", [])]
+        sources += [file(path["file"] if isinstance(path, Mapping) else path) for path in entry.get("files", [])]
     sampled = screen.get("inserts") == "sample"
     inserted = f"each of {screen.get('draws')} samples per matrix" if sampled else "the consensus of each"
     orientations = {"+": "the given orientation", "-": "reverse complement"}.get(
         screen.get("orientations"), "both orientations"
     )
     said = f"Of the motifs of {_list(sources)}, {inserted} was put in, in {orientations}, {_placed(screen)}."
-    if screen.get("pairs"):
-        said += f" {len(screen['pairs'])} pairs of motifs were put in at the spacings and orientations of the config."
+    if pairs := len(screen.get("pairs") or ()):
+        put_in = "1 pair of motifs was" if pairs == 1 else f"{pairs} pairs of motifs were"
+        said += f" {put_in} put in at the spacings and orientations of the config."
     return said
 
 
@@ -107,12 +108,15 @@ def _background(name: str, entry: Mapping[str, Any], file: Any) -> str:
     values = {key: file(value) if isinstance(value, str) else value for key, value in entry.items()}
     source = values.get("regions") or values.get("peaks") or values.get("fasta") or "sequences"
     values |= {"source": f"the regions of {source}" if "genome" in entry else source}
-    form = _KINDS.get(str(entry["kind"]), f"sequences of kind {entry['kind']}")
+    kind = str(entry["kind"])
+    form = _KINDS.get(kind, f"sequences of kind {kind}")
+    if kind == "composition" and "probabilities" not in entry:
+        form = "{n} random sequences with the base frequencies of {source}"
     length = f" of {entry['length']:,} bp" if "length" in entry else ""
     try:
         made = form.format(**values)
     except KeyError:  # a kind with keys of its own
-        made = f"sequences of kind {entry['kind']}"
+        made = f"sequences of kind {kind}"
     return f"Background set '{name}': {made}{length and f', each{length}'}."
 
 

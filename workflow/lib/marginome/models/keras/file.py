@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from marginome.bounded import ARCHITECTURE
 from marginome.errors import MarginomeError
 from marginome.hdf5 import Contents, Request, read_foreign_hdf5
 from marginome.models.arguments import Argument
@@ -17,6 +17,7 @@ from marginome.models.bpnet import ChromBPNet
 from marginome.models.keras.graph import MODELS, Graph, InKerasOrder
 from marginome.models.keras.weights import Weights
 from marginome.models.outputs import Output
+from marginome.textfiles import read_text
 
 # What a damaged architecture runs into where it is read; each becomes one line that names the file.
 _DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, AssertionError)
@@ -159,13 +160,9 @@ def _read(file: str, settings: Mapping[str, Any], where: str) -> Graph:
 
 def _text(architecture: str, where: str) -> str:
     try:
-        return Path(architecture).read_text(encoding="utf-8")
-    except OSError as error:
-        raise MarginomeError(
-            f"the architecture cannot be read ({error.strerror})", where=f"{where}: {architecture}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise MarginomeError("the architecture is no text in UTF-8", where=f"{where}: {architecture}") from error
+        return read_text(architecture, ARCHITECTURE)
+    except MarginomeError as error:
+        raise MarginomeError(error.what, where=f"{where}: {architecture}", remedy=error.remedy) from error
 
 
 def graph_of(text: Any, contents: Contents, settings: Mapping[str, Any], where: str) -> Graph:
