@@ -235,6 +235,28 @@ def secant(pair: Pair) -> Tensors:
     return gradients
 
 
+def loses_change(x: Call, r: Call, unseen: Sequence[int]) -> bool:
+    """Tell whether a result changes somewhere although no operand that has a derivative does.
+
+    Then `secant` has nowhere to send the change, as in ``0 * z + (z > 0)``.
+
+    Parameters
+    ----------
+    x, r : Call
+        The same call twice, shaped so that the two broadcast.
+    unseen : sequence of int
+        The arguments that depend on the sequence but have no derivative.
+    """
+    yx, yr = _wide(evaluate(x), evaluate(r))
+    rounding = torch.finfo(yr.dtype).eps
+    lost = ~((yx - yr).abs() <= 64 * rounding * (1 + yx.abs() + yr.abs())) & (yx != yr)
+    for i, (a, b) in enumerate(zip(x.args, r.args)):
+        if isinstance(b, torch.Tensor) and i not in unseen:
+            a, b = _wide(a, b)
+            lost = lost & ((a - b).abs() <= 8 * rounding if b.is_floating_point() else a == b)
+    return bool(lost.any())
+
+
 # Products --------------------------------------------------------------------------------------------------------
 
 
@@ -380,14 +402,14 @@ def glu(pair: Pair) -> Tensors:
 
 def _route(
     zx: torch.Tensor, zr: torch.Tensor, yx: torch.Tensor, yr: torch.Tensor,
-    ix: torch.Tensor, ir: torch.Tensor, grad: torch.Tensor,
+    ix: torch.Tensor, ir: torch.Tensor, grad: torch.Tensor, close: torch.Tensor | float = 0.0,
 ) -> torch.Tensor:  # fmt: skip
     """Send the change of maxima over the last axis to the positions that hold the larger ones.
 
     The winner of the larger maximum changes by at least as much as the maximum, so the quotient is at most 1, and
     no threshold is needed. A position in several windows gets the sum. Where a position's own input does not
-    change, its multiplier only matters for hypothetical attributions: the derivative on the sequence, as in
-    captum and tangermeme.
+    change (by more than `close`), its multiplier only matters for hypothetical attributions: the derivative on the
+    sequence, as in captum and tangermeme.
     """
     change = zx - zr
     shape = change.shape[:-1] + grad.shape[-1:]
@@ -396,7 +418,18 @@ def _route(
     winner = torch.where(difference > 0, ix, ir.expand(shape))
     routed = torch.zeros_like(change).scatter_add_(-1, winner, difference.mul_(grad))
     plain = torch.zeros_like(change).scatter_add_(-1, ix, grad.expand(shape).contiguous())
-    return torch.where(change == 0, plain, routed.div_(change))
+    return torch.where(change.abs() <= close, plain, routed.div_(change))
+
+
+def _largest(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the maximum over the last axis, the first position that holds it, and how much of it is rounding.
+
+    Equal stretches of sequence give equal numbers up to rounding, which must not choose between them.
+    """
+    y = z.amax(-1, keepdim=True)
+    eps = torch.finfo(z.dtype).eps
+    close = y.abs().nan_to_num(0.0, 0.0) * (64 * eps if eps < 1e-6 else 0.0)
+    return y, (z >= y - close).to(torch.uint8).argmax(-1, keepdim=True), close
 
 
 def _unsqueeze(t: torch.Tensor, axes: list[int]) -> torch.Tensor:
@@ -432,8 +465,8 @@ def max_over_axes(pair: Pair) -> Tensors:
     if not keepdim:
         grad = _unsqueeze(grad, axes)
     zx, zr = to_last(pair.x.args[0]) * sign, to_last(pair.r.args[0]) * sign
-    (yx, ix), (yr, ir) = zx.max(-1, keepdim=True), zr.max(-1, keepdim=True)
-    routed = _route(zx, zr, yx, yr, ix, ir, to_last(grad))
+    (yx, ix, close_x), (yr, ir, close_r) = _largest(zx), _largest(zr)
+    routed = _route(zx, zr, yx, yr, ix, ir, to_last(grad), torch.maximum(close_x, close_r))
     plain = pair.plain[0]
     return [routed.unflatten(-1, [plain.shape[a] for a in axes]).movedim(ends, axes)]
 
