@@ -358,6 +358,7 @@ def pair_with_background(
         grads=[split(g) for g in grad_outputs],
         plain=[split(g) for g in grad_inputs],
         rank=rank,
+        by_differences=True,
     )
 
 

@@ -60,6 +60,7 @@ class Pair:
     grads: Tensors  # with respect to the outputs, shaped like the references' values
     plain: Tensors  # what autograd found for the inputs: the derivative on the reference times `grads`
     rank: int  # number of axes of the first input before the references got an axis of their own
+    by_differences: bool = False  # values are sums of background and change: equal ones are equal up to rounding
 
     def axis(self, axis: int) -> int:
         """Return an axis counted from the end."""
@@ -426,10 +427,46 @@ def _largest(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
     Equal stretches of sequence give equal numbers up to rounding, which must not choose between them.
     """
-    y = z.amax(-1, keepdim=True)
+    y, close = z.amax(-1, keepdim=True), _rounding(z)
+    return y, _first_true(z >= y - close).unsqueeze(-1), close
+
+
+def _rounding(z: torch.Tensor) -> torch.Tensor:
+    """Return what two numbers along the last axis may differ by if they are the same up to rounding."""
     eps = torch.finfo(z.dtype).eps
-    close = y.abs().nan_to_num(0.0, 0.0) * (64 * eps if eps < 1e-6 else 0.0)
-    return y, (z >= y - close).to(torch.uint8).argmax(-1, keepdim=True), close
+    return z.abs().amax(-1, keepdim=True).nan_to_num(0.0, 0.0) * (64 * eps if eps < 1e-6 else 0.0)
+
+
+def _first_true(mask: torch.Tensor) -> torch.Tensor:
+    """Return where a mask is True first along the last axis."""
+    return mask.to(torch.uint8).argmax(-1)
+
+
+def _first_of_windows(call: Call, close: torch.Tensor) -> torch.Tensor:
+    """Return which position of each pooling window is the first that holds the maximum up to rounding.
+
+    For windows along the last axis, the others being of size 1; else the positions that PyTorch chose.
+    """
+    z, (y, chosen, *_) = call.args[0], call.outputs
+    length, n = z.shape[-1], y.shape[-1]
+    if "2d" not in call.name or z.shape[-2] != 1 or y.shape[-2] != 1 or length == 0:
+        return chosen
+    if call.name.startswith("adaptive"):
+        if length % n:
+            return chosen
+        kernel, stride, padding, dilation = length // n, length // n, 0, 1
+    else:
+        given = [*call.args[1:], *(None,) * 4][:4]
+        kernel, stride, padding, dilation = (
+            default if a in (None, []) else a if isinstance(a, int) else a[-1]
+            for a, default in zip(given, (1, None, 0, 1))
+        )
+        stride = kernel if stride is None else stride
+    reach = (kernel - 1) * dilation + 1
+    z = torch.nn.functional.pad(z, (padding, max(0, (n - 1) * stride + reach - length - padding)), value=-math.inf)
+    windows = z.unfold(-1, reach, stride)[..., :n, ::dilation]
+    first = _first_true(windows >= (y - close).unsqueeze(-1))
+    return first * dilation + torch.arange(n, device=z.device) * stride - padding
 
 
 def _unsqueeze(t: torch.Tensor, axes: list[int]) -> torch.Tensor:
@@ -442,10 +479,14 @@ def _unsqueeze(t: torch.Tensor, axes: list[int]) -> torch.Tensor:
 def max_pool(pair: Pair) -> Tensors:
     """Max pooling in 1-D (which PyTorch runs as 2-D), 2-D or 3-D, also adaptive, with any windows."""
     spatial = 3 if "3d" in pair.r.name else 2
-    x, r = ((call.args[0], *call.outputs[:2]) for call in (pair.x, pair.r))
-    zx, yx, ix = (t.flatten(-spatial) for t in x)
-    zr, yr, ir = (t.flatten(-spatial) for t in r)
-    routed = _route(zx, zr, yx, yr, ix, ir, pair.grad.flatten(-spatial))
+    indices, close = [call.outputs[1] for call in (pair.x, pair.r)], 0.0
+    if pair.by_differences:
+        close = torch.maximum(_rounding(pair.x.args[0]), _rounding(pair.r.args[0]))
+        indices = [_first_of_windows(call, close) for call in (pair.x, pair.r)]
+        close = close.amax(-2) if spatial == 2 else 0.0
+    zx, yx, ix = (t.flatten(-spatial) for t in (pair.x.args[0], pair.x.outputs[0], indices[0]))
+    zr, yr, ir = (t.flatten(-spatial) for t in (pair.r.args[0], pair.r.outputs[0], indices[1]))
+    routed = _route(zx, zr, yx, yr, ix, ir, pair.grad.flatten(-spatial), close)
     return _only(pair, routed.unflatten(-1, pair.plain[0].shape[-spatial:]))
 
 
