@@ -434,7 +434,8 @@ def _largest(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 def _rounding(z: torch.Tensor) -> torch.Tensor:
     """Return what two numbers along the last axis may differ by if they are the same up to rounding."""
     eps = torch.finfo(z.dtype).eps
-    return z.abs().amax(-1, keepdim=True).nan_to_num(0.0, 0.0) * (64 * eps if eps < 1e-6 else 0.0)
+    size = z.abs().nan_to_num(0.0, 0.0).amax(-1, keepdim=True)  # without infinity, which masks and padding have
+    return size * (64 * eps if eps < 1e-6 else 0.0)
 
 
 def _first_true(mask: torch.Tensor) -> torch.Tensor:
