@@ -422,25 +422,12 @@ def _route(
     return torch.where(change.abs() <= close, plain, routed.div_(change))
 
 
-def _largest(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the maximum over the last axis, the first position that holds it, and how much of it is rounding.
-
-    Equal stretches of sequence give equal numbers up to rounding, which must not choose between them.
-    """
-    y, close = z.amax(-1, keepdim=True), _rounding(z)
-    return y, _first_true(z >= y - close).unsqueeze(-1), close
-
-
 def _rounding(z: torch.Tensor) -> torch.Tensor:
     """Return what two numbers along the last axis may differ by if they are the same up to rounding."""
     eps = torch.finfo(z.dtype).eps
-    size = z.abs().nan_to_num(0.0, 0.0).amax(-1, keepdim=True)  # without infinity, which masks and padding have
+    ends = torch.stack([z.amax(-1, keepdim=True), z.amin(-1, keepdim=True)]).abs()
+    size = torch.where(ends.isfinite(), ends, 0.0).amax(0)  # infinity is a mask or padding
     return size * (64 * eps if eps < 1e-6 else 0.0)
-
-
-def _first_true(mask: torch.Tensor) -> torch.Tensor:
-    """Return where a mask is True first along the last axis."""
-    return mask.to(torch.uint8).argmax(-1)
 
 
 def _first_of_windows(call: Call, close: torch.Tensor) -> torch.Tensor:
@@ -450,7 +437,7 @@ def _first_of_windows(call: Call, close: torch.Tensor) -> torch.Tensor:
     """
     z, (y, chosen, *_) = call.args[0], call.outputs
     length, n = z.shape[-1], y.shape[-1]
-    if "2d" not in call.name or z.shape[-2] != 1 or y.shape[-2] != 1 or length == 0:
+    if "2d" not in call.name or z.shape[-2] != 1 or y.shape[-2] != 1:
         return chosen
     if call.name.startswith("adaptive"):
         if length % n:
@@ -464,10 +451,24 @@ def _first_of_windows(call: Call, close: torch.Tensor) -> torch.Tensor:
         )
         stride = kernel if stride is None else stride
     reach = (kernel - 1) * dilation + 1
-    z = torch.nn.functional.pad(z, (padding, max(0, (n - 1) * stride + reach - length - padding)), value=-math.inf)
+    right = max(0, (n - 1) * stride + reach - length - padding)
+    if padding or right:
+        z = torch.nn.functional.pad(z, (padding, right), value=-math.inf)
     windows = z.unfold(-1, reach, stride)[..., :n, ::dilation]
-    first = _first_true(windows >= (y - close).unsqueeze(-1))
-    return first * dilation + torch.arange(n, device=z.device) * stride - padding
+    tied, first = _first_of_tied(windows, y, close)
+    chosen = chosen.clone()
+    chosen[tied] = first * dilation + tied.nonzero()[:, -1] * stride - padding
+    return chosen
+
+
+def _first_of_tied(z: torch.Tensor, y: torch.Tensor, close: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return where another number than the maximum y over the last axis is y up to rounding, and the first that is.
+
+    Equal stretches of sequence give numbers that are equal up to rounding, which must not choose between them.
+    """
+    least = y - close
+    tied = ((z < y.unsqueeze(-1)) & (z >= least.unsqueeze(-1))).any(-1)
+    return tied, (z[tied] >= least[tied].unsqueeze(-1)).to(torch.uint8).argmax(-1)
 
 
 def _unsqueeze(t: torch.Tensor, axes: list[int]) -> torch.Tensor:
@@ -482,8 +483,8 @@ def max_pool(pair: Pair) -> Tensors:
     spatial = 3 if "3d" in pair.r.name else 2
     indices, close = [call.outputs[1] for call in (pair.x, pair.r)], 0.0
     if pair.by_differences:
-        close = torch.maximum(_rounding(pair.x.args[0]), _rounding(pair.r.args[0]))
-        indices = [_first_of_windows(call, close) for call in (pair.x, pair.r)]
+        close = _rounding(pair.x.args[0])
+        indices[0] = _first_of_windows(pair.x, close)
         close = close.amax(-2) if spatial == 2 else 0.0
     zx, yx, ix = (t.flatten(-spatial) for t in (pair.x.args[0], pair.x.outputs[0], indices[0]))
     zr, yr, ir = (t.flatten(-spatial) for t in (pair.r.args[0], pair.r.outputs[0], indices[1]))
@@ -507,8 +508,12 @@ def max_over_axes(pair: Pair) -> Tensors:
     if not keepdim:
         grad = _unsqueeze(grad, axes)
     zx, zr = to_last(pair.x.args[0]) * sign, to_last(pair.r.args[0]) * sign
-    (yx, ix, close_x), (yr, ir, close_r) = _largest(zx), _largest(zr)
-    routed = _route(zx, zr, yx, yr, ix, ir, to_last(grad), torch.maximum(close_x, close_r))
+    (yx, ix), (yr, ir), close = zx.max(-1, keepdim=True), zr.max(-1, keepdim=True), 0.0
+    if pair.by_differences:
+        close = _rounding(zx)
+        tied, first = _first_of_tied(zx.unsqueeze(-2), yx, close)
+        ix[tied] = first
+    routed = _route(zx, zr, yx, yr, ix, ir, to_last(grad), close)
     plain = pair.plain[0]
     return [routed.unflatten(-1, [plain.shape[a] for a in axes]).movedim(ends, axes)]
 
