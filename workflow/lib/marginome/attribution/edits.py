@@ -54,7 +54,8 @@ class EditAttributor:
     Outside the edit, sequence and reference are the same. The differences of all layers are then confined to the span
     that the edit reaches, and so are the multipliers that an attribution of the edit's own bases needs: both passes are
     run on that span, from the backgrounds' activations. What cannot be confined is computed on whole sequences. The
-    multipliers are those of `deep_lift_shap`, by the same rules; on a sample the two are compared before use.
+    multipliers are those of `deep_lift_shap`, by the same rules; on a sample the two are compared before use, and again
+    where an edit shows an operation that has no rule.
 
     Parameters
     ----------

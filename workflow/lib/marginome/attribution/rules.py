@@ -249,13 +249,15 @@ def loses_change(x: Call, r: Call, unseen: Sequence[int]) -> bool:
         The arguments that depend on the sequence but have no derivative.
     """
     yx, yr = _wide(evaluate(x), evaluate(r))
-    rounding = torch.finfo(yr.dtype).eps
-    lost = ~((yx - yr).abs() <= 64 * rounding * (1 + yx.abs() + yr.abs())) & (yx != yr)
+    lost = yx != yr
     for i, (a, b) in enumerate(zip(x.args, r.args)):
-        if isinstance(b, torch.Tensor) and i not in unseen:
+        if a is not b and isinstance(b, torch.Tensor) and i not in unseen:
             a, b = _wide(a, b)
-            lost = lost & ((a - b).abs() <= 8 * rounding if b.is_floating_point() else a == b)
-    return bool(lost.any())
+            lost = lost & ((a - b).abs_() <= 8 * torch.finfo(b.dtype).eps if b.is_floating_point() else a == b)
+    if not lost.any():
+        return False
+    explained = 64 * torch.finfo(yr.dtype).eps * (1 + yx.abs() + yr.abs())
+    return bool((lost & ~((yx - yr).abs() <= explained)).any())
 
 
 # Products --------------------------------------------------------------------------------------------------------
