@@ -102,8 +102,9 @@ def _is_known(message: str) -> bool:
 def _fault_of_edits(model: nn.Module, X: Tensor, args: list[Tensor], size: float) -> str:
     length = X.shape[-1]
     inserts = [random_one_hot((1, 4, w), random_state=w)[0] for w in (5, 9)]
-    edits = Edits.stack([*inserts, *inserts], [0, length // 2, length - 5, 3]).take(torch.arange(4).repeat(N))
-    index = torch.arange(N).repeat_interleave(4)
+    same_base = inserts[1][:, :1].expand(4, 12)  # equal maxima
+    edits = Edits.stack([*inserts, *inserts, same_base], [0, length // 2, length - 5, 3, length // 3])
+    edits, index = edits.take(torch.arange(5).repeat(N)), torch.arange(N).repeat_interleave(5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         attributor = EditAttributor(model, X, args or None)

@@ -10,7 +10,7 @@ import torch
 
 from marginome.attribution.dependence import flat
 from marginome.attribution.recording import Recorded, Recorder, fits, node_name, walk
-from marginome.attribution.rules import RULES, Pair, product_with_unseen, secant
+from marginome.attribution.rules import RULES, Pair, loses_change, product_with_unseen, secant
 from marginome.errors import MarginomeError
 
 Pairing = Callable[..., Pair]
@@ -75,10 +75,11 @@ def unseen_differences(other: Recorder, this: Recorder, *outputs: torch.Tensor) 
     found = other.notes | this.notes
     for record in this.recorded:
         unseen, partner = record.unseen, partners.get(record.place)
-        if unseen is None or unseen.own or partner is None or record.node not in needed:
+        if unseen is None or partner is None or record.node not in needed:
             continue
         if any(_differ(partner.call.args[i], record.call.args[i]) for i in unseen.positions):
-            found.add(_unseen_value(record))
+            if not unseen.own or loses_change(partner.call, record.call, unseen.positions):
+                found.add(_unseen_value(record))
     return found
 
 
@@ -116,10 +117,10 @@ def _replaced(
     if unseen is not None and any(_differ(pair.x.args[i], pair.r.args[i]) for i in unseen.positions):
         if unseen.own:
             replaced = secant
-        else:
+        elif this.call.name == "mul":
+            replaced = product_with_unseen
+        if not unseen.own or loses_change(pair.x, pair.r, unseen.positions):
             notes.add(_unseen_value(this))
-            if this.call.name == "mul":
-                replaced = product_with_unseen
     if replaced is None:
         return grad_inputs
     return tuple(

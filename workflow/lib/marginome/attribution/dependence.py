@@ -16,6 +16,8 @@ ELEMENTWISE = KINKED | SMOOTH | {
     "logical_and", "logical_or", "logical_not", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_not",
     "bitwise_xor", "isfinite", "isnan", "isinf", "signbit", "_to_copy", "clone", "detach", "alias", "lift_fresh",
 }  # fmt: skip
+# Operations that keep all elements in their order: what they return is, element by element, the same function.
+RESHAPING = {"view", "_unsafe_view", "_reshape_alias", "unsqueeze", "squeeze"}
 # Operations whose first argument is overwritten without being read.
 OVERWRITING = {"copy", "fill", "zero"}
 
@@ -91,13 +93,13 @@ class Dependence:
             self._dependent.add(storage(t))
             if storage(t) in followed and (name == "detach" or not torch.is_grad_enabled()):
                 self._shared.add(storage(t))
-            if origin is not None and t.shape == dependents[0].shape:
+            if origin is not None and (name in RESHAPING or t.shape == dependents[0].shape):
                 self._origins.setdefault(storage(t), {})[_place(t)] = origin
 
     def _origin(self, name: str, tensors: list[torch.Tensor]) -> object | None:
         """Return what all of some arguments that depend on the sequence are functions of, if that is one thing."""
         tensors = [t for t in tensors if self.depends(t)]
-        if name not in ELEMENTWISE or len({t.shape for t in tensors}) != 1:
+        if name not in ELEMENTWISE | RESHAPING or len({t.shape for t in tensors}) != 1:
             return None
         origins = {self._origins.setdefault(storage(t), {}).setdefault(_place(t), object()) for t in tensors}
         return origins.pop() if len(origins) == 1 else None

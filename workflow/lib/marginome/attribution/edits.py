@@ -25,9 +25,11 @@ from marginome.incremental.paths import Incremental
 from marginome.incremental.plan import Plan, State, channels_last
 from marginome.incremental.selfcheck import sample_edits
 from marginome.prediction import cast_argument, check_args, model_dtype
-from marginome.sequences import validate_one_hot
+from marginome.sequences import random_one_hot, validate_one_hot
 
 log = logging.getLogger(__name__)
+
+DOUBTFUL = 16  # pairs that are compared when something has no rule
 
 
 class EditAttributions(NamedTuple):
@@ -52,7 +54,8 @@ class EditAttributor:
     Outside the edit, sequence and reference are the same. The differences of all layers are then confined to the span
     that the edit reaches, and so are the multipliers that an attribution of the edit's own bases needs: both passes are
     run on that span, from the backgrounds' activations. What cannot be confined is computed on whole sequences. The
-    multipliers are those of `deep_lift_shap`, by the same rules; on a sample the two are compared before use.
+    multipliers are those of `deep_lift_shap`, by the same rules; on a sample the two are compared before use, and again
+    where an edit shows an operation that has no rule.
 
     Parameters
     ----------
@@ -154,6 +157,12 @@ class EditAttributor:
         if self._path.named - self._told:
             log.warning("no DeepLIFT rule for %s: look at the deltas", ", ".join(sorted(self._path.named)))
             self._told |= self._path.named
+            # A derivative is not the same on the edited sequence as on the background: compare where it was used most.
+            most = found.deltas.topk(min(DOUBTFUL, len(found.deltas))).indices
+            reason, _ = self._compare(edits.take(most), background_index[most], target)
+            if reason:
+                self._go_without(reason)
+                return self._whole(edits, background_index, target, hypothetical)
         return found
 
     def _go_without(self, reason: str) -> None:
@@ -180,39 +189,50 @@ class EditAttributor:
         return EditAttributions(_take_columns(found.attributions, edits) * set_, found.deltas[:, 0])
 
     def _check(self, target: int) -> str:
-        """Compare with `deep_lift_shap` in float64, at both ends and in the middle; return what speaks against it."""
-        few = self.X[:2]
-        edits = sample_edits(few.shape[-1])
-        m, b = len(edits.starts), len(few)
-        edits, index = edits.take(torch.arange(m).repeat_interleave(b)), torch.arange(b).repeat(m)
-        before = _take_columns(few[index], edits)
+        """Compare with `deep_lift_shap` at both ends and in the middle; return what speaks against the short way."""
+        b, length = min(2, len(self.X)), self.X.shape[-1]
+        narrow = sample_edits(length)
+        # The last one is there for models that see little of a sequence: nothing is compared where nothing changes.
+        for edits in (narrow, Edits.stack([random_one_hot((1, 4, length), random_state=0)[0]], [0])):
+            m = len(edits.starts)
+            pairs = edits.take(torch.arange(m).repeat_interleave(b)), torch.arange(b).repeat(m)
+            reason, compared = self._compare(*pairs, target)
+            if reason or compared:
+                break
+        return reason
+
+    def _compare(self, edits: Edits, index: torch.Tensor, target: int) -> tuple[str, bool]:
+        """Compare with `deep_lift_shap` in float64; return how they differ, and whether any attribution is not 0."""
+        rows, at = index.cpu().unique(return_inverse=True)
+        few, before = self.X[rows], _take_columns(self.X[index].cpu(), edits)
         path = self._path
         assert path is not None
 
         def attributions(graph: Graph, precision: str) -> torch.Tensor:
-            args = tuple(a[:b].to(graph.dtype) if a.is_floating_point() else a[:b] for a in path.args)
+            here = rows.to(self.device)
+            args = tuple(a[here].to(graph.dtype) if a.is_floating_point() else a[here] for a in path.args)
             small = _Multipliers(graph, few.to(self.device), args, self.device, precision, path.memory_bytes)
-            return _attributions(*small.multipliers(edits, index, target), edits, before, True).attributions.double()
+            return _attributions(*small.multipliers(edits, at, target), edits, before, True).attributions.double()
 
         try:
             truth = self._whole(edits, index, target, True, torch.float64).attributions
             exact = attributions(path.graph.to_dtype(torch.float64), "float32")
             run = attributions(path.graph, self.precision)
         except (CannotCaptureError, RepeatSequence) as error:
-            return str(error)
+            return str(error), False
         except Exception as error:  # whatever it is, the check did not pass
-            return first_line(error)
-        scale = max(float(truth.abs().max()), 1e-300)
-        wrong, error = (float((found - truth).abs().max()) / scale for found in (exact, run))
+            return first_line(error), False
+        largest = float(truth.abs().max())
+        wrong, error = (float((found - truth).abs().max()) / max(largest, 1e-300) for found in (exact, run))
         if not wrong <= EXACT:
-            return f"it differs from deep_lift_shap by {wrong:.1e} of the largest attribution (float64)"
+            return f"it differs from deep_lift_shap by {wrong:.1e} of the largest attribution (float64)", True
         if not error <= TOLERANCE[self.precision]:
-            return f"in {self.precision} it differs from float64 by {error:.1e} of the largest attribution"
+            return f"in {self.precision} it differs from float64 by {error:.1e} of the largest attribution", True
         log.info(
             "attributions of edits on what they change only; errors: %.1e (logic, float64), %.1e of the largest (%s)",
             wrong, error, self.precision,
         )  # fmt: skip
-        return ""
+        return "", largest > 0
 
 
 @dataclass
@@ -339,6 +359,7 @@ def pair_with_background(
         grads=[split(g) for g in grad_outputs],
         plain=[split(g) for g in grad_inputs],
         rank=rank,
+        by_differences=True,
     )
 
 
