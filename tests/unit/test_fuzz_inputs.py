@@ -1,6 +1,6 @@
 """Fuzzing of what users give: damaged files and configs are read or refused in words, never a bare traceback.
 
-Files are damaged by tests/checks/damaged_inputs.py, of which 300 tries run here; its long run has some 20,000.
+Files are damaged by tests/checks/damaged_inputs.py, of which 700 tries run here; its long run has some 20,000.
 MARGINOME_FUZZ=2000 tries that many configs.
 """
 
@@ -34,10 +34,10 @@ def explained(error: MarginomeError) -> None:
 
 
 def test_damaged_files(record_property):
-    counts, failures = damaged_inputs.run(300, seed=3)
+    counts, failures = damaged_inputs.run(700, seed=3)
     record_property("inputs", sum(counts.values()))
     assert not failures, "\n\n".join(failures)
-    assert sum(counts.values()) == 300
+    assert sum(counts.values()) == 700
     # a fuzz that only ever reads, or only ever refuses, tests nothing
     for kind in ("regions", "motifs", "fasta", "bgzip", "bigwig"):
         assert counts[f"{kind} read"] and counts[f"{kind} refused"], counts
