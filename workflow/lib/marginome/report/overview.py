@@ -295,7 +295,9 @@ def table_html(table: pd.DataFrame, most_rows: int = 200) -> str:
         cells = (f"<td{' class=num' if n else ''}>{cell_html(v)}</td>" for v, n in zip(row, numeric))
         rows.append(f"<tr>{''.join(cells)}</tr>")
     more = f'<p class="muted">The first {most_rows:,} of {len(table):,} rows.</p>' if len(table) > most_rows else ""
-    body = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    named = any(str(c).strip() for c in table.columns)  # or it is a list of what is what
+    top = f"<thead><tr>{head}</tr></thead>" if named else ""
+    body = f"<table>{top}<tbody>{''.join(rows)}</tbody></table>"
     return f'<div class="plain-table" tabindex="0">{body}</div>{more}'
 
 
