@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import yaml
@@ -103,13 +104,16 @@ def script_processes(folder: Path, rule: str) -> list[int]:
     return found
 
 
-def need(program: str, package: str) -> None:
-    """Skip the calling test when a system program is missing; fail instead where MARGINOME_REQUIRE_ALL=1 (CI)."""
-    if shutil.which(program) is None:
-        message = f"{program} is not installed (Debian package {package})"
-        if os.environ.get("MARGINOME_REQUIRE_ALL") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+def cannot_run(reason: str) -> NoReturn:
+    """Skip the calling test for what this machine lacks; fail instead where MARGINOME_REQUIRE_ALL=1 (CI)."""
+    if os.environ.get("MARGINOME_REQUIRE_ALL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def need(program: str, package: str) -> str:
+    """Return where a system program is; the calling test cannot run without it."""
+    return shutil.which(program) or cannot_run(f"{program} is not installed (Debian package {package})")
 
 
 def slurm_lock() -> FileLock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -12,16 +11,14 @@ import pytest
 
 from marginome.report import Link, ScreenEntry, write_overview, write_report
 from synthetic_screen import synthetic_screen
+from workspace import cannot_run
 
 
 def _program(*names: str) -> str:
     for name in names:
         if found := shutil.which(name):
             return found
-    message = f"{names[0]} is not installed (Debian packages chromium and chromium-driver)"
-    if os.environ.get("MARGINOME_REQUIRE_ALL") == "1":
-        pytest.fail(message)
-    pytest.skip(message)
+    cannot_run(f"{names[0]} is not installed (Debian packages chromium and chromium-driver)")
 
 
 class Browser:

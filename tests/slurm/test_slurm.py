@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from workspace import ROOT, Workspace, need, script_processes, slurm_lock, slurm_started, small_config
+from workspace import ROOT, Workspace, cannot_run, need, script_processes, slurm_lock, slurm_started, small_config
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
 
@@ -43,7 +43,7 @@ def cluster():
     need("slurmctld", "slurm-wlm")
     need("munged", "munge")
     if os.geteuid() != 0:
-        pytest.skip("starting a Slurm cluster needs root")
+        cannot_run("starting a Slurm cluster needs root")
     with slurm_lock():
         if subprocess.run(["sinfo"], capture_output=True).returncode:
             slurm_started().touch()  # by us: taken down when all tests are done (tests/conftest.py)

@@ -190,14 +190,6 @@ def references():
     return random_one_hot((N * N_REFS, 4, LENGTH), random_state=1).view(N, N_REFS, 4, LENGTH)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @contextlib.contextmanager
 def quiet():
     """Silence the peers' own warnings."""

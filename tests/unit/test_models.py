@@ -13,6 +13,7 @@ import torch
 
 from marginome import MarginomeError, predict, random_one_hot, substitute
 from marginome.models import load_model
+from workspace import cannot_run
 
 ROOT = Path(__file__).parents[2]
 ORACLE = ROOT / ".venv-oracle"
@@ -70,10 +71,7 @@ numpy.savez(f"{folder}/values.npz", **values)
 def bpnet_lite(tmp_path_factory):
     """Files that bpnet-lite 1.1.0 wrote, and its predictions; it runs in a process of its own."""
     if not (ORACLE / "bpnetlite").is_dir():
-        message = "bpnet-lite is not in .venv-oracle (make oracle)"
-        if os.environ.get("MARGINOME_REQUIRE_ALL") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+        cannot_run("bpnet-lite is not in .venv-oracle (make oracle)")
     folder = tmp_path_factory.mktemp("bpnet_lite")
     shipped = str(ROOT / "resources" / STATE)
     environment = os.environ | {"PYTHONPATH": str(ORACLE)}

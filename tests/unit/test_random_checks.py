@@ -5,9 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pytest
-import torch
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "checks"))
 import every_operation
 import random_attributions
@@ -17,14 +14,6 @@ OPERATIONS = (
     "addcdiv_", "copysign", "fmod_", "hypot_", "index_fill_", "lerp_", "logaddexp", "logical_not_", "masked_fill_",
     "mul_", "relu_", "sigmoid_", "sqrt_", "where", "xlogy_",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_random_models_are_attributed_right_or_named():

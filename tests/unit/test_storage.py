@@ -30,6 +30,7 @@ from marginome.storage import (
     write_table,
 )
 from marginome.tables import EFFECTS, conform
+from workspace import cannot_run
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
@@ -330,9 +331,9 @@ def test_a_disk_that_is_full_is_one_message_for_every_kind_of_file(tmp_path):
     try:
         run = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        pytest.skip("there is no unshare here")
+        cannot_run("there is no unshare here")
     if "unshare" in run.stderr or run.returncode == 77:
-        pytest.skip(f"no file system can be mounted here: {run.stderr.strip()}")
+        cannot_run(f"no file system can be mounted here: {run.stderr.strip()}")
     lines = run.stdout.splitlines()
     assert len(lines) == 9 and all(re.match(r"MarginomeError: .*disk is full.*is kept\. ?$", line) for line in lines), (
         run.stdout

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from workspace import RESOURCES
+from workspace import RESOURCES, cannot_run
 
 pytestmark = pytest.mark.workflow
 WEIGHTS = RESOURCES / "models" / "bpnet_ctcf_k562_2114.state_dict.pt"
@@ -115,7 +115,7 @@ def test_an_empty_or_malformed_motif_file(workspace, text, told):
 def test_a_full_disk(workspace):
     """A file system of 64 kB stands in for a full one; what was there stays."""
     if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
+        cannot_run("mounting a small file system needs root")
     small = workspace.path("results", "motifs")
     small.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], check=True)
