@@ -1,5 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; both make the environment first.
-.PHONY: demo test env oracle lock lint benchmark cuda clean
+.PHONY: demo test check env oracle lock lint benchmark cuda clean
 .DELETE_ON_ERROR:
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
@@ -33,6 +33,15 @@ lint: env
 # Side by side with tangermeme, in one process each; tables of ratios and errors go to the terminal.
 benchmark: env
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; python $$script $(BENCHMARK_ARGS) || exit 1; done
+
+# What runs longer than a test may, some hours in all: random models against brute force, and damaged inputs.
+MINUTES ?= 30
+SEED ?= 0
+check: env oracle
+	@for name in random_models random_attributions config_fuzz damaged_inputs damaged_keras damaged_weights; do echo "== $$name"; \
+		python tests/checks/$$name.py --minutes $(MINUTES) --seed $(SEED) || exit 1; done
+	python tests/checks/damaged_results.py --seed $(SEED)
+	python tests/checks/every_operation.py
 
 # Everything that needs a GPU, tests first. It runs with the python that is there (PYTHON=...), in no environment of ours.
 PYTHON ?= python3
