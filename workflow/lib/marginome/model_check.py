@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from marginome.attribution import deep_lift_shap, find_unsupported_operations
+from marginome.batches import BATCH_TOLERANCE
 from marginome.devices import (
     device_name,
     is_out_of_memory,
@@ -30,7 +31,7 @@ from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
 from marginome.incremental.engine import memory_to_keep_to
 from marginome.models.loading import LoadedModel
-from marginome.prediction import BATCH_TOLERANCE, cast_argument, run_model
+from marginome.prediction import cast_argument, run_model
 from marginome.seeds import stable_seed
 from marginome.sequences import random_one_hot
 

@@ -212,3 +212,17 @@ def _refused(found: Any, path: tuple) -> MarginomeError:
         where=f"output{at(path)} of the model",
         remedy=remedy,
     )
+
+
+def check_same(before: torch.Tensor, now: torch.Tensor) -> None:
+    """Raise when the same output of two batches has another shape or dtype, one number of sequences given."""
+    if before.shape != now.shape or before.dtype != now.dtype:
+        raise MarginomeError(
+            f"it changes from batch to batch: {shape_and_dtype(before)}, then {shape_and_dtype(now)}",
+            where="output of the model",
+        )
+
+
+def shape_and_dtype(tensor: torch.Tensor) -> str:
+    """Return a tensor's shape and dtype in words, e.g. ``(8, 4, 2114) float32``."""
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from marginome.batches import check_batches_are_independent
 from marginome.devices import free_memory, is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.models.outputs import REDUCTIONS, TRANSFORMS, read
-from marginome.nested import at, check_returned, first_tensor, leaves, map_structure
+from marginome.nested import at, check_returned, check_same, first_tensor, leaves, map_structure, shape_and_dtype
 from marginome.sequences import name_some, refuse_meta, torch_dtype
 
 __all__ = ["Readout", "first_tensor", "leaves", "map_structure", "predict"]
@@ -24,11 +24,6 @@ log = logging.getLogger(__name__)
 # What "auto" starts with. On a CPU small batches stay in its cache; a GPU wants to be filled.
 AUTO_BATCH = {"cpu": 32, "cuda": 1024}
 REDUCED = (torch.float16, torch.bfloat16)
-# Largest difference, relative to the largest value of an output, between a sequence's numbers in two batches. Rounding
-# in another order gives about 1e-6 in float32; a model that mixes the sequences of a batch is off by far more.
-BATCH_TOLERANCE = 1e-3
-# The same where the factors of products are rounded to 7 to 10 bits.
-COARSE_TOLERANCE = 5e-2
 
 
 def check_finite(nested: Any, *, what: str = "output", first: int = 0, dim: int = 0) -> None:
@@ -167,17 +162,13 @@ def run_model(model: Callable[..., Any], X: torch.Tensor, args: Sequence[torch.T
         raise MarginomeError(
             f"its forward() failed: {first_line(error)}",
             where="model",
-            remedy=f"It was given X {_shape_and_dtype(X)}"
-            + "".join(f", args[{i}] {_shape_and_dtype(arg)}" for i, arg in enumerate(args))
+            remedy=f"It was given X {shape_and_dtype(X)}"
+            + "".join(f", args[{i}] {shape_and_dtype(arg)}" for i, arg in enumerate(args))
             + ".",
         ) from error
     check_returned(output)
     _check_rows(output, len(X))
     return output
-
-
-def _shape_and_dtype(tensor: torch.Tensor) -> str:
-    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _check_rows(output: Any, n: int) -> None:
@@ -191,106 +182,6 @@ def _check_rows(output: Any, n: int) -> None:
                 if n == 1
                 else None,
             )
-
-
-def _check_same(before: torch.Tensor, now: torch.Tensor) -> None:
-    """Raise when the same output of two batches has another shape or dtype, one number of sequences given."""
-    if before.shape != now.shape or before.dtype != now.dtype:
-        raise MarginomeError(
-            f"it changes from batch to batch: {_shape_and_dtype(before)}, then {_shape_and_dtype(now)}",
-            where="output of the model",
-        )
-
-
-# Modules whose numbers were seen not to depend on what else is in a batch; they are looked at when first used.
-_independent: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
-
-
-def check_batches_are_independent(
-    model: torch.nn.Module, run: Callable[[torch.Tensor], Any], output: Any, *, coarse: bool = False
-) -> None:
-    """Raise when a model's numbers for a sequence depend on the other sequences of its batch.
-
-    The first and the last sequence of a batch are run again by themselves, once in the life of a module.
-    This costs `predict` two sequences of the batch that it runs anyway, in the precision that it runs in, and works for
-    any shape of input. The incremental engine, whose batches hold other sequences than the user's, asks more before
-    it starts: `marginome.incremental.batches.check_batches`.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Remembered when nothing was found.
-    run : callable
-        ``run(rows)`` runs the model on some sequences of the batch, int64 ``(k,)`` with repeats.
-    output : nested tensors, (n, ...)
-        What the model returned for the whole batch.
-    coarse : bool, default False
-        Whether TF32, float16 or bfloat16 are at work, whose rounding is allowed for.
-
-    Raises
-    ------
-    MarginomeError
-        When the numbers differ by more than `BATCH_TOLERANCE` of the largest value of the output. A model that
-        draws random numbers, which differ from call to call, is a warning in the log.
-    """
-    n = len(first_tensor(output))
-    if n < 2 or model in _independent:
-        return
-    some = torch.tensor([0, n - 1] if n > 2 else [0])
-    try:
-        again = run(some)
-    except MarginomeError:  # it takes batches of one size only: the others become copies of the first
-        rows = torch.arange(n)
-        rows[:-1] = 0
-        again = map_structure(lambda y: y[some], run(rows))
-    tolerance = COARSE_TOLERANCE if coarse else BATCH_TOLERANCE
-    off = largest_difference(again, map_structure(lambda y: y[some], output), output)
-    if off <= tolerance:
-        _independent.add(model)
-        return
-    if not largest_difference(run(torch.arange(n)), output) <= tolerance:
-        log.warning(
-            "the model gives other numbers for the same sequences in a second run: it draws random numbers, e.g. in a "
-            "dropout that is active"
-        )
-        return
-    raise MarginomeError(
-        f"what it gives for a sequence depends on the other sequences of its batch (relative difference {off:.2g})",
-        where="model",
-        remedy="Look for a batch normalisation without running statistics (track_running_stats=False, or "
-        "training=True in forward), or another step over axis 0.",
-    )
-
-
-def largest_difference(a: Any, b: Any, scales: Any = None) -> float:
-    """Return the largest difference over the outputs of two runs, relative to the largest value of each output.
-
-    Parameters
-    ----------
-    a, b : nested tensors
-        Of one structure.
-    scales : nested tensors, optional
-        Of the same structure: where the largest value is looked for; `b` by default.
-
-    Returns
-    -------
-    float
-        NaN or infinite where one of the two is and the other is not; equal infinities do not differ.
-    """
-    found: list[float] = []
-
-    def compare(x: torch.Tensor, y: torch.Tensor, scale: torch.Tensor) -> None:
-        _check_same(x, y)
-        if not x.numel():
-            return
-        x, y, scale = (t if t.is_complex() else t.double() for t in (x, y, scale))
-        difference = torch.where(x == y, 0.0, (x - y).abs())
-        sizes = scale.abs()
-        size = float(sizes[sizes.isfinite()].max()) if sizes.isfinite().any() else 0.0
-        found.append(float(difference.max()) / (size or 1.0))  # max() of PyTorch keeps NaN
-
-    map_structure(compare, a, b, b if scales is None else scales)
-    return next((x for x in found if x != x), max(found, default=0.0))
 
 
 def predict(
@@ -434,7 +325,7 @@ def _gather(gathered: Any, output: Any, start: int, stop: int, n: int) -> Any:
         gathered = map_structure(lambda tensor: tensor.new_empty((n, *tensor.shape[1:])), output)
 
     def write(whole: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-        _check_same(whole[start:stop], part)
+        check_same(whole[start:stop], part)
         whole[start:stop] = part
         return whole
 

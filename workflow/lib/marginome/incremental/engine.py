@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from marginome.batches import check_batches
 from marginome.devices import (
     available_memory,
     check_precision,
@@ -25,7 +26,6 @@ from marginome.prediction import cast_argument, check_args, model_dtype
 from marginome.seeds import stable_seed
 from marginome.sequences import refuse_meta, validate_one_hot
 
-from .batches import check_batches
 from .capture import CannotCaptureError, Graph
 from .confirm import confirm, tolerance_of
 from .edits import Edits
