@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from marginome import MarginomeError, model_check, predict, random_one_hot, substitute
+from marginome import MarginomeError, check_budget, model_check, predict, random_one_hot, substitute
 from marginome.config import resolve_config
 from marginome.jobs.model_page import report_model
 from marginome.model_check import check_model, stop_on_problems
@@ -313,7 +313,7 @@ def test_an_output_that_is_1_everywhere_says_why(tmp_path):
 
 
 def test_a_check_that_is_cut_short_says_so(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(model_check, "BUDGET", dict.fromkeys(model_check.BUDGET, 0.0))
+    monkeypatch.setattr(check_budget, "BUDGET", dict.fromkeys(check_budget.BUDGET, 0.0))
     monkeypatch.setattr(model_check.log, "propagate", True)
     with caplog.at_level("INFO"):
         check = check_model(load(tmp_path), engine="full")
@@ -335,7 +335,7 @@ def test_a_check_that_is_cut_short_says_so(tmp_path, monkeypatch, caplog):
 def test_outputs_that_were_not_attributed_are_named(tmp_path, monkeypatch):
     outputs = {name: {"index": i} for i, name in enumerate("ab")}
     loaded = load(tmp_path, outputs=outputs)
-    monkeypatch.setattr(model_check, "BUDGET", dict.fromkeys(model_check.BUDGET, 0.0))
+    monkeypatch.setattr(check_budget, "BUDGET", dict.fromkeys(check_budget.BUDGET, 0.0))
     check = check_model(loaded, engine="full")
     assert list(check["attribution"]["deltas"]) == ["a"]
     assert any("was not looked at for output 'b'" in w for w in check["warnings"])

@@ -7,17 +7,16 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from marginome.attribution import deep_lift_shap, find_unsupported_operations
 from marginome.batches import BATCH_TOLERANCE
+from marginome.check_budget import Cost, Counting, Part, Parts
 from marginome.devices import (
     device_name,
     is_out_of_memory,
@@ -41,11 +40,6 @@ N_SEQUENCES = 8
 INSERT_WIDTH = 12
 BLOCKS = (16, 64, 128)
 BLOCK_SECONDS = 10.0  # a block that would take longer than this to try is not tried
-# Seconds that a part of the check may take. A part that would take longer on a slow model looks at less, and says so;
-# the smallest that it can look at is done in any case.
-BUDGET = {"batches": 60.0, "precision": 60.0, "engine": 60.0, "attribution": 90.0}
-# Least sequences: to see whether outputs vary and whether batches matter, and to see rounding.
-LEAST = {"batches": 4, "precision": 2}
 # Memory of DeepLIFT's pair of sequence and reference, in activations of one sequence: measured 4 to 5 for stacks of
 # convolutions with rectifiers and residuals.
 ACTIVATIONS_PER_PAIR = 6
@@ -127,7 +121,7 @@ def check_model(
     if args is None:
         args = tuple(torch.full((len(X), *argument.shape), argument.value) for argument in loaded.args)
     problems: list[str] = []
-    parts = _Parts(memory_bytes, device)
+    parts = Parts(memory_bytes, device)
     notes = parts.notes
     module = loaded.readouts()
     run = _Runner(module, device, where)
@@ -204,121 +198,6 @@ def stop_on_problems(check: Mapping[str, Any]) -> None:
         )
 
 
-# ------------------------------------------------------------------------------------ how much to look at
-class Cost(NamedTuple):
-    """What one sequence costs.
-
-    Attributes
-    ----------
-    seconds : float
-        Of a forward pass.
-    bytes : int
-        Of all that the operations of a forward pass return: what there is at once if nothing is let go.
-    """
-
-    seconds: float
-    bytes: int
-
-
-class _Counting(TorchDispatchMode):
-    """Adds up the bytes of what operations return, views not counted."""
-
-    def __init__(self):
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if not getattr(func, "is_view", False):
-            self.bytes += sum(y.numel() * y.element_size() for y in _flat(out) if isinstance(y, Tensor))
-        return out
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, list | tuple):
-        for inner in value:
-            yield from _flat(inner)
-    else:
-        yield value
-
-
-def _cost(run: _Runner, X: Tensor, args: Sequence[Tensor]) -> Cost:
-    """Run one sequence twice, timed and counted: a first run also sets things up."""
-    one = X[:1], [a[:1] for a in args]
-    with _Counting() as counted:
-        seconds = _seconds(run, *one)
-    seconds = min(seconds, _seconds(run, *one))
-    log.info("check: one sequence takes %.3g s and %.3g MB of activations", seconds, counted.bytes / 1e6)
-    return Cost(seconds, counted.bytes)
-
-
-class _Parts:
-    """The parts of the check: what each may take, what it took, and what it left out.
-
-    ``with parts("engine") as part:`` times a part.
-    """
-
-    def __init__(self, memory_bytes: int, device: torch.device):
-        self.memory_bytes, self.device, self.cost = memory_bytes, device, Cost(0.0, 0)
-        self.took: dict[str, dict[str, Any]] = {}
-        self.notes: list[str] = []
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[_Part]:
-        part = _Part(name, self)
-        log.info("check, part %d of %d: %s (at most some %.0f s)", list(BUDGET).index(name) + 1, len(BUDGET), name,
-                 BUDGET[name])  # fmt: skip
-        try:
-            yield part
-        finally:
-            took = {"seconds": round(part.seconds, 1), "budget_seconds": BUDGET[name], "left_out": part.left_out}
-            self.took[name] = took
-            log.info("check, %s: %.1f s%s; peak memory so far %.0f MB", name, part.seconds,
-                     ", cut short" if part.left_out else "", peak_memory(self.device) / 2**20)  # fmt: skip
-
-
-class _Part:
-    """One part of the check while it runs."""
-
-    def __init__(self, name: str, parts: _Parts):
-        self.name, self.notes = name, parts.notes
-        self.cost, self.memory_bytes = parts.cost, parts.memory_bytes
-        self.left_out: list[str] = []
-        self._started = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since it began."""
-        return time.perf_counter() - self._started
-
-    @property
-    def left(self) -> float:
-        """Seconds of its budget that are left."""
-        return BUDGET[self.name] - self.seconds
-
-    def leave_out(self, what: str) -> None:
-        """Say that something is not looked at, here and as a warning."""
-        self.left_out.append(what)
-        self.notes.append(f"the check was cut short to keep to its time and memory: {what}")
-
-    def at_once(self, most: int, activations: float = 1.0) -> int:
-        """Sequences that fit the memory together, each with some times its activations."""
-        return max(1, min(most, int(self.memory_bytes / max(1.0, activations * self.cost.bytes))))
-
-    def sequences(self, n: int, *, per_sequence: float, together: bool = True) -> int:
-        """How many of n sequences to look at, with some passes each; says it when they are not all.
-
-        `together` when they have to be in one batch.
-        """
-        in_time = int(self.left / max(1e-9, per_sequence * self.cost.seconds))
-        least = min(n, LEAST[self.name])
-        in_memory = max(2, self.at_once(n)) if together else n
-        found = min(n, max(least, in_time), in_memory)
-        if found < n:
-            self.leave_out(f"{self.name} with {found} of {n} sequences")
-        return found
-
-
 # ------------------------------------------------------------------------------------------ measurements
 class _Runner:
     """Runs the readouts of a model on a device, in a precision, and gives float64 arrays by output."""
@@ -346,6 +225,16 @@ class _Runner:
                 raise MarginomeError(error.what, where=self.where, remedy=error.remedy) from error
             parts.append({name: value.double().cpu().numpy() for name, value in outputs.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _cost(run: _Runner, X: Tensor, args: Sequence[Tensor]) -> Cost:
+    """Run one sequence twice, timed and counted: a first run also sets things up."""
+    one = X[:1], [a[:1] for a in args]
+    with Counting() as counted:
+        seconds = _seconds(run, *one)
+    seconds = min(seconds, _seconds(run, *one))
+    log.info("check: one sequence takes %.3g s and %.3g MB of activations", seconds, counted.bytes / 1e6)
+    return Cost(seconds, counted.bytes)
 
 
 def _seconds(run: _Runner, X: Tensor, args: Sequence[Tensor]) -> float:
@@ -441,7 +330,7 @@ def _look_at_outputs(
 
 
 def _precision_errors(
-    run: _Runner, outputs: Mapping[str, np.ndarray], X: Tensor, args: Sequence[Tensor], precision: str, part: _Part
+    run: _Runner, outputs: Mapping[str, np.ndarray], X: Tensor, args: Sequence[Tensor], precision: str, part: Part
 ) -> dict[str, dict[str, float | None]]:
     """Largest error of each precision against float64, relative to the spread between sequences, by output."""
     tried = ["float32", *(["tf32", "bfloat16"] if run.device.type == "cuda" else [])]
@@ -501,7 +390,7 @@ def _engine(
     engine: str,
     memory_bytes: int,
     seed: int,
-    part: _Part,
+    part: Part,
 ) -> dict[str, Any]:
     """Which path the engine takes, and the block size that makes most pairs a second."""
     runner = Engine(module, X, args, device=device, precision=precision, engine=engine, memory_bytes=memory_bytes)
@@ -577,7 +466,7 @@ def _attribution(
     args: Sequence[Tensor],
     device: torch.device,
     seed: int,
-    part: _Part,
+    part: Part,
 ) -> dict[str, Any]:
     """Operations without a DeepLIFT rule, and convergence deltas of the first target of each output."""
     try:
