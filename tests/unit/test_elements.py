@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from marginome.arrays import write_hdf5
 from marginome.errors import MarginomeError
 from marginome.jobs.elements import list_elements, marginalize_elements, summarize_elements
-from marginome.storage import write_hdf5, write_json, write_table
+from marginome.storage import write_json, write_table
 
 LENGTH = 80
 IDS = ["chr1:100-180", "chr1:500-580", "chr2:1000-1080"]

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from marginome.arrays import read_hdf5
 from marginome.errors import MarginomeError
-from marginome.storage import read_hdf5, read_table
+from marginome.storage import read_table
 from result_files import Results, files_below
 from workspace import ROOT
 
@@ -65,7 +66,7 @@ def test_random_damage_is_noticed(original):
 
 def _change(path, change):
     """Change a file as its own writer would: the digest is right again."""
-    from marginome.storage import seal_hdf5
+    from marginome.arrays import seal_hdf5
 
     with h5py.File(path, "a") as handle:
         change(handle)

@@ -13,22 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from marginome.arrays import dataset, hdf5_metadata, read_hdf5, write_hdf5
 from marginome.backgrounds import BackgroundSet, read_background, write_background
 from marginome.errors import MarginomeError
 from marginome.loci import read_some
-from marginome.storage import (
-    atomic,
-    dataset,
-    hdf5_metadata,
-    read_hdf5,
-    read_json,
-    read_table,
-    table_metadata,
-    to_json,
-    write_hdf5,
-    write_json,
-    write_table,
-)
+from marginome.storage import atomic, read_json, read_table, table_metadata, to_json, write_json, write_table
 from marginome.tables import EFFECTS, conform
 from workspace import cannot_run
 
@@ -46,7 +35,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
 HALF = """
 import sys, time
 import numpy as np
-from marginome.storage import dataset, write_hdf5
+from marginome.arrays import dataset, write_hdf5
 with write_hdf5(sys.argv[1]) as handle:
     dataset(handle, "x", data=np.arange(1000))
     handle.flush()
@@ -262,7 +251,7 @@ HOSTILE = [
 
 
 def test_any_name_is_one_step_of_a_path(tmp_path):
-    from marginome.storage import hdf5_name, plain_name
+    from marginome.arrays import hdf5_name, plain_name
 
     steps = [hdf5_name(name, taken=("rows",)) for name in HOSTILE]
     assert [plain_name(step) for step in steps] == HOSTILE
@@ -283,7 +272,8 @@ from pathlib import Path
 from marginome.backgrounds import BackgroundSet, write_background
 from marginome.plots import save_figure
 from marginome.report.page import save
-from marginome.storage import dataset, write_hdf5, write_json, write_table
+from marginome.arrays import dataset, write_hdf5
+from marginome.storage import write_json, write_table
 from marginome.tables import write_tsv
 
 folder = Path(sys.argv[1])

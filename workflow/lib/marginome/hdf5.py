@@ -2,7 +2,7 @@
 
 The HDF5 library follows links into other files, so that a file's content can change under an unchanged
 checksum, and a damaged file can take the process down or never end. Every HDF5 file that a user gives is
-therefore read here, and nowhere else; files that jobs of ours wrote are read by `storage.read_hdf5`.
+therefore read here, and nowhere else; files that jobs of ours wrote are read by `arrays.read_hdf5`.
 """
 
 from __future__ import annotations

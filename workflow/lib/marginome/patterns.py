@@ -11,8 +11,9 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from marginome.arrays import finish_hdf5, seal_hdf5
 from marginome.errors import MarginomeError
-from marginome.storage import atomic, finish_hdf5, seal_hdf5, to_json
+from marginome.storage import atomic, to_json
 
 log = logging.getLogger("marginome")
 

@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from marginome.arrays import group_of, plain_name, read_hdf5
 from marginome.errors import MarginomeError
-from marginome.storage import group_of, plain_name, read_hdf5, read_json
+from marginome.storage import read_json
 from marginome.tables import read_effects
 
 # Above this many values the effects of single backgrounds are left out of a page (they stay in effects.h5).

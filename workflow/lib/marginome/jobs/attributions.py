@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from marginome.arrays import append, dataset, hdf5_metadata, read_hdf5, write_hdf5
 from marginome.attribution import deep_lift_shap
 from marginome.backgrounds import BackgroundSet, read_background, write_background
 from marginome.devices import peak_memory, resolve_device
@@ -31,17 +32,7 @@ from marginome.screens import whole_blocks
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode
 from marginome.shuffles import dinucleotide_shuffle
-from marginome.storage import (
-    append,
-    damaged,
-    dataset,
-    disagreeing,
-    hdf5_metadata,
-    read_hdf5,
-    read_json,
-    read_table,
-    write_hdf5,
-)
+from marginome.storage import damaged, disagreeing, read_json, read_table
 
 log = logging.getLogger("marginome")
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from marginome.arrays import dataset, hdf5_name, read_hdf5, write_hdf5
 from marginome.backgrounds import read_background
 from marginome.devices import precision_context, resolve_device
 from marginome.effects import saturated
@@ -18,7 +19,7 @@ from marginome.errors import MarginomeError
 from marginome.models import LoadedModel, load_model
 from marginome.prediction import predict
 from marginome.sequences import one_hot_encode
-from marginome.storage import damaged, dataset, hdf5_name, read_hdf5, sha256_of, write_hdf5
+from marginome.storage import damaged, sha256_of
 
 log = logging.getLogger("marginome")
 

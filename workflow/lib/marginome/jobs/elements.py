@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from marginome.arrays import write_hdf5
 from marginome.backgrounds import read_background
 from marginome.errors import MarginomeError, unknown_name
 from marginome.inserts import Insert
@@ -22,7 +23,7 @@ from marginome.jobs.screen import marginalize_shard
 from marginome.jobs.summary import summarize_screen
 from marginome.regions import read_regions
 from marginome.seeds import stable_seed
-from marginome.storage import read_json, read_table, table_metadata, write_hdf5, write_table
+from marginome.storage import read_json, read_table, table_metadata, write_table
 from marginome.tables import EFFECTS, conform, write_tsv
 
 log = logging.getLogger("marginome")

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from marginome import figures
+from marginome.arrays import read_hdf5
 from marginome.jobs.report import read_motif_matrices
 from marginome.plots import save_figure
 from marginome.results import read_baselines, read_profiles, single_effects
-from marginome.storage import read_hdf5
 from marginome.tables import read_effects
 
 

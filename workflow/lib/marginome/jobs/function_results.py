@@ -14,19 +14,10 @@ import numpy as np
 import pandas as pd
 
 from marginome import figures
+from marginome.arrays import dataset, fill, group_of, plain_name, read_hdf5, write_hdf5
 from marginome.jobs.functions import rows_of_shard, window_of
 from marginome.plots import save_figure
-from marginome.storage import (
-    damaged,
-    dataset,
-    disagreeing,
-    fill,
-    group_of,
-    plain_name,
-    read_hdf5,
-    read_table,
-    write_hdf5,
-)
+from marginome.storage import damaged, disagreeing, read_table
 
 
 def merge_functions(

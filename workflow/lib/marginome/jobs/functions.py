@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import torch
 
+from marginome.arrays import dataset, fill, hdf5_name, write_hdf5
 from marginome.attribution import EditAttributor, deep_lift_shap
 from marginome.devices import peak_memory, precision_context, resolve_device
 from marginome.errors import MarginomeError
@@ -25,7 +26,7 @@ from marginome.screens import select_outputs
 from marginome.seeds import stable_seed
 from marginome.sequences import encode_insert
 from marginome.shuffles import dinucleotide_shuffle
-from marginome.storage import dataset, fill, hdf5_name, read_table, write_hdf5
+from marginome.storage import read_table
 from marginome.usercode import load_user_object
 
 log = logging.getLogger("marginome")

@@ -12,9 +12,10 @@ import pandas as pd
 
 from marginome import patterns as modisco
 from marginome.annotation import annotate
+from marginome.arrays import read_hdf5
 from marginome.jobs.attributions import open_attributions
 from marginome.jobs.seqlets import annotation_columns, read_collections, tell_matches
-from marginome.storage import read_hdf5, read_table, write_table
+from marginome.storage import read_table, write_table
 
 log = logging.getLogger("marginome")
 

@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from marginome.arrays import read_hdf5
 from marginome.provenance import PACKAGE, code_digest, git_state, machine, versions
-from marginome.storage import read_hdf5, read_json, sha256_of, write_json
+from marginome.storage import read_json, sha256_of, write_json
 
 
 def write_provenance(

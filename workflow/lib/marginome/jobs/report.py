@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from marginome import report as marginome_report
+from marginome.arrays import group_of, plain_name, read_hdf5
 from marginome.report import (
     AttributionLogos,
     Badge,
@@ -24,7 +25,7 @@ from marginome.report import (
     write_report,
 )
 from marginome.results import combinations, read_baselines, read_profiles, single_effects
-from marginome.storage import atomic, damaged, group_of, plain_name, read_hdf5, read_json, read_table
+from marginome.storage import atomic, damaged, read_json, read_table
 from marginome.tables import EFFECTS, describe, read_effects
 
 log = logging.getLogger("marginome")
