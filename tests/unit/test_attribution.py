@@ -978,3 +978,28 @@ def test_bpnet_profile_adds_up(bpnet):
         return_deltas=True,
     )  # fmt: skip
     assert deltas.max() < 1e-10
+
+
+def test_rounding_of_outputs_that_hardly_differ_is_no_warning():
+    """As for padded sequences, whose references are much like them: deltas of 1e-7 beside differences of 1e-7."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 30, 1))
+    model[1].weight.data[0].view(4, 30)[:, 10:] *= 1e-8
+    X = random_one_hot((4, 4, 30), random_state=0).float()
+    references = random_one_hot((4 * 3, 4, 30), random_state=1).view(4, 3, 4, 30).float()
+    references[..., :10] = X[:, None, :, :10]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = deep_lift_shap(model, X, references=references, device="cpu", return_deltas=True)
+    assert found.deltas.max() < 1e-6
+    # deltas as small of outputs as small are no rounding
+    tiny = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 30, 1), Cumulative())
+    with pytest.warns(RuntimeWarning, match="convergence deltas"):
+        deep_lift_shap(tiny, X, references=references.flip(3), device="cpu")
+
+
+class Cumulative(torch.nn.Module):
+    """What has no rule, in small numbers."""
+
+    def forward(self, y):
+        return 1e-6 * torch.cumprod(torch.cat([y, y + 1], 1), 1)[:, 1:]
