@@ -19,7 +19,7 @@ from torch import nn
 
 from marginome import MarginomeError, Readout, deep_lift_shap, dinucleotide_shuffle, load_model, random_one_hot
 from marginome.attribution import find_unsupported_operations
-from marginome.attribution.deep_lift_shap import _ahead, _References
+from marginome.attribution.references import References, ahead
 
 ROOT = Path(__file__).parents[2]
 CUDA = pytest.param(
@@ -791,9 +791,9 @@ def test_references_of_a_sequence_do_not_depend_on_the_others(X):
 
 def test_references_drawn_ahead_for_a_gpu_are_the_same():
     X = random_one_hot((6, 4, 40), random_state=3)
-    source = _References(dinucleotide_shuffle, 3, 7, X)
+    source = References(dinucleotide_shuffle, 3, 7, X)
     together = source.draw(0, len(X))
-    with _ahead(source, torch.device("cuda")) as draw:  # the device is not touched
+    with ahead(source, torch.device("cuda")) as draw:  # the device is not touched
         parts = [draw(0, 2, 4), draw(2, 3, 4), draw(3, len(X), len(X))]  # the second batch was to be larger
     assert torch.equal(torch.cat(parts), together)
 

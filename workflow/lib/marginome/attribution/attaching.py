@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from marginome.attribution.dependence import flat
+from marginome.attribution.pairs import Pair
 from marginome.attribution.recording import Recorded, Recorder, fits, node_name, walk
-from marginome.attribution.rules import RULES, Pair, loses_change, product_with_unseen, secant
+from marginome.attribution.rules import RULES, loses_change, product_with_unseen, secant
 from marginome.errors import MarginomeError
 
 Pairing = Callable[..., Pair]

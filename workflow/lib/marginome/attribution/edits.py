@@ -13,8 +13,8 @@ import torch
 
 from marginome.attribution.attaching import attach_rules
 from marginome.attribution.deep_lift_shap import deep_lift_shap, target_of
+from marginome.attribution.pairs import Call, Pair, RepeatSequence
 from marginome.attribution.recording import Recorder
-from marginome.attribution.rules import Call, Pair, RepeatSequence
 from marginome.devices import check_precision, precision_context, resolve_device
 from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.incremental.capture import CannotCaptureError, Graph

@@ -22,7 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from marginome.attribution.dependence import Dependence, Unseen, flat, storage
 from marginome.attribution.kernels import narrow_convolution
-from marginome.attribution.rules import RULES, Call, is_linear
+from marginome.attribution.pairs import Call
+from marginome.attribution.rules import RULES, is_linear
 from marginome.errors import MarginomeError
 
 # What is worth skipping when its result is not asked for; the rest costs little and runs on zeros.
