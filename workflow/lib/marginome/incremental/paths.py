@@ -17,8 +17,10 @@ from marginome.prediction import map_structure, run_model
 
 from . import fused
 from .capture import GROWING, SEQUENCE, CannotCaptureError, Graph, name_of
+from .changes import State
 from .edits import Edits
-from .plan import Plan, State, channels_last
+from .layout import channels_last
+from .plan import Plan
 
 log = logging.getLogger(__name__)
 
