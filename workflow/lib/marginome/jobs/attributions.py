@@ -18,12 +18,13 @@ import torch
 
 from marginome.arrays import append, dataset, hdf5_metadata, read_hdf5, write_hdf5
 from marginome.attribution import deep_lift_shap
-from marginome.backgrounds import BackgroundSet, read_background, write_background
+from marginome.backgrounds import BackgroundSet, write_background
 from marginome.devices import peak_memory, resolve_device
 from marginome.errors import MarginomeError, unknown_name
+from marginome.fasta import count_sequences, read_background, read_some
+from marginome.intervals import regions_of
 from marginome.jobs.runner import Progress
 from marginome.loci import collect_loci as read_loci
-from marginome.loci import count_sequences, read_some, regions_of
 from marginome.models import LoadedModel, load_model
 from marginome.models.outputs import Readouts
 from marginome.mutagenesis import saturation_mutagenesis

@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 
 from marginome.arrays import write_hdf5
-from marginome.backgrounds import read_background
 from marginome.errors import MarginomeError, unknown_name
+from marginome.fasta import read_background
 from marginome.inserts import Insert
 from marginome.jobs.attributions import AttributionFile, open_attributions
 from marginome.jobs.inserts import insert_table
