@@ -301,7 +301,8 @@ def test_no_pattern_of_the_schemas_lets_a_newline_pass():
 def test_words_of_the_schemas_are_those_of_the_code():
     from marginome import effects
     from marginome.models.loading import LOADERS
-    from marginome.models.outputs import MEASURES, TRANSFORMS
+    from marginome.models.outputs import MEASURES
+    from marginome.models.reading import TRANSFORMS
 
     models = yaml.safe_load((ROOT / "workflow" / "schemas" / "models.schema.yaml").read_text())
     output = models["$defs"]["output"]["properties"]

@@ -16,7 +16,7 @@ from marginome.devices import precision_context, resolve_device
 from marginome.effects import saturated
 from marginome.errors import MarginomeError
 from marginome.fasta import read_background
-from marginome.models import LoadedModel, load_model
+from marginome.models.loading import LoadedModel, load_model
 from marginome.prediction import predict
 from marginome.sequences import one_hot_encode
 from marginome.storage import damaged, sha256_of
