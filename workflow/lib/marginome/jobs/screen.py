@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from marginome.arrays import append, dataset, hdf5_name, write_hdf5
+from marginome.confidence import summarize_effects
 from marginome.devices import peak_memory, resolve_device
 from marginome.incremental import Edits, Engine
 from marginome.jobs.baseline import load_inputs, read_baseline
@@ -30,7 +31,6 @@ from marginome.screens import (
     whole_blocks,
 )
 from marginome.sequences import encode_insert
-from marginome.statistics import summarize_effects
 from marginome.storage import read_json, read_table, to_json
 
 log = logging.getLogger("marginome")
