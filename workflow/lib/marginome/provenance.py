@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from marginome.storage import sha256_of
 
 PACKAGE = Path(__file__).resolve().parent
 SOURCES = Path(".snakemake/marginome/sources.json")  # beside Snakemake's own records
+# Files beside the code that the code reads. Others, such as an editor's copy of one, are not in an installed package.
+DATA = (".css", ".html", ".js", ".svg")
 
 
 # ---------------------------------------------------------------------------------------------- code
@@ -29,7 +31,8 @@ def code_digest(*modules: str) -> str:
 
     Snakemake follows a rule's script but not what the script imports. This goes into a rule's params:
     a hash over the static import closure of `modules` within the package, without comments, docstrings
-    and layout. Data files beside a module of a sub-package (templates, styles) count with it.
+    and layout. Data files beside a module of a sub-package (templates, styles) count with it. What a module imports
+    by a name that is made while it runs is not seen: name it among `modules` (see `models.headers.reader_modules`).
 
     Parameters
     ----------
@@ -49,8 +52,7 @@ def code_digest(*modules: str) -> str:
     folders = {path.parent for path in closure if path.parent != PACKAGE}
     for folder in sorted(folders):
         for data in sorted(folder.rglob("*")):
-            # __pycache__ also holds what numba compiles, which appears during the first run
-            if data.is_file() and data.suffix != ".py" and "__pycache__" not in data.parts:
+            if data.is_file() and data.suffix in DATA:
                 digest.update(str(data.relative_to(PACKAGE)).encode())
                 digest.update(data.read_bytes())
     return digest.hexdigest()[:16]
@@ -118,10 +120,10 @@ def _kept_sources() -> dict[str, Any]:
 
 
 def _imports(tree: ast.Module, path: Path) -> set[str]:
-    """Modules of the package named in any import statement of a file, also inside functions."""
+    """Modules of the package named in any import statement of a file that runs, also inside functions."""
     package = ".".join(path.relative_to(PACKAGE).parent.parts)
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _run(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names if alias.name.startswith("marginome.")]
             found.update(name.removeprefix("marginome.") for name in names)
@@ -139,6 +141,16 @@ def _imports(tree: ast.Module, path: Path) -> set[str]:
     found.discard("")
     # importing a.b.c runs a/__init__ and a/b/__init__ too
     return found | {name.rsplit(".", k)[0] for name in found for k in range(1, name.count(".") + 1)}
+
+
+def _run(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a tree, without what is there for type checkers alone."""
+    nodes = [tree]
+    while nodes:
+        node = nodes.pop()
+        yield node
+        checked = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        nodes.extend(node.orelse if checked else ast.iter_child_nodes(node))
 
 
 def _normalised(tree: ast.Module) -> bytes:

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from marginome.arrays import append, dataset, hdf5_name, write_hdf5
+from marginome.confidence import summarize_effects
 from marginome.devices import is_out_of_memory, peak_memory, resolve_device
 from marginome.effects import measure_of, probabilities
 from marginome.errors import MarginomeError, first_line
@@ -31,7 +32,6 @@ from marginome.models.effect_columns import (
 from marginome.models.outputs import Readouts
 from marginome.sequences import encode_insert
 from marginome.shards import PROFILE_ROWS, whole_blocks
-from marginome.statistics import summarize_effects
 from marginome.storage import read_json, read_table, to_json
 
 log = logging.getLogger("marginome")
