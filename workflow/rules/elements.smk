@@ -31,7 +31,7 @@ rule collect_loci:
 
 rule attribute:
     input:
-        files=attributed_model(lambda model: ancient(entry_files(CONFIG, "models", model))),
+        files=attributed_model(lambda model: ancient(named_files("models", model))),
         fasta=rules.collect_loci.output.fasta,
         references=background_of("references", "background"),
     output:
@@ -49,13 +49,13 @@ rule attribute:
         gpu=gpus(),
     params:
         settings=attributed_model(lambda model: CONFIG["models"][model]),
-        digests=attributed_model(lambda model: file_digests(entry_files(CONFIG, "models", model))),
+        digests=attributed_model(lambda model: named_digests("models", model)),
         attribution=attribution_of(
             "model", "output", "target", "method", "references", "max_delta", "on_exceed", "precision_bits"
         ),
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_digest("jobs.attribute"),
+        code=attributed_model(lambda model: code_digest("jobs.attribute", *model_readers(model))),
     script:
         "../../scripts/attribute.py"
 
@@ -203,7 +203,7 @@ rule list_elements:
     params:
         marginalize=element_settings,
         annotations=part_digests("marginalize", "annotations"),
-        digests=attributed_model(lambda model: file_digests(entry_files(CONFIG, "models", model))),
+        digests=attributed_model(lambda model: named_digests("models", model)),
         seed=CONFIG["seed"],
         code=code_digest("jobs.list_elements"),
     script:
@@ -235,7 +235,7 @@ rule marginalize_elements:
         digests=digests_of("models", "model"),
         screen=element_screen,
         engine=engine_settings(),
-        code=code_digest("jobs.marginalize_elements"),
+        code=code_with_model("jobs.marginalize_elements"),
     script:
         "../../scripts/marginalize_elements.py"
 
@@ -385,7 +385,7 @@ use rule apply_before as apply_elements_before with:
         user_code=part_digests("marginalize", "functions"),
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_digest("jobs.apply_functions"),
+        code=code_with_model("jobs.apply_functions"),
 
 
 use rule apply_after as apply_elements_after with:
@@ -407,7 +407,7 @@ use rule apply_after as apply_elements_after with:
         user_code=part_digests("marginalize", "functions"),
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_digest("jobs.apply_functions"),
+        code=code_with_model("jobs.apply_functions"),
 
 
 use rule merge_functions as merge_element_functions with:

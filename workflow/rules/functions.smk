@@ -26,7 +26,7 @@ rule apply_before:
         user_code=code_of,
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_digest("jobs.apply_functions"),
+        code=code_with_model("jobs.apply_functions"),
     script:
         "../../scripts/apply_before.py"
 
@@ -57,7 +57,7 @@ rule apply_after:
         user_code=code_of,
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_digest("jobs.apply_functions"),
+        code=code_with_model("jobs.apply_functions"),
     script:
         "../../scripts/apply_after.py"
 

@@ -15,7 +15,8 @@ from marginome.config_checks import background_problem, whole_number
 from marginome.errors import MarginomeError, unknown_name
 from marginome.fasta import Genome, read_fasta
 from marginome.intervals import place_regions
-from marginome.motifs import Motif, collect_motifs
+from marginome.motifs.collection import collect_motifs
+from marginome.motifs.motif import Motif
 from marginome.regions import read_regions
 from marginome.seeds import stable_seed
 from marginome.storage import atomic, sha256_of, write_json

@@ -9,7 +9,8 @@ import numpy as np
 
 from marginome.config_checks import whole_number
 from marginome.errors import MarginomeError, unknown_name
-from marginome.motifs import Motif, find_motif
+from marginome.motifs.motif import Motif
+from marginome.motifs.table import find_motif
 from marginome.seeds import stable_seed
 
 MODES = ("consensus", "sample", "given")

@@ -15,7 +15,7 @@ from marginome.errors import MarginomeError
 from marginome.fasta import Genome, read_background, read_fasta
 from marginome.inserts import insert_sequence, reverse_complement
 from marginome.intervals import place_regions, regions_of, unknown_contigs_error
-from marginome.motifs import find_motif, motifs_from_table
+from marginome.motifs.table import find_motif, motifs_from_table
 from marginome.regions import read_regions
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ import pandas as pd
 
 from marginome.annotation import Annotations
 from marginome.errors import MarginomeError
-from marginome.motifs import Motif, motifs_from_table
+from marginome.motifs.motif import Motif
+from marginome.motifs.table import motifs_from_table
 from marginome.storage import read_table
 
 log = logging.getLogger("marginome")
