@@ -9,11 +9,13 @@ import logging
 import re
 import zlib
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import marginome.report
 from marginome.errors import MarginomeError
 from marginome.report import (
     AttributionLogos,
@@ -30,7 +32,7 @@ from marginome.report import (
 )
 from marginome.report.overview import screen_summary
 from marginome.report.page import Arrays, asset, document, filled, json_island, shortened
-from marginome.report.screen import ECHARTS
+from marginome.report.screen import ECHARTS, SCREEN_FILES
 from synthetic_screen import synthetic_screen
 
 ECHARTS_SHA256 = (
@@ -147,6 +149,19 @@ def test_document_allows_its_own_scripts_by_hash_and_nothing_else(tmp_path):
 def test_document_refuses_a_script_that_ends_its_own_element(script):
     with pytest.raises(ValueError, match="end its own element"):
         document(title="x", body="", scripts=[script])
+
+
+def test_the_page_of_a_screen_is_joined_from_short_files_of_their_own_names():
+    folder = Path(marginome.report.__file__).parent / "assets" / "screen"
+    assert {path.stem for path in folder.iterdir()} == set(SCREEN_FILES) and SCREEN_FILES[-1] == "controls"
+    named = re.compile(r"^(?:async )?(?:function|const|let) ([\w$]+)", re.MULTILINE)
+    names = []
+    for path in folder.iterdir():
+        lines = path.read_text(encoding="utf-8").split("\n")
+        assert len(lines) <= 300 and max(map(len, lines)) <= 120 and lines[0].startswith("/* "), path.name
+        names += named.findall("\n".join(lines))
+    assert len(names) > 100
+    assert {name for name in names if names.count(name) > 1} == set()  # the second would replace the first in silence
 
 
 def test_filled_does_not_search_values_again():

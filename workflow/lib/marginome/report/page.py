@@ -8,7 +8,7 @@ import html
 import os
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
 import numpy as np
@@ -29,6 +29,11 @@ _THEME = """
 def asset(name: str) -> str:
     """Return the text of a file of this package's ``assets`` folder."""
     return resources.files("marginome.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def joined(names: Iterable[str]) -> str:
+    """Return scripts of the ``assets`` folder as one: a function of its own, in which they share their names."""
+    return "\n".join(["'use strict';", "(async () => {", *map(asset, names), "})();", ""])
 
 
 def escape(text: object) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.errors import MarginomeError
-from marginome.report.page import Arrays, asset, document, escape, filled, json_island, save, shortened
+from marginome.report.page import Arrays, asset, document, escape, filled, joined, json_island, save, shortened
 from marginome.results import Profiles
 from marginome.tables import EFFECTS
 
@@ -27,6 +27,12 @@ _NEEDED = ("model", "background", "motif_id", "orientation", "output", "effect")
 #: Longest profile drawn base by base; longer ones are averaged in bins of equal width.
 _PROFILE_POINTS = 2000
 ECHARTS = "vendor/echarts-6.1.0.min.js"
+#: The files of assets/screen in the order in which they are joined: a file may use, while the page loads, what files
+#: before it define; from inside its functions it may use all of them.
+SCREEN_FILES = (
+    "data", "numbers", "state", "filter", "significance", "logo", "table", "chart", "scatter", "figures", "agreement",
+    "heatmap", "detail", "backgrounds", "profile", "attributions", "outputs", "controls",
+)  # fmt: skip
 
 
 class AttributionLogos(NamedTuple):
@@ -189,7 +195,7 @@ def write_report(
         title=title,
         body=filled(asset("screen.html"), values),
         islands=[json_island("meta", meta), table.island("table-data"), detail.island("detail-data")],
-        scripts=[asset(ECHARTS), asset("common.js"), asset("screen.js")],
+        scripts=[asset(ECHARTS), asset("common.js"), joined(f"screen/{name}.js" for name in SCREEN_FILES)],
     )
     save(path, page)
     return Packed(
