@@ -31,7 +31,8 @@ from marginome.report import (
     write_report,
 )
 from marginome.report.overview import screen_summary
-from marginome.report.page import Arrays, asset, document, filled, json_island, shortened
+from marginome.report.packing import Arrays, shortened
+from marginome.report.page import asset, document, filled, json_island
 from marginome.report.screen import ECHARTS, SCREEN_FILES
 from synthetic_screen import synthetic_screen
 
