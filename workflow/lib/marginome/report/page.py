@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,10 @@ from importlib import resources
 
 from marginome.storage import atomic, to_json
 
+log = logging.getLogger("marginome")
+
+#: What a page may have at most: browsers take larger ones slowly, and mail refuses them.
+PAGE_BYTES = 30_000_000
 #: Runs before the first paint, so that a reader of a dark page never sees a white flash.
 _THEME = """
 (() => {
@@ -112,5 +117,8 @@ def document(*, title: str, body: str, islands: Sequence[str] = (), scripts: Seq
 
 def save(path: str | os.PathLike, page: str) -> None:
     """Write a page atomically as UTF-8; text that Unicode cannot hold (lone surrogates) is replaced."""
+    data = page.encode("utf-8", errors="replace")
+    if len(data) > PAGE_BYTES:
+        log.warning("%s is %.0f MB, which a browser opens slowly: look at its figures", path, len(data) / 1e6)
     with atomic(path) as temporary:
-        temporary.write_bytes(page.encode("utf-8", errors="replace"))
+        temporary.write_bytes(data)

@@ -19,7 +19,7 @@ from marginome.report.packing import (
     pack_motifs,
     pack_profiles,
 )
-from marginome.report.page import asset, document, escape, filled, joined, json_island, save
+from marginome.report.page import PAGE_BYTES, asset, document, escape, filled, joined, json_island, save
 from marginome.report.parts import commands_html, methods_html, provenance_html
 from marginome.results import Profiles
 from marginome.tables import EFFECTS
@@ -31,6 +31,8 @@ _INSERT = (
 )  # fmt: skip
 #: The same without what the opposite orientation changes.
 _SITE = ("collection", "motif_id", "start", "draw", "partner_id", "partner_orientation", "gap", "order")
+#: At most this many rows, so that a page opens within 3 s (docs/report.md).
+MOST_ROWS = 400_000
 _NEEDED = ("model", "background", "motif_id", "orientation", "output", "effect")
 ECHARTS = "vendor/echarts-6.1.0.min.js"
 #: The files of assets/screen in the order in which they are joined: a file may use, while the page loads, what files
@@ -42,7 +44,7 @@ SCREEN_FILES = (
 
 
 class Packed(NamedTuple):
-    """What `write_report` says about the page it wrote: bytes, and how many inserts have which detail."""
+    """What `write_report` says about the page it wrote: its bytes and rows, and how many inserts have which detail."""
 
     bytes: int
     rows: int
@@ -114,6 +116,11 @@ def write_report(
     -------
     Packed
 
+    Notes
+    -----
+    A page is below `PAGE_BYTES` and holds at most `MOST_ROWS` rows. Of a larger table it shows whole outputs, those
+    with most discoveries first; where not even one fits, the output's strongest inserts. It says what it leaves out.
+
     Raises
     ------
     MarginomeError
@@ -129,6 +136,52 @@ def write_report(
             f"has {per_background.shape[0]} rows, the effect table {len(effects)}", where="per_background"
         )
     effects = effects.reset_index(drop=True)
+    words = {
+        "mark": asset("mark.svg").strip(),
+        "title": escape(title),
+        "overview": f'<a class="back" href="{escape(overview)}">All results</a>' if overview else "",
+        "provenance": provenance_html(provenance or {}),
+        "commands": commands_html(commands),
+        "methods": methods_html(methods),
+    }
+    most = MOST_ROWS
+    while True:
+        rows, left_out = _rows_that_fit(effects, q_threshold, most)
+        given = _Given(effects, per_background, profiles, attributions, _baseline(baseline or {}))
+        page, packed = _page(
+            given if not left_out else _some_rows(given, rows), motifs, {**words, "left_out": _note(left_out)},
+            name=name, title=title, q_threshold=q_threshold, detail_bytes=detail_bytes,
+        )  # fmt: skip
+        size = len(page.encode("utf-8", errors="replace"))
+        if size <= PAGE_BYTES or len(rows) == 1:
+            break
+        most = max(1, int(0.9 * len(rows) * PAGE_BYTES / size))
+    save(path, page)
+    return packed._replace(bytes=os.path.getsize(path))
+
+
+class _Given(NamedTuple):
+    """The rows of a page with what belongs to them."""
+
+    effects: pd.DataFrame
+    per_background: np.ndarray | None
+    profiles: Sequence[Profiles]
+    attributions: Sequence[AttributionLogos]
+    baseline: Sequence[Mapping]
+
+
+def _page(
+    given: _Given,
+    motifs: pd.DataFrame,
+    words: Mapping[str, str],
+    *,
+    title: str,
+    name: str,
+    q_threshold: float,
+    detail_bytes: int,
+) -> tuple[str, Packed]:
+    """Return a page, and what is in it (its bytes are not counted yet)."""
+    effects, per_background, profiles, attributions, baseline = given
     insert = _codes(effects, _INSERT)
     site = _codes(effects, _SITE)
     motif = _codes(effects, ("collection", "motif_id"))
@@ -156,32 +209,85 @@ def write_report(
         "detail": detail.directory,
         "pwm_widths": widths,
         "per_background": kept,
-        "baseline": _baseline(baseline or {}),
+        "baseline": baseline,
         "profiles": profile_meta,
         "attributions": attribution_meta,
         "positions": _many_positions(effects),
         "help": {c.name: c.description for c in EFFECTS},
     }
-    values = {
-        "mark": asset("mark.svg").strip(),
-        "title": escape(title),
-        "subtitle": escape(_subtitle(effects, insert)),
-        "overview": f'<a class="back" href="{escape(overview)}">All results</a>' if overview else "",
-        "provenance": provenance_html(provenance or {}),
-        "commands": commands_html(commands),
-        "methods": methods_html(methods),
-    }
+    values = {**words, "subtitle": escape(_subtitle(effects, insert))}
     page = document(
         title=title,
         body=filled(asset("screen.html"), values),
         islands=[json_island("meta", meta), table.island("table-data"), detail.island("detail-data")],
         scripts=[asset(ECHARTS), asset("common.js"), joined(f"screen/{name}.js" for name in SCREEN_FILES)],
     )
-    save(path, page)
-    return Packed(
-        os.path.getsize(path), len(effects), int(insert.max()) + 1, len(kept.get("inserts", ())), n_profiles,
-        n_attributions,
+    return page, Packed(
+        0, len(effects), int(insert.max()) + 1, len(kept.get("inserts", ())), n_profiles, n_attributions
+    )
+
+
+def _rows_that_fit(effects: pd.DataFrame, q_threshold: float, most: int) -> tuple[np.ndarray, str]:
+    """Return at most `most` rows of a table for its page, and a sentence that says what is left out ("" for nothing).
+
+    Outputs stay whole, so that a rank among all inserts, a filter or a figure says the same as of the whole table.
+    """
+    if len(effects) <= most:
+        return np.arange(len(effects)), ""
+    found = effects["q"] <= q_threshold if "q" in effects else pd.Series(False, index=effects.index)
+    outputs = found.groupby([effects["model"], effects["output"]], sort=False, dropna=False)
+    sizes, discoveries, of = outputs.size().to_numpy(), outputs.sum().to_numpy(), outputs.ngroup().to_numpy()
+    order = np.argsort(-discoveries, kind="stable")
+    fits = int(np.searchsorted(np.cumsum(sizes[order]), most, side="right"))
+    if fits:
+        why = f"with most effects at q \u2264 {q_threshold:g}" if found.any() else "that come first"
+        return np.flatnonzero(np.isin(of, order[:fits])), (
+            f"This page holds {fits:,} of {len(sizes):,} outputs, those {why}. effects.parquet has all."
+        )
+    rows = np.flatnonzero(of == order[0])
+    part = effects.iloc[rows]
+    insert = _codes(part, _INSERT)
+    strongest = np.argsort(-_strength(part, insert), kind="stable")
+    kept = max(1, int(np.searchsorted(np.cumsum(np.bincount(insert)[strongest]), most, side="right")))
+    return rows[np.isin(insert, strongest[:kept])], (
+        f"This page holds the {kept:,} strongest of {len(strongest):,} inserts"
+        + (f", of 1 of {len(sizes):,} outputs" if len(sizes) > 1 else "")
+        + "; a rank is among them. effects.parquet has all."
+    )
+
+
+def _some_rows(given: _Given, rows: np.ndarray) -> _Given:
+    """Return some rows with what belongs to them."""
+    effects, per_background, profiles, attributions, baseline = given
+    part = effects.iloc[rows].reset_index(drop=True)
+    # a profile is tied to any row of its model, background set and insert: to another where its own is not kept
+    of = _codes(effects, (*_INSERT, "model", "background"))
+    place = np.full(of.max() + 1, -1)
+    place[of[rows]] = np.arange(len(rows))
+    place = place[of]
+    if per_background is not None:
+        per_background = (per_background if isinstance(per_background, np.ndarray) else per_background[:])[rows]
+    outputs = set(zip(part["model"], part["output"]))
+    return _Given(
+        part, per_background, [_tied(block, place) for block in profiles],
+        [_tied(block, place) for block in attributions],
+        [base for base in baseline if (base["model"], base["output"]) in outputs],
     )  # fmt: skip
+
+
+def _tied(block: NamedTuple, place: np.ndarray) -> NamedTuple:
+    """Return profiles or attributions tied to new rows: `place` is the new row of every old one, -1 for none."""
+    new = place[np.asarray(block.rows)]
+    kept = np.flatnonzero(new >= 0)
+    changed = {"rows": new[kept], "after": np.asarray(block.after)[kept]}
+    if isinstance(block, AttributionLogos):
+        changed["before"] = None if block.before is None else np.asarray(block.before)[kept]
+        changed["first"] = np.broadcast_to(np.asarray(block.first), len(new))[kept]
+    return block._replace(**changed)
+
+
+def _note(text: str) -> str:
+    return f'<p class="note left-out">{escape(text)}</p>' if text else ""
 
 
 def _many_positions(effects: pd.DataFrame) -> bool:
