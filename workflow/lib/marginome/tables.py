@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -110,6 +111,30 @@ def conform(table: pd.DataFrame, columns: tuple[Column, ...], *, extra: bool = F
     for column in unknown:
         result = result.append_column(column, pa.array(table[column], from_pandas=True))
     return result
+
+
+def check_columns(table: pd.DataFrame, columns: Sequence[str], where: str) -> None:
+    """Refuse a table without some columns.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Any.
+    columns : sequence of str
+        Names it must have.
+    where : str
+        For the message: the function or file that needs them.
+
+    Raises
+    ------
+    MarginomeError
+        With the missing names and those that are there.
+    """
+    missing = [c for c in columns if c not in table.columns]
+    if missing:
+        raise MarginomeError(
+            f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}", where=where
+        )
 
 
 def read_effects(path: str | os.PathLike) -> pd.DataFrame:

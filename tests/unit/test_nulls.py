@@ -1,71 +1,18 @@
-"""Statistics against SciPy, statsmodels and brute force on the same numbers."""
+"""Nulls and p-values against known laws and brute force."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.weightstats import DescrStatsW
 
 from marginome.errors import MarginomeError
-from marginome.statistics import (
-    Null,
-    _Tail,
-    add_q,
-    agreement,
-    backgrounds_needed,
-    benjamini_hochberg,
-    compare_tables,
-    consensus,
-    score_effects,
-    summarize_effects,
-)
+from marginome.nulls import Null, _Tail, score_effects
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-# ------------------------------------------------------------------------------------------------------------ summaries
-
-
-def test_summary_equals_scipy_and_statsmodels(rng):
-    effects = rng.normal(0.3, 1, size=(5, 12, 3)).astype(np.float32)
-    found = summarize_effects(effects)
-    for i in range(5):
-        for j in range(3):
-            sample = effects[i, :, j].astype(np.float64)
-            low, high = DescrStatsW(sample).tconfint_mean(alpha=0.05)
-            np.testing.assert_allclose([found.ci_low[i, j], found.ci_high[i, j]], [low, high], rtol=1e-12)
-            np.testing.assert_allclose(found.se[i, j], stats.sem(sample), rtol=1e-12)
-            np.testing.assert_allclose(found.sd[i, j], stats.tstd(sample), rtol=1e-12)
-            assert found.sign_consistency[i, j] == np.mean(np.sign(sample) == np.sign(sample.mean()))
-    assert found.n == 12 and all(a.dtype == np.float64 for a in found[:-1])
-
-
-def test_interval_covers_the_mean(rng):
-    found = summarize_effects(rng.normal(2.0, 1, size=(4000, 6)), confidence=0.9)
-    covered = ((found.ci_low < 2) & (found.ci_high > 2)).mean()
-    assert 0.885 < covered < 0.915
-
-
-def test_one_background_has_no_interval():
-    found = summarize_effects(np.array([[1.5], [-2.0]]))
-    np.testing.assert_array_equal(found.mean[:, 0], [1.5, -2.0])
-    assert np.isnan(found.sd).all() and np.isnan(found.ci_low).all()
-
-
-def test_summary_mistakes():
-    with pytest.raises(MarginomeError, match=r"effects.*row 1 holds a value that is not finite"):
-        summarize_effects(np.array([[1.0, 2.0], [np.nan, 1.0]]))
-    with pytest.raises(MarginomeError, match="at least one background"):
-        summarize_effects(np.zeros((3, 0, 2)))
-
-
-# ------------------------------------------------------------------------------------------------------------- the null
 
 
 def simulated(rng, n, offsets):
@@ -246,169 +193,6 @@ def test_score_mistakes():
         score_effects(np.zeros((2, 1)), sequences[:2], np.arange(50.0), sequences, alternative="less")
     with pytest.raises(MarginomeError, match="2 targets for the inserts, 1 for the controls"):
         score_effects(np.zeros((2, 2)), sequences[:2], np.arange(50.0), sequences)
-
-
-# ---------------------------------------------------------------------------------------------------------- discoveries
-
-
-def test_q_equals_statsmodels(rng):
-    p = np.concatenate([rng.uniform(size=300), rng.uniform(size=20) * 1e-4, [0.5, 0.5, 1.0]])
-    np.testing.assert_allclose(benjamini_hochberg(p), multipletests(p, method="fdr_bh")[1], rtol=1e-12)
-    with_gaps = np.concatenate([[np.nan], p, [np.nan]])
-    found = benjamini_hochberg(with_gaps)
-    assert np.isnan(found[[0, -1]]).all()
-    np.testing.assert_allclose(found[1:-1], multipletests(p, method="fdr_bh")[1], rtol=1e-12)
-
-
-def test_add_q_is_per_family(rng):
-    table = pd.DataFrame(
-        {
-            "model": np.repeat(["a", "b"], 60),
-            "output": np.tile(["x", "y"], 60),
-            "background": "gc",
-            "start": np.tile(np.repeat([10, 20], 2), 30),
-            "p": rng.uniform(size=120) ** 3,
-        },
-        index=rng.permutation(120),
-    )
-    found = add_q(table)
-    assert "q" not in table.columns and list(found.index) == list(table.index)
-    for _, part in found.groupby(["model", "output", "background", "start"]):
-        np.testing.assert_allclose(part["q"], multipletests(part["p"], method="fdr_bh")[1], rtol=1e-12)
-    assert not np.allclose(found["q"], multipletests(found["p"], method="fdr_bh")[1])
-    np.testing.assert_allclose(add_q(table, [])["q"], multipletests(table["p"], method="fdr_bh")[1], rtol=1e-12)
-    with pytest.raises(MarginomeError, match="no column fold"):
-        add_q(table, ["fold"])
-
-
-def test_the_same_insert_is_tested_once(rng):
-    """Motifs of one consensus, and both orientations of a palindrome, share a p-value and are one hypothesis."""
-    p = rng.uniform(size=30) ** 4
-    copies = rng.integers(1, 5, size=30)
-    rows = pd.DataFrame(
-        {"output": "x", "insert": np.repeat([f"s{i}" for i in range(30)], copies), "p": p.repeat(copies)}
-    )
-    rows = pd.concat([rows, rows.assign(output="y", p=rows["p"] / 2)]).sample(frac=1, random_state=1)
-    found = add_q(rows, ["output"])
-    for factor, output in ((1, "x"), (2, "y")):
-        expected = dict(zip((f"s{i}" for i in range(30)), multipletests(p / factor, method="fdr_bh")[1]))
-        part = found[found.output == output]
-        np.testing.assert_allclose(part["q"], [expected[s] for s in part["insert"]], rtol=1e-12)
-    each = add_q(rows[rows.output == "x"], ["output"], test=None)
-    np.testing.assert_allclose(each["q"], multipletests(each["p"], method="fdr_bh")[1], rtol=1e-12)
-    gap = add_q(pd.DataFrame({"insert": ["a", "b"], "p": [np.nan, 0.01]}), [])
-    assert np.isnan(gap["q"][0]) and gap["q"][1] == 0.01
-
-
-# ------------------------------------------------------------------------------------------------------------ agreement
-
-
-@pytest.fixture
-def three_sets(rng):
-    shared = rng.normal(size=50)
-    rows = []
-    for name, noise in (("gc", 0.1), ("shuffled", 0.1), ("odd", 0.1)):
-        for i in range(50):
-            effect = shared[i] + noise * rng.normal()
-            if i == 7:
-                effect = 30.0 if name == "odd" else 0.01
-            if i == 3:
-                effect = 10.0
-            rows.append(("c", f"m{i}", "+", 5, name, effect, 0.001 if i == 3 else 0.5))
-    columns = ["collection", "motif_id", "orientation", "start", "background", "effect", "q"]
-    table = pd.DataFrame(rows, columns=columns)
-    table.loc[(table.motif_id == "m3") & (table.background == "odd"), "q"] = 0.2
-    return table.sample(frac=1, random_state=0)
-
-
-def test_agreement_equals_scipy(three_sets):
-    found = agreement(three_sets, "background").set_index(["first", "second"])
-    wide = three_sets.pivot(index="motif_id", columns="background", values="effect")
-    assert len(found) == 3
-    for (a, b), row in found.iterrows():
-        assert row["n"] == 50
-        assert row["spearman"] == pytest.approx(stats.spearmanr(wide[a], wide[b]).statistic)
-        assert row["pearson"] == pytest.approx(stats.pearsonr(wide[a], wide[b]).statistic)
-        assert row["sign_agreement"] == pytest.approx((np.sign(wide[a]) == np.sign(wide[b])).mean())
-        top = [set(wide[x].abs().nlargest(20).index) for x in (a, b)]
-        assert row["top_overlap"] == len(top[0] & top[1]) / 20
-
-
-def test_consensus_shows_what_hangs_on_one_background(three_sets):
-    found = consensus(three_sets, "background").set_index("motif_id")
-    wide = three_sets.pivot(index="motif_id", columns="background", values="effect")
-    np.testing.assert_allclose(found.loc[wide.index, "mean"], wide.mean(axis=1))
-    np.testing.assert_allclose(found.loc[wide.index, "spread"], wide.std(axis=1))
-    assert found.index[0] == "m3" and found.loc["m3", "consensus_rank"] == 1
-    assert found.loc["m3", "q_max"] == 0.2  # one background does not find it
-    odd = found.loc["m7"]
-    assert odd["highest"] == 30 and odd["worst_rank"] > 40 and odd["consensus_rank"] > 10
-    ranks = wide.abs().rank(ascending=False)
-    np.testing.assert_allclose(found.loc[wide.index, "mean_rank"], ranks.mean(axis=1))
-
-
-def test_agreement_with_missing_members(three_sets):
-    part = three_sets[~((three_sets.motif_id == "m0") & (three_sets.background == "gc"))]
-    found = agreement(part, "background").set_index(["first", "second"])
-    assert found.loc[("gc", "odd"), "n"] == 49 and found.loc[("odd", "shuffled"), "n"] == 50
-    together = consensus(part, "background").set_index("motif_id")
-    assert together.loc["m0", "n_sets"] == 2 and np.isnan(together.loc["m0", "q_max"])
-
-
-def test_agreement_refuses_repeated_inserts(three_sets):
-    with pytest.raises(MarginomeError, match="repeat an insert within one background"):
-        agreement(pd.concat([three_sets, three_sets.iloc[:1]]), "background")
-
-
-# ------------------------------------------------------------------------------------------------------ reproducibility
-
-
-def test_compare_tables():
-    expected = pd.DataFrame({"id": ["a", "b", "c"], "x": [1.0, np.nan, 3.0], "n": [1, 2, 3], "kind": ["u", None, "w"]})
-    assert compare_tables(expected, expected.copy()).empty
-    moved = expected.iloc[::-1]
-    assert compare_tables(expected, moved, keys=["id"]).empty
-    assert not compare_tables(expected, moved).empty
-    found = expected.copy()
-    found.loc[0, "x"] = 1.001
-    found.loc[1, "x"] = 2.0
-    found.loc[2, "kind"] = "v"
-    differences = compare_tables(expected, found, keys=["id"]).set_index(["row", "column"])
-    assert set(differences.index) == {("a", "x"), ("b", "x"), ("c", "kind")}
-    assert differences.loc[("a", "x"), "difference"] == pytest.approx(0.001)
-    assert len(compare_tables(expected, found, 0.01, keys=["id"])) == 2
-    assert len(compare_tables(expected, found, {"x": 0.01}, keys=["id"])) == 2
-    assert len(compare_tables(expected, found, {"n": 0.01}, keys=["id"])) == 3
-
-
-def test_compare_tables_of_other_shapes():
-    expected = pd.DataFrame({"id": ["a", "b"], "x": [1, 2]})
-    found = pd.DataFrame({"id": ["b", "d"], "y": [2, 5]})
-    differences = compare_tables(expected, found, keys=["id"])
-    told = set(zip(differences["row"], differences["column"], differences["expected"], differences["found"]))
-    assert told == {
-        ("(whole column)", "x", "present", "missing"),
-        ("(whole column)", "y", "missing", "present"),
-        ("a", "(whole row)", "present", "missing"),
-        ("d", "(whole row)", "missing", "present"),
-    }
-    with pytest.raises(MarginomeError, match=r"found.*two rows have the key"):
-        compare_tables(expected, pd.concat([expected, expected]), keys=["id"])
-
-
-def test_backgrounds_needed_is_the_least_that_is_enough():
-    sd, width = np.geomspace(1e-3, 2, 60), 0.05
-
-    def half(n, s):
-        return stats.t.ppf(0.975, n - 1) * s / np.sqrt(n)
-
-    want = [next(n for n in range(2, 10**6) if half(n, s) <= width) for s in sd]
-    assert backgrounds_needed(sd, width).tolist() == want
-    assert backgrounds_needed([0.0], width).tolist() == [2]
-    for bad in ({"half_width": 0.0}, {"half_width": np.nan}, {"effect_sd": [np.nan]}, {"effect_sd": [-1.0]},
-                {"confidence": 1.0}):  # fmt: skip
-        with pytest.raises(MarginomeError):
-            backgrounds_needed(**({"effect_sd": [0.1], "half_width": 0.1} | bad))
 
 
 def _inserts(random, n):

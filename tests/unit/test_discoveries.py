@@ -1,0 +1,65 @@
+"""False discovery rates against statsmodels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from marginome.discoveries import add_q, benjamini_hochberg
+from marginome.errors import MarginomeError
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_q_equals_statsmodels(rng):
+    p = np.concatenate([rng.uniform(size=300), rng.uniform(size=20) * 1e-4, [0.5, 0.5, 1.0]])
+    np.testing.assert_allclose(benjamini_hochberg(p), multipletests(p, method="fdr_bh")[1], rtol=1e-12)
+    with_gaps = np.concatenate([[np.nan], p, [np.nan]])
+    found = benjamini_hochberg(with_gaps)
+    assert np.isnan(found[[0, -1]]).all()
+    np.testing.assert_allclose(found[1:-1], multipletests(p, method="fdr_bh")[1], rtol=1e-12)
+
+
+def test_add_q_is_per_family(rng):
+    table = pd.DataFrame(
+        {
+            "model": np.repeat(["a", "b"], 60),
+            "output": np.tile(["x", "y"], 60),
+            "background": "gc",
+            "start": np.tile(np.repeat([10, 20], 2), 30),
+            "p": rng.uniform(size=120) ** 3,
+        },
+        index=rng.permutation(120),
+    )
+    found = add_q(table)
+    assert "q" not in table.columns and list(found.index) == list(table.index)
+    for _, part in found.groupby(["model", "output", "background", "start"]):
+        np.testing.assert_allclose(part["q"], multipletests(part["p"], method="fdr_bh")[1], rtol=1e-12)
+    assert not np.allclose(found["q"], multipletests(found["p"], method="fdr_bh")[1])
+    np.testing.assert_allclose(add_q(table, [])["q"], multipletests(table["p"], method="fdr_bh")[1], rtol=1e-12)
+    with pytest.raises(MarginomeError, match="no column fold"):
+        add_q(table, ["fold"])
+
+
+def test_the_same_insert_is_tested_once(rng):
+    """Motifs of one consensus, and both orientations of a palindrome, share a p-value and are one hypothesis."""
+    p = rng.uniform(size=30) ** 4
+    copies = rng.integers(1, 5, size=30)
+    rows = pd.DataFrame(
+        {"output": "x", "insert": np.repeat([f"s{i}" for i in range(30)], copies), "p": p.repeat(copies)}
+    )
+    rows = pd.concat([rows, rows.assign(output="y", p=rows["p"] / 2)]).sample(frac=1, random_state=1)
+    found = add_q(rows, ["output"])
+    for factor, output in ((1, "x"), (2, "y")):
+        expected = dict(zip((f"s{i}" for i in range(30)), multipletests(p / factor, method="fdr_bh")[1]))
+        part = found[found.output == output]
+        np.testing.assert_allclose(part["q"], [expected[s] for s in part["insert"]], rtol=1e-12)
+    each = add_q(rows[rows.output == "x"], ["output"], test=None)
+    np.testing.assert_allclose(each["q"], multipletests(each["p"], method="fdr_bh")[1], rtol=1e-12)
+    gap = add_q(pd.DataFrame({"insert": ["a", "b"], "p": [np.nan, 0.01]}), [])
+    assert np.isnan(gap["q"][0]) and gap["q"][1] == 0.01

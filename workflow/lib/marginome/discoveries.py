@@ -1,0 +1,73 @@
+"""Which inserts are findings: false discovery rates over all that was tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from marginome.tables import check_columns
+
+#: Columns whose values together name one family of hypotheses: the tests are the inserts (motifs in both orientations).
+FAMILY = ("model", "output", "background", "start")
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Return Benjamini-Hochberg adjusted p-values (q-values).
+
+    Parameters
+    ----------
+    p : numpy.ndarray
+        P-values of one family, shape (n,). NaN is not a test: it stays NaN and is not counted.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float64, shape (n,). Calling all with q <= x discoveries keeps the expected share of false ones at most x, for
+        independent or positively dependent tests (Benjamini and Hochberg 1995; Benjamini and Yekutieli 2001).
+    """
+    p = np.asarray(p, dtype=np.float64)
+    q = np.full(p.shape, np.nan)
+    tested = ~np.isnan(p)
+    if tested.any():
+        q[tested] = stats.false_discovery_control(p[tested], method="bh")
+    return q
+
+
+def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY, *, test: str | None = "insert") -> pd.DataFrame:
+    """Return a table with its column `q`: Benjamini-Hochberg within each family.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Has the column `p` and those of `family`.
+    family : sequence of str, default ("model", "output", "background", "start")
+        Rows that agree in these columns are one family. Inserts (motifs in both orientations) are what is tested in it.
+    test : str or None, default "insert"
+        Rows of a family with the same value in this column are one test, which is counted once: motifs with the same
+        consensus (1,019 JASPAR motifs in both orientations are 2,038 rows but 1,437 sequences), and both orientations
+        of a palindrome. None, or a column the table does not have: each row is a test.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A copy, rows in their order, index kept.
+
+    Raises
+    ------
+    MarginomeError
+        If a column is missing.
+    """
+    check_columns(table, [*family, "p"], "add_q")
+    keys = table[list(family)].assign(**{"": 0})  # one family if no column is named
+    number = keys.groupby(list(keys.columns), dropna=False, sort=False).ngroup().to_numpy()
+    name = table[test].to_numpy() if test is not None and test in table.columns else np.arange(len(table))
+    tests = pd.DataFrame({"family": number, "test": name, "p": table["p"].to_numpy(dtype=float)})
+    # The largest p of a test's rows: they are equal, but for rounding where blocks of work differ.
+    once = tests.groupby(["family", "test"], sort=False, dropna=False)["p"].max()
+    q = once.groupby(level="family", sort=False).transform(benjamini_hochberg)
+    out = table.copy()
+    out["q"] = q.reindex(pd.MultiIndex.from_frame(tests[["family", "test"]])).to_numpy()
+    return out
