@@ -290,7 +290,7 @@ def test_attribution_logos_are_what_was_given(tmp_path):
     page, meta, packed = page_of(tmp_path, screen, attributions=logos)
     assert packed.attributions == 5
     about = meta["attributions"]
-    assert (about[0]["function"], about[0]["output"], about[0]["unit"]) == ("deep_lift_shap", "counts", "log counts")
+    assert (about[0]["function"], about[0]["output"], about[0]["unit"]) == ("DeepLIFT/SHAP", "counts", "log counts")
     assert [a["before"] for a in about] == [True, False] and about[1]["output"] == "<b>"
     given = [(before, after, first), (np.zeros_like(after[:2]), after[:2], np.array([5, 5]))]
     for number, (b, a, f) in enumerate(given):

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from marginome.arrays import dataset, fill, write_hdf5
-from marginome.attribution import EditAttributor, deep_lift_shap
+from marginome.attribution import EditAttributor
+from marginome.attribution.functions import FUNCTIONS, Asked
 from marginome.devices import peak_memory, precision_context, resolve_device
 from marginome.errors import MarginomeError
 from marginome.functions import functions_of, target_group, window_of
@@ -21,7 +22,6 @@ from marginome.jobs.runner import Progress
 from marginome.models.effect_columns import select_outputs
 from marginome.models.loading import LoadedModel
 from marginome.models.outputs import Readouts
-from marginome.mutagenesis import saturation_mutagenesis
 from marginome.prediction import Readout
 from marginome.seeds import stable_seed
 from marginome.sequences import encode_insert
@@ -155,20 +155,12 @@ class Applier:
     def _values(
         self, name: str, entry: Mapping[str, Any], target: Target, X: torch.Tensor, start: int, end: int
     ) -> torch.Tensor:
-        if name == "deep_lift_shap":
-            n = self.settings["n_references"]
-            references = dinucleotide_shuffle(X, n=n, random_state=self.seeds, allow_N=True)
-            return deep_lift_shap(
-                target.module, X, args=self.args, target=target.index, references=references, device=self.device,
-                dtype="bfloat16" if self.engine["precision"] == "bfloat16" else None,
-                allow_tf32=self.engine["precision"] == "tf32",
+        if name in FUNCTIONS:
+            asked = Asked(
+                target.module, X, self.args, target.index, lambda: self._references(X), self.device,
+                self.engine["precision"], self.engine["engine"], span=(start, end),
             )  # fmt: skip
-        if name == "saturation_mutagenesis":  # edits of the window alone
-            return saturation_mutagenesis(
-                target.module, X, args=self.args, start=start, end=end, target=target.index, device=self.device,
-                dtype="bfloat16" if self.engine["precision"] == "bfloat16" else None,
-                fast=self.engine["engine"] != "full",
-            )  # fmt: skip
+            return FUNCTIONS[name](asked).attributions
         function: Callable = self.user[name]
         with precision_context(self.engine["precision"], self.device), torch.enable_grad():  # it may want gradients
             module = target.module.to(self.device)
@@ -178,6 +170,12 @@ class Applier:
                 f"the function returned {type(values).__name__}", where=f"functions: {name}", remedy="Return a tensor."
             )
         return values.detach()
+
+    def _references(self, X: torch.Tensor) -> torch.Tensor:
+        """Return what every sequence is compared with, (backgrounds, references, 4, length)."""
+        if self.settings["references"] == "background":
+            return self.X[:, None]
+        return dinucleotide_shuffle(X, n=self.settings["n_references"], random_state=self.seeds, allow_N=True)
 
 
 def _targets(loaded: LoadedModel, names: Sequence[str] | None, where: str) -> list[Target]:

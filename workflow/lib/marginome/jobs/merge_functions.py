@@ -12,6 +12,7 @@ import pandas as pd
 
 from marginome import figures
 from marginome.arrays import dataset, fill, group_of, plain_name, read_hdf5, write_hdf5
+from marginome.attribution_names import ATTRIBUTIONS
 from marginome.functions import window_of
 from marginome.plots import save_figure
 from marginome.shards import share_of_shard
@@ -139,6 +140,6 @@ def _figure(made: h5py.File, motif: pd.DataFrame, effects: pd.DataFrame, pair: t
         listed.loc[rows],
         np.stack([values["before"][i] for i in rows]),
         np.stack([values["after"][i] for i in rows]),
-        what=f"{figures.METHODS.get(function, function)} of {name} in {pair[1]}",
+        what=f"{ATTRIBUTIONS.get(function, function)} of {name} in {pair[1]}",
         unit=str(unit),
     )
