@@ -79,7 +79,12 @@ class Results:
         save_figure(composition_figure(made), self.at("set.svg"))
         write_json(
             self.at("check.json"),
-            {"block": 8, "model": model, "outputs": [{"name": "counts", "measure": "difference"}]},
+            {
+                "block": 8,
+                "engine": {"kernels": "torch"},
+                "model": model,
+                "outputs": [{"name": "counts", "measure": "difference"}],
+            },
         )
         listed = [Insert(i, i, "+", LENGTH // 2 - len(s) // 2, s, collection="c") for i, s in zip(motifs, SEQUENCES)]
         table = insert_table(listed, {"controls": {"pool": 40}, "pairs": None}, 1)

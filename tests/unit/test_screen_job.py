@@ -54,7 +54,7 @@ class Bench:
             {"insert": inserts, "start": starts, "role": ["motif"] * 15 + ["control"] * (motifs - 15)}
         )
         write_table(folder / "inserts.parquet", self.table)
-        write_json(folder / "check.json", {"block": block})
+        write_json(folder / "check.json", {"block": block, "engine": {"kernels": "torch"}})
         predict_baseline(settings, name="m", digests={}, engine=ENGINE | {"precision": precision}, device="cpu",
                          check=folder / "check.json", fasta=folder / "u.fa.gz",
                          predictions=folder / "base.h5")  # fmt: skip

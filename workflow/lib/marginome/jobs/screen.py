@@ -94,6 +94,7 @@ def marginalize_shard(
         engine=engine["engine"],
         memory_bytes=int(engine["memory_mb"]) << 20,
         block=int(checked["block"]),
+        kernels=checked["engine"]["kernels"] == "triton",
     )
     log.info("engine: %s%s", runner.info.path, f" ({runner.info.reason})" if runner.info.reason else "")
     keep = _keeps_backgrounds(len(table), len(ids), len(readouts.output), screen["keep"])
