@@ -19,6 +19,7 @@ import torch
 from marginome.arrays import append, dataset, hdf5_metadata, read_hdf5, write_hdf5
 from marginome.attribution import deep_lift_shap
 from marginome.backgrounds import BackgroundSet, read_background, write_background
+from marginome.batch_files import read_record
 from marginome.devices import peak_memory, resolve_device
 from marginome.errors import MarginomeError, unknown_name
 from marginome.jobs.runner import Progress
@@ -32,7 +33,7 @@ from marginome.screens import whole_blocks
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode
 from marginome.shuffles import dinucleotide_shuffle
-from marginome.storage import damaged, disagreeing, read_json, read_table
+from marginome.storage import damaged, disagreeing, read_table
 
 log = logging.getLogger("marginome")
 
@@ -63,7 +64,7 @@ def collect_loci(
     name : str
         The entry's name.
     check : path
-        What `check_model` found of the model: its outputs.
+        What `check_models` found of the model: its outputs.
     model : mapping
         The model's entry: its input_length.
     attribution : mapping
@@ -73,7 +74,7 @@ def collect_loci(
     fasta, bed : path
         To write; the BED file is empty where no coordinates are known.
     """
-    checked = read_json(check)
+    checked = read_record(check, attribution["model"])
     outputs = [output["name"] for output in checked["outputs"]]
     where = f"config: attributions.{name}"
     if attribution["output"] is None and len(outputs) > 1:

@@ -11,20 +11,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from marginome.arrays import write_hdf5
-from marginome.backgrounds import read_background
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError
+from marginome.insert_lists import insert_table
 from marginome.inserts import Insert
 from marginome.jobs.attributions import AttributionFile, open_attributions
-from marginome.jobs.inserts import insert_table
-from marginome.jobs.screen import marginalize_shard
-from marginome.jobs.summary import summarize_screen
+from marginome.jobs.marginalize import marginalize_shard
+from marginome.jobs.summarize_batch import summarize_batch
+from marginome.jobs.summarize_screen import merged_rows, stop_on_failures
+from marginome.placing import MIDDLE
 from marginome.regions import read_regions
 from marginome.seeds import stable_seed
-from marginome.storage import read_json, read_table, table_metadata, write_table
+from marginome.storage import read_table, write_table
 from marginome.tables import EFFECTS, conform, write_tsv
+from marginome.units import controls_of
 
 log = logging.getLogger("marginome")
 
@@ -37,11 +38,9 @@ def list_elements(
     name: str,
     seed: int,
     digests: Mapping[str, str],
-    check: str | os.PathLike,
     attributions: str | os.PathLike,
     table: str | os.PathLike,
     members: str | os.PathLike | None,
-    background: str | os.PathLike,
     inserts: str | os.PathLike,
     families: str | os.PathLike,
     elements: str | os.PathLike,
@@ -61,23 +60,14 @@ def list_elements(
         The config's seed.
     digests : mapping
         SHA-256 of the model's files: the attributions must be of this model.
-    check : path
-        Check of the model: its outputs.
     attributions, table : path
         HDF5, and the table of seqlets or patterns, with or without matches.
     members : path or None
         The patterns' seqlets.
-    background : path
-        FASTA of one of the background sets; all have this length.
     inserts, families, elements : path
         Parquet to write: inserts and controls; families (elements that match one motif); the elements' own columns.
     """
     where = f"config: attributions.{name}.marginalize"
-    known = [output["name"] for output in read_json(check)["outputs"]]
-    for output in settings.get("outputs") or []:
-        if output not in known:
-            raise unknown_name("output", output, known, where=f"{where}.outputs")
-    length = len(read_background(background)[1][0])
     with open_attributions(attributions, digests) as found:
         if kind == "patterns":
             described, listed = _patterns(read_table(table), read_table(members), settings["samples"], seed)
@@ -86,21 +76,16 @@ def list_elements(
             seqlets = read_table(table) if spans is None else _annotations(spans, found, where)
             described, listed = _seqlets(seqlets, found, settings["flank"])
     rows = [
-        Insert(motif_id, motif_name, "+", length // 2 - len(sequence) // 2, sequence, draw, collection=kind)
+        Insert(motif_id, motif_name, "+", -(len(sequence) // 2), sequence, draw, collection=kind)
         for motif_id, motif_name, sequence, draw in listed
     ]
-    long = [row.motif_id for row in rows if row.start < 0]
-    if long:
-        raise MarginomeError(
-            f"{len(long)} {kind} are longer than the backgrounds of {length} bp, first '{long[0]}'", where=where
-        )
     if rows:
-        controls = insert_table(rows, {"controls": settings["controls"], "pairs": None}, seed)
+        controls = insert_table(rows, controls_of(settings["controls"], kind), seed)
     else:
-        columns = ("insert_id", "role", "collection", "motif_id", "motif_name", "orientation", "insert")
-        controls = pd.DataFrame({name: pd.Series(dtype=object) for name in columns}).assign(start=0)
+        columns = ("role", "collection", "motif_id", "motif_name", "orientation", "insert")
+        controls = pd.DataFrame({name: pd.Series(dtype=object) for name in columns}).assign(offset=0)
         log.warning("there are no %s: the table is empty", kind)
-    write_table(inserts, controls, {"length": length, "seed": seed})
+    write_table(inserts, controls, {"from": MIDDLE, "seed": seed})
     write_table(families, _families(described, kind))
     write_table(elements, described)
     log.info("%d %s, %d inserts, %d controls", len(described), kind, len(rows), len(controls) - len(rows))
@@ -209,20 +194,25 @@ def _families(described: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 # ------------------------------------------------------------------------------------------------ computing
 def marginalize_elements(
-    settings: Mapping[str, Any], *, inserts: str | os.PathLike, shard: str, output: str | os.PathLike, **given: Any
+    models: Mapping[str, Mapping[str, Any]],
+    *,
+    inserts: str | os.PathLike,
+    shard: str,
+    output: str | os.PathLike,
+    **given: Any,
 ) -> None:
     """Compute one shard of elements; nothing to put in is a valid, empty shard.
 
     Parameters
     ----------
-    settings, inserts, shard, output, **given
+    models, inserts, shard, output, **given
         As `marginalize_shard` takes them.
     """
     if len(read_table(inserts, columns=["insert"])) == 0:
         log.warning("there is nothing to put in: an empty shard")
         with write_hdf5(output, {"empty": True, "shard": shard}):
             return
-    marginalize_shard(settings, inserts=inserts, shard=shard, output=output, **given)
+    marginalize_shard(models, inserts=inserts, shard=shard, output=output, **given)
 
 
 def summarize_elements(
@@ -268,23 +258,20 @@ def summarize_elements(
         return
     with tempfile.TemporaryDirectory(dir=Path(effects).parent) as folder:
         at = Path(folder)
-        summarize_screen(
-            {"models": [model], "backgrounds": list(names), "pairs": None},
-            inserts=inserts,
-            families=families,
+        summarize_batch(
+            {"backgrounds": list(names), "shards": [len(shards) // len(names)]},
+            models=[model],
+            inserts=[inserts],
+            families=[families],
             baselines=baselines,
             shards=shards,
             effects=at / "effects.parquet",
-            tsv=at / "effects.tsv.gz",
             backgrounds=backgrounds,
             profiles=profiles,
-            agreement_table=at / "agreement.parquet",
-            consensus_table=at / "consensus.parquet",
+            failed=at / "failed.json",
         )
-        table = read_table(at / "effects.parquet")
-        metadata = table_metadata(at / "effects.parquet")
-    whole = [c.name for c in EFFECTS if c.type == pa.int64() and c.name in table]
-    table = table.astype(dict.fromkeys(whole, "Int64"))  # a null turned them into floats when read
+        stop_on_failures([at / "failed.json"])
+        table = pd.concat(merged_rows([at / "effects.parquet"]), ignore_index=True)
     joined = table.merge(own, on="motif_id", how="left", validate="many_to_one")
-    write_table(effects, conform(joined, EFFECTS, extra=True, name=str(effects)), metadata)
+    write_table(effects, conform(joined, EFFECTS, extra=True, name=str(effects)))
     write_tsv(tsv, joined)
