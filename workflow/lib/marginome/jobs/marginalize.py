@@ -28,6 +28,7 @@ from marginome.models.effect_columns import (
     MEMBER,
     EffectColumns,
     MemberReadouts,
+    by_target,
     effect_columns,
     member_outputs,
     select_outputs,
@@ -388,12 +389,12 @@ def _collect(outputs: Sequence[Any], filled: Mapping, means: Mapping, sums: Mapp
                 remedy="The model returned none, or the measure does not fit the output's scale (config: outputs).",
             )
         effects.append(found)
-        if output.kind == "scalar" and output.measure != "euclidean":
+        if by_target(output):
             if found.shape[2] != len(output.names):
                 raise MarginomeError(
                     f"the measure gave {found.shape[2]} effects for {len(output.names)} targets",
                     where=f"output '{output.name}', measure {output.measure}",
-                    remedy="A measure of a scalar output returns (backgrounds, targets).",
+                    remedy="A measure of a scalar output returns (backgrounds, targets), or says per_target = False.",
                 )
             after.append(means[output.name] / n)
         else:

@@ -290,7 +290,7 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `screens/<screen>/functions.h5` | attributions (or your own function) before and after each insert, where asked for |
 | `screens/<screen>/consensus.parquet` | what all background sets say of each insert: mean, spread, ranks, largest q |
 | `screens/<screen>/agreement.parquet` | how far every two background sets (or models) agree |
-| `screens/<screen>/inserts/<list>.parquet` | what was put in, with controls, in the order it was computed; one per collection |
+| `screens/<screen>/inserts/<list>.parquet` | what was put in, with controls, in their order; one per collection |
 | `screens/<screen>/families/<list>.parquet` | families of similar motifs |
 | `screens/<screen>/figures/*.svg` | figures for papers |
 | `screens/<screen>/provenance.json` | config, seeds, checksums of every input, versions, machine, engine |
