@@ -96,7 +96,9 @@ def model_digests(wildcards):
 
 def of_batch(pattern):
     """Input function: a file of the batch that the model of a job is in."""
-    return lambda wildcards: expand(pattern, **{**dict(wildcards.items()), "batch": BATCH_OF[wildcards.model]})
+    return lambda wildcards: expand(
+        pattern, **{**dict(wildcards.items()), "batch": BATCH_OF[wildcards.model]}
+    )
 
 
 def checks_of(models):

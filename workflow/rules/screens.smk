@@ -51,7 +51,8 @@ rule check_entries:
     params:
         models=lambda wildcards: entries_with_background(wildcards.background)["models"],
         lists=lambda wildcards: {
-            screen: len(lists_of(screen)) for screen in entries_with_background(wildcards.background)["screens"]
+            screen: len(lists_of(screen))
+            for screen in entries_with_background(wildcards.background)["screens"]
         },
         length=lambda wildcards: CONFIG["backgrounds"][wildcards.background].get("length"),
         screens=asked_of_models("screens", "models", "outputs"),

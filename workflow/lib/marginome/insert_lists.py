@@ -36,9 +36,7 @@ def insert_table(listed: Sequence[Insert], controls: Mapping[str, Any] | bool, s
         ``position`` (number of the config's position, from 0), ``control_kind``, ``controls`` (numbers of the controls
         made from the insert) and ``control`` (a control's number).
     """
-    rows = pd.DataFrame([asdict(insert) for insert in listed]).rename(
-        columns={"sequence": "insert", "start": "offset"}
-    )
+    rows = pd.DataFrame([asdict(insert) for insert in listed]).rename(columns={"sequence": "insert", "start": "offset"})
     rows.insert(0, "role", "motif")
     for column in ("draw", "gap"):
         rows[column] = rows[column].astype("Int64")

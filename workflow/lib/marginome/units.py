@@ -1,7 +1,7 @@
 """The unit of work: a batch of models, a background set, an insert list, a run of whole blocks. Imports no PyTorch.
 
-Its numbers never depend on other units. A model that the config names is a batch of its own; what a job makes of a batch
-is one file with a group for each model (`marginome.batch_files`).
+Its numbers never depend on other units. A model that the config names is a batch of its own; what a job makes of a
+batch is one file with a group for each model (`marginome.batch_files`).
 """
 
 from __future__ import annotations

@@ -15,9 +15,7 @@ from marginome.errors import MarginomeError, first_line
 log = logging.getLogger("marginome")
 
 
-def each_model(
-    models: Sequence[str], compute: Callable[[str], None], *, failed: Mapping[str, str]
-) -> dict[str, str]:
+def each_model(models: Sequence[str], compute: Callable[[str], None], *, failed: Mapping[str, str]) -> dict[str, str]:
     """Compute something for every model of a batch and return why some have no result.
 
     Parameters

@@ -85,7 +85,9 @@ def marginalize_shard(
         check_baseline(before, fasta)
 
         def marginalize_one(name: str, group: h5py.Group) -> None:
-            loaded = load_fitting(models[name], name=name, length=X.shape[2], fasta=fasta, precision=engine["precision"])
+            loaded = load_fitting(
+                models[name], name=name, length=X.shape[2], fasta=fasta, precision=engine["precision"]
+            )
             block = int(read_record(check, name)["block"])
             _marginalize_one(
                 loaded, (ids, X), table, before, group, name=name, block=block, screen=screen, engine=engine,
@@ -193,9 +195,7 @@ def write_part(
     group.attrs["n_backgrounds"] = n_backgrounds
     dataset(group, "rows", data=rows)
     tables = {
-        name: dataset(
-            group, name, shape=(total, k), dtype="f8", chunks=(min(max(total, 1), 64), k) if total else None
-        )
+        name: dataset(group, name, shape=(total, k), dtype="f8", chunks=(min(max(total, 1), 64), k) if total else None)
         for name in (
             "effect",
             "effect_sd",

@@ -218,9 +218,7 @@ def _read_parts(
                 raise damaged(file, f"it is of {n} backgrounds, the baseline of {n_backgrounds}")
             share = whole_blocks(len(listed.table), metadata["block"], number, len(mine))
             if not np.array_equal(columns["rows"][-1], np.concatenate([np.r_[part] for part in share] or [[]])):
-                raise damaged(
-                    file, f"its {len(columns['rows'][-1])} inserts are not its share of {len(listed.table)}"
-                )
+                raise damaged(file, f"its {len(columns['rows'][-1])} inserts are not its share of {len(listed.table)}")
             made = {"readouts": readouts} | {key: metadata.get(key) for key in _ALIKE}
             first = first or made
             differing = [key for key, value in made.items() if value != first[key]]

@@ -1,15 +1,14 @@
-"""From the rows of a screen's batches of models to its tables: q, agreement, consensus; one background set at a time."""
+"""From the rows of a screen's batches to its tables: q, agreement, consensus; one background set at a time."""
 
 from __future__ import annotations
 
 import gzip
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
