@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from batch import write_checks
 from marginome import MarginomeError, check_budget, model_check, predict, random_one_hot, substitute
 from marginome.config import resolve_config
 from marginome.jobs.model_page import report_model
@@ -131,7 +132,7 @@ def test_the_shipped_bpnet_is_fit_to_run(bpnet_check, tmp_path):
 
 
 def page_of(check, folder):
-    write_json(folder / "check.json", check)
+    write_checks(folder / "check.json", m=check)
     report_model("m", check=folder / "check.json", page=folder / "check.html")
     return (folder / "check.html").read_text()
 

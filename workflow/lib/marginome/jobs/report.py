@@ -290,7 +290,7 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `screens/<screen>/functions.h5` | attributions (or your own function) before and after each insert, where asked for |
 | `screens/<screen>/consensus.parquet` | what all background sets say of each insert: mean, spread, ranks, largest q |
 | `screens/<screen>/agreement.parquet` | how far every two background sets (or models) agree |
-| `screens/<screen>/inserts/<list>.parquet` | what was put in, with controls, in their order; one per collection |
+| `screens/<screen>/inserts/<list>.parquet` | what was put in, with its controls; a list is a collection |
 | `screens/<screen>/families/<list>.parquet` | families of similar motifs |
 | `screens/<screen>/figures/*.svg` | figures for papers |
 | `screens/<screen>/provenance.json` | config, seeds, checksums of every input, versions, machine, engine |
@@ -298,7 +298,7 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `backgrounds/<set>.fa.gz`, `.bed`, `.tsv`, `.svg` | the backgrounds, where they are from, their composition |
 | `backgrounds/<set>.html`, `.json` | whether they are what was asked for |
 | `motifs/<collection>.parquet` | the motifs as they were read and checked |
-| `models/<batch>/check.html`, `check.json` | what each model is and whether it behaved; a batch is one model |
+| `models/<batch>/check.html`, `check.json` | what the model is and whether it behaved (of a batch: each) |
 | `attributions/<name>/report.html` | the seqlets and patterns of real sequences, what each does in isolation |
 | `attributions/<name>/provenance.json` | config, seeds, checksums of every input, versions, machine, engine |
 | `attributions/<name>/` | everything else of it (docs/elements.md) |
