@@ -80,7 +80,12 @@ class Results:
         write_background(made, fasta=self.at("set.fa.gz"), bed=self.at("set.bed"), tsv=self.at("set.tsv"),
                          checks=self.at("set.json"))  # fmt: skip
         save_figure(composition_figure(made), self.at("set.svg"))
-        found = {"block": 8, "model": model, "outputs": [{"name": "counts", "measure": "difference"}]}
+        found = {
+            "block": 8,
+            "engine": {"kernels": "torch"},
+            "model": model,
+            "outputs": [{"name": "counts", "measure": "difference"}],
+        }
         write_checks(self.at("check.json"), **{model: found})
         listed = [Insert(i, i, "+", -(len(s) // 2), s, collection="c") for i, s in zip(motifs, SEQUENCES)]
         write_table(self.at("inserts.parquet"), insert_table(listed, {"pool": 40}, 1), {"from": MIDDLE})

@@ -54,7 +54,7 @@ class Bench:
             {"insert": inserts, "start": starts, "role": ["motif"] * 15 + ["control"] * (motifs - 15)}
         )
         write_inserts(folder / "inserts.parquet", self.table)
-        write_checks(folder / "check.json", m={"block": block})
+        write_checks(folder / "check.json", m={"block": block, "engine": {"kernels": "torch"}})
         predict_baselines({"m": settings}, digests={"m": {}}, engine=ENGINE | {"precision": precision}, device="cpu",
                           check=folder / "check.json", fasta=folder / "u.fa.gz",
                           predictions=folder / "base.h5")  # fmt: skip

@@ -171,7 +171,7 @@ def _read_arrays(path):
 
 
 def _read_figure(path):
-    from marginome.report.overview import _figure as shown
+    from marginome.report.parts import figure_html as shown
 
     return shown(path, "caption")
 

@@ -156,7 +156,7 @@ def jensen_shannon_distance(
                 remedy="Pass logits=True for logits.",
             )
         logs.append((profile / total).log())
-    log_p, log_q = torch.broadcast_tensors(*logs)
+    log_p, log_q = logs  # of the backgrounds once, however many afters they are compared with
     log_m = torch.logaddexp(log_p, log_q)  # of twice the average
     p, q = log_p.exp(), log_q.exp()
     # 0 log 0 is 0, and NaN stays NaN; xlogy cannot be used, since the logarithms are what is known exactly.

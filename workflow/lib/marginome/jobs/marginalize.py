@@ -90,9 +90,9 @@ def marginalize_shard(
             loaded = load_fitting(
                 models[name], name=name, length=X.shape[2], fasta=fasta, precision=engine["precision"]
             )
-            block = int(read_record(check, name)["block"])
+            checked = read_record(check, name)
             _marginalize_one(
-                loaded, (ids, X), table, before, group, name=name, block=block, screen=screen, engine=engine,
+                loaded, (ids, X), table, before, group, name=name, checked=checked, screen=screen, engine=engine,
                 where=where, shard=shard, model_files=digests[name],
             )  # fmt: skip
 
@@ -108,7 +108,7 @@ def _marginalize_one(
     group: h5py.Group,
     *,
     name: str,
-    block: int,
+    checked: Mapping[str, Any],
     screen: Mapping[str, Any],
     engine: Mapping[str, Any],
     where: torch.device,
@@ -117,6 +117,7 @@ def _marginalize_one(
 ) -> None:
     """Compute a shard for one model."""
     ids, X = backgrounds
+    block = int(checked["block"])
     outputs = select_outputs(loaded.outputs, screen["outputs"], where=f"screen's outputs, model '{name}'")
     names = [o.name for o in outputs]
     number, _, count = shard.partition("-of-")
@@ -136,6 +137,7 @@ def _marginalize_one(
         engine=engine["engine"],
         memory_bytes=int(engine["memory_mb"]) << 20,
         block=block,
+        kernels=checked["engine"]["kernels"] == "triton",
     )
     log.info("engine: %s%s", runner.info.path, f" ({runner.info.reason})" if runner.info.reason else "")
     keep = _keeps_backgrounds(len(table), len(ids), len(readouts.output), screen["keep"])
