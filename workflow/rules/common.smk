@@ -10,14 +10,15 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str((Path(str(workflow.current_basedir)) / ".." / "lib").resolve()))
 
-from marginome.config import entry_files, resolve_config
+from marginome.config import entry_files, job_config, resolve_config
 from marginome.errors import MarginomeError
 from marginome.provenance import code_digest, file_digests
 from marginome.units import batches_of, controls_of, of_list, shards_of
 
 try:
-    # Jobs parse this file again: what the main process found to exist is not looked for a second time.
-    CONFIG = resolve_config(config, files=workflow.configfiles, check_files=workflow.is_main_process)
+    # Jobs parse this file again: each checks what it uses itself, of a config that the main process found right.
+    main = workflow.is_main_process
+    CONFIG = resolve_config(config, files=workflow.configfiles) if main else job_config(config)
 except MarginomeError as error:
     files = workflow.overwrite_configfiles
     if len(files) > 1:  # snakemake --configfile my.yaml <target> takes the target for a second config
@@ -50,9 +51,16 @@ def named_files(section, name):
 
 
 @functools.cache
+def section_digests(section):
+    """SHA-256 of the files of all entries of a section: what is remembered of them is read and written once."""
+    return file_digests(dict.fromkeys(file for name in CONFIG[section] for file in named_files(section, name)))
+
+
 def named_digests(section, name):
-    """Their SHA-256."""
-    return file_digests(named_files(section, name))
+    """SHA-256 of the files that one config entry names; a job looks at no others."""
+    files = named_files(section, name)
+    known = section_digests(section) if workflow.is_main_process else file_digests(files)
+    return {file: known[file] for file in files}
 
 
 def files_of(section, wildcard):
