@@ -211,21 +211,17 @@ def test_code_that_is_no_python_and_data_count_byte_by_byte(tmp_path, monkeypatc
 
 
 # ------------------------------------------------------------------------------------------ the package's own rooms
-# Rules that compute with a model, and how many files their jobs may depend on, without what reads the model's files.
+# Jobs that compute with a model, and others, and how many files they may depend on beside the engine's own and what
+# reads the model's files.
 SHARD_JOBS = {
-    "marginalize": 50,
-    "marginalize_elements": 51,
+    "marginalize": 37,
+    "marginalize_elements": 38,
     "predict_baseline": 30,
-    "attribute": 60,
-    "apply_functions": 66,
+    "attribute": 35,
+    "apply_functions": 40,
 }
-MERGING_JOBS = {
-    "summary": 18,
-    "summarize_elements": 20,
-    "merge_attributions": 11,
-    "call_seqlets": 10,
-    "find_patterns": 9,
-}
+OTHER_JOBS = {"list_inserts": 16, "summarize_batch": 17, "summarize_screen": 8, "summarize_elements": 22,
+              "merge_attributions": 11, "call_seqlets": 9, "find_patterns": 8}  # fmt: skip
 
 
 def _closure(*modules):
@@ -254,9 +250,10 @@ def test_a_job_with_a_model_depends_on_no_other_kind_of_model_no_motif_reader_no
     assert {"models/keras/file.py", "models/keras/layers.py"} <= with_keras
 
 
-@pytest.mark.parametrize(("job", "most"), [*SHARD_JOBS.items(), *MERGING_JOBS.items()])
+@pytest.mark.parametrize(("job", "most"), [*SHARD_JOBS.items(), *OTHER_JOBS.items()])
 def test_a_job_depends_on_few_files(job, most):
-    assert len(_closure(f"jobs.{job}")) <= most
+    found = [name for name in _closure(f"jobs.{job}") if not name.startswith(("incremental/", "attribution/"))]
+    assert len(found) <= most, sorted(found)
 
 
 @pytest.mark.parametrize("job", [*SHARD_JOBS])

@@ -10,15 +10,16 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str((Path(str(workflow.current_basedir)) / ".." / "lib").resolve()))
 
-from marginome.config import check_keys, entry_files, resolve_config
+from marginome.config import check_keys, entry_files, job_config, resolve_config
 from marginome.errors import MarginomeError
 from marginome.models.headers import reader_modules
 from marginome.provenance import code_digest, content_digests, file_digests, with_imported
 from marginome.units import batches_of, controls_of, of_list, shards_of
 
 try:
-    # Jobs parse this file again: what the main process found to exist is not looked for a second time.
-    CONFIG = resolve_config(config, files=workflow.configfiles, check_files=workflow.is_main_process)
+    # Jobs parse this file again: each checks what it uses itself, of a config that the main process found right.
+    main = workflow.is_main_process
+    CONFIG = resolve_config(config, files=workflow.configfiles) if main else job_config(config)
 except MarginomeError as error:
     files = workflow.overwrite_configfiles
     if len(files) > 1:  # snakemake --configfile my.yaml <target> takes the target for a second config
@@ -51,9 +52,16 @@ def named_files(section, name):
 
 
 @functools.cache
+def section_digests(section):
+    """Digests of the files of all entries of a section: what is remembered of them is read and written once."""
+    return content_digests(dict.fromkeys(file for name in CONFIG[section] for file in named_files(section, name)))
+
+
 def named_digests(section, name):
-    """Digests of what they hold."""
-    return content_digests(named_files(section, name))
+    """Digests of the files that one config entry names; a job looks at no others."""
+    files = named_files(section, name)
+    known = section_digests(section) if workflow.is_main_process else content_digests(files)
+    return {file: known[file] for file in files}
 
 
 @functools.cache
