@@ -211,7 +211,7 @@ def deep_lift_shap(
     kept = []
     with (
         evaluating(model, device),
-        _attributable(model, allow_tf32),
+        attributable(model, allow_tf32),
         ModuleRules(model, additional_nonlinear_ops) as own,
     ):
         pass_ = _Passes(model, model_dtype(model), dtype if dtype in REDUCED else None, device, target, own)
@@ -511,7 +511,7 @@ def _warn(passes: _Passes, deltas: torch.Tensor, differences: torch.Tensor, thre
 
 
 @contextlib.contextmanager
-def _attributable(model: torch.nn.Module, allow_tf32: bool) -> Iterator[None]:
+def attributable(model: torch.nn.Module, allow_tf32: bool) -> Iterator[None]:
     """Make a model differentiable in the sequence alone, by operations that have rules, in full precision."""
     trained = [p for p in model.parameters() if p.requires_grad]
     matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -557,7 +557,7 @@ def find_unsupported_operations(
     validate_one_hot(X, "X")
     args = check_args(args, len(X))
     home = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    with evaluating(model, home), _attributable(model, False):
+    with evaluating(model, home), attributable(model, False):
         dtype = model_dtype(model)
         given = [cast_argument(a, dtype, home) for a in args]
 
