@@ -46,6 +46,18 @@ def test_add_q_is_per_family(rng):
         add_q(table, ["fold"])
 
 
+def test_q_is_made_of_no_smaller_p_than_controls_can_show(rng):
+    p = rng.uniform(size=200) ** 5
+    table = pd.DataFrame({"output": np.repeat(["x", "y"], 100), "p": p, "p_resolution": np.repeat([0.01, 1e-4], 100)})
+    found = add_q(table, ["output"])
+    for part, r in ((slice(0, 100), 0.01), (slice(100, 200), 1e-4)):
+        assert (p[part] < r).any()
+        expected = multipletests(np.maximum(p[part], r), method="fdr_bh")[1]
+        np.testing.assert_allclose(found["q"][part], expected, rtol=1e-12)
+    alone = add_q(pd.DataFrame({"p": [1e-30, np.nan, *rng.uniform(0.2, 1, 98)], "p_resolution": 1e-3}), [])
+    assert alone["q"][0] == pytest.approx(0.099) and np.isnan(alone["q"][1])
+
+
 def test_the_same_insert_is_tested_once(rng):
     """Motifs of one consensus, and both orientations of a palindrome, share a p-value and are one hypothesis."""
     p = rng.uniform(size=30) ** 4

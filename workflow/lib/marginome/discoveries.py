@@ -39,10 +39,13 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY, *, test: str | None = "insert") -> pd.DataFrame:
     """Return a table with its column `q`: Benjamini-Hochberg within each family.
 
+    Where the table says how far its controls reach (column `p_resolution`), q is made of the larger of that and p:
+    what lies below is an extrapolation, and no number of findings may rest on it.
+
     Parameters
     ----------
     table : pandas.DataFrame
-        Has the column `p` and those of `family`.
+        Has the column `p` and those of `family`; with `p_resolution` see above.
     family : sequence of str, default ("model", "output", "background", "start")
         Rows that agree in these columns are one family. Inserts (motifs in both orientations) are what is tested in it.
     test : str or None, default "insert"
@@ -64,7 +67,10 @@ def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY, *, test: str | No
     keys = table[list(family)].assign(**{"": 0})  # one family if no column is named
     number = keys.groupby(list(keys.columns), dropna=False, sort=False).ngroup().to_numpy()
     name = table[test].to_numpy() if test is not None and test in table.columns else np.arange(len(table))
-    tests = pd.DataFrame({"family": number, "test": name, "p": table["p"].to_numpy(dtype=float)})
+    p = table["p"].to_numpy(dtype=float)
+    if "p_resolution" in table.columns:
+        p = np.maximum(p, table["p_resolution"].to_numpy(dtype=float))  # NaN, no test, stays NaN
+    tests = pd.DataFrame({"family": number, "test": name, "p": p})
     # The largest p of a test's rows: they are equal, but for rounding where blocks of work differ.
     once = tests.groupby(["family", "test"], sort=False, dropna=False)["p"].max()
     q = once.groupby(level="family", sort=False).transform(benjamini_hochberg)
