@@ -18,7 +18,7 @@ from scipy import stats
 
 from marginome.agreements import INSERT, agreement, consensus
 from marginome.arrays import append, dataset, fill, group_of, hdf5_name, plain_name, read_hdf5, write_hdf5
-from marginome.discoveries import add_q
+from marginome.discoveries import add_q, controls_needed, findings_needed
 from marginome.inserts import interaction
 from marginome.nulls import score_effects
 from marginome.screens import PROFILE_ROWS, probabilities, whole_blocks
@@ -284,7 +284,9 @@ def _rows(
         rows["control_kind"] = np.repeat(named["control_kind"].to_numpy(object), k)
         for column in ("control_mean", "control_sd", "z", "p"):
             rows[column] = scored[column].ravel()
-        rows = add_q(rows.assign(position=position), ["output", "position"]).drop(columns="position")
+        rows = add_q(rows.assign(position=position), ["output", "position"])
+        _tell_reach(rows)
+        rows = rows.drop(columns="position")
     for column in ("family", "family_representative"):
         rows[column] = np.repeat(named[column].to_numpy(), k)
     rows["engine"], rows["precision"] = part.engine, part.precision
@@ -379,6 +381,16 @@ def _consensus(everything: pd.DataFrame) -> pd.DataFrame:
 def _filled(part: pd.DataFrame) -> pd.DataFrame:
     """Draw numbers as plain integers, -1 for none: a missing key would be dropped when reshaping."""
     return part.assign(draw=part["draw"].astype("Int64").fillna(-1).astype(np.int64))
+
+
+def _tell_reach(rows: pd.DataFrame) -> None:
+    """Log what the number of controls allows, where that is less than to find an insert that stands alone."""
+    one = rows[(rows["output"] == rows["output"].iloc[0]) & (rows["position"] == rows["position"].iloc[0])]
+    tests, n = one["insert"].nunique(), int(one["n_controls"].iloc[0])
+    least = findings_needed(tests, n)
+    if least > 1:
+        log.info("%d controls reach to p %.2g: q <= 0.05 takes %d of %d inserts that far out, one alone %d controls",
+                 n, one["p_resolution"].iloc[0], least, tests, controls_needed(tests))  # fmt: skip
 
 
 def _tell(rows: pd.DataFrame) -> None:
