@@ -9,7 +9,7 @@ from marginome.nulls import Null
 
 
 class Mixture:
-    """A law made of others: each with its share, and the values it sits on where it is no spread (`at`)."""
+    """A law made of others, each with its share (None sits on 0), rounded to steps, shifted."""
 
     def __init__(self, *parts: tuple[float, object], round_to: float = 0.0, shift: float = 0.0):
         self.parts, self.round_to, self.shift = parts, round_to, shift
@@ -21,21 +21,23 @@ class Mixture:
         for i, (_, law) in enumerate(self.parts):
             if law is not None:
                 out[which == i] = law.rvs(size=int((which == i).sum()), random_state=rng)
-        return self.shift + (np.round(out / self.round_to) * self.round_to if self.round_to else out)
+        return self.shift + (np.rint(out / self.round_to) * self.round_to if self.round_to else out)
 
     def at_least(self, x: float) -> float:
-        """P(X >= x)."""
-        x = x - self.shift
-        if self.round_to:  # X >= x where the unrounded one is above the middle between x's step and the one below
-            x = (np.ceil(x / self.round_to - 1e-9) - 0.5) * self.round_to
-        return sum(share * (float(x <= 0) if law is None else law.sf(x)) for share, law in self.parts)
+        """P(X >= x); not for rounded laws."""
+        return sum(w * (float(x <= self.shift) if law is None else law.sf(x - self.shift)) for w, law in self.parts)
 
     def at_most(self, x: float) -> float:
-        """P(X <= x)."""
-        x = x - self.shift
-        if self.round_to:
-            x = (np.floor(x / self.round_to + 1e-9) + 0.5) * self.round_to
-        return sum(share * (float(x >= 0) if law is None else law.cdf(x)) for share, law in self.parts)
+        """P(X <= x); not for rounded laws."""
+        return sum(w * (float(x >= self.shift) if law is None else law.cdf(x - self.shift)) for w, law in self.parts)
+
+    def steps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values of a rounded law, as far as they matter, and their chances."""
+        step = np.arange(-5000, 5001)
+        ends = (np.append(step, 5001) - 0.5) * self.round_to
+        upper = ends[:-1] > 0  # differences of the smaller of sf and cdf: the far tail is not lost to rounding
+        chance = sum(w * np.where(upper, -np.diff(law.sf(ends)), np.diff(law.cdf(ends))) for w, law in self.parts)
+        return self.shift + step * self.round_to, chance
 
 
 _NORMAL, _SITES = stats.norm(), stats.norm(50, 5)  # None is a kind that does nothing
@@ -62,6 +64,10 @@ def call_rates(law: Mixture, n: int, levels: np.ndarray, rng: np.random.Generato
     null = Null(law.rvs(n, rng), np.full(n, 12.0), np.full(n, 0.5))
     location, scale = (float(f(np.array([12.0]), np.array([0.5]))[0]) for f in (null.location, null.scale))
     rate = np.zeros(len(levels))
+    if law.round_to:
+        values, chance = law.steps()
+        p = null.p((values - location) / scale)
+        return np.array([chance[p <= level].sum() for level in levels])
     for sign, chance in ((1, law.at_least), (-1, law.at_most)):
         inner, outer = np.zeros(len(levels)), np.full(len(levels), 1e9)  # not called, called
         for _ in range(60):

@@ -43,7 +43,7 @@ def resolution(n: int) -> float:
 
 
 class Tails:
-    """How rarely a control does as much: ranks, and a fitted tail on either side.
+    """How rarely a control does as much: ranks, and a fitted tail beyond the last control on either side.
 
     Parameters
     ----------
@@ -54,14 +54,15 @@ class Tails:
 
     Notes
     -----
-    In the body the tail probability is the rank among the controls, (b + 1) / (n + 1). Beyond the outermost 3 % (at
-    least 20 controls) a generalised Pareto distribution is fitted to the exceedances (Pickands 1975; for tails of
-    permutation nulls Knijnenburg et al. 2009, doi:10.1093/bioinformatics/btp211), each tail on its own. The fit is not
-    plugged in: from 20 to 100 exceedances the maximum-likelihood tail is too short so often that p-values at 1e-4 come
-    out five to ten times too small on average. Instead the tail probability is averaged over the posterior of shape and
-    scale (prior: shape ~ normal(0.1, 0.15), from exponential to heavy; scale ~ 1 / scale). That is the predictive
-    distribution of a new control (for extremes: Coles and Tawn 1996; Coles 2001, section 9.1), which is what a p-value
-    needs.
+    As far as controls reach, the tail probability is the rank among them, (b + 1) / (n + 1): exact for what is
+    exchangeable with them, whatever their distribution, ties included. Beyond the last control it is the smaller of
+    1 / (n + 1) and a fitted tail, which orders what lies there: a generalised Pareto distribution of the exceedances of
+    the outermost 3 % (at least 20 controls; Pickands 1975; for tails of permutation nulls Knijnenburg et al. 2009,
+    doi:10.1093/bioinformatics/btp211), each tail on its own. The fit is not plugged in: from 20 to 100 exceedances the
+    maximum-likelihood tail is too short so often that p-values at 1e-4 come out five to ten times too small on average.
+    Instead the tail probability is averaged over the posterior of shape and scale (prior: shape ~ normal(0.1, 0.15),
+    from exponential to heavy; scale ~ 1 / scale). That is the predictive distribution of a new control (for extremes:
+    Coles and Tawn 1996; Coles 2001, section 9.1).
     """
 
     def __init__(self, values: np.ndarray, *, ranks_only: bool = False):
@@ -92,7 +93,7 @@ class Tails:
 
 
 class _Tail:
-    """P(Z >= z) in one direction: ranks in the body, a predictive generalised Pareto tail beyond."""
+    """P(Z >= z) in one direction: ranks, and a predictive generalised Pareto tail beyond the last control."""
 
     def __init__(self, ascending: np.ndarray, *, ranks_only: bool = False):
         self.sample, self.fitted = ascending, False
@@ -120,10 +121,13 @@ class _Tail:
     def survival(self, z: np.ndarray) -> np.ndarray:
         """Return P(Z >= z), shape of `z`."""
         z = np.asarray(z, dtype=np.float64)
-        ranks = (len(self.sample) - np.searchsorted(self.sample, z, side="left") + 1) / (len(self.sample) + 1)
-        beyond = z > self.threshold
-        out = ranks
+        out = (len(self.sample) - np.searchsorted(self.sample, z, side="left") + 1) / (len(self.sample) + 1)
+        beyond = z > self.sample[-1]
         if self.fitted and beyond.any():
-            excess = z[beyond] - self.threshold
-            out[beyond] = self.share * (stats.genpareto.sf(excess[:, None], self.shape, scale=self.scale) @ self.weight)
+            out[beyond] = np.minimum(out[beyond], self.predicted(z[beyond]))
         return out
+
+    def predicted(self, z: np.ndarray) -> np.ndarray:
+        """Return the fitted P(Z >= z) of values above the threshold, shape (m,)."""
+        excess = z - self.threshold
+        return self.share * (stats.genpareto.sf(excess[:, None], self.shape, scale=self.scale) @ self.weight)
