@@ -1,5 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; both make the environment first.
-.PHONY: demo test check env oracle lock lint benchmark cuda clean
+.PHONY: demo test check env oracle lock lint benchmark cuda kernels clean
 .DELETE_ON_ERROR:
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
@@ -49,6 +49,10 @@ cuda:
 	PYTHONPATH=workflow/lib $(PYTHON) -m pytest -m cuda tests
 	@for name in engine attribution elements; do echo "== $$name"; \
 		PYTHONPATH=workflow/lib $(PYTHON) tests/benchmarks/bench_$$name.py --device cuda $(BENCHMARK_ARGS) || exit 1; done
+
+# Compile every kernel that is offered, for GPUs that need not be here: registers, spills, instructions.
+kernels: env oracle
+	PYTHONPATH=workflow/lib:.venv-oracle python tests/gpu_kernels.py
 
 # Pin what is installed now. +cpu is dropped: the same pin gives Linux users a CUDA build.
 lock:

@@ -2,7 +2,8 @@
 
 ``python tests/demo_effects.py`` computes ``tests/data/demo_effects.npz`` anew, seed by seed (some minutes of processor
 time each 1,000 controls). What is said about power rests on it: the demo's own controls have seed 1 and are not in it.
-The first 2 backgrounds of both sets (fewer leave the null wider, so power with 16 is no lower); the model's two outputs, profile (Jensen-Shannon distance) and log counts.
+The first 2 backgrounds of both sets (what a mean over few of them adds to the null is lost with 16); the model's two
+outputs, profile (Jensen-Shannon distance) and log counts.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ class Demo:
         from marginome.backgrounds import make_background
         from marginome.incremental import Engine
         from marginome.models import load_model
-        from marginome.screens import readouts_of
+        from marginome.models.outputs import effect_columns
         from marginome.sequences import one_hot_encode
 
         config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
         ((name, settings),) = config["models"].items()
         loaded = load_model(name, settings)
         self.outputs = loaded.outputs
-        self.readouts = readouts_of(loaded.outputs).output
+        self.readouts = effect_columns(loaded.outputs).output
         self.engines = {}
         for kind in SETS:
             made = make_background(config["backgrounds"][kind], name=kind, seed=config["seed"])
@@ -61,7 +62,7 @@ class Demo:
     def effects(self, kind: str, sequences: list[str]) -> np.ndarray:
         """Mean effect of each sequence in the centre of a set's backgrounds, (n, readouts), float32."""
         from marginome.incremental import Edits
-        from marginome.screens import marginalize_blocks
+        from marginome.jobs.screen import marginalize_blocks
         from marginome.sequences import encode_insert
 
         engine = self.engines[kind]

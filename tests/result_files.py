@@ -11,11 +11,12 @@ import pandas as pd
 
 from marginome.backgrounds import make_background, write_background
 from marginome.inserts import Insert
-from marginome.jobs.attributions import attribute_shard, merge_attributions
+from marginome.jobs.apply_functions import apply_functions
+from marginome.jobs.attribute import attribute_shard
 from marginome.jobs.baseline import predict_baseline
-from marginome.jobs.function_results import merge_functions
-from marginome.jobs.functions import apply_functions
 from marginome.jobs.inserts import insert_table
+from marginome.jobs.merge_attributions import merge_attributions
+from marginome.jobs.merge_functions import merge_functions
 from marginome.jobs.provenance import write_provenance
 from marginome.jobs.report import report_screen
 from marginome.jobs.screen import marginalize_shard
@@ -78,7 +79,12 @@ class Results:
         save_figure(composition_figure(made), self.at("set.svg"))
         write_json(
             self.at("check.json"),
-            {"block": 8, "model": model, "outputs": [{"name": "counts", "measure": "difference"}]},
+            {
+                "block": 8,
+                "engine": {"kernels": "torch"},
+                "model": model,
+                "outputs": [{"name": "counts", "measure": "difference"}],
+            },
         )
         listed = [Insert(i, i, "+", LENGTH // 2 - len(s) // 2, s, collection="c") for i, s in zip(motifs, SEQUENCES)]
         table = insert_table(listed, {"controls": {"pool": 40}, "pairs": None}, 1)

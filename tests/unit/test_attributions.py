@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 import torch
 
+from marginome.attribution_file import open_attributions
 from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
-from marginome.jobs.attributions import attribute_shard, merge_attributions, open_attributions
-from marginome.jobs.seqlets import call_seqlets
+from marginome.jobs.attribute import attribute_shard
+from marginome.jobs.call_seqlets import call_seqlets
+from marginome.jobs.merge_attributions import merge_attributions
 from marginome.provenance import file_digests
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode
@@ -246,7 +248,7 @@ def test_an_output_or_target_that_is_not_there(case):
 
 
 def test_large_attributions_do_not_fit_into_16_bits(case):
-    from marginome.jobs.attributions import Attributed, _write_block
+    from marginome.jobs.attribute import Attributed, _write_block
 
     X = torch.stack([one_hot_encode(s) for s in case.sequences[:1]])
     large = Attributed(X * 1e5, X.float().sum(1) * 1e5, None, torch.zeros(1, 1), torch.zeros(1, dtype=torch.uint8))

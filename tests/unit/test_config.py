@@ -300,13 +300,14 @@ def test_no_pattern_of_the_schemas_lets_a_newline_pass():
 
 def test_words_of_the_schemas_are_those_of_the_code():
     from marginome import effects
-    from marginome.models.loading import LOADERS
-    from marginome.models.outputs import MEASURES, TRANSFORMS
+    from marginome.models.loaders import LOADERS
+    from marginome.models.outputs import MEASURES
+    from marginome.models.reading import TRANSFORMS
 
     models = yaml.safe_load((ROOT / "workflow" / "schemas" / "models.schema.yaml").read_text())
     output = models["$defs"]["output"]["properties"]
     for schema, words in (
-        (models["properties"]["loader"], LOADERS),
+        (models["properties"]["loader"], tuple(LOADERS)),
         (output["measure"], MEASURES),
         (output["measure"], effects.MEASURES),
         (output["transform"], TRANSFORMS),
@@ -317,7 +318,7 @@ def test_words_of_the_schemas_are_those_of_the_code():
 def test_what_a_header_tells_is_what_loading_finds(monkeypatch, tmp_path):
     from marginome.models import load_model
     from marginome.models.headers import read_header, recognise
-    from marginome.models.loading import recognise_loader
+    from marginome.models.recognition import recognise_loader
 
     monkeypatch.chdir(ROOT)
     bpnet = {"weights": "resources/models/bpnet_ctcf_k562_2114.state_dict.pt"}

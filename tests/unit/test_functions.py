@@ -13,9 +13,10 @@ import torch
 from marginome.attribution.edits import EditAttributions
 from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
+from marginome.functions import functions_of, window_of
 from marginome.incremental import Edits
-from marginome.jobs.function_results import merge_functions
-from marginome.jobs.functions import Applier, Target, apply_functions, functions_of, window_of
+from marginome.jobs.apply_functions import Applier, Target, apply_functions
+from marginome.jobs.merge_functions import merge_functions
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode, random_one_hot, substitute
 from marginome.shuffles import dinucleotide_shuffle

@@ -17,13 +17,13 @@ from marginome.incremental import Edits, Engine, paths
 from marginome.jobs import screen
 from marginome.jobs.baseline import predict_baseline
 from marginome.jobs.runner import job
-from marginome.jobs.screen import marginalize_shard
+from marginome.jobs.screen import marginalize_blocks, marginalize_shard
 from marginome.models import load_model
 from marginome.models.outputs import Output
 from marginome.motifs import read_motifs
 from marginome.prediction import predict
-from marginome.screens import marginalize_blocks, whole_blocks
 from marginome.sequences import one_hot_encode, substitute
+from marginome.shards import whole_blocks
 from marginome.storage import write_json, write_table
 from workspace import RESOURCES
 
@@ -54,7 +54,7 @@ class Bench:
             {"insert": inserts, "start": starts, "role": ["motif"] * 15 + ["control"] * (motifs - 15)}
         )
         write_table(folder / "inserts.parquet", self.table)
-        write_json(folder / "check.json", {"block": block})
+        write_json(folder / "check.json", {"block": block, "engine": {"kernels": "torch"}})
         predict_baseline(settings, name="m", digests={}, engine=ENGINE | {"precision": precision}, device="cpu",
                          check=folder / "check.json", fasta=folder / "u.fa.gz",
                          predictions=folder / "base.h5")  # fmt: skip

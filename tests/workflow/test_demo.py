@@ -18,8 +18,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 from tangermeme.marginalize import marginalize as peer_marginalize
 
-from marginome.backgrounds import read_background
 from marginome.errors import MarginomeError
+from marginome.fasta import read_background
 from marginome.models import load_model
 from marginome.results import read_screen
 from marginome.sequences import one_hot_encode

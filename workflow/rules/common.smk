@@ -10,9 +10,10 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str((Path(str(workflow.current_basedir)) / ".." / "lib").resolve()))
 
-from marginome.config import entry_files, resolve_config
+from marginome.config import check_keys, entry_files, resolve_config
 from marginome.errors import MarginomeError
-from marginome.provenance import code_digest, file_digests
+from marginome.models.headers import reader_modules
+from marginome.provenance import code_digest, content_digests, file_digests, with_imported
 
 try:
     # Jobs parse this file again: what the main process found to exist is not looked for a second time.
@@ -43,15 +44,21 @@ def named_files(section, name):
 
 @functools.cache
 def named_digests(section, name):
-    """Their SHA-256."""
-    return file_digests(named_files(section, name))
+    """Digests of what they hold."""
+    return content_digests(named_files(section, name))
+
+
+@functools.cache
+def model_readers(model):
+    """The modules that read the files of a model; looked up once, since a header tells."""
+    return reader_modules(CONFIG["models"][model])
 
 
 def files_of(section, wildcard):
     """Input function: the files that one config entry names.
 
     Marked ancient: Snakemake follows modification times where one means content, so a touched genome or
-    model would rerun everything. Their SHA-256 is in the params of the rules that use them (`settings_of`).
+    model would rerun everything. Their digests are in the params of the rules that use them (`digests_of`).
     """
     return lambda wildcards: ancient(named_files(section, wildcards[wildcard]))
 
@@ -62,12 +69,18 @@ def settings_of(section, wildcard):
 
 
 def digests_of(section, wildcard):
-    """Params function: SHA-256 of the files that one config entry names."""
+    """Params function: digests of the files that one config entry names."""
     return lambda wildcards: named_digests(section, wildcards[wildcard])
+
+
+def code_with_model(job):
+    """Params function: the digest of a job's code and of what reads the files of its model."""
+    return lambda wildcards: code_digest(job, *model_readers(wildcards.model))
 
 
 def screen_of(*keys):
     """Params function: the keys of a screen's entry that a rule uses."""
+    check_keys("screens", keys)
     return lambda wildcards: {key: CONFIG["screens"][wildcards.screen].get(key) for key in keys}
 
 
@@ -152,6 +165,7 @@ def screens_with_background(pattern):
 
 def asked_of_models(section, *keys):
     """Params function: the keys that ask something of a model, of the entries that use a background set."""
+    check_keys(section, keys)
     return lambda wildcards: {
         name: {key: CONFIG[section][name].get(key) for key in keys}
         for name in entries_with_background(wildcards.background)[section]
@@ -264,13 +278,13 @@ def screen_digests(screen):
         for name in entry[section]
         for file in entry_files(CONFIG, section, name)
     ]
-    return file_digests([*files, *entry_files(CONFIG, "screens", screen)])
+    return file_digests(with_imported([*files, *entry_files(CONFIG, "screens", screen)]))
 
 
 # ------------------------------------------------------------------------------------------- functions
 def code_of(wildcards):
-    """Params function: SHA-256 of the user's own code that a screen names."""
-    return file_digests(entry_files(CONFIG, "screens", wildcards.screen))
+    """Params function: digests of the user's own code that a screen names."""
+    return named_digests("screens", wildcards.screen)
 
 
 def results_of_screen(wildcards):
@@ -296,6 +310,7 @@ def functions_of_screen(wildcards):
 # ------------------------------------------------------------------------------------------- attributions
 def attribution_of(*keys):
     """Params function: the keys of an attribution entry that a rule uses."""
+    check_keys("attributions", keys)
     return lambda wildcards: {key: CONFIG["attributions"][wildcards.attribution].get(key) for key in keys}
 
 
@@ -314,8 +329,8 @@ def part_files(*path):
 
 
 def part_digests(*path):
-    """Params function: SHA-256 of those files."""
-    return lambda wildcards: file_digests(_part_files(wildcards, path))
+    """Params function: digests of those files."""
+    return lambda wildcards: content_digests(_part_files(wildcards, path))
 
 
 def _part_files(wildcards, path):
@@ -537,7 +552,7 @@ def attribution_digests(attribution):
     files = entry_files(CONFIG, "attributions", attribution)
     for section, names in entries_of_attribution(attribution).items():
         files = [*files, *(file for name in names for file in entry_files(CONFIG, section, name))]
-    return file_digests(files)
+    return file_digests(with_imported(files))
 
 
 def attribution_results():

@@ -21,7 +21,7 @@ rule check_model:
         settings=settings_of("models", "model"),
         digests=digests_of("models", "model"),
         engine=engine_settings(),
-        code=code_digest("jobs.models"),
+        code=code_with_model("jobs.models"),
     script:
         "../../scripts/check_model.py"
 
@@ -74,6 +74,6 @@ rule predict_baseline:
         settings=settings_of("models", "model"),
         digests=digests_of("models", "model"),
         engine=engine_settings(),
-        code=code_digest("jobs.baseline"),
+        code=code_with_model("jobs.baseline"),
     script:
         "../../scripts/predict_baseline.py"

@@ -21,7 +21,7 @@ rule write_provenance:
     params:
         config=lambda wildcards: screen_section(wildcards.screen),
         digests=lambda wildcards: screen_digests(wildcards.screen),
-        modules=["jobs.screen", "jobs.summary", "jobs.functions"],
+        modules=["jobs.screen", "jobs.summary", "jobs.apply_functions"],
         command=lambda wildcards: run_command(f"results/screens/{wildcards.screen}/report.html"),
         code=code_digest("jobs.provenance"),
     script:

@@ -89,7 +89,7 @@ rule marginalize:
         digests=digests_of("models", "model"),
         screen=screen_of("outputs", "keep"),
         engine=engine_settings(),
-        code=code_digest("jobs.screen"),
+        code=code_with_model("jobs.screen"),
     script:
         "../../scripts/marginalize.py"
 

@@ -44,7 +44,7 @@ _PUBLIC = {
     "load_model": "models",
     "read_motifs": "motifs",
     "list_inserts": "inserts",
-    "interaction": "inserts",
+    "interaction": "interactions",
     "make_background": "backgrounds",
     "summarize_effects": "confidence",
     "backgrounds_needed": "confidence",

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from marginome.batches import check_batches_are_independent
 from marginome.devices import free_memory, is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError, first_line, unknown_name
-from marginome.models.outputs import REDUCTIONS, TRANSFORMS, read
+from marginome.models.reading import REDUCTIONS, TRANSFORMS, read
 from marginome.nested import at, check_returned, check_same, first_tensor, leaves, map_structure, shape_and_dtype
 from marginome.sequences import name_some, refuse_meta, torch_dtype
 

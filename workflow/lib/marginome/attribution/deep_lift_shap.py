@@ -20,6 +20,7 @@ from marginome.attribution.kernels import Backward
 from marginome.attribution.module_rules import ModuleRules
 from marginome.attribution.pairs import RepeatSequence, make_pair
 from marginome.attribution.recording import Recorder, named_modules_of
+from marginome.attribution.recurrent import RecurrentSteps
 from marginome.attribution.references import References, ahead
 from marginome.devices import is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError
@@ -509,9 +510,8 @@ def _attributable(model: torch.nn.Module, allow_tf32: bool) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         # Attention and recurrent layers as the steps they consist of, rather than as one fused operation.
         stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
-        if any(isinstance(m, torch.nn.RNNBase) for m in model.modules()):
-            stack.enter_context(torch.backends.mkldnn.flags(False, None, None, None))
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        if any(isinstance(m, torch.nn.RNNBase | torch.nn.RNNCellBase) for m in model.modules()):
+            stack.enter_context(RecurrentSteps())
         stack.enter_context(torch.enable_grad())
         try:
             torch.backends.mha.set_fastpath_enabled(False)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from marginome.arrays import dataset, hdf5_name, read_hdf5, write_hdf5
-from marginome.backgrounds import read_background
 from marginome.devices import precision_context, resolve_device
 from marginome.effects import saturated
 from marginome.errors import MarginomeError
-from marginome.models import LoadedModel, load_model
+from marginome.fasta import read_background
+from marginome.models.loading import LoadedModel, load_model
 from marginome.prediction import predict
 from marginome.sequences import one_hot_encode
 from marginome.storage import damaged, sha256_of

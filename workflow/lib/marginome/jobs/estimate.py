@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from marginome.backgrounds import read_background
+from marginome.fasta import read_background
 from marginome.storage import read_json, read_table
 from marginome.tables import write_tsv
 

@@ -15,7 +15,7 @@ from marginome.controls import list_controls
 from marginome.errors import MarginomeError
 from marginome.families import motif_families
 from marginome.inserts import Insert, list_inserts
-from marginome.motifs import motifs_from_table
+from marginome.motifs.table import motifs_from_table
 from marginome.storage import read_json, read_table, write_table
 
 log = logging.getLogger("marginome")

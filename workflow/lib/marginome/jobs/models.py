@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from marginome import model_check
-from marginome.models import load_model
+from marginome.models.loading import load_model
 from marginome.storage import write_json
 
 log = logging.getLogger("marginome")

@@ -19,9 +19,10 @@ from scipy import stats
 from marginome.agreements import INSERT, agreement, consensus
 from marginome.arrays import append, dataset, fill, group_of, hdf5_name, plain_name, read_hdf5, write_hdf5
 from marginome.discoveries import add_q, controls_needed, findings_needed
-from marginome.inserts import interaction
+from marginome.effects import probabilities
+from marginome.interactions import interaction
 from marginome.nulls import score_effects
-from marginome.screens import PROFILE_ROWS, probabilities, whole_blocks
+from marginome.shards import PROFILE_ROWS, whole_blocks
 from marginome.storage import atomic, damaged, disagreeing, read_table, table_writer, write_table
 from marginome.tables import EFFECTS, conform
 

@@ -7,32 +7,36 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import torch
 
-from marginome.arrays import dataset, fill, hdf5_name, write_hdf5
+from marginome.arrays import dataset, fill, write_hdf5
 from marginome.attribution import EditAttributor, deep_lift_shap
 from marginome.devices import peak_memory, precision_context, resolve_device
 from marginome.errors import MarginomeError
+from marginome.functions import functions_of, target_group, window_of
 from marginome.incremental import Edits
 from marginome.jobs.baseline import load_inputs
 from marginome.jobs.runner import Progress
-from marginome.models import LoadedModel
+from marginome.models.effect_columns import select_outputs
+from marginome.models.loading import LoadedModel
 from marginome.models.outputs import Readouts
 from marginome.mutagenesis import saturation_mutagenesis
 from marginome.prediction import Readout
-from marginome.screens import select_outputs
 from marginome.seeds import stable_seed
 from marginome.sequences import encode_insert
+from marginome.shards import share_of_shard
 from marginome.shuffles import dinucleotide_shuffle
 from marginome.storage import read_table
 from marginome.usercode import load_user_object
 
 log = logging.getLogger("marginome")
 
+
 #: Convergence deltas above this are mentioned, as `deep_lift_shap` does.
 WORST_DELTA = 1e-3
+
+
 #: Targets of all outputs together; each costs as much as the first.
 MOST_TARGETS = 16
 
@@ -57,22 +61,6 @@ class Windowed(NamedTuple):
 
     mean: np.ndarray
     sd: np.ndarray
-
-
-def functions_of(screen: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return (name, settings) of the functions of a screen beside predict; the user's own are called by their name."""
-    found = []
-    for entry in screen["functions"]:
-        if isinstance(entry, str):
-            if entry != "predict":
-                found.append((entry, {}))
-        else:
-            found.append((entry["function"].rpartition(":")[2], entry))
-    names = [name for name, _ in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise MarginomeError(f"two functions are named {', '.join(twice)}", where="functions", remedy="Rename one.")
-    return found
 
 
 class Applier:
@@ -208,26 +196,6 @@ def _targets(loaded: LoadedModel, names: Sequence[str] | None, where: str) -> li
     return found
 
 
-def window_of(start: int, width: int, size: int, length: int) -> tuple[int, int, int]:
-    """Return first and last position of the window around an insert, cut at the ends, and the column of the first.
-
-    A window has `size` columns for inserts of every width: the insert's middle is at column ``size // 2``.
-    """
-    first = start + width // 2 - size // 2
-    return max(0, first), min(length, first + size), max(0, -first)
-
-
-def rows_of_shard(rows: np.ndarray, number: int, count: int) -> np.ndarray:
-    """Return the part of the inserts' rows that shard `number` (from 1) of `count` computes."""
-    cuts = np.linspace(0, len(rows), count + 1).round().astype(int)
-    return rows[cuts[number - 1] : cuts[number]]
-
-
-def target_group(handle: h5py.Group, function: str, target: str) -> h5py.Group:
-    """Return the group of what a function gave for a target, made when it is not there."""
-    return handle.require_group(hdf5_name(function, taken=("rows",))).require_group(hdf5_name(target))
-
-
 def apply_functions(
     settings: Mapping[str, Any],
     *,
@@ -286,7 +254,7 @@ def apply_functions(
         table = read_table(inserts)
         motif = np.flatnonzero((table["role"] == "motif").to_numpy())
         number, _, count = shard.partition("-of-")
-        rows = rows_of_shard(motif, int(number), int(count))
+        rows = share_of_shard(motif, int(number), int(count))
         widest = int(table["insert"].str.len().max()) if len(motif) else 0
         size = widest + 2 * screen["function_settings"]["flank"]
         dataset(handle, "rows", data=rows)

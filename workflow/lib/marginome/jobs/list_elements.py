@@ -1,35 +1,27 @@
-"""Elements in isolation: seqlets, annotations and patterns put into backgrounds like the motifs of a screen."""
+"""What seqlets, annotations and patterns put into backgrounds, with its controls."""
 
 from __future__ import annotations
 
 import logging
 import os
-import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from marginome.arrays import write_hdf5
-from marginome.backgrounds import read_background
+from marginome.attribution_file import AttributionFile, open_attributions
 from marginome.errors import MarginomeError, unknown_name
+from marginome.fasta import read_background
 from marginome.inserts import Insert
-from marginome.jobs.attributions import AttributionFile, open_attributions
 from marginome.jobs.inserts import insert_table
-from marginome.jobs.screen import marginalize_shard
-from marginome.jobs.summary import summarize_screen
 from marginome.regions import read_regions
 from marginome.seeds import stable_seed
-from marginome.storage import read_json, read_table, table_metadata, write_table
-from marginome.tables import EFFECTS, conform, write_tsv
+from marginome.storage import read_json, read_table, write_table
 
 log = logging.getLogger("marginome")
 
 
-# ------------------------------------------------------------------------------------------------ listing
 def list_elements(
     settings: Mapping[str, Any],
     *,
@@ -205,86 +197,3 @@ def _families(described: pd.DataFrame, kind: str) -> pd.DataFrame:
             "family_representative": first,
         }
     )
-
-
-# ------------------------------------------------------------------------------------------------ computing
-def marginalize_elements(
-    settings: Mapping[str, Any], *, inserts: str | os.PathLike, shard: str, output: str | os.PathLike, **given: Any
-) -> None:
-    """Compute one shard of elements; nothing to put in is a valid, empty shard.
-
-    Parameters
-    ----------
-    settings, inserts, shard, output, **given
-        As `marginalize_shard` takes them.
-    """
-    if len(read_table(inserts, columns=["insert"])) == 0:
-        log.warning("there is nothing to put in: an empty shard")
-        with write_hdf5(output, {"empty": True, "shard": shard}):
-            return
-    marginalize_shard(settings, inserts=inserts, shard=shard, output=output, **given)
-
-
-def summarize_elements(
-    *,
-    model: str,
-    names: Sequence[str],
-    inserts: str | os.PathLike,
-    families: str | os.PathLike,
-    elements: str | os.PathLike,
-    baselines: Sequence[str | os.PathLike],
-    shards: Sequence[str | os.PathLike],
-    effects: str | os.PathLike,
-    tsv: str | os.PathLike,
-    backgrounds: str | os.PathLike,
-    profiles: str | os.PathLike,
-) -> None:
-    """Merge the shards into a table like a screen's, and add the elements' own columns.
-
-    Parameters
-    ----------
-    model : str
-    names : sequence of str
-        Of the background sets.
-    inserts, families, elements : path
-        Of `list_elements`.
-    baselines, shards : sequence of path
-        In the order of the background sets, then shards.
-    effects, tsv : path
-        To write: the columns of `marginome.tables.EFFECTS`, then the elements' own (by ``motif_id``).
-    backgrounds, profiles : path
-        To write: effects of single backgrounds, mean profiles; as a screen's.
-    """
-    own = read_table(elements)
-    if len(read_table(inserts, columns=["insert"])) == 0:
-        empty = pd.DataFrame({c.name: pd.Series(dtype=object) for c in EFFECTS if c.required})
-        table = conform(empty, EFFECTS)
-        write_table(effects, table, {"empty": True})
-        write_tsv(tsv, table.to_pandas())
-        for path in (backgrounds, profiles):
-            with write_hdf5(path, {"empty": True}):
-                pass
-        log.warning("there was nothing to put in: the table is empty")
-        return
-    with tempfile.TemporaryDirectory(dir=Path(effects).parent) as folder:
-        at = Path(folder)
-        summarize_screen(
-            {"models": [model], "backgrounds": list(names), "pairs": None},
-            inserts=inserts,
-            families=families,
-            baselines=baselines,
-            shards=shards,
-            effects=at / "effects.parquet",
-            tsv=at / "effects.tsv.gz",
-            backgrounds=backgrounds,
-            profiles=profiles,
-            agreement_table=at / "agreement.parquet",
-            consensus_table=at / "consensus.parquet",
-        )
-        table = read_table(at / "effects.parquet")
-        metadata = table_metadata(at / "effects.parquet")
-    whole = [c.name for c in EFFECTS if c.type == pa.int64() and c.name in table]
-    table = table.astype(dict.fromkeys(whole, "Int64"))  # a null turned them into floats when read
-    joined = table.merge(own, on="motif_id", how="left", validate="many_to_one")
-    write_table(effects, conform(joined, EFFECTS, extra=True, name=str(effects)), metadata)
-    write_tsv(tsv, joined)

@@ -1,7 +1,4 @@
-"""What functions gave before and after every insert, merged over shards and drawn.
-
-Apart from `jobs.functions`, so that a change of a figure attributes nothing again.
-"""
+"""What functions gave before and after every insert, merged over shards and drawn."""
 
 from __future__ import annotations
 
@@ -15,8 +12,9 @@ import pandas as pd
 
 from marginome import figures
 from marginome.arrays import dataset, fill, group_of, plain_name, read_hdf5, write_hdf5
-from marginome.jobs.functions import rows_of_shard, window_of
+from marginome.functions import window_of
 from marginome.plots import save_figure
+from marginome.shards import share_of_shard
 from marginome.storage import damaged, disagreeing, read_table
 
 
@@ -79,7 +77,7 @@ def _merge_part(
         for number, path in enumerate(shards, start=1):
             with read_hdf5(path) as source:
                 rows = source["rows"][...]
-                if not np.array_equal(rows, rows_of_shard(motif.index.to_numpy(), number, len(shards))):
+                if not np.array_equal(rows, share_of_shard(motif.index.to_numpy(), number, len(shards))):
                     raise damaged(path, f"it holds {len(rows)} inserts that are not its share of {len(motif)}")
                 if size not in (None, int(source.attrs["window"])):
                     raise disagreeing(shards, "the shards have windows of different width")

@@ -1,23 +1,21 @@
-"""Seqlets of an attributions file: called, written as table and BED, and named by motifs."""
+"""Seqlets of an attributions file: called, written as table and BED."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from marginome.annotation import Annotations, annotate, query_of_attributions
-from marginome.errors import MarginomeError
-from marginome.jobs.attributions import AttributionFile, open_attributions
-from marginome.motifs import Motif, motifs_from_table
+from marginome.attribution_file import AttributionFile, open_attributions
 from marginome.seqlets import recursive_seqlets, tfmodisco_seqlets
-from marginome.storage import atomic, read_table, write_table
+from marginome.storage import atomic, write_table
 
 log = logging.getLogger("marginome")
+
 
 SEQLETS = {
     "seqlet_id": "str", "example_idx": "int64", "sequence_id": "str", "chrom": "str", "genome_start": "Int64",
@@ -26,7 +24,6 @@ SEQLETS = {
 }  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------ calling
 def call_seqlets(
     settings: Mapping[str, Any],
     *,
@@ -131,102 +128,3 @@ def _write_bed(path: str | os.PathLike, table: pd.DataFrame) -> None:
             start, end = (row.genome_start, row.genome_end) if placed else (row.start, row.end)
             score = round(1000 * abs(row.attribution) / largest)
             handle.write(f"{chrom}\t{start}\t{end}\t{row.seqlet_id}\t{score}\t.\t{row.attribution:.6g}\n")
-
-
-# ------------------------------------------------------------------------------------------------ annotating
-def annotate_seqlets(
-    settings: Mapping[str, Any],
-    *,
-    seed: int,
-    attributions: str | os.PathLike,
-    seqlets: str | os.PathLike,
-    motifs: Sequence[str | os.PathLike],
-    annotations: str | os.PathLike,
-    threads: int = 1,
-) -> None:
-    """Name the seqlets of a table by the motifs of some collections.
-
-    Parameters
-    ----------
-    settings : mapping
-        ``annotate`` of the entry.
-    seed : int
-        The config's seed.
-    attributions, seqlets : path
-        Of earlier rules.
-    motifs : sequence of path
-        Tables of the collections.
-    annotations : path
-        Parquet to write: the seqlets' columns and those of `annotation_columns`.
-    threads : int, default 1
-    """
-    table = read_table(seqlets)
-    collection = read_collections(motifs)
-    queries = []
-    with open_attributions(attributions) as found:
-        for (values, _), sign in zip(
-            found.spans("hypothetical", table, settings["flank"]), np.where(table["sign"] == "+", 1, -1)
-        ):
-            queries.append(query_of_attributions(values.astype(np.float64), sign))
-    named = annotate(
-        queries,
-        [motif for _, motif in collection],
-        seed=seed,
-        min_information_bits=settings["min_information_bits"],
-        shuffles=settings["shuffles"],
-        threads=threads,
-    )
-    columns = annotation_columns(named, collection, settings["max_q"])
-    write_table(annotations, pd.concat([table, columns], axis=1), {"settings": dict(settings)})
-    tell_matches(columns, "seqlets")
-
-
-def read_collections(tables: Sequence[str | os.PathLike]) -> list[tuple[str, Motif]]:
-    """Return (collection, motif) of the motifs of several tables, in order."""
-    found = []
-    for path in tables:
-        table = read_table(path)
-        found += [(table["collection"].iloc[0], motif) for motif in motifs_from_table(table)]
-    if not found:
-        raise MarginomeError("there is no motif to compare with", where="annotate.motifs")
-    return found
-
-
-def annotation_columns(named: Annotations, collection: Sequence[tuple[str, Motif]], max_q: float) -> pd.DataFrame:
-    """Return the columns that say what a seqlet or pattern matches.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``match_collection, match_id, match_name, match_strand`` (null where no match holds), ``match_offset,
-        match_overlap`` (bp), ``best_id`` (the nearest motif whether it holds or not; null where not compared),
-        ``tomtom_p, match_p, match_q, information_bits``.
-    """
-    holds = (named.motif >= 0) & (named.q <= max_q)
-    best = [collection[i] if i >= 0 else (None, None) for i in named.motif]
-
-    def kept(values: Sequence[object]) -> list:
-        return [value if hold else None for value, hold in zip(values, holds)]
-
-    return pd.DataFrame(
-        {
-            "match_collection": pd.Series(kept([name for name, _ in best]), dtype=object),
-            "match_id": pd.Series(kept([m and m.motif_id for _, m in best]), dtype=object),
-            "match_name": pd.Series(kept([m and m.motif_name for _, m in best]), dtype=object),
-            "match_strand": pd.Series(kept(named.strand), dtype=object),
-            "match_offset": pd.Series(kept(named.offset.tolist()), dtype="Int64"),
-            "match_overlap": pd.Series(kept(named.overlap.tolist()), dtype="Int64"),
-            "best_id": pd.Series([m and m.motif_id for _, m in best], dtype=object),
-            "tomtom_p": named.tomtom_p,
-            "match_p": named.p,
-            "match_q": named.q,
-            "information_bits": named.information_bits,
-        }
-    )
-
-
-def tell_matches(columns: pd.DataFrame, what: str) -> None:
-    """Log how many match, and what most of them match."""
-    counts = columns["match_name"].value_counts()
-    most = ", ".join(f"{name} {count}" for name, count in counts.head(5).items())
-    log.info("%d of %d %s match a motif%s", int(counts.sum()), len(columns), what, f": {most}" if most else "")

@@ -1,98 +1,41 @@
-"""Attributions of loci: collected, computed in shards, merged; and the file that the later stages read."""
+"""Attributions of the loci of one shard, with the gate on their convergence deltas."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-import pandas as pd
 import torch
 
-from marginome.arrays import append, dataset, hdf5_metadata, read_hdf5, write_hdf5
+from marginome.arrays import append, write_hdf5
 from marginome.attribution import deep_lift_shap
-from marginome.backgrounds import BackgroundSet, read_background, write_background
+from marginome.attribution_file import CHUNK_BYTES
 from marginome.devices import peak_memory, resolve_device
 from marginome.errors import MarginomeError, unknown_name
+from marginome.fasta import count_sequences, read_background, read_some
 from marginome.jobs.runner import Progress
-from marginome.loci import collect_loci as read_loci
-from marginome.loci import count_sequences, read_some, regions_of
-from marginome.models import LoadedModel, load_model
+from marginome.models.loading import LoadedModel, load_model
 from marginome.models.outputs import Readouts
 from marginome.mutagenesis import saturation_mutagenesis
 from marginome.prediction import Readout
-from marginome.screens import whole_blocks
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode
+from marginome.shards import rows_of_shard, whole_blocks
 from marginome.shuffles import dinucleotide_shuffle
-from marginome.storage import damaged, disagreeing, read_json, read_table
 
 log = logging.getLogger("marginome")
 
+
 # Loci computed and written together. It is what a locus's last digits may depend on, and what a shard is made of.
 BLOCK = {"cpu": 8, "cuda": 64}
-METHODS = ("deep_lift_shap", "saturation_mutagenesis")
 
 
-# ------------------------------------------------------------------------------------------------ loci
-def collect_loci(
-    settings: Mapping[str, Any],
-    *,
-    name: str,
-    check: str | os.PathLike,
-    model: Mapping[str, Any],
-    attribution: Mapping[str, Any],
-    background: str | os.PathLike | None,
-    motifs: str | os.PathLike | None,
-    fasta: str | os.PathLike,
-    bed: str | os.PathLike,
-) -> None:
-    """Read and check the loci of one entry; also check that its output exists, before any long job.
-
-    Parameters
-    ----------
-    settings : mapping
-        ``loci`` of the entry.
-    name : str
-        The entry's name.
-    check : path
-        What `check_model` found of the model: its outputs.
-    model : mapping
-        The model's entry: its input_length.
-    attribution : mapping
-        ``model``, ``output``, ``target`` of the entry.
-    background, motifs : path or None
-        FASTA of the background set and table of the collection that ``loci`` names.
-    fasta, bed : path
-        To write; the BED file is empty where no coordinates are known.
-    """
-    checked = read_json(check)
-    outputs = [output["name"] for output in checked["outputs"]]
-    where = f"config: attributions.{name}"
-    if attribution["output"] is None and len(outputs) > 1:
-        raise MarginomeError(
-            f"model '{attribution['model']}' has {len(outputs)} outputs", where=where,
-            remedy=f"Give output: one of {', '.join(outputs)}.",
-        )  # fmt: skip
-    if attribution["output"] is not None and attribution["output"] not in outputs:
-        raise unknown_name("output", attribution["output"], outputs, where=f"{where}.output")
-    length = model.get("input_length") or checked.get("input_length")
-    found = read_loci(
-        settings, name=name, length=length, background=background, motifs=None if motifs is None else read_table(motifs)
-    )
-    made = BackgroundSet(name, found.ids, found.sequences, found.regions, pd.DataFrame())
-    write_background(made, fasta=fasta, bed=bed)
-    log.info("%d loci of %d bp", len(found.ids), len(found.sequences[0]))
-
-
-# ------------------------------------------------------------------------------------------------ shards
 class Attributed(NamedTuple):
     """Attributions of a block of loci.
 
@@ -190,12 +133,6 @@ def attribute_shard(
             log.warning("%d loci have convergence deltas above %g (%s)", attributor.exceeded,
                         attribution["max_delta"], attribution["on_exceed"])  # fmt: skip
     log.info("peak memory %.0f MB", peak_memory(where) / 2**20)
-
-
-def rows_of_shard(total: int, block: int, number: int, count: int) -> tuple[int, int]:
-    """Return the first locus of a shard and one after its last; (0, 0) for one without loci."""
-    blocks = whole_blocks(total, block, number, count)
-    return (blocks[0].start, blocks[-1].stop) if blocks else (0, 0)
 
 
 def choose_output(loaded: LoadedModel, output: str | None, target: str | int | None, *, where: str) -> tuple[Any, int]:
@@ -374,156 +311,4 @@ def _write_block(
     if found.spread is not None:
         columns["spread"] = found.spread.numpy().astype(kind)
     for name, values in columns.items():
-        _append(handle, name, values)
-
-
-def _append(handle: h5py.File, name: str, values: np.ndarray) -> None:
-    """Append rows, in chunks of some 128 kB."""
-    size = max(1, int(np.prod(values.shape[1:])) * values.itemsize)
-    append(handle, name, values, rows=max(1, min(1024, (1 << 17) // size)))
-
-
-# ------------------------------------------------------------------------------------------------ merging
-def merge_attributions(
-    *, shards: Sequence[str | os.PathLike], fasta: str | os.PathLike, attributions: str | os.PathLike
-) -> None:
-    """Put the shards of an entry together, in the loci's order; memory is a few hundred loci.
-
-    Parameters
-    ----------
-    shards : sequence of path
-        In their order.
-    fasta : path
-        The loci.
-    attributions : path
-        HDF5 to write, see `merge_attributions`.
-    """
-    total = count_sequences(fasta)
-    metadata = hdf5_metadata(shards[0])
-    largest, exceeded, replaced = 0.0, 0, 0
-    with write_hdf5(attributions, metadata) as target:
-        for number, path in enumerate(shards, start=1):
-            with read_hdf5(path) as source:
-                if json.loads(source.attrs["marginome"]) != metadata:
-                    raise disagreeing(shards, "the shards were made with different settings")
-                start, stop = (int(v) for v in source.attrs["rows"])
-                share = rows_of_shard(total, metadata["block"], number, len(shards))
-                if (start, stop) != share:
-                    raise damaged(path, f"it holds loci {start} to {stop}, its share is {share[0]} to {share[1]}")
-                if start == stop:
-                    continue
-                for begin in range(0, stop - start, 256):
-                    for name in source:
-                        _append(target, name, source[name][begin : begin + 256])
-                deltas = source["deltas"][...]
-                if deltas.size:
-                    largest = float(np.maximum(largest, deltas.max()))  # NaN stays NaN
-                    exceeded += int((~(deltas <= metadata["max_delta"]).all(1)).sum())
-                replaced += int((source["method"][...] == 1).sum()) if metadata["method"] == METHODS[0] else 0
-        regions = regions_of([name.decode() for name in target["ids"][...]])
-        if regions is not None:
-            target.create_dataset("chrom", data=regions["chrom"].to_numpy(object), dtype=h5py.string_dtype())
-            for column in ("start", "end"):
-                dataset(target, column, data=regions[column].to_numpy(np.int64), unit="bp")
-        for name, what in _DESCRIPTIONS.items():
-            if name in target:
-                target[name].attrs["description"] = what
-                if name in ("hypothetical", "observed", "spread", "deltas"):
-                    target[name].attrs["unit"] = metadata["unit"]
-        target.attrs["alphabet"] = "ACGT"
-        target.attrs["methods"] = json.dumps(METHODS)
-    log.info("%d loci; largest convergence delta %.3g, %d loci above %g, %d by mutagenesis instead", total, largest,
-             exceeded, metadata["max_delta"], replaced)  # fmt: skip
-
-
-_DESCRIPTIONS = {
-    "ids": "Name of the locus; chrom:start-end (0-based, half-open) where it is a region.",
-    "sequences": "One-hot (locus, A C G T, position); all-zero where the base is unknown.",
-    "hypothetical": "Attribution of each base at each position as if it were there.",
-    "observed": "Attribution of the base that is there.",
-    "spread": "Standard deviation of `observed` between the members of the ensemble.",
-    "deltas": "Convergence delta of every (locus, reference) pair, the largest of any member.",
-    "method": "0 DeepLIFT/SHAP, 1 saturation mutagenesis.",
-    "seeds": "Seed of the locus's references.",
-}
-
-
-class AttributionFile:
-    """What the later stages read of an attributions file; arrays are read when asked for."""
-
-    def __init__(self, handle: h5py.File):
-        self._handle = handle
-        self.metadata: dict[str, Any] = json.loads(handle.attrs["marginome"])
-        self.ids = [name.decode() for name in handle["ids"][...]]
-        self.length = int(handle["sequences"].shape[2])
-        self.regions = regions_of(self.ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def observed(self) -> np.ndarray:
-        """Return attributions of the bases that are there, float32 (loci, length)."""
-        return self._handle["observed"][...].astype(np.float32)
-
-    def part(self, name: str, row: int, start: int = 0, end: int | None = None) -> np.ndarray:
-        """Return positions start to end of one locus of ``sequences`` or ``hypothetical``, (4, end - start)."""
-        return self._handle[name][row, :, start:end]
-
-    def central(self, name: str, start: int, end: int) -> np.ndarray:
-        """Return positions start to end of all loci, float32 (loci, 4, end - start)."""
-        source = self._handle[name]
-        made = np.empty((len(self), 4, end - start), dtype=np.float32)
-        for row in range(0, len(self), 256):
-            made[row : row + 256] = source[row : row + 256, :, start:end]
-        return made
-
-    def spans(self, name: str, rows: pd.DataFrame, flank: int) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield (4, width) arrays of spans with flanks cut at the ends, and where the first column is.
-
-        One locus is read once for all its spans, in the order of `rows`, which is sorted by locus for speed.
-        """
-        held, values = -1, None
-        for index, start, end in rows[["example_idx", "start", "end"]].itertuples(index=False):
-            if index != held:
-                held, values = index, self._handle[name][index]
-            begin = max(0, start - flank)
-            yield values[:, begin : min(self.length, end + flank)], begin
-
-
-@contextmanager
-def open_attributions(path: str | os.PathLike, digests: Mapping[str, str] | None = None) -> Iterator[AttributionFile]:
-    """Open an attributions file; it must have been made with these model files, if they are given.
-
-    Parameters
-    ----------
-    path : path
-        Written by `merge_attributions`.
-    digests : mapping, optional
-        SHA-256 of the files of the model that the config names, by path.
-
-    Yields
-    ------
-    AttributionFile
-
-    Raises
-    ------
-    MarginomeError
-        A damaged file (it is removed), another kind of file, or attributions of another model.
-    """
-    with read_hdf5(path) as handle:
-        missing = [name for name in ("ids", "sequences", "hypothetical", "observed", "deltas") if name not in handle]
-        if missing:
-            raise MarginomeError(
-                f"this is no attributions file: {', '.join(missing)} missing",
-                where=str(path),
-                remedy="Delete it and run the same command again.",
-            )
-        found = AttributionFile(handle)
-        if digests is not None and sorted(found.metadata["model_files"].values()) != sorted(digests.values()):
-            raise MarginomeError(
-                f"the attributions are of other model files ({', '.join(found.metadata['model_files'])}) than the "
-                f"config names ({', '.join(digests)}): checksums differ",
-                where=str(path),
-                remedy="Delete this file and run the same command again.",
-            )
-        yield found
+        append(handle, name, values, chunk_bytes=CHUNK_BYTES)

@@ -16,15 +16,10 @@ from Bio import bgzf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marginome.genomes import (
-    Genome,
-    index_fasta,
-    iterate_contigs,
-    read_fasta,
-    scan_windows,
-)
+from marginome.fasta import Genome, index_fasta, read_fasta
 from marginome.motifs import read_motifs
 from marginome.regions import read_regions
+from marginome.scanning import iterate_contigs, scan_windows
 from refusals import refused
 from workspace import RESOURCES
 

@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from marginome import motifs
+from marginome.motifs import collection
+from marginome.motifs.table import motif_table
 from marginome.storage import write_table
 
 log = logging.getLogger("marginome")
@@ -29,8 +30,8 @@ def collect_motifs(
     table : path
         Parquet to write.
     """
-    found = motifs.collect_motifs(settings, name=name)
-    frame = motifs.motif_table(found)
+    found = collection.collect_motifs(settings, name=name)
+    frame = motif_table(found)
     frame.insert(0, "collection", name)
     write_table(table, frame, {"collection": name, "settings": dict(settings), "files": dict(digests)})
     widths = [len(m.pwm) for m in found]

@@ -1,0 +1,38 @@
+"""The registry of rules, by operation: under the plan, which looks them up; the rules (`rules`) fill it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Rule(NamedTuple):
+    """How a plan treats an operation.
+
+    Attributes
+    ----------
+    make : callable
+        ``make(plan, node)`` returns the node's `Change`, or None if the change does not reach it.
+    moves : bool
+        It only moves values about: a model in which nothing else is confined gains nothing.
+    any_dtype : bool
+        It needs no difference of what it is applied to: also for masks and indices.
+    """
+
+    make: Callable[..., Any]
+    moves: bool
+    any_dtype: bool
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(names: str, *, moves: bool = False, any_dtype: bool = False) -> Callable:
+    """Register a rule under operations' names, with blanks between them and without overloads (see `Rule`)."""
+
+    def register(function: Callable) -> Callable:
+        for name in names.split():
+            RULES[name] = Rule(function, moves, any_dtype)
+        return function
+
+    return register
