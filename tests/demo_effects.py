@@ -45,7 +45,7 @@ class Demo:
         from marginome.backgrounds import make_background
         from marginome.incremental import Engine
         from marginome.models import load_model
-        from marginome.models.outputs import effect_columns
+        from marginome.models.effect_columns import effect_columns
         from marginome.sequences import one_hot_encode
 
         config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
