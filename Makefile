@@ -1,5 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; both make the environment first.
-.PHONY: demo test check env oracle lock lint benchmark cuda clean
+.PHONY: demo test check env oracle lock lint benchmark cuda kernels clean
 .DELETE_ON_ERROR:
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
@@ -43,12 +43,16 @@ check: env oracle
 	python tests/checks/damaged_results.py --seed $(SEED)
 	python tests/checks/every_operation.py
 
-# Everything that needs a GPU, tests first. It runs with the python that is there (PYTHON=...), in no environment of ours.
+# Everything that needs a GPU, tests first, some four minutes. It runs with the python that is there (PYTHON=...), in no
+# environment of ours; only files that have such tests are read, since others import what may not be there.
 PYTHON ?= python3
 cuda:
-	PYTHONPATH=workflow/lib $(PYTHON) -m pytest -m cuda tests
-	@for name in engine attribution elements; do echo "== $$name"; \
-		PYTHONPATH=workflow/lib $(PYTHON) tests/benchmarks/bench_$$name.py --device cuda $(BENCHMARK_ARGS) || exit 1; done
+	PYTHONPATH=workflow/lib $(PYTHON) -m pytest -m cuda $(PYTEST_ARGS) $$(grep -rl "mark.cuda" tests/unit)
+	PYTHONPATH=workflow/lib $(PYTHON) tests/benchmarks/bench_cuda.py $(BENCHMARK_ARGS)
+
+# Compile every kernel that is offered, for GPUs that need not be here: registers, spills, instructions.
+kernels: env oracle
+	PYTHONPATH=workflow/lib:.venv-oracle python tests/gpu_kernels.py
 
 # Pin what is installed now. +cpu is dropped: the same pin gives Linux users a CUDA build.
 lock:

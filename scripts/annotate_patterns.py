@@ -1,4 +1,4 @@
-from marginome.jobs.patterns import annotate_patterns
+from marginome.jobs.annotate_patterns import annotate_patterns
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0], threads=snakemake.threads):

@@ -1,5 +1,5 @@
+from marginome.jobs.annotate_seqlets import annotate_seqlets
 from marginome.jobs.runner import job
-from marginome.jobs.seqlets import annotate_seqlets
 
 with job(snakemake.log[0], threads=snakemake.threads):
     annotate_seqlets(

@@ -1,4 +1,4 @@
-from marginome.jobs.functions import apply_functions
+from marginome.jobs.apply_functions import apply_functions
 from marginome.jobs.runner import job
 from marginome.leases import leased_device
 

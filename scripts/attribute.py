@@ -1,4 +1,4 @@
-from marginome.jobs.attributions import attribute_shard
+from marginome.jobs.attribute import attribute_shard
 from marginome.jobs.runner import job
 from marginome.leases import leased_device
 

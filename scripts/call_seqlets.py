@@ -1,5 +1,5 @@
+from marginome.jobs.call_seqlets import call_seqlets
 from marginome.jobs.runner import job
-from marginome.jobs.seqlets import call_seqlets
 
 with job(snakemake.log[0], threads=snakemake.threads):
     call_seqlets(

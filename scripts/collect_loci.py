@@ -1,4 +1,4 @@
-from marginome.jobs.attributions import collect_loci
+from marginome.jobs.collect_loci import collect_loci
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):

@@ -1,4 +1,4 @@
-from marginome.jobs.motifs import collect_motifs
+from marginome.jobs.collect_motifs import collect_motifs
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):

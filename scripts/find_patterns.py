@@ -1,4 +1,4 @@
-from marginome.jobs.patterns import find_patterns
+from marginome.jobs.find_patterns import find_patterns
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0], threads=snakemake.threads):

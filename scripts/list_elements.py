@@ -1,4 +1,4 @@
-from marginome.jobs.elements import list_elements
+from marginome.jobs.list_elements import list_elements
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0], threads=snakemake.threads):

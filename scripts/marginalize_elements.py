@@ -1,4 +1,4 @@
-from marginome.jobs.elements import marginalize_elements
+from marginome.jobs.marginalize_elements import marginalize_elements
 from marginome.jobs.runner import job
 from marginome.leases import leased_device
 

@@ -1,4 +1,4 @@
-from marginome.jobs.attributions import merge_attributions
+from marginome.jobs.merge_attributions import merge_attributions
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):

@@ -1,4 +1,4 @@
-from marginome.jobs.function_results import merge_functions
+from marginome.jobs.merge_functions import merge_functions
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0], threads=snakemake.threads):

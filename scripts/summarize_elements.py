@@ -1,5 +1,5 @@
-from marginome.jobs.elements import summarize_elements
 from marginome.jobs.runner import job
+from marginome.jobs.summarize_elements import summarize_elements
 
 with job(snakemake.log[0], threads=snakemake.threads):
     summarize_elements(

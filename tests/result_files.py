@@ -13,10 +13,11 @@ from batch import write_checks
 from marginome.backgrounds import make_background, write_background
 from marginome.insert_lists import insert_table
 from marginome.inserts import Insert
-from marginome.jobs.attributions import attribute_shard, merge_attributions
-from marginome.jobs.function_results import merge_functions
-from marginome.jobs.functions import apply_functions
+from marginome.jobs.apply_functions import apply_functions
+from marginome.jobs.attribute import attribute_shard
 from marginome.jobs.marginalize import marginalize_shard
+from marginome.jobs.merge_attributions import merge_attributions
+from marginome.jobs.merge_functions import merge_functions
 from marginome.jobs.predict_baseline import predict_baselines
 from marginome.jobs.provenance import write_provenance
 from marginome.jobs.report import report_screen
@@ -79,7 +80,12 @@ class Results:
         write_background(made, fasta=self.at("set.fa.gz"), bed=self.at("set.bed"), tsv=self.at("set.tsv"),
                          checks=self.at("set.json"))  # fmt: skip
         save_figure(composition_figure(made), self.at("set.svg"))
-        found = {"block": 8, "model": model, "outputs": [{"name": "counts", "measure": "difference"}]}
+        found = {
+            "block": 8,
+            "engine": {"kernels": "torch"},
+            "model": model,
+            "outputs": [{"name": "counts", "measure": "difference"}],
+        }
         write_checks(self.at("check.json"), **{model: found})
         listed = [Insert(i, i, "+", -(len(s) // 2), s, collection="c") for i, s in zip(motifs, SEQUENCES)]
         write_table(self.at("inserts.parquet"), insert_table(listed, {"pool": 40}, 1), {"from": MIDDLE})

@@ -27,7 +27,7 @@ BLOCK = 99_960  # a whole number of lines of 60
 RUN = """
 import json, resource, sys, time
 from marginome.backgrounds import make_background
-from marginome.genomes import index_fasta
+from marginome.fasta import index_fasta
 settings = json.loads(sys.argv[1])
 start = time.perf_counter()
 index_fasta(settings["genome"])

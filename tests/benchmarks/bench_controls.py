@@ -21,7 +21,7 @@ from matplotlib import pyplot as plt
 
 import control_effects
 from marginome.controls import composition, list_controls
-from marginome.statistics import Null, score_effects
+from marginome.nulls import Null, score_effects
 
 LEVELS = (0.1, 1e-2, 1e-3, 1e-4)
 NULLS = [f"{model} {kind}" for model in control_effects.MODELS for kind in control_effects.KINDS]

@@ -13,6 +13,7 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from marginome.report import ScreenEntry, write_overview, write_report
+from marginome.report.screen import MOST_ROWS
 from synthetic_screen import synthetic_screen
 
 pytestmark = pytest.mark.browser
@@ -206,6 +207,25 @@ def test_the_panel_shows_a_row_that_the_table_shows(browser, pages):
     assert browser.run(chosen) is None
     browser.run("document.querySelector('.hidden-row button').click()")
     assert browser.texts(".hidden-row") == [] and browser.run(chosen) == hidden and browser.text(".big b") == effect
+    assert browser.logged() == []
+
+
+def test_p_is_printed_as_far_as_controls_reach(browser, tmp_path):
+    """Below the resolution: "<" it, the fitted value apart, and why that alone is no finding."""
+    screen = synthetic_screen(60)
+    effects = screen.effects.assign(n_controls=1000, p_resolution=1 / 1001)
+    strong = effects["effect"].idxmax()
+    for p, q, told in ((3e-7, 0.57, True), (3e-7, 0.01, False), (0.002, 0.57, False)):
+        effects.loc[strong, ["z", "p", "q"]] = [15.0, p, q]
+        write_report(tmp_path / "p.html", effects=effects, motifs=screen.motifs, per_background=screen.per_background)
+        browser.open(tmp_path / "p.html")
+        facts = dict(zip(browser.texts(".facts dt"), browser.texts(".facts dd")))
+        if p < 1 / 1001:
+            assert facts["p"] == "< 1.0e\u22123" and facts["p by the fitted tail"] == "3.0e\u22127"
+        else:
+            assert facts["p"] == "0.0020" and "p by the fitted tail" not in facts
+        assert ("Not resolved with 1000 controls" in browser.text("#detail")) == told
+        assert ("A large z beside a large q" in browser.text("#detail")) == (q > 0.05 and not told)
     assert browser.logged() == []
 
 
@@ -439,28 +459,55 @@ def test_colours_can_be_read(browser, pages):
 
 
 def test_times_of_the_whole_database(browser, pages, capsys):
-    """First paint under 2 s, filtering under 100 ms: 1,019 motifs x 2 orientations x 12 outputs x 2 sets."""
+    """First paint under 2 s, filtering under 100 ms: 1,019 motifs x 2 orientations x 12 outputs x 2 sets.
+
+    The least of three tries: other programs of the machine only add to a time.
+    """
     paints, readies, filters, figures = [], [], [], []
     for _ in range(3):
         browser.open(pages["large"])
         paints.append(browser.run("return performance.getEntriesByName('first-contentful-paint')[0].startTime"))
         readies.append(browser.run("return marginomeTimes.ready"))
-    for output in ("task 0", ""):
-        browser.set("output", output)
-        for text in ("c", "ct", "ctcf", "", "gata", ""):
-            browser.run("marginomeTimes.figure = 0")
-            browser.set("search", text)
-            browser.wait("return marginomeTimes.figure > 0")
-            filters.append(browser.run("return marginomeTimes.filter"))
-            figures.append(browser.run("return marginomeTimes.figure"))
+        for output in ("task 0", ""):
+            browser.set("output", output)
+            for text in ("c", "ct", "ctcf", "", "gata", ""):
+                browser.run("marginomeTimes.figure = 0")
+                browser.set("search", text)
+                browser.wait("return marginomeTimes.figure > 0")
+                filters.append(browser.run("return marginomeTimes.filter"))
+                figures.append(browser.run("return marginomeTimes.figure"))
+    filters, figures = (np.reshape(times, (3, -1)).min(axis=0) for times in (filters, figures))
     with capsys.disabled():
         print(
-            f"\n48,912 rows: first paint {np.median(paints):.0f} ms, table and figure {np.median(readies):.0f} ms; "
+            f"\n48,912 rows: first paint {min(paints):.0f} ms, table and figure {min(readies):.0f} ms; "
             f"a filter: table {np.median(filters):.0f} ms (at most {max(filters):.0f}), "
             f"figure {np.median(figures):.0f} ms"
         )
-    assert np.median(paints) < 2000 and np.median(readies) < 2000
+    assert min(paints) < 2000 and min(readies) < 2000
     assert np.median(filters) < 100
+
+
+def test_the_largest_page_is_below_30_mb_and_opens_within_3_s(browser, tmp_path, capsys):
+    """As many rows as a page takes, in seconds of the page's own thread: a busy machine does not count."""
+    screen = synthetic_screen(1019, outputs=tuple(f"task {i}" for i in range(110)))
+    page = tmp_path / "largest.html"
+    packed = write_report(
+        page, effects=screen.effects, motifs=screen.motifs, per_background=screen.per_background,
+        baseline=screen.baseline, profiles=screen.profiles,
+    )  # fmt: skip
+    assert len(screen.effects) > MOST_ROWS >= packed.rows > 0.98 * MOST_ROWS
+    browser.driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    seconds = []
+    for _ in range(3):
+        browser.open(page)
+        metrics = browser.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        seconds.append(next(m["value"] for m in metrics if m["name"] == "TaskDuration"))
+    browser.driver.execute_cdp_cmd("Performance.disable", {})
+    with capsys.disabled():
+        print(f"\n{packed.rows:,} rows: {packed.bytes / 1e6:.1f} MB, opens in {min(seconds):.1f} s of one core")
+    assert packed.bytes < 30_000_000 and min(seconds) < 3
+    assert browser.text(".left-out").startswith("This page holds 98 of 110 outputs")
+    assert browser.logged() == []
 
 
 def test_screen_of_one_plain_output(browser, tmp_path):

@@ -29,12 +29,13 @@ import numpy as np  # noqa: E402
 from Bio import bgzf  # noqa: E402
 
 from marginome.errors import MarginomeError  # noqa: E402
+from marginome.fasta import Genome, read_fasta  # noqa: E402
 from marginome.gc_matching import _Signal  # noqa: E402
-from marginome.genomes import Genome, read_fasta, scan_windows  # noqa: E402
 from marginome.intervals import place_regions  # noqa: E402
 from marginome.motifs import FORMATS, Motif, read_motifs  # noqa: E402
 from marginome.motifs.formats import read_file  # noqa: E402
 from marginome.regions import read_regions  # noqa: E402
+from marginome.scanning import scan_windows  # noqa: E402
 
 MOTIFS, REGIONS = ROOT / "tests" / "data" / "motifs", ROOT / "tests" / "data" / "regions"
 SECONDS = 30  # of one try

@@ -20,12 +20,11 @@ from marginome.backgrounds import (
     check_settings,
     composition_table,
     make_background,
-    read_background,
     write_background,
 )
 from marginome.errors import MarginomeError
+from marginome.fasta import Genome, read_background
 from marginome.gc_matching import gc_bins, quotas
-from marginome.genomes import Genome
 from marginome.motifs import collect_motifs
 from marginome.regions import read_regions
 from workspace import RESOURCES, ROOT, need

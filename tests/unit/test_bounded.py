@@ -18,11 +18,12 @@ from Bio import bgzf
 
 from marginome import MarginomeError, bounded
 from marginome.bounded import Kind, check_packed_fasta
-from marginome.genomes import Genome, iterate_contigs, read_fasta
+from marginome.fasta import Genome, read_fasta
 from marginome.models import load_model
 from marginome.models.arguments import Argument
 from marginome.motifs import read_motifs
 from marginome.regions import read_regions
+from marginome.scanning import iterate_contigs
 from workspace import ROOT
 
 sys.path.insert(0, str(ROOT / "tests" / "checks"))

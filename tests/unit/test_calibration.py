@@ -15,7 +15,7 @@ from scipy import stats
 
 import control_effects
 from marginome.controls import composition
-from marginome.statistics import Null
+from marginome.nulls import Null
 
 NULLS = [f"{model} {kind}" for model in control_effects.MODELS for kind in control_effects.KINDS]
 LEVELS = (1e-2, 1e-3, 1e-4)

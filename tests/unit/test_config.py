@@ -134,6 +134,21 @@ def test_a_whole_number_is_an_integer_however_it_is_written(shipped, path):
         ((*SCREEN, "pairs"), [{"motifs": ["a", "b"], "gaps": [3, 2113]}], ["pairs", "at least 2115 bp"]),
         ((*MODEL, "outputs"), {"counts": {"head": 2}}, ["outputs.counts.head", "no head '2'"]),
         ((*MODEL, "outputs"), {"c": {"measure": "diference"}}, ["c.measure", "Did you mean 'difference'"]),
+        (
+            (*MODEL, "outputs"),
+            {"counts": {"measure": "jensen_shannon_distance"}},
+            ["counts.measure", "compares profile outputs; this one is a scalar"],
+        ),
+        (
+            (*MODEL, "outputs"),
+            {"profile": {"measure": "difference"}},
+            ["profile.measure", "compares scalar outputs; this one is a profile"],
+        ),
+        (
+            (*MODEL, "outputs"),
+            {"c": {"head": 0, "kind": "profile", "measure": "log2_fold_change"}},
+            ["c.measure", "Use euclidean or jensen_shannon_distance"],
+        ),
         ((*MODEL, "outputs"), {"c\n": {}}, ["models.bpnet_ctcf.outputs", "'c\\\\n'"]),
         ((*MODEL, "loader"), "bpnet_light", ["loader", "Did you mean 'bpnet_lite'"]),
         ((*MODEL, "alphabet"), "ACGA", ["alphabet", "ACGA"]),
@@ -301,15 +316,16 @@ def test_no_pattern_of_the_schemas_lets_a_newline_pass():
 
 def test_words_of_the_schemas_are_those_of_the_code():
     from marginome import effects
-    from marginome.models.loading import LOADERS
-    from marginome.models.outputs import MEASURES, TRANSFORMS
+    from marginome.measures import MEASURES
+    from marginome.models.loaders import LOADERS
+    from marginome.models.reading import TRANSFORMS
 
     models = yaml.safe_load((ROOT / "workflow" / "schemas" / "models.schema.yaml").read_text())
     output = models["$defs"]["output"]["properties"]
     for schema, words in (
-        (models["properties"]["loader"], LOADERS),
+        (models["properties"]["loader"], tuple(LOADERS)),
         (output["measure"], MEASURES),
-        (output["measure"], effects.MEASURES),
+        (output["measure"], effects.FUNCTIONS),
         (output["transform"], TRANSFORMS),
     ):
         assert schema["anyOf"][0]["enum"] == list(words)
@@ -318,7 +334,7 @@ def test_words_of_the_schemas_are_those_of_the_code():
 def test_what_a_header_tells_is_what_loading_finds(monkeypatch, tmp_path):
     from marginome.models import load_model
     from marginome.models.headers import read_header, recognise
-    from marginome.models.loading import recognise_loader
+    from marginome.models.recognition import recognise_loader
 
     monkeypatch.chdir(ROOT)
     bpnet = {"weights": "resources/models/bpnet_ctcf_k562_2114.state_dict.pt"}

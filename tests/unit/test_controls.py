@@ -21,7 +21,7 @@ from marginome.controls import (
     reverse_complement_text,
 )
 from marginome.errors import MarginomeError
-from marginome.statistics import score_effects
+from marginome.nulls import score_effects
 
 
 def random_text(rng, length, alphabet="ACGT"):

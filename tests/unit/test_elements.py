@@ -9,7 +9,9 @@ import pytest
 
 from marginome.arrays import write_hdf5
 from marginome.errors import MarginomeError
-from marginome.jobs.elements import list_elements, marginalize_elements, summarize_elements
+from marginome.jobs.list_elements import list_elements
+from marginome.jobs.marginalize_elements import marginalize_elements
+from marginome.jobs.summarize_elements import summarize_elements
 from marginome.storage import write_table
 
 LENGTH = 80

@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from batch import write_inserts
+from marginome import integrated_gradients
 from marginome.attribution.edits import EditAttributions
 from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
+from marginome.functions import functions_of, window_of
 from marginome.incremental import Edits
-from marginome.jobs.function_results import merge_functions
-from marginome.jobs.functions import Applier, Target, apply_functions, functions_of, window_of
+from marginome.jobs.apply_functions import Applier, Target, apply_functions
+from marginome.jobs.merge_functions import merge_functions
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode, random_one_hot, substitute
 from marginome.shuffles import dinucleotide_shuffle
@@ -169,6 +171,30 @@ def test_saturation_mutagenesis_is_tangermemes(case):
         size,
     )
     np.testing.assert_allclose(found["saturation_mutagenesis", "y", "after"], after, atol=1e-5)
+
+
+def test_integrated_gradients_are_captums(case):
+    from captum.attr import IntegratedGradients
+
+    _, X, ids = case
+    found, size, _ = run(case, ["integrated_gradients"], references="background")
+    against = IntegratedGradients(toy()[0])
+    after = windows(
+        [
+            against.attribute(Z := substitute(X, text, start=start).float(), baselines=X.float(), target=0)
+            .sum(1, keepdim=True).mul(Z).mean(0).detach().numpy()
+            for text, start in INSERTS
+        ],
+        size,
+    )  # fmt: skip
+    # captum's sum over the bases of a position is ours of the base that is there
+    np.testing.assert_allclose(found["integrated_gradients", "y", "after"], after, atol=1e-5)
+    assert np.nan_to_num(found["integrated_gradients", "y", "before"]).any() == np.False_
+    shuffles, _, _ = run(case, ["integrated_gradients"])
+    seeds = [stable_seed(1, "references", name) for name in ids]
+    own = integrated_gradients(toy()[0], X, references=dinucleotide_shuffle(X, n=3, random_state=seeds), device="cpu")
+    before = windows([own.mean(0).numpy()] * len(INSERTS), size)
+    np.testing.assert_allclose(shuffles["integrated_gradients", "y", "before"], before, atol=1e-6)
 
 
 def test_functions_of_the_users(case):

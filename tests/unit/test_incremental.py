@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import graphlib
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +15,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from marginome import incremental
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
 from marginome.incremental import paths as paths_module
 from marginome.incremental.kernels import Geometry, by_batched_taps, by_columns, by_diagonals, by_taps, taps
-from marginome.incremental.plan import channels_last
+from marginome.incremental.layout import channels_last
+from marginome.incremental.needs import needed_spans
 from marginome.sequences import random_one_hot
 from zoo import Attention, Controlled, Dilated, Pooled, controls
 
@@ -52,6 +57,26 @@ def collect(engine, edits, **settings):
             assert f[some, which].isnan().all()  # every pair once
             f[some, which] = t
     return found
+
+
+# ---- the package -----------------------------------------------------------------------------------------------------
+
+
+def test_no_file_imports_in_a_circle():
+    """Each file imports what lies below it only: rules the plan, the plan the registry that rules fill."""
+    root = Path(incremental.__file__).parent
+    files = {path.relative_to(root).with_suffix("").as_posix(): path for path in root.rglob("*.py")}
+    below = {}
+    for name, path in files.items():
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                folder = "/".join([*name.split("/")[: -node.level], *(node.module or "").split(".")]).strip("/")
+                found |= {folder, *(f"{folder}/{a.name}".strip("/") for a in node.names)}
+        below[name] = {f for f in ({*found, *(f"{f}/__init__" for f in found)}) if f in files} - {name}
+    assert "changes" in below["rules/shapes"] and "rules/shapes" in below["rules/__init__"]  # it sees imports
+    assert "rules/__init__" in below["__init__"]
+    list(graphlib.TopologicalSorter(below).static_order())  # raises CycleError
 
 
 # ---- edits -----------------------------------------------------------------------------------------------------------
@@ -233,6 +258,28 @@ def test_random_architectures(layers, head, seed):
         assert (found - truth).abs().max() <= 1e-10 * truth.abs().max()
 
 
+# ---- what outputs depend on ------------------------------------------------------------------------------------------
+
+
+def test_what_no_output_reads_is_not_computed():
+    """BPNet's heads see the middle: of an edit near an end, most of what its layers change is cropped away."""
+    torch.manual_seed(0)
+    model = Dilated(layers=4, length=LENGTH, out=60, head=5).double().eval()
+    X = random_one_hot((2, 4, LENGTH), random_state=0)
+    engine = Engine(model, X, engine="incremental", self_check=False)
+    path = engine._path
+    (last,) = (n for n in path.graph.nodes if n.name == "conv1d_4")
+    assert needed_spans(path.graph)[last] == (48, 112)  # 50 to 110, and the 2 that the profile's head reads beside it
+    change = path.plan(20, 21).changes[last]
+    assert (change.lo, change.hi) == (48, 21 + 10 + 30)  # first layer 21 wide, dilations 2 + 4 + 8 + 16
+    assert path.plan(0, 1).changes[last] is None  # out of sight
+    assert path.plan(0, 1).flops < path.plan(80, 81).flops / 4
+    edits = Edits.stack([insert for insert in random_one_hot((LENGTH - 4, 4, 5), random_state=1)], range(LENGTH - 4))
+    full = Engine(model, X, engine="full")
+    for found, truth in zip(collect(engine, edits), collect(full, edits)):
+        assert (found - truth).abs().max() <= 1e-12 * truth.abs().max()
+
+
 # ---- promises --------------------------------------------------------------------------------------------------------
 
 
@@ -391,13 +438,14 @@ def test_a_wrong_graph_is_not_used(caplog):
 
 
 def test_a_wrong_rule_is_not_used(monkeypatch):
-    from marginome.incremental import rules
+    from marginome.incremental.changes import Change
+    from marginome.incremental.registry import RULES, Rule
 
     def forgets(plan, node):
         c = plan.window(node.args[0])
-        return rules.Change(c.axis, c.lo, c.hi, c.inner, {"delta": lambda: plan.delta(node.args[0])})
+        return Change(c.axis, c.lo, c.hi, c.inner, {"delta": lambda: plan.delta(node.args[0])})
 
-    monkeypatch.setitem(rules.RULES, "relu", forgets)
+    monkeypatch.setitem(RULES, "relu", Rule(forgets, moves=False, any_dtype=False))
     X = random_one_hot((2, 4, LENGTH), random_state=1)
     engine = Engine(Dilated().eval(), X)
     assert engine.info.path == "full"

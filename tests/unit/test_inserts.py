@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marginome.errors import MarginomeError
-from marginome.inserts import insert_sequence, interaction, list_inserts, list_starts, reverse_complement
+from marginome.inserts import insert_sequence, list_inserts, list_starts, reverse_complement
+from marginome.interactions import interaction
 from marginome.motifs import Motif, collect_motifs, read_motifs
 from workspace import RESOURCES
 

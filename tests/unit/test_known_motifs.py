@@ -9,12 +9,13 @@ import torch
 
 import control_effects
 from marginome.controls import reverse_complement_text
+from marginome.discoveries import add_q
 from marginome.families import motif_families
 from marginome.incremental import Edits, Engine
 from marginome.models import load_model
 from marginome.motifs import read_motifs
+from marginome.nulls import score_effects
 from marginome.sequences import encode_insert, one_hot_encode
-from marginome.statistics import add_q, score_effects
 
 # The palindromic site of NRF1. JASPAR's matrix (MA0506.3) mixes it with sites whose second half is another one, and the
 # most frequent base of each column, CTGCGCCTGCGC, is a site of neither kind.
@@ -90,7 +91,7 @@ def test_the_leading_families_are_found_against_controls(screen):
     scores = score_effects(
         effect, list(rows["insert"]), known["mpra gc_matched"][controls], list(known["sequences"][controls])
     )
-    rows = add_q(rows.assign(p=scores.p[:, 0], effect=effect), [])
+    rows = add_q(rows.assign(p=scores.p[:, 0], p_resolution=scores.p_resolution, effect=effect), [])
     best = rows[rows["effect"] > 0].groupby("motif_id")["q"].min()
     assert (best[["MA0605.3", "MA0591.2", "MA0076.3", "MA0527.2", "site of NRF1"]] < 0.02).all(), best.nsmallest(20)
     assert best["MA0506.3"] > 0.02  # NRF1 by the consensus of its matrix

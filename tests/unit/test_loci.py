@@ -10,8 +10,9 @@ from Bio import bgzf
 
 from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
-from marginome.genomes import Genome
-from marginome.loci import collect_loci, count_sequences, read_some, regions_of
+from marginome.fasta import Genome, count_sequences, read_some
+from marginome.intervals import regions_of
+from marginome.loci import collect_loci
 from workspace import RESOURCES
 
 GENOME = RESOURCES / "genome" / "hg19_chr20_piece.fa.gz"

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 
 from batch import write_checks
 from marginome import MarginomeError, check_budget, model_check, predict, random_one_hot, substitute
 from marginome.config import resolve_config
+from marginome.incremental import fused
 from marginome.jobs.model_page import report_model
 from marginome.model_check import check_model, stop_on_problems
 from marginome.models import load_model
@@ -129,6 +131,39 @@ def test_the_shipped_bpnet_is_fit_to_run(bpnet_check, tmp_path):
         assert rates[str(check["block"])] > 0.75 * max(rates.values())
     write_json(tmp_path / "check.json", check)
     assert read_json(tmp_path / "check.json") == json.loads(json.dumps(check))
+
+
+DILATED = """
+from zoo import Dilated
+
+class Model(Dilated):
+    def __init__(self):
+        super().__init__(filters=16, layers=2, length=150, out=20, kernel=7, head=7)
+"""
+
+
+@pytest.mark.parametrize("slower", ["triton", "torch"])
+def test_no_kernel_is_used_that_is_slower_than_none(slower, tmp_path, monkeypatch, caplog):
+    def convolve(x, weight, out_width, *, shift, dilation, start=None, floor=None):  # stands for the kernel
+        wide = F.pad(x, (shift, out_width + (weight.shape[0] - 1) * dilation))
+        y = F.conv1d(wide, weight.permute(1, 2, 0), dilation=dilation)[:, :, :out_width]
+        y = y if start is None else y + start.repeat(len(x) // len(start), 1, 1)
+        y = y if floor is None else torch.maximum(y, floor.repeat(len(x) // len(floor), 1, 1))
+        return fused.channels_last_copy(y)
+
+    timed = model_check._timed
+    monkeypatch.setattr(fused, "is_usable", lambda device: True)
+    monkeypatch.setattr(fused, "convolve", convolve)
+    monkeypatch.setattr(model_check, "_timed", lambda runner, *a: timed(runner, *a) + (runner.info.kernels == slower))
+    (tmp_path / "own.py").write_text(DILATED)
+    outputs = {"profile": {"head": 0, "kind": "profile"}, "counts": {"head": 1}}
+    settings = {"loader": f"{tmp_path / 'own.py'}:Model", "input_length": 150, "outputs": outputs}
+    with caplog.at_level("INFO"):
+        engine = check_model(load_model("m", settings), random_one_hot((3, 4, 150), random_state=0))["engine"]
+    rates = engine["kernels_pairs_per_second"]
+    assert engine["path"] == "incremental" and set(rates) == {"triton", "torch"}
+    assert engine["kernels"] != slower and engine["kernels"] == max(rates, key=rates.get)
+    assert f"convolutions of changes by {engine['kernels']}" in caplog.text
 
 
 def page_of(check, folder):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from marginome import MarginomeError, random_one_hot, reverse_complement
 from marginome.models import load_model
-from marginome.models.outputs import parse_index
+from marginome.models.reading import parse_index
 
 LENGTH = 64
 CODE = """

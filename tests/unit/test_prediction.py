@@ -21,7 +21,8 @@ from marginome import (
     random_one_hot,
     saturation_mutagenesis,
 )
-from marginome.models.outputs import REDUCTIONS, TRANSFORMS, Readouts, resolve_outputs
+from marginome.models.outputs import Readouts, resolve_outputs
+from marginome.models.reading import REDUCTIONS, TRANSFORMS
 from marginome.prediction import check_finite, evaluating, first_tensor, leaves, map_structure
 
 Heads = namedtuple("Heads", "profile counts")

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import json
 import os
 import pathlib
+import shutil
+import subprocess
+import sys
 
 import pytest
+import torch
 
-from marginome import provenance
-from marginome.provenance import code_digest, file_digests, import_closure, versions
+import marginome
+from marginome import models, motifs, provenance
+from marginome.models.headers import reader_modules
+from marginome.models.loaders import LOADERS, OWN
+from marginome.provenance import (
+    PACKAGE,
+    code_digest,
+    content_digests,
+    file_digests,
+    import_closure,
+    versions,
+    with_imported,
+)
 
 
 def _copy_package(tmp_path, monkeypatch):
@@ -129,7 +147,171 @@ def test_a_kept_digest_with_a_flipped_bit_is_computed_anew(tmp_path):
         assert file_digests([str(file)], cache) == want
 
 
-@pytest.mark.parametrize("job", ["backgrounds", "motifs", "inserts", "figures", "report", "entries"])
+def test_imports_for_type_checkers_alone_do_not_run_and_do_not_count(tmp_path, monkeypatch):
+    package = _copy_package(tmp_path, monkeypatch)
+    lines = "if TYPE_CHECKING:\n    from marginome import other\nelse:\n    from marginome import b\n"
+    (package / "a.py").write_text(f"from typing import TYPE_CHECKING\n{lines}")
+    _forget()
+    assert {path.name for path in import_closure("a")} == {"a.py", "b.py", "__init__.py", "c.py"}
+
+
+def test_files_that_no_code_reads_do_not_count(tmp_path, monkeypatch):
+    package = _copy_package(tmp_path, monkeypatch)
+    first = _digest()
+    for name in ("style.css~", ".style.css.swp", "notes", "c.py.orig"):
+        (package / "sub" / name).write_text("x")
+    assert _digest() == first
+    _forget()
+
+
+# ------------------------------------------------------------------------------------------ the user's own code
+def _own_code(folder):
+    (folder / "parts").mkdir()
+    (folder / "mine.py").write_text('"""Mine."""\nimport torch\nimport shared\nfrom parts import one\n')
+    (folder / "shared.py").write_text("LIMIT = 1\n")
+    (folder / "parts" / "__init__.py").write_text("")
+    (folder / "parts" / "one.py").write_text("from .two import x\n")
+    (folder / "parts" / "two.py").write_text("x = 1\n")
+    (folder / "other.py").write_text("y = 1\n")
+    return str(folder / "mine.py")
+
+
+def _content(file):
+    _forget()
+    return content_digests([file])[file]
+
+
+def test_code_of_the_users_counts_with_what_it_imports_and_without_comments(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = _own_code(tmp_path)
+    first = _content(file)
+    (tmp_path / "mine.py").write_text('"""Ours."""\nimport torch\nimport shared\n\nfrom parts import one  # here\n')
+    (tmp_path / "other.py").write_text("y = 2\n")
+    assert _content(file) == first
+    (tmp_path / "parts" / "two.py").write_text("x = 2\n")  # imported by what is imported
+    second = _content(file)
+    (tmp_path / "shared.py").write_text("LIMIT = 2\n")
+    assert len({first, second, _content(file)}) == 3
+    imported = ("parts/__init__.py", "parts/one.py", "parts/two.py", "shared.py")
+    assert with_imported(["a.txt", file]) == ["a.txt", file, *(str(tmp_path / name) for name in imported)]
+
+
+def test_code_that_is_no_python_and_data_count_byte_by_byte(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("def f(:\n")
+    (tmp_path / "data").write_text("1")
+    first, files = {}, ["mine.py", "data", "no.py"]
+    for text in ("def f(:\n", "def f(: # a comment\n"):
+        (tmp_path / "mine.py").write_text(text)
+        _forget()
+        first[text] = content_digests(files)
+    assert len({found["mine.py"] for found in first.values()}) == 2
+    found = content_digests(files)
+    assert found["data"] == file_digests(files)["data"] and found["no.py"] == "missing"
+
+
+# ------------------------------------------------------------------------------------------ the package's own rooms
+# Jobs that compute with a model, and others, and how many files they may depend on beside the engine's own and what
+# reads the model's files.
+SHARD_JOBS = {
+    "marginalize": 37,
+    "marginalize_elements": 38,
+    "predict_baseline": 30,
+    "attribute": 35,
+    "apply_functions": 40,
+}
+OTHER_JOBS = {"list_inserts": 16, "summarize_batch": 17, "summarize_screen": 8, "summarize_elements": 22,
+              "merge_attributions": 11, "call_seqlets": 9, "find_patterns": 8}  # fmt: skip
+
+
+def _closure(*modules):
+    _forget()
+    return {str(path.relative_to(PACKAGE)) for path in import_closure(*modules)}
+
+
+@pytest.mark.parametrize("job", [*SHARD_JOBS])
+def test_a_job_with_a_model_depends_on_no_other_kind_of_model_no_motif_reader_no_comparison_and_no_page(job):
+    """A reader that is added, or a line of a comparison, must not cost hours of GPU."""
+    found = _closure(f"jobs.{job}")
+    rooms = (
+        "models/keras",
+        "models/bpnet",
+        "motifs/",
+        "report/",
+        "agreements.py",
+        "nulls.py",
+        "discoveries.py",
+        "tables.py",
+    )
+    assert not [name for name in found if name.startswith(rooms)]
+    with_bpnet = _closure(f"jobs.{job}", *reader_modules({"loader": "bpnet_lite"}))
+    assert "models/bpnet.py" in with_bpnet and not [name for name in with_bpnet if name.startswith("models/keras")]
+    with_keras = _closure(f"jobs.{job}", *reader_modules({"loader": "chrombpnet"}))
+    assert {"models/keras/file.py", "models/keras/layers.py"} <= with_keras
+
+
+@pytest.mark.parametrize(("job", "most"), [*SHARD_JOBS.items(), *OTHER_JOBS.items()])
+def test_a_job_depends_on_few_files(job, most):
+    found = [name for name in _closure(f"jobs.{job}") if not name.startswith(("incremental/", "attribution/"))]
+    assert len(found) <= most, sorted(found)
+
+
+@pytest.mark.parametrize("job", [*SHARD_JOBS])
+def test_a_job_with_a_model_loads_nothing_that_it_does_not_need(job):
+    code = f"import sys, marginome.jobs.{job}\nprint(*(m for m in sys.modules if m.startswith('marginome.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert f"marginome.jobs.{job}" in loaded
+    assert not [name for name in loaded if name.split(".")[1] in ("motifs", "report", "figures")]
+    assert not [name for name in loaded if name.startswith(("marginome.models.keras", "marginome.models.bpnet"))]
+
+
+def test_every_loader_has_a_module_that_loads():
+    for module in {*LOADERS.values(), OWN}:
+        reader = importlib.import_module(f"marginome.models.{module}")
+        assert [*inspect.signature(reader.load).parameters] == ["file", "bias_file", "settings", "loader", "where"]
+
+
+def test_what_reads_a_model_is_told_from_its_entry_or_its_file(tmp_path):
+    assert reader_modules({"loader": "keras"}) == ("models.keras",)
+    assert reader_modules({"loader": "mine.py:build"}) == ("models.own",)
+    (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    assert reader_modules({"weights": str(tmp_path / "model.h5")}) == ("models.recognition", "models.keras")
+    torch.save({"layer.weight": torch.zeros(1)}, tmp_path / "any.pt")  # a state dict of any architecture
+    found = reader_modules({"weights": [str(tmp_path / "any.pt")]})
+    assert {*found} == {f"models.{name}" for name in ("recognition", "bpnet", "beluga", "exported", "own")}
+    assert found == reader_modules({"weights": str(tmp_path / "missing.pt")})
+
+
+def test_no_module_takes_a_name_that_a_package_makes_when_asked():
+    """Such an import is not seen by the digest: the module that holds the name is to be named."""
+    lazy = {"marginome": marginome._PUBLIC, "marginome.models": models._PUBLIC, "marginome.motifs": motifs._PUBLIC}
+    for path in PACKAGE.rglob("*.py"):
+        for node in provenance._run(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module in lazy:
+                names = {alias.name for alias in node.names}
+                assert not names & {*lazy[node.module], "models", "motifs"}, path
+
+
+def test_an_installed_package_has_the_digests_of_the_checkout(tmp_path):
+    """Results of both are the same: one must not compute anew what the other did."""
+    source, target = tmp_path / "lib", tmp_path / "installed"
+    shutil.copytree(PACKAGE.parent, source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build"))
+    build = "from setuptools import setup; setup()"
+    done = subprocess.run([sys.executable, "-c", build, "build", "--build-lib", str(target)], cwd=source,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = sorted(f"jobs.{path.stem}" for path in (PACKAGE / "jobs").glob("[a-z]*.py"))
+    code = f"from marginome.provenance import code_digest\nprint(*(code_digest(job) for job in {jobs}))"
+    found = [
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(folder)},
+                       capture_output=True, text=True, check=True).stdout
+        for folder in (PACKAGE.parent, target)
+    ]  # fmt: skip
+    assert found[0] == found[1] and len({*found[0].split()}) == len(jobs)
+
+
+@pytest.mark.parametrize("job", ["backgrounds", "collect_motifs", "list_inserts", "figures", "report", "entries"])
 def test_what_has_no_model_in_it_does_not_depend_on_how_models_are_read(job):
     """An import is a reason to run again: an edit of a loader must not make the backgrounds anew."""
     assert not [str(path) for path in import_closure(f"jobs.{job}") if "models" in path.parts[-3:-1]]

@@ -9,11 +9,14 @@ import logging
 import re
 import zlib
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import marginome.report
+import marginome.report.screen as screen_module
 from marginome.errors import MarginomeError
 from marginome.report import (
     AttributionLogos,
@@ -29,8 +32,9 @@ from marginome.report import (
     write_report,
 )
 from marginome.report.overview import screen_summary
-from marginome.report.page import Arrays, asset, document, filled, json_island, shortened
-from marginome.report.screen import ECHARTS
+from marginome.report.packing import Arrays, shortened
+from marginome.report.page import asset, document, filled, json_island, save
+from marginome.report.screen import ECHARTS, SCREEN_FILES
 from synthetic_screen import synthetic_screen
 
 ECHARTS_SHA256 = (
@@ -147,6 +151,19 @@ def test_document_allows_its_own_scripts_by_hash_and_nothing_else(tmp_path):
 def test_document_refuses_a_script_that_ends_its_own_element(script):
     with pytest.raises(ValueError, match="end its own element"):
         document(title="x", body="", scripts=[script])
+
+
+def test_the_page_of_a_screen_is_joined_from_short_files_of_their_own_names():
+    folder = Path(marginome.report.__file__).parent / "assets" / "screen"
+    assert {path.stem for path in folder.iterdir()} == set(SCREEN_FILES) and SCREEN_FILES[-1] == "controls"
+    named = re.compile(r"^(?:async )?(?:function|const|let) ([\w$]+)", re.MULTILINE)
+    names = []
+    for path in folder.iterdir():
+        lines = path.read_text(encoding="utf-8").split("\n")
+        assert len(lines) <= 300 and max(map(len, lines)) <= 120 and lines[0].startswith("/* "), path.name
+        names += named.findall("\n".join(lines))
+    assert len(names) > 100
+    assert {name for name in names if names.count(name) > 1} == set()  # the second would replace the first in silence
 
 
 def test_filled_does_not_search_values_again():
@@ -273,7 +290,7 @@ def test_attribution_logos_are_what_was_given(tmp_path):
     page, meta, packed = page_of(tmp_path, screen, attributions=logos)
     assert packed.attributions == 5
     about = meta["attributions"]
-    assert (about[0]["function"], about[0]["output"], about[0]["unit"]) == ("deep_lift_shap", "counts", "log counts")
+    assert (about[0]["function"], about[0]["output"], about[0]["unit"]) == ("DeepLIFT/SHAP", "counts", "log counts")
     assert [a["before"] for a in about] == [True, False] and about[1]["output"] == "<b>"
     given = [(before, after, first), (np.zeros_like(after[:2]), after[:2], np.array([5, 5]))]
     for number, (b, a, f) in enumerate(given):
@@ -534,3 +551,59 @@ def test_the_overview_names_what_another_config_left_in_the_folder(tmp_path, cap
         write({"title": "x"}, screens={}, page=page, readme=tmp_path / "README.md", **empty)
     said = "not of this config and are not shown here: screens ours, theirs; attributions old."
     assert said in "".join(Page(page).text) and said in caplog.text
+
+
+def test_of_a_table_that_is_too_large_whole_outputs_are_shown_those_with_most_discoveries_first(tmp_path, monkeypatch):
+    screen = synthetic_screen(20, outputs=("a", "b", "c"))
+    table = screen.effects.assign(q=1.0)
+    table.loc[(table["output"] == "c") & (table["effect"] > 0), "q"] = 0.01
+    table.loc[(table["output"] == "b") & (table["effect"] > 1), "q"] = 0.01
+    monkeypatch.setattr(screen_module, "MOST_ROWS", 170)  # 80 rows an output
+    page, meta, packed = page_of(tmp_path, screen._replace(effects=table))
+    assert packed.rows == 160 and packed.inserts == 40
+    assert next(c["levels"] for c in meta["columns"] if c["name"] == "output") == ["b", "c"]
+    kept = table[table["output"] != "a"]
+    arrays = page.unpack("table-data", meta["arrays"])
+    np.testing.assert_allclose(arrays["effect"], kept["effect"], rtol=1.1e-6)
+    assert "2 of 3 outputs, those with most effects at q ≤ 0.05" in "".join(page.text)
+    assert {base["output"] for base in meta["baseline"]} == {"b", "c"}
+    detail = page.unpack("detail-data", meta["detail"])
+    # what belongs to a row still does, and profiles that were tied to rows of output a are tied to others of the insert
+    np.testing.assert_array_equal(detail["#background_rows"], np.arange(160))
+    singles = detail["#background_effects"].reshape(160, -1) * detail["#background_scale"][:, None]
+    want = screen.per_background[kept.index]
+    np.testing.assert_allclose(singles, want, atol=1e-4 * np.abs(want).max())
+    assert packed.profiles == 80 and set(detail["#profile0_rows"]) <= set(range(160))
+    insert_of = [tuple(row) for row in kept[["motif_id", "orientation", "background"]].to_numpy()]
+    tied = [insert_of[row] for row in detail["#profile0_rows"]]
+    assert set(tied) == {key for key in insert_of if key[2] == "gc_matched"} and len(tied) == 40
+
+
+def test_of_one_output_that_is_too_large_the_strongest_inserts_are_shown(tmp_path, monkeypatch):
+    screen = synthetic_screen(20)
+    monkeypatch.setattr(screen_module, "MOST_ROWS", 31)  # two rows an insert
+    page, meta, packed = page_of(tmp_path, screen)
+    assert (packed.rows, packed.inserts) == (30, 15)
+    assert "the 15 strongest of 40 inserts" in "".join(page.text)
+    keys = ["motif_id", "orientation"]
+    size = screen.effects.assign(size=screen.effects["effect"].abs()).groupby(keys)["size"].max()
+    wanted = screen.effects[[tuple(k) in set(size.nlargest(15).index) for k in screen.effects[keys].to_numpy()]]
+    arrays = page.unpack("table-data", meta["arrays"])
+    np.testing.assert_allclose(arrays["effect"], wanted["effect"], rtol=1.1e-6)
+
+
+def test_a_page_has_fewer_rows_where_its_bytes_are_too_many(tmp_path, monkeypatch):
+    screen = synthetic_screen(100, outputs=("a", "b", "c", "d"))
+    whole = write_report(tmp_path / "whole.html", effects=screen.effects, motifs=screen.motifs)
+    monkeypatch.setattr(screen_module, "PAGE_BYTES", whole.bytes - 20_000)
+    packed = write_report(tmp_path / "page.html", effects=screen.effects, motifs=screen.motifs)
+    assert packed.bytes == (tmp_path / "page.html").stat().st_size <= whole.bytes - 20_000 and packed.rows in (400, 800)
+
+
+def test_a_plain_page_that_is_too_large_says_so(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("marginome"), "propagate", True)
+    with caplog.at_level(logging.WARNING, logger="marginome"):
+        save(tmp_path / "page.html", "x" * 29_000_000)
+        assert not caplog.records
+        save(tmp_path / "page.html", "x" * 31_000_000)
+    assert "is 31 MB, which a browser opens slowly" in caplog.text

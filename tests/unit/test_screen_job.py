@@ -16,15 +16,15 @@ from marginome.backgrounds import make_background, write_background
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine, paths
 from marginome.jobs import marginalize
-from marginome.jobs.marginalize import marginalize_shard
+from marginome.jobs.marginalize import marginalize_blocks, marginalize_shard
 from marginome.jobs.predict_baseline import predict_baselines
 from marginome.jobs.runner import job
 from marginome.models import load_model
 from marginome.models.outputs import Output
 from marginome.motifs import read_motifs
 from marginome.prediction import predict
-from marginome.screens import marginalize_blocks, whole_blocks
 from marginome.sequences import one_hot_encode, substitute
+from marginome.shards import whole_blocks
 from workspace import RESOURCES
 
 BPNET = {"weights": str(RESOURCES / "models" / "bpnet_ctcf_k562_2114.state_dict.pt"), "input_length": 2114}
@@ -54,7 +54,7 @@ class Bench:
             {"insert": inserts, "start": starts, "role": ["motif"] * 15 + ["control"] * (motifs - 15)}
         )
         write_inserts(folder / "inserts.parquet", self.table)
-        write_checks(folder / "check.json", m={"block": block})
+        write_checks(folder / "check.json", m={"block": block, "engine": {"kernels": "torch"}})
         predict_baselines({"m": settings}, digests={"m": {}}, engine=ENGINE | {"precision": precision}, device="cpu",
                           check=folder / "check.json", fasta=folder / "u.fa.gz",
                           predictions=folder / "base.h5")  # fmt: skip

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from marginome.arrays import dataset, hdf5_metadata, read_hdf5, write_hdf5
-from marginome.backgrounds import BackgroundSet, read_background, write_background
+from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
-from marginome.loci import read_some
+from marginome.fasta import read_background, read_some
 from marginome.storage import atomic, read_json, read_table, table_metadata, to_json, write_json, write_table
 from marginome.tables import EFFECTS, conform
 from workspace import cannot_run
@@ -171,7 +171,7 @@ def _read_arrays(path):
 
 
 def _read_figure(path):
-    from marginome.report.overview import _figure as shown
+    from marginome.report.parts import figure_html as shown
 
     return shown(path, "caption")
 

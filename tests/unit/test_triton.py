@@ -25,9 +25,10 @@ CASES = [
     (6, 2, 16, 16, 9, 13, 3, 1, 3),
     (12, 3, 16, 16, 33, 50, 10, 4, 3),
     (12, 3, 16, 32, 20, 40, 16, 8, 3),
-    (5, 5, 24, 40, 7, 11, 2, 2, 3),  # channels that are no powers of two
+    (5, 5, 48, 80, 7, 11, 2, 2, 3),  # channels that are no powers of two
+    (4, 2, 128, 64, 5, 9, 2, 1, 2),
     (4, 1, 16, 16, 150, 160, 16, 16, 3),  # longer than a block
-    (4, 2, 96, 72, 5, 4, 1, 1, 5),  # more channels and outputs than a block; cut off at both ends
+    (4, 2, 96, 112, 5, 4, 1, 1, 5),  # more channels and outputs than a block; cut off at both ends
     (3, 3, 16, 16, 4, 30, -20, 1, 3),  # far from the change: background alone
 ]
 
@@ -36,10 +37,10 @@ def by_definition(x, weight, out_width, shift, dilation, start, floor):
     """The sum over taps in float64, tap by tap."""
     room = 400
     wide = F.pad(x.double(), (room, room))
-    out = torch.zeros(len(x), weight.shape[2], out_width, dtype=torch.float64, device=x.device)
+    out = torch.zeros(len(x), weight.shape[1], out_width, dtype=torch.float64, device=x.device)
     for k in range(weight.shape[0]):
         first = room + k * dilation - shift
-        out += torch.einsum("pcj,co->poj", wide[:, :, first : first + out_width], weight[k].double())
+        out += torch.einsum("pcj,oc->poj", wide[:, :, first : first + out_width], weight[k].double())
     if start is not None:
         out += start.double().repeat(len(x) // len(start), 1, 1)
     return out if floor is None else torch.maximum(out, floor.double().repeat(len(x) // len(floor), 1, 1))

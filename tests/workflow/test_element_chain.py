@@ -158,7 +158,7 @@ def test_isolated_effects_are_tangermemes(elements):
     import torch
     from tangermeme.marginalize import marginalize_annotations
 
-    from marginome.backgrounds import read_background
+    from marginome.fasta import read_background
     from marginome.models import load_model
     from marginome.sequences import one_hot_encode
 

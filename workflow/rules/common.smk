@@ -10,9 +10,10 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str((Path(str(workflow.current_basedir)) / ".." / "lib").resolve()))
 
-from marginome.config import entry_files, job_config, resolve_config
+from marginome.config import check_keys, entry_files, job_config, resolve_config
 from marginome.errors import MarginomeError
-from marginome.provenance import code_digest, file_digests
+from marginome.models.headers import reader_modules
+from marginome.provenance import code_digest, content_digests, file_digests, with_imported
 from marginome.units import batches_of, controls_of, of_list, shards_of
 
 try:
@@ -52,22 +53,28 @@ def named_files(section, name):
 
 @functools.cache
 def section_digests(section):
-    """SHA-256 of the files of all entries of a section: what is remembered of them is read and written once."""
-    return file_digests(dict.fromkeys(file for name in CONFIG[section] for file in named_files(section, name)))
+    """Digests of the files of all entries of a section: what is remembered of them is read and written once."""
+    return content_digests(dict.fromkeys(file for name in CONFIG[section] for file in named_files(section, name)))
 
 
 def named_digests(section, name):
-    """SHA-256 of the files that one config entry names; a job looks at no others."""
+    """Digests of the files that one config entry names; a job looks at no others."""
     files = named_files(section, name)
-    known = section_digests(section) if workflow.is_main_process else file_digests(files)
+    known = section_digests(section) if workflow.is_main_process else content_digests(files)
     return {file: known[file] for file in files}
+
+
+@functools.cache
+def model_readers(model):
+    """The modules that read the files of a model; looked up once, since a header tells."""
+    return reader_modules(CONFIG["models"][model])
 
 
 def files_of(section, wildcard):
     """Input function: the files that one config entry names.
 
     Marked ancient: Snakemake follows modification times where one means content, so a touched genome or
-    model would rerun everything. Their SHA-256 is in the params of the rules that use them (`settings_of`).
+    model would rerun everything. Their digests are in the params of the rules that use them (`digests_of`).
     """
     return lambda wildcards: ancient(named_files(section, wildcards[wildcard]))
 
@@ -78,7 +85,7 @@ def settings_of(section, wildcard):
 
 
 def digests_of(section, wildcard):
-    """Params function: SHA-256 of the files that one config entry names."""
+    """Params function: digests of the files that one config entry names."""
     return lambda wildcards: named_digests(section, wildcards[wildcard])
 
 
@@ -125,8 +132,16 @@ def lists_of(screen):
     return {name: shards_of(entry["shards"], name) for name in entry["motifs"]}
 
 
+def code_with_models(job):
+    """Params function: the digest of a job's code and of what reads the files of its models."""
+    return lambda wildcards: code_digest(
+        job, *sorted({module for model in models_of(wildcards) for module in model_readers(model)})
+    )
+
+
 def screen_of(*keys):
     """Params function: the keys of a screen's entry that a rule uses."""
+    check_keys("screens", keys)
     return lambda wildcards: {key: CONFIG["screens"][wildcards.screen].get(key) for key in keys}
 
 
@@ -216,6 +231,7 @@ def lists_of_screens(pattern, screens):
 
 def asked_of_models(section, *keys):
     """Params function: the keys that ask something of a model, of the entries that use a background set."""
+    check_keys(section, keys)
     return lambda wildcards: {
         name: {key: CONFIG[section][name].get(key) for key in keys}
         for name in entries_with_background(wildcards.background)[section]
@@ -328,13 +344,13 @@ def screen_digests(screen):
         for name in entry[section]
         for file in entry_files(CONFIG, section, name)
     ]
-    return file_digests([*files, *entry_files(CONFIG, "screens", screen)])
+    return file_digests(with_imported([*files, *entry_files(CONFIG, "screens", screen)]))
 
 
 # ------------------------------------------------------------------------------------------- functions
 def code_of(wildcards):
-    """Params function: SHA-256 of the user's own code that a screen names."""
-    return file_digests(entry_files(CONFIG, "screens", wildcards.screen))
+    """Params function: digests of the user's own code that a screen names."""
+    return named_digests("screens", wildcards.screen)
 
 
 def results_of_screen(wildcards):
@@ -368,6 +384,7 @@ def functions_of_screen(wildcards):
 # ------------------------------------------------------------------------------------------- attributions
 def attribution_of(*keys):
     """Params function: the keys of an attribution entry that a rule uses."""
+    check_keys("attributions", keys)
     return lambda wildcards: {key: CONFIG["attributions"][wildcards.attribution].get(key) for key in keys}
 
 
@@ -386,8 +403,8 @@ def part_files(*path):
 
 
 def part_digests(*path):
-    """Params function: SHA-256 of those files."""
-    return lambda wildcards: file_digests(_part_files(wildcards, path))
+    """Params function: digests of those files."""
+    return lambda wildcards: content_digests(_part_files(wildcards, path))
 
 
 def _part_files(wildcards, path):
@@ -609,7 +626,7 @@ def attribution_digests(attribution):
     files = entry_files(CONFIG, "attributions", attribution)
     for section, names in entries_of_attribution(attribution).items():
         files = [*files, *(file for name in names for file in entry_files(CONFIG, section, name))]
-    return file_digests(files)
+    return file_digests(with_imported(files))
 
 
 def attribution_results():

@@ -24,14 +24,14 @@ rule collect_loci:
         attribution=attribution_of("model", "output", "target", "loci"),
         digests=part_digests("loci"),
         model=attributed_model(lambda model: {"input_length": CONFIG["models"][model].get("input_length")}),
-        code=code_digest("jobs.attributions"),
+        code=code_digest("jobs.collect_loci"),
     script:
         "../../scripts/collect_loci.py"
 
 
 rule attribute:
     input:
-        files=attributed_model(lambda model: ancient(entry_files(CONFIG, "models", model))),
+        files=attributed_model(lambda model: ancient(named_files("models", model))),
         fasta=rules.collect_loci.output.fasta,
         references=background_of("references", "background"),
     output:
@@ -49,13 +49,13 @@ rule attribute:
         gpu=gpus(),
     params:
         settings=attributed_model(lambda model: CONFIG["models"][model]),
-        digests=attributed_model(lambda model: file_digests(entry_files(CONFIG, "models", model))),
+        digests=attributed_model(lambda model: named_digests("models", model)),
         attribution=attribution_of(
             "model", "output", "target", "method", "references", "max_delta", "on_exceed", "precision_bits"
         ),
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_digest("jobs.attributions"),
+        code=attributed_model(lambda model: code_digest("jobs.attribute", *model_readers(model))),
     script:
         "../../scripts/attribute.py"
 
@@ -77,7 +77,7 @@ rule merge_attributions:
         mem_mb=memory(2000),
         runtime=60,
     params:
-        code=code_digest("jobs.attributions"),
+        code=code_digest("jobs.merge_attributions"),
     script:
         "../../scripts/merge_attributions.py"
 
@@ -100,7 +100,7 @@ rule call_seqlets:
         runtime=60,
     params:
         seqlets=attribution_of("seqlets"),
-        code=code_digest("jobs.seqlets"),
+        code=code_digest("jobs.call_seqlets"),
     script:
         "../../scripts/call_seqlets.py"
 
@@ -125,7 +125,7 @@ rule annotate_seqlets:
     params:
         annotate=attribution_of("annotate"),
         seed=CONFIG["seed"],
-        code=code_digest("jobs.seqlets"),
+        code=code_digest("jobs.annotate_seqlets"),
     script:
         "../../scripts/annotate_seqlets.py"
 
@@ -149,7 +149,7 @@ rule find_patterns:
         runtime=480,
     params:
         patterns=attribution_of("patterns"),
-        code=code_digest("jobs.patterns"),
+        code=code_digest("jobs.find_patterns"),
     script:
         "../../scripts/find_patterns.py"
 
@@ -173,7 +173,7 @@ rule annotate_patterns:
     params:
         annotate=attribution_of("annotate"),
         seed=CONFIG["seed"],
-        code=code_digest("jobs.patterns"),
+        code=code_digest("jobs.annotate_patterns"),
     script:
         "../../scripts/annotate_patterns.py"
 
@@ -201,9 +201,9 @@ rule list_elements:
     params:
         marginalize=element_settings,
         annotations=part_digests("marginalize", "annotations"),
-        digests=attributed_model(lambda model: file_digests(entry_files(CONFIG, "models", model))),
+        digests=attributed_model(lambda model: named_digests("models", model)),
         seed=CONFIG["seed"],
-        code=code_digest("jobs.elements"),
+        code=code_digest("jobs.list_elements"),
     script:
         "../../scripts/list_elements.py"
 
@@ -233,7 +233,7 @@ rule marginalize_elements:
         digests=model_digests,
         screen=element_screen,
         engine=engine_settings(),
-        code=code_digest("jobs.elements"),
+        code=code_with_models("jobs.marginalize_elements"),
     script:
         "../../scripts/marginalize_elements.py"
 
@@ -265,7 +265,7 @@ rule summarize_elements:
         backgrounds=lambda wildcards: CONFIG["attributions"][wildcards.attribution]["marginalize"][
             "backgrounds"
         ],
-        code=code_digest("jobs.elements"),
+        code=code_digest("jobs.summarize_elements"),
     script:
         "../../scripts/summarize_elements.py"
 
@@ -321,7 +321,14 @@ rule write_attribution_provenance:
     params:
         config=lambda wildcards: attribution_section(wildcards.attribution),
         digests=lambda wildcards: attribution_digests(wildcards.attribution),
-        modules=["jobs.attributions", "jobs.seqlets", "jobs.patterns", "jobs.elements", "jobs.functions"],
+        modules=[
+            "jobs.attribute",
+            "jobs.call_seqlets",
+            "jobs.find_patterns",
+            "jobs.marginalize_elements",
+            "jobs.summarize_elements",
+            "jobs.apply_functions",
+        ],
         command=lambda wildcards: run_command(f"results/attributions/{wildcards.attribution}/report.html"),
         code=code_digest("jobs.provenance"),
     script:
@@ -376,7 +383,7 @@ use rule apply_before as apply_elements_before with:
         user_code=part_digests("marginalize", "functions"),
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_digest("jobs.functions"),
+        code=code_with_models("jobs.apply_functions"),
 
 
 use rule apply_after as apply_elements_after with:
@@ -398,7 +405,7 @@ use rule apply_after as apply_elements_after with:
         user_code=part_digests("marginalize", "functions"),
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_digest("jobs.functions"),
+        code=code_with_models("jobs.apply_functions"),
 
 
 use rule merge_functions as merge_element_functions with:
@@ -423,4 +430,4 @@ use rule merge_functions as merge_element_functions with:
     params:
         screen=element_merge,
         top=CONFIG["report"]["top"],
-        code=code_digest("jobs.function_results"),
+        code=code_digest("jobs.merge_functions"),

@@ -26,7 +26,7 @@ rule apply_before:
         user_code=code_of,
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_digest("jobs.functions"),
+        code=code_with_models("jobs.apply_functions"),
     script:
         "../../scripts/apply_before.py"
 
@@ -57,7 +57,7 @@ rule apply_after:
         user_code=code_of,
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_digest("jobs.functions"),
+        code=code_with_models("jobs.apply_functions"),
     script:
         "../../scripts/apply_after.py"
 
@@ -90,6 +90,6 @@ rule merge_functions:
     params:
         screen=merged_functions,
         top=CONFIG["report"]["top"],
-        code=code_digest("jobs.function_results"),
+        code=code_digest("jobs.merge_functions"),
     script:
         "../../scripts/merge_functions.py"

@@ -21,7 +21,7 @@ rule check_model:
         models=model_settings,
         digests=model_digests,
         engine=engine_settings(),
-        code=code_digest("jobs.check_model"),
+        code=code_with_models("jobs.check_model"),
     script:
         "../../scripts/check_model.py"
 
@@ -74,6 +74,6 @@ rule predict_baseline:
         models=model_settings,
         digests=model_digests,
         engine=engine_settings(),
-        code=code_digest("jobs.predict_baseline"),
+        code=code_with_models("jobs.predict_baseline"),
     script:
         "../../scripts/predict_baseline.py"

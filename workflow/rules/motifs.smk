@@ -19,6 +19,6 @@ rule collect_motifs:
     params:
         settings=settings_of("motifs", "collection"),
         digests=digests_of("motifs", "collection"),
-        code=code_digest("jobs.motifs"),
+        code=code_digest("jobs.collect_motifs"),
     script:
         "../../scripts/collect_motifs.py"

@@ -23,7 +23,7 @@ rule write_provenance:
     params:
         config=lambda wildcards: screen_section(wildcards.screen),
         digests=lambda wildcards: screen_digests(wildcards.screen),
-        modules=["jobs.marginalize", "jobs.summarize_batch", "jobs.summarize_screen", "jobs.functions"],
+        modules=["jobs.marginalize", "jobs.summarize_batch", "jobs.summarize_screen", "jobs.apply_functions"],
         command=lambda wildcards: run_command(f"results/screens/{wildcards.screen}/report.html"),
         code=code_digest("jobs.provenance"),
     script:

@@ -87,7 +87,7 @@ rule marginalize:
         digests=model_digests,
         screen=screen_of("outputs", "keep"),
         engine=engine_settings(),
-        code=code_digest("jobs.marginalize"),
+        code=code_with_models("jobs.marginalize"),
     script:
         "../../scripts/marginalize.py"
 

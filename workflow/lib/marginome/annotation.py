@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from marginome.errors import MarginomeError
-from marginome.motifs import Motif
+from marginome.motifs.motif import Motif
 from marginome.seeds import stable_seed
 
 log = logging.getLogger("marginome")

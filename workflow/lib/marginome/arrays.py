@@ -114,10 +114,15 @@ def dataset(group: h5py.Group, name: str, *, unit: str | None = None, **kwargs) 
     return made
 
 
-def append(group: h5py.Group, name: str, values: np.ndarray, *, rows: int = 1) -> None:
-    """Append rows to a dataset, which is made with the first ones; a chunk of it holds `rows` rows."""
+def append(group: h5py.Group, name: str, values: np.ndarray, *, chunk_bytes: int = 0) -> None:
+    """Append rows to a dataset, which is made with the first ones.
+
+    A chunk of it holds one row, or as many, up to 1,024, as are `chunk_bytes` before compression.
+    """
     if name not in group:
         shape = values.shape[1:]
+        row = max(1, int(np.prod(shape)) * values.itemsize)
+        rows = max(1, min(1024, chunk_bytes // row))
         text = values.dtype == object
         dataset(
             group, name, shape=(0, *shape), maxshape=(None, *(size or None for size in shape)),

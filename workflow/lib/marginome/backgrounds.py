@@ -13,12 +13,13 @@ import pandas as pd
 
 from marginome.config_checks import background_problem, whole_number
 from marginome.errors import MarginomeError, unknown_name
-from marginome.genomes import Genome, read_fasta
+from marginome.fasta import Genome, read_fasta
 from marginome.intervals import place_regions
-from marginome.motifs import Motif, collect_motifs
+from marginome.motifs.collection import collect_motifs
+from marginome.motifs.motif import Motif
 from marginome.regions import read_regions
 from marginome.seeds import stable_seed
-from marginome.storage import atomic, check_bgzip, sha256_of, write_json
+from marginome.storage import atomic, sha256_of, write_json
 
 log = logging.getLogger(__name__)
 
@@ -603,10 +604,3 @@ def write_background(
             made.table.to_csv(temporary, sep="\t", index=False, float_format="%.6f")
     if checks is not None:
         write_json(checks, made.checks | ({} if tsv is None else {"tsv_sha256": sha256_of(tsv)}))
-
-
-def read_background(fasta: str | os.PathLike) -> tuple[list[str], list[str]]:
-    """Read ids and sequences of a background set that `write_background` wrote; a damaged file is removed and named."""
-    if str(fasta).endswith(".gz"):
-        check_bgzip(fasta)
-    return read_fasta(fasta)

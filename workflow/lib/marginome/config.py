@@ -10,7 +10,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,26 @@ def entry_files(config: Mapping, section: str, name: str) -> list[str]:
     """
     prefix = f"{section}.{name}"
     return sorted({file for key, file in file_keys({section: {name: config[section][name]}}) if key.startswith(prefix)})
+
+
+def check_keys(section: str, keys: Iterable[str]) -> None:
+    """Refuse a key that no entry of a section can have: a rule that asks for it would get None, and say nothing.
+
+    Parameters
+    ----------
+    section : {"models", "motifs", "backgrounds", "screens", "attributions"}
+    keys : iterable of str
+        As a rule names them.
+
+    Raises
+    ------
+    MarginomeError
+        Names the key and what comes close.
+    """
+    known = _schemas()[f"{section}.schema.yaml"]["properties"]
+    for key in keys:
+        if key not in known:
+            raise unknown_name("key", key, known, where=f"a rule, of {section}")
 
 
 # ------------------------------------------------------------------------------------------------ schema

@@ -2,7 +2,7 @@
 
 An insert overwrites a few bases of a background, and most of what it does is not the motif: it removes what stood there
 and brings in letters of some composition. The null of its effect is therefore the effect of *other inserts of the same
-width and composition in the same backgrounds*. This module says which ones to run; `marginome.statistics` compares.
+width and composition in the same backgrounds*. This module says which ones to run; `marginome.nulls` compares.
 
 The ladder, from the strictest control to the loosest; an insert takes the first rung that holds enough sequences:
 

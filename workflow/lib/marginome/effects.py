@@ -15,14 +15,17 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
 from marginome.errors import MarginomeError, unknown_name
 from marginome.sequences import name_some
+from marginome.usercode import load_user_object
 
-Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# What a measure computes: (before, after) -> effect.
+Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 # An output between 0 and 1 (or -1 and 1) is saturated where rounding takes more than this of its distance from the
 # bound: effects smaller than the rounding are 0.
 SATURATED = 1e-2
@@ -153,7 +156,7 @@ def jensen_shannon_distance(
                 remedy="Pass logits=True for logits.",
             )
         logs.append((profile / total).log())
-    log_p, log_q = torch.broadcast_tensors(*logs)
+    log_p, log_q = logs  # of the backgrounds once, however many afters they are compared with
     log_m = torch.logaddexp(log_p, log_q)  # of twice the average
     p, q = log_p.exp(), log_q.exp()
     # 0 log 0 is 0, and NaN stays NaN; xlogy cannot be used, since the logarithms are what is known exactly.
@@ -242,10 +245,38 @@ def saturated(values: np.ndarray, precision: str = "float32") -> str:
     )
 
 
-# By the names that configurations and tables use.
-MEASURES: dict[str, Measure] = {
+# By the names that configurations and tables use; what is known of each is in `marginome.measures`.
+FUNCTIONS: dict[str, Function] = {
     "difference": difference,
     "log2_fold_change": log2_fold_change,
     "euclidean": euclidean,
     "jensen_shannon_distance": jensen_shannon_distance,
 }
+
+
+def measure_of(output: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Return the function ``(before, after) -> effect`` of an output, settings bound, (pairs, ...) in and out.
+
+    A profile compared per strand is averaged over its strands, so that every output has one effect per pair.
+    """
+    name = output.measure
+    if name == "log2_fold_change":
+        return lambda before, after: log2_fold_change(before, after, output.pseudocount)
+    if name == "jensen_shannon_distance":
+        softmax = output.softmax or "both"
+        return lambda before, after: (
+            jensen_shannon_distance(before, after, softmax=softmax).reshape(len(after), -1).mean(1)
+        )
+    if name in FUNCTIONS:
+        return FUNCTIONS[name]
+    if name.endswith(".py") or ".py:" in name:
+        return load_user_object(name, where=f"measure of output '{output.name}'")
+    raise unknown_name("measure", name, FUNCTIONS, where=f"output '{output.name}'")
+
+
+def probabilities(logits: torch.Tensor, softmax: str | None) -> torch.Tensor:
+    """Return profile probabilities (..., strands, length): softmax over each strand, or over both together."""
+    logits = logits.double()
+    if softmax == "strand":
+        return logits.softmax(-1)
+    return logits.flatten(-2).softmax(-1).reshape(logits.shape)

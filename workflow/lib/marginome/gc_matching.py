@@ -14,9 +14,10 @@ import pandas as pd
 
 from marginome.bigwig import BigWig
 from marginome.errors import MarginomeError
-from marginome.genomes import Genome, scan_windows
+from marginome.fasta import Genome
 from marginome.intervals import merged_intervals, overlaps, unknown_contigs_error
 from marginome.regions import read_regions
+from marginome.scanning import scan_windows
 from marginome.seeds import stable_seed
 
 log = logging.getLogger(__name__)

@@ -1,10 +1,10 @@
-"""Intervals on contigs: regions brought to one length, merged, tested for overlap."""
+"""Intervals on contigs: regions brought to one length, read off names, merged, tested for overlap."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +87,14 @@ def place_regions(
                  int((~known).sum()))  # fmt: skip
     kept = placed[inside].reset_index(drop=True)[["chrom", "start", "end", "name", "line"]]
     return Placed(kept, dropped, int((~known).sum()), int(regions.attrs.get("odd_rows", 0)))
+
+
+def regions_of(ids: Sequence[str]) -> pd.DataFrame | None:
+    """Read coordinates off ids of the form chrom:start-end; None unless all have it."""
+    parts = pd.Series(list(ids), dtype=object).str.extract(r"^(?P<chrom>.+):(?P<start>\d+)-(?P<end>\d+)$")
+    if parts.isna().any(axis=None):
+        return None
+    return parts.astype({"start": np.int64, "end": np.int64})
 
 
 def unknown_contigs_error(

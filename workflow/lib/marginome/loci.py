@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from marginome.backgrounds import encode, read_background
+from marginome.backgrounds import encode
 from marginome.errors import MarginomeError
-from marginome.genomes import Genome, read_fasta
+from marginome.fasta import Genome, read_background, read_fasta
 from marginome.inserts import insert_sequence, reverse_complement
-from marginome.intervals import place_regions, unknown_contigs_error
-from marginome.motifs import find_motif, motifs_from_table
+from marginome.intervals import place_regions, regions_of, unknown_contigs_error
+from marginome.motifs.table import find_motif, motifs_from_table
 from marginome.regions import read_regions
-from marginome.storage import check_bgzip
 
 log = logging.getLogger(__name__)
 
@@ -190,14 +188,6 @@ def _from_background(
     return Loci(ids, sequences, regions_of(ids))
 
 
-def regions_of(ids: Sequence[str]) -> pd.DataFrame | None:
-    """Read coordinates off ids of the form chrom:start-end; None unless all have it."""
-    parts = pd.Series(list(ids), dtype=object).str.extract(r"^(?P<chrom>.+):(?P<start>\d+)-(?P<end>\d+)$")
-    if parts.isna().any(axis=None):
-        return None
-    return parts.astype({"start": np.int64, "end": np.int64})
-
-
 def _clean(sequence: str) -> str:
     codes = encode(sequence)
     return np.frombuffer(b"ACGTN", dtype=np.uint8)[codes].tobytes().decode()
@@ -217,29 +207,3 @@ def _known_bases(ids: Sequence[str], sequences: Sequence[str], most: float, drop
     if len(bad):
         log.info("%s: %d loci with too many unknown bases: left out", where, len(bad))
     return np.flatnonzero(unknown <= most).tolist()
-
-
-def read_some(fasta: str | os.PathLike, start: int, stop: int) -> Iterator[tuple[str, str]]:
-    """Yield (id, sequence) of the sequences start to stop of a FASTA file with one line per sequence.
-
-    Memory is one sequence: a shard of a large set does not read all of it.
-    """
-    check_bgzip(fasta)
-    with gzip.open(fasta, "rt", encoding="utf-8") as handle:
-        number = -1
-        name = ""
-        for line in handle:
-            if line.startswith(">"):
-                number += 1
-                if number >= stop:
-                    return
-                name = line[1:].split()[0]
-            elif number >= start:
-                yield name, line.strip()
-
-
-def count_sequences(fasta: str | os.PathLike) -> int:
-    """Return the number of sequences of a FASTA file."""
-    check_bgzip(fasta)
-    with gzip.open(fasta, "rb") as handle:
-        return sum(line.startswith(b">") for line in handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import statistics
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from marginome.effects import saturated
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
 from marginome.incremental.engine import memory_to_keep_to
+from marginome.models.effect_columns import output_measure
 from marginome.models.loading import LoadedModel
 from marginome.prediction import cast_argument, run_model
 from marginome.seeds import stable_seed
@@ -40,6 +42,7 @@ N_SEQUENCES = 8
 INSERT_WIDTH = 12
 BLOCKS = (16, 64, 128)
 BLOCK_SECONDS = 10.0  # a block that would take longer than this to try is not tried
+RACES = 3
 # Memory of DeepLIFT's pair of sequence and reference, in activations of one sequence: measured 4 to 5 for stacks of
 # convolutions with rectifiers and residuals.
 ACTIVATIONS_PER_PAIR = 6
@@ -56,6 +59,8 @@ NOT_RUN: dict[str, Any] = {
         "path": "none",
         "reason": "the model has problems",
         "full_operations": [],
+        "kernels": "torch",
+        "kernels_pairs_per_second": {},
         "check_error": None,
         "precision_error": None,
         "effect_error": None,
@@ -322,7 +327,7 @@ def _look_at_outputs(
                 f"{len(constant)} of {len(output.names)} targets of output '{output.name}' are the same for every "
                 f"sequence (the first: {constant[0]})"
             )
-        if output.measure == "log2_fold_change" and (value < 0).any():
+        if output_measure(output).nonnegative and (value < 0).any():
             problems.append(
                 f"output '{output.name}' has negative values ({value.min():.3g}), of which no log fold change can be "
                 "taken: use measure: difference, or transform: exp for log values"
@@ -393,14 +398,15 @@ def _engine(
     part: Part,
 ) -> dict[str, Any]:
     """Which path the engine takes, and the block size that makes most pairs a second."""
-    runner = Engine(module, X, args, device=device, precision=precision, engine=engine, memory_bytes=memory_bytes)
+    settings = dict(device=device, precision=precision, engine=engine, memory_bytes=memory_bytes)
+    runner = Engine(module, X, args, **settings)
     info = runner.info
     width = min(INSERT_WIDTH, loaded.input_length)
     inserts = random_one_hot(
         (max(BLOCKS), 4, width), random_state=stable_seed(seed, "check_model inserts", width) % 2**32
     )
     starts = torch.full((max(BLOCKS),), loaded.input_length // 2 - width // 2, dtype=torch.int64)
-    block, rates = info.block, {}
+    block, rates, kernels = info.block, {}, {}
     if info.path == "incremental":
         few = Edits(inserts[:1], starts[:1])
         pair = _timed(runner, few, device, 1)  # the first makes plans, so that it is slower than those that follow
@@ -420,6 +426,10 @@ def _engine(
         # the engine's own block unless another is clearly faster: noise must not change a result's last digits
         if rates[fastest] > 1.25 * rates.get(str(info.block), 0.0):
             block = int(fastest)
+        if info.kernels == "triton":
+            kernels = _race(runner, Engine(module, X, args, kernels=False, **settings), inserts, starts, block)
+            log.info("convolutions of changes by %s (pairs/s: %s)", max(kernels, key=kernels.get),
+                     ", ".join(f"{name} {rate:,.4g}" for name, rate in kernels.items()))  # fmt: skip
     elif engine != "full":
         part.notes.append(f"every insert goes through the whole model: {info.reason}")
     errors = {key: getattr(info, key) for key in ("check_error", "precision_error", "effect_error")}
@@ -433,9 +443,24 @@ def _engine(
             "path": info.path,
             "reason": info.reason,
             "full_operations": list(info.full_operations),
+            "kernels": max(kernels, key=kernels.get) if kernels else info.kernels,
+            "kernels_pairs_per_second": kernels,
             **{key: _number(error) for key, error in errors.items()},
         },
     }
+
+
+def _race(ours: Engine, other: Engine, inserts: Tensor, starts: Tensor, block: int) -> dict[str, float]:
+    """Return pairs per second with the kernel of our own and with PyTorch's operations, taking turns."""
+    edits = Edits(inserts[:block], starts[:block])
+    seconds: dict[str, list[float]] = {ours.info.kernels: [], other.info.kernels: []}
+    for _ in range(RACES + 1):
+        for runner in (ours, other):
+            runner.block = block
+            seconds[runner.info.kernels].append(_timed(runner, edits, runner.device, len(ours.X)))
+    # the first round makes plans and compiles
+    pairs = len(edits.starts) * len(ours.X)
+    return {name: float(f"{pairs / statistics.median(times[1:]):.4g}") for name, times in seconds.items()}
 
 
 def _timed(runner: Engine, edits: Edits, device: torch.device, backgrounds: int) -> float:

@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from marginome.storage import sha256_of
 
 PACKAGE = Path(__file__).resolve().parent
 SOURCES = Path(".snakemake/marginome/sources.json")  # beside Snakemake's own records
+# Files beside the code that the code reads. Others, such as an editor's copy of one, are not in an installed package.
+DATA = (".css", ".html", ".js", ".svg")
 
 
 # ---------------------------------------------------------------------------------------------- code
@@ -29,12 +31,13 @@ def code_digest(*modules: str) -> str:
 
     Snakemake follows a rule's script but not what the script imports. This goes into a rule's params:
     a hash over the static import closure of `modules` within the package, without comments, docstrings
-    and layout. Data files beside a module of a sub-package (templates, styles) count with it.
+    and layout. Data files beside a module of a sub-package (templates, styles) count with it. What a module imports
+    by a name that is made while it runs is not seen: name it among `modules` (see `models.headers.reader_modules`).
 
     Parameters
     ----------
     *modules : str
-        Names relative to the package, e.g. ``"jobs.screen"``.
+        Names relative to the package, e.g. ``"jobs.marginalize"``.
 
     Returns
     -------
@@ -42,15 +45,11 @@ def code_digest(*modules: str) -> str:
         16 hexadecimal digits.
     """
     closure = import_closure(*modules)
-    digest = hashlib.sha256()
-    for path in sorted(closure):
-        digest.update(str(path.relative_to(PACKAGE)).encode())
-        digest.update(_source(path).digest.encode())
+    digest = _digest_of(closure, PACKAGE)
     folders = {path.parent for path in closure if path.parent != PACKAGE}
     for folder in sorted(folders):
         for data in sorted(folder.rglob("*")):
-            # __pycache__ also holds what numba compiles, which appears during the first run
-            if data.is_file() and data.suffix != ".py" and "__pycache__" not in data.parts:
+            if data.is_file() and data.suffix in DATA:
                 digest.update(str(data.relative_to(PACKAGE)).encode())
                 digest.update(data.read_bytes())
     return digest.hexdigest()[:16]
@@ -58,25 +57,71 @@ def code_digest(*modules: str) -> str:
 
 def import_closure(*modules: str) -> set[Path]:
     """Return the package's source files that `modules` import, directly or not (themselves included)."""
-    queue = [_module_file(name) for name in modules]
-    seen: set[Path] = set()
+    files = [_module_file(PACKAGE, name) for name in modules]
+    if None in files:
+        raise FileNotFoundError(f"no module of marginome: {modules}")
+    return _closure(files, PACKAGE, "marginome")
+
+
+def content_digests(files: Iterable[str]) -> dict[str, str]:
+    """Return a digest of what files hold: of Python code what it does, of all else every byte.
+
+    Parameters
+    ----------
+    files : iterable of str
+        Existing files. Of the user's code (``.py``) the file and what it imports from its own folder count, without
+        comments, docstrings and layout; code that is found in another way is not seen.
+
+    Returns
+    -------
+    dict
+        path -> 64 hexadecimal digits; ``"missing"`` as `file_digests` says.
+    """
+    files = list(files)
+    digests = file_digests(files)
+    for file in files:
+        if file.endswith(".py") and digests[file] != "missing":
+            path = Path(file).resolve()
+            digests[file] = _digest_of(_closure([path], path.parent), path.parent).hexdigest()
+    return digests
+
+
+def with_imported(files: Iterable[str]) -> list[str]:
+    """Return files, and behind each of Python what it imports from its own folder."""
+    found = []
+    for file in files:
+        found.append(file)
+        if file.endswith(".py") and os.path.isfile(file):
+            path = Path(file).resolve()
+            others = sorted(_closure([path], path.parent) - {path})
+            found += [os.path.join(os.path.dirname(file), other.relative_to(path.parent)) for other in others]
+    return list(dict.fromkeys(found))
+
+
+def _digest_of(files: Iterable[Path], root: Path) -> Any:
+    """Return a hash, to be gone on with, over the code of files and their paths from a root."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(_source(path).digest.encode())
+    return digest
+
+
+def _closure(files: Iterable[Path], root: Path, package: str = "") -> set[Path]:
+    """Return files and what they import, directly or not, from the folder `root`, which is a package of that name."""
+    queue, seen = list(files), set()
     while queue:
         path = queue.pop()
-        if path is None:
-            raise FileNotFoundError(f"no module of marginome: {modules}")
-        if path in seen:
-            continue
-        seen.add(path)
-        for name in _source(path).imports:
-            found = _module_file(name)
-            if found is not None and found not in seen:
-                queue.append(found)
+        if path not in seen:
+            seen.add(path)
+            found = (_module_file(root, name) for name in _imported(_source(path).imports, path, root, package))
+            queue.extend(file for file in found if file is not None)
     return seen
 
 
 @functools.cache
-def _module_file(name: str) -> Path | None:
-    base = PACKAGE.joinpath(*name.split("."))
+def _module_file(root: Path, name: str) -> Path | None:
+    base = root.joinpath(*name.split("."))
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
         if candidate.is_file():
             return candidate
@@ -84,9 +129,9 @@ def _module_file(name: str) -> Path | None:
 
 
 class _Source(NamedTuple):
-    """What a source file is to a digest: the package's modules it imports, and a hash of its code."""
+    """What a source file is to a digest: what it imports (dots before the name, module, names), a hash of its code."""
 
-    imports: list[str]
+    imports: list[tuple[int, str, list[str]]]
     digest: str
 
 
@@ -98,8 +143,12 @@ def _source(path: Path) -> _Source:
     known = kept["files"].get(str(path), [])
     if known[:2] == stamp:
         return _Source(*known[2:])
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = _Source(sorted(_imports(tree, path)), hashlib.sha256(_normalised(tree)).hexdigest())
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # the user's: whoever runs it says so
+        found = _Source([], sha256_of(path))
+    else:
+        found = _Source(_imports(tree), hashlib.sha256(_normalised(tree)).hexdigest())
     kept["files"][str(path)] = [*stamp, *found]
     _keep(SOURCES, kept)
     return found
@@ -117,28 +166,42 @@ def _kept_sources() -> dict[str, Any]:
     return kept if kept.get("made_by") == made_by else {"made_by": made_by, "files": {}}
 
 
-def _imports(tree: ast.Module, path: Path) -> set[str]:
-    """Modules of the package named in any import statement of a file, also inside functions."""
-    package = ".".join(path.relative_to(PACKAGE).parent.parts)
-    found: set[str] = set()
-    for node in ast.walk(tree):
+def _imports(tree: ast.Module) -> list[tuple[int, str, list[str]]]:
+    """Every import statement of a file that runs, also inside functions."""
+    found: list[tuple[int, str, list[str]]] = []
+    for node in _run(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.startswith("marginome.")]
-            found.update(name.removeprefix("marginome.") for name in names)
+            found += [(0, alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            if node.level:  # relative: one dot is the file's own package
-                parts = package.split(".") if package else []
-                base = ".".join(parts[: len(parts) - node.level + 1])
-                module = ".".join(filter(None, [base, node.module or ""]))
-            elif node.module and (node.module == "marginome" or node.module.startswith("marginome.")):
-                module = node.module.removeprefix("marginome").removeprefix(".")
-            else:
+            found.append((node.level, node.module or "", [alias.name for alias in node.names]))
+    return found
+
+
+def _imported(imports: Iterable[tuple[int, str, list[str]]], path: Path, root: Path, package: str) -> set[str]:
+    """Return what import statements of a file may name in the package at `root`, relative to it."""
+    parts = path.relative_to(root).parent.parts
+    found: set[str] = set()
+    for level, name, names in imports:
+        if level:  # relative: one dot is the file's own package
+            name = ".".join([*parts[: len(parts) - level + 1], *filter(None, [name])])
+        elif package:
+            if name != package and not name.startswith(f"{package}."):
                 continue
-            found.add(module)
-            found.update(".".join(filter(None, [module, alias.name])) for alias in node.names)
+            name = name.removeprefix(package).removeprefix(".")
+        found.update([name, *(".".join(filter(None, [name, one])) for one in names)])
     found.discard("")
     # importing a.b.c runs a/__init__ and a/b/__init__ too
     return found | {name.rsplit(".", k)[0] for name in found for k in range(1, name.count(".") + 1)}
+
+
+def _run(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a tree, without what is there for type checkers alone."""
+    nodes = [tree]
+    while nodes:
+        node = nodes.pop()
+        yield node
+        checked = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        nodes.extend(node.orelse if checked else ast.iter_child_nodes(node))
 
 
 def _normalised(tree: ast.Module) -> bytes:

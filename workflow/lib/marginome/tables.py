@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -59,8 +60,8 @@ _EFFECT = [
     Column("control_sd", _FLOAT, "Spread of the effects of such inserts.", False),
     Column("z", _FLOAT, "(effect - control_mean) / control_sd.", False),
     Column("p", _FLOAT, "Two-sided p of the effect under the null of the controls.", False),
-    Column("p_resolution", _FLOAT, "Smallest p that may be quoted as it is; below it p orders the inserts.", False),
-    Column("q", _FLOAT, "Benjamini-Hochberg over inserts, within model, background set, output and position.", False),
+    Column("p_resolution", _FLOAT, "How far controls reach, 1 / (n_controls + 1); a smaller p orders rows.", False),
+    Column("q", _FLOAT, "Benjamini-Hochberg of the larger of p and p_resolution, over inserts of a null.", False),
     Column("interaction", _FLOAT, "Pairs: effect minus the sum of the two motifs' effects alone.", False),
     Column("interaction_se", _FLOAT, "Its standard error over backgrounds.", False),
     Column("effect_fold_sd", _FLOAT, "Ensembles: standard deviation of the effect between members.", False),
@@ -110,6 +111,30 @@ def conform(table: pd.DataFrame, columns: tuple[Column, ...], *, extra: bool = F
     for column in unknown:
         result = result.append_column(column, pa.array(table[column], from_pandas=True))
     return result
+
+
+def check_columns(table: pd.DataFrame, columns: Sequence[str], where: str) -> None:
+    """Refuse a table without some columns.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Any.
+    columns : sequence of str
+        Names it must have.
+    where : str
+        For the message: the function or file that needs them.
+
+    Raises
+    ------
+    MarginomeError
+        With the missing names and those that are there.
+    """
+    missing = [c for c in columns if c not in table.columns]
+    if missing:
+        raise MarginomeError(
+            f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}", where=where
+        )
 
 
 def read_effects(path: str | os.PathLike) -> pd.DataFrame:

@@ -76,20 +76,24 @@ def logaddexp(pair: Pair) -> Tensors:
 # Normalization and moments ---------------------------------------------------------------------------------------
 
 
-def _normalize(zx: torch.Tensor, zr: torch.Tensor, grad: torch.Tensor, axes: list[int], epsilon: float) -> torch.Tensor:
-    """Multiplier of (z - mean) / sqrt(variance + epsilon) over some axes, applied to `grad`.
+def _normalize(
+    zx: torch.Tensor, zr: torch.Tensor, grad: torch.Tensor, axes: list[int], epsilon: float, centred: bool = True
+) -> torch.Tensor:
+    """Multiplier of (z - mean) / sqrt(variance + epsilon) over some axes, or with mean 0, applied to `grad`.
 
     With a = z - mean and v = 1 / sqrt(variance + epsilon): the product a * v by the midpoint rule, v by its secant
     ``-v_x**2 v_r**2 / (v_x + v_r)`` in the variance, and the variance, a mean of squares, by the secant of squares.
     """
-    ax, ar = zx - zx.mean(axes, keepdim=True), zr - zr.mean(axes, keepdim=True)
+    ax, ar = zx, zr
+    if centred:
+        ax, ar = zx - zx.mean(axes, keepdim=True), zr - zr.mean(axes, keepdim=True)
     vx = (ax.square().mean(axes, keepdim=True) + epsilon).rsqrt()
     vr = (ar.square().mean(axes, keepdim=True) + epsilon).rsqrt()
     total = ax + ar
     slope = -(vx * vr).square() / (vx + vr)
     through_variance = total * slope * (grad * total).mean(axes, keepdim=True) / 2
     gradient = grad * (vx + vr) / 2 + through_variance
-    return gradient - gradient.mean(axes, keepdim=True)
+    return gradient - gradient.mean(axes, keepdim=True) if centred else gradient
 
 
 def layer_norm(pair: Pair) -> Tensors:
@@ -98,6 +102,15 @@ def layer_norm(pair: Pair) -> Tensors:
     grad = pair.grad if weight is None else pair.grad * weight
     axes = list(range(-len(shape), 0))
     return _first(pair, _normalize(*wide(pair.x.args[0], pair.r.args[0]), grad, axes, epsilon))
+
+
+def rms_norm(pair: Pair) -> Tensors:
+    """RMSNorm, where it is one operation (on CUDA)."""
+    shape, weight, epsilon = pair.r.args[1:4]
+    zx, zr = pair.x.args[0], pair.r.args[0]
+    epsilon = torch.finfo(zr.dtype).eps if epsilon is None else epsilon
+    grad = pair.grad if weight is None else pair.grad * weight
+    return _first(pair, _normalize(*wide(zx, zr), grad, list(range(-len(shape), 0)), epsilon, centred=False))
 
 
 def group_norm(pair: Pair) -> Tensors:

@@ -39,6 +39,7 @@ from marginome.attribution.normalizing import (
     logaddexp,
     logsumexp,
     moment,
+    rms_norm,
     softmax,
 )
 from marginome.attribution.pairs import (
@@ -394,7 +395,8 @@ RULES: dict[str, Rule] = {
     "logsumexp": Rule(logsumexp),
     "native_layer_norm": Rule(layer_norm, _input_alone),
     "native_group_norm": Rule(group_norm, _input_alone),
-    "native_batch_norm": Rule(instance_norm, _own_statistics),
+    "_fused_rms_norm": Rule(rms_norm, _input_alone),
+    **{f"{of}_batch_norm": Rule(instance_norm, _own_statistics) for of in ("native", "cudnn", "miopen")},
     "var": Rule(moment),
     "std": Rule(moment),
     "linalg_vector_norm": Rule(euclidean_norm, _is_euclidean),
@@ -415,6 +417,7 @@ LINEAR = {
     "upsamplenearest1d", "upsamplenearest2d", "upsamplelinear1d", "upsamplebilinear2d", "upsamplebicubic2d",
     "pixelshuffle", "pixelunshuffle", "channelshuffle", "im2col", "col2im", "accumulategrad", "contiguous", "liftfresh",
     "broadcast", "movedim", "real", "selectscatter", "slicescatter", "diagonalscatter", "_replaced",
+    "packpaddedsequence",
 }  # fmt: skip
 ONE_OPERAND = {
     "mul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "linear": (0, 1), "convolution": (0, 1),

@@ -3,7 +3,8 @@
 `Engine` is what other modules use; ``docs/engine.md`` tells how an operation gets its rule.
 """
 
+from . import rules  # fills the registry that plans look rules up in
 from .edits import Edits
 from .engine import Engine, EngineInfo
 
-__all__ = ["Edits", "Engine", "EngineInfo"]
+__all__ = ["Edits", "Engine", "EngineInfo", "rules"]

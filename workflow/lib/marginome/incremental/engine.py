@@ -58,6 +58,8 @@ class EngineInfo:
         Edits that are computed together.
     full_operations : tuple of str
         Operations of the model that are computed on whole sequences although only a part of their input changed.
+    kernels : str
+        What computes convolutions of changes: ``"triton"`` for our own kernel, ``"torch"`` for PyTorch's operations.
     check_error : float or None
         Largest difference between incremental and full pass in float64 over the self-check's sample of pairs,
         relative to the largest effect in it; None if no such check was made.
@@ -85,6 +87,7 @@ class EngineInfo:
     precision: str
     block: int
     full_operations: tuple[str, ...] = ()
+    kernels: str = "torch"
     check_error: float | None = None
     precision_error: float | None = None
     effect_error: float | None = None
@@ -122,6 +125,9 @@ class Engine:
     block : int, optional
         Edits that are computed together. An edit's numbers depend on the edits of its own block only (and that in
         the last digits), and blocks are counted from the first edit given to `run`.
+    kernels : bool, default True
+        On a GPU, compute convolutions of changes by a kernel of our own where it can be used, else by PyTorch's
+        operations. Changes last digits.
     self_check : bool, default True
         Compare the incremental path with the full pass on a sample of pairs before it is used, and measure the
         precision; confirm some pairs of every unit of work; refuse a model that mixes the sequences of a batch.
@@ -151,6 +157,7 @@ class Engine:
         engine: str = "auto",
         memory_bytes: int | None = None,
         block: int | None = None,
+        kernels: bool = True,
         self_check: bool = True,
     ):
         if engine not in ENGINES:
@@ -168,6 +175,7 @@ class Engine:
         self._full = Full(self.model, self.X, self.args, self.dtype, self.device, precision)
         self._path: Full | Incremental = self._full
         self._self_check, self._must = self_check, engine == "incremental"
+        self._kernels = kernels
         self._first_reason = ""  # of a unit that went through the whole model
         if self_check:
             alone = Full(self.model, self.X, self.args, self.dtype, self.device, "float32")
@@ -194,7 +202,9 @@ class Engine:
 
         def set_up() -> Incremental:
             graph = captured(self.model, self.X, self.args)
-            path = Incremental(graph, self.X, self.args, self.device, self.precision, self.memory_bytes)
+            path = Incremental(
+                graph, self.X, self.args, self.device, self.precision, self.memory_bytes, kernels=self._kernels
+            )
             info.full_operations = tuple(path.plan(*middle(self.X.shape[-1], 8)).whole)
             if not path.saves():
                 raise CannotCaptureError(
@@ -218,6 +228,7 @@ class Engine:
             return reason
         self._path = path
         info.path = "incremental"
+        info.kernels = "triton" if path.fused else "torch"
         log.info(
             "only what an edit changes is computed; %s; errors: %s (logic, float64), %.1e of the output, %.1e of the "
             "effect (%s)",

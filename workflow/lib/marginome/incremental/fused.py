@@ -9,26 +9,70 @@ same for all edits, come from the cache.
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from marginome.devices import triton_is_interpreted, triton_works
 
-# Up to this many channels a layer is bound by memory; beyond, matrix products of the vendor's library are ahead.
+# Beyond this many channels it is slower than matrix products of the vendor's library (docs/engine.md).
 MOST_CHANNELS = 128
-# Narrower than this, a block of the matrix unit would be mostly padding.
-LEAST_CHANNELS = 16
+
+
+class Form(NamedTuple):
+    """How the kernel is cut for a kind of layer.
+
+    Attributes
+    ----------
+    precision : str
+        Of the products, as Triton names it. ``tf32x3``: three products of TF32 on the matrix unit, each factor being
+        the sum of two numbers of TF32; the error is about float32's, for which the matrix unit has no instruction.
+    rows, outputs : int
+        Outputs of one block: positions, channels.
+    channels : int
+        Channels of the input that are on the chip at a time.
+    """
+
+    precision: str
+    rows: int
+    outputs: int
+    channels: int
+
+
+WARPS, STAGES = 4, 3  # threads / 32 of a block; loads that run ahead of the arithmetic
+
+
+def form(channels: int, outputs: int, dtype: torch.dtype, tf32: bool) -> Form | None:
+    """Return how a layer is computed here, or None if PyTorch's own steps compute it.
+
+    Parameters
+    ----------
+    channels, outputs : int
+        Of the convolution. Multiples of 16, the least that a matrix unit takes, up to `MOST_CHANNELS`.
+    dtype : torch.dtype
+        Of changes and weights: float32 or bfloat16.
+    tf32 : bool
+        Whether factors of float32 may be rounded to TF32.
+
+    Notes
+    -----
+    The sizes are those that were fastest in a race of 108 forms on an H200 and need no memory for registers that
+    spill (``make kernels`` compiles them for Ampere and Hopper; docs/engine.md has the race).
+    """
+    fits = all(n % 16 == 0 and 16 <= n <= MOST_CHANNELS for n in (channels, outputs))
+    if not fits or dtype not in (torch.float32, torch.bfloat16):
+        return None
+    if dtype == torch.bfloat16 and triton_is_interpreted():
+        return None  # the interpreter (3.6) multiplies bfloat16 wrongly
+    precision = "tf32" if dtype == torch.bfloat16 or tf32 else "tf32x3"
+    most = 64 if dtype == torch.bfloat16 else 32  # 64 of three products spill on Ampere
+    return Form(precision, 64, min(64, _power_of_two(outputs)), min(most, channels & -channels))
 
 
 def worthwhile(channels: int, outputs: int, dtype: torch.dtype) -> bool:
     """Whether a layer is one of those that this module is for."""
-    return (
-        LEAST_CHANNELS <= channels <= MOST_CHANNELS
-        and LEAST_CHANNELS <= outputs <= MOST_CHANNELS
-        # The interpreter (3.6) multiplies bfloat16 wrongly.
-        and (dtype == torch.float32 or (dtype == torch.bfloat16 and not triton_is_interpreted()))
-    )
+    return form(channels, outputs, dtype, False) is not None
 
 
 def is_usable(device: torch.device) -> bool:
@@ -54,8 +98,8 @@ def channels_last_copy(t: torch.Tensor) -> torch.Tensor:
 
 
 def tap_weights(weight: torch.Tensor) -> torch.Tensor:
-    """Return ``(outputs, channels, taps)`` as ``(taps, channels, outputs)``."""
-    return weight.permute(2, 1, 0).contiguous()
+    """Return ``(outputs, channels, taps)`` as ``(taps, outputs, channels)``: as Hopper's matrix unit reads them."""
+    return weight.permute(2, 0, 1).contiguous()
 
 
 @functools.lru_cache
@@ -69,7 +113,7 @@ def _kernel():
         rows, width, out_width, shift, dilation, backgrounds, x_pair, x_position,
         TAPS: tl.constexpr, CHANNELS: tl.constexpr, OUTPUTS: tl.constexpr,
         BLOCK: tl.constexpr, BLOCK_CHANNELS: tl.constexpr, BLOCK_OUTPUTS: tl.constexpr,
-        STARTS: tl.constexpr, FLOORED: tl.constexpr, PRECISION: tl.constexpr,
+        STARTS: tl.constexpr, FLOORED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
     ):  # fmt: skip
         # One row per output position of a pair: narrow changes fill a block together.
         row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -83,21 +127,23 @@ def _kernel():
         acc = tl.zeros((BLOCK, BLOCK_OUTPUTS), tl.float32)
         if STARTS:
             acc += tl.load(start + before, mask=kept, other=0.0).to(tl.float32)
-        for k in tl.static_range(TAPS):
+        c = tl.arange(0, BLOCK_CHANNELS)
+        base = x + pair.to(tl.int64) * x_pair
+        PARTS: tl.constexpr = CHANNELS // BLOCK_CHANNELS
+        # One loop over taps and channels, not unrolled: the compiler lets the loads of the next rounds run ahead.
+        for i in tl.range(0, TAPS * PARTS, num_stages=STAGES):
+            k = i // PARTS
+            first = (i % PARTS) * BLOCK_CHANNELS
             source = position + k * dilation - shift
             inside = there & (source >= 0) & (source < width)
-            at = pair.to(tl.int64) * x_pair + source.to(tl.int64) * x_position
-            for first in tl.static_range(0, CHANNELS, BLOCK_CHANNELS):
-                c = first + tl.arange(0, BLOCK_CHANNELS)
-                values = tl.load(
-                    x + at[:, None] + c[None, :], mask=inside[:, None] & (c < CHANNELS)[None, :], other=0.0
-                )
-                factors = tl.load(
-                    weight + (k * CHANNELS + c[:, None]) * OUTPUTS + o[None, :],
-                    mask=(c < CHANNELS)[:, None] & (o < OUTPUTS)[None, :],
-                    other=0.0,
-                )
-                acc = tl.dot(values, factors, acc, input_precision=PRECISION)
+            at = base[:, None] + (source.to(tl.int64) * x_position)[:, None] + (first + c)[None, :]
+            values = tl.load(at, mask=inside[:, None], other=0.0)
+            factor = weight + (k * OUTPUTS + o[None, :]) * CHANNELS + first + c[:, None]
+            if OUTPUTS % BLOCK_OUTPUTS == 0:
+                factors = tl.load(factor)
+            else:
+                factors = tl.load(factor, mask=(o < OUTPUTS)[None, :], other=0.0)
+            acc = tl.dot(values, factors, acc, input_precision=PRECISION)
         if FLOORED:
             acc = tl.maximum(acc, tl.load(floor + before, mask=kept, other=0.0).to(tl.float32))
         to = row.to(tl.int64)[:, None] * OUTPUTS + o[None, :]
@@ -118,15 +164,15 @@ def convolve(
 ) -> torch.Tensor:
     """Convolve changes with stride 1, add them to background values, and cut the sum off below.
 
-    ``out[p, o, j] = max(start[p % b, o, j] + sum over k, c of x[p, c, j + k * dilation - shift] weight[k, c, o],
+    ``out[p, o, j] = max(start[p % b, o, j] + sum over k, c of x[p, c, j + k * dilation - shift] weight[k, o, c],
     floor[p % b, o, j])``, x being 0 outside its span.
 
     Parameters
     ----------
     x : torch.Tensor, shape (pairs, channels, width), float32 or bfloat16
         Changes, backgrounds fastest.
-    weight : torch.Tensor, shape (taps, channels, outputs), contiguous
-        Of x's dtype (`tap_weights`).
+    weight : torch.Tensor, shape (taps, outputs, channels), contiguous
+        Of x's dtype (`tap_weights`), of a shape that has a `form`.
     out_width : int
         Positions of the result.
     shift : int
@@ -139,10 +185,12 @@ def convolve(
     Returns
     -------
     torch.Tensor, shape (pairs, outputs, out_width)
-        Channels last in memory, of the dtype of `start` (else of x). Sums are float32; the factors are rounded to
-        TF32 where PyTorch's own matrix products would be.
+        Channels last in memory, of the dtype of `start` (else of x). Sums are float32; factors of float32 are rounded
+        to TF32 where PyTorch's own matrix products would be, else each is the sum of two numbers of TF32.
     """
-    taps, channels, outputs = weight.shape
+    taps, outputs, channels = weight.shape
+    cut = form(channels, outputs, x.dtype, torch.backends.cuda.matmul.allow_tf32)
+    assert cut is not None, (channels, outputs, x.dtype)
     if x.stride(1) != 1:
         x = channels_last_copy(x)
     pairs, _, width = x.shape
@@ -151,14 +199,13 @@ def convolve(
     dtype = x.dtype if start is None else start.dtype
     out = torch.empty(pairs, out_width, outputs, dtype=dtype, device=x.device)
     rows = pairs * out_width
-    block, block_channels, block_outputs = 64, min(64, _power_of_two(channels)), min(64, _power_of_two(outputs))
-    _kernel()[(-(-rows // block), -(-outputs // block_outputs))](
+    _kernel()[(-(-rows // cut.rows), -(-outputs // cut.outputs))](
         x, weight, x if start is None else start, x if floor is None else floor, out,
         rows, width, out_width, shift, dilation, len(given[0]) if given else 1, x.stride(0), x.stride(2),
         TAPS=taps, CHANNELS=channels, OUTPUTS=outputs,
-        BLOCK=block, BLOCK_CHANNELS=block_channels, BLOCK_OUTPUTS=block_outputs,
-        STARTS=start is not None, FLOORED=floor is not None,
-        PRECISION="tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
+        BLOCK=cut.rows, BLOCK_CHANNELS=cut.channels, BLOCK_OUTPUTS=cut.outputs,
+        STARTS=start is not None, FLOORED=floor is not None, PRECISION=cut.precision, STAGES=STAGES,
+        num_warps=WARPS, num_stages=STAGES,
     )  # fmt: skip
     return out.movedim(-1, 1)
 

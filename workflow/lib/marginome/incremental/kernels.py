@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from .plan import channels_back, channels_to_end
+from .layout import channels_back, channels_to_end
 
 
 class Geometry(NamedTuple):

@@ -17,8 +17,10 @@ from marginome.prediction import map_structure, run_model
 
 from . import fused
 from .capture import GROWING, SEQUENCE, CannotCaptureError, Graph, name_of
+from .changes import State
 from .edits import Edits
-from .plan import Plan, State, channels_last
+from .layout import channels_last
+from .plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -118,16 +120,24 @@ class Incremental:
 
     differentiable = False  # whether plans are made to be differentiated (`marginome.attribution.edits`)
 
-    def __init__(self, graph: Graph, X, args, device: torch.device, precision: str, memory_bytes: int, statics=None):
+    def __init__(
+        self,
+        graph: Graph,
+        X,
+        args,
+        device: torch.device,
+        precision: str,
+        memory_bytes: int,
+        statics=None,
+        kernels: bool = True,
+    ):
         self.graph, self.X, self.args = graph, X, args
         self.device, self.precision = device, precision
         self.low = torch.bfloat16 if precision == "bfloat16" else graph.dtype
         self.memory_bytes = memory_bytes
         self.notes: list[str] = []
         self.statics: dict = {} if statics is None else statics
-        self.fused = fused.is_usable(device) and not self.differentiable
-        if self.fused:
-            self.notes.append("convolutions of changes by a Triton kernel")
+        self.fused = kernels and not self.differentiable and fused.is_usable(device)
         self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
         self._cached: dict[fx.Node, torch.Tensor] = {}
         self._cached_rows = slice(0, 0)

@@ -5,10 +5,6 @@ of the graph gets, in order, a `Change` by the rule of its operation (`marginome
 differ from the background, and how to compute it there. Then the outputs ask for what they need, backwards, and only
 that becomes steps.
 
-A changed tensor is held in one of two forms, on its span only: ``delta``, the difference from the background, which is
-all that linear operations need (no halo, no bias, no padding: outside the span the difference is 0), and ``value``,
-which operations such as max pooling need. Either is made from the other with the cached background.
-
 Tensors of a batch of pairs have one row per pair, m edits x b backgrounds, backgrounds fastest. Feature maps are kept
 with the channels last in memory (their logical shape stays the model's): a window is then one block of memory per
 pair, and a convolution's taps are matrix products.
@@ -18,129 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx
 
 from .capture import BACKGROUND, CONSTANT, SUMS, SYMBOL, Graph, name_of
-
-
-class NeedsEverythingError(Exception):
-    """Raised by a rule that cannot confine a change: the operation is then computed on whole sequences."""
-
-
-@dataclass(eq=False)
-class Register:
-    """A tensor of the running plan."""
-
-    index: int
-
-
-@dataclass
-class Step:
-    """One computation: ``run(state, *inputs)`` gives the tensor of `out`, which may share memory with any of them."""
-
-    run: Callable
-    inputs: tuple[Register, ...]
-    out: Register
-    # Position in `inputs` of the tensor that may be overwritten where nobody else holds its memory: `run` is then
-    # called with owned=True. Whether that is so is looked up when the plan runs.
-    steals: int | None = None
-    drop: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Base:
-    """A part of a node's background values, cut, transformed and laid out once per batch of backgrounds."""
-
-    node: fx.Node
-    inner: tuple[int, ...]
-    axis: int | None
-    lo: int
-    hi: int
-    transform: str
-    low: bool
-
-
-TRANSFORMS = {
-    "as it is": lambda t: t,
-    "negative part": lambda t: t.clamp_max(0),
-    "minus positive part": lambda t: t.clamp_min(0).neg_(),
-}
-
-
-@dataclass
-class Change:
-    """How a node differs from its background values.
-
-    Attributes
-    ----------
-    axis : int or None
-        Axis of the positions (the batch is axis 0); None: the whole tensor may differ.
-    lo, hi : int
-        The span that may differ.
-    inner : tuple of int
-        The shape (without the batch) that `axis` counts in. It is the node's own, but for a tensor that was flattened
-        over its positions, where it is the shape before.
-    forms : dict of callables
-        ``delta`` and/or ``value``: emits the steps and returns the register.
-    linear : callable, optional
-        ``linear(start, scale, floor=None)`` emits the steps of ``max(start + scale * delta, floor)`` at once; `start`
-        and `floor` are a `Base` or None, `scale` a tensor per channel or None.
-    """
-
-    axis: int | None
-    lo: int
-    hi: int
-    inner: tuple[int, ...]
-    forms: dict[str, Callable[[], Register]] = field(default_factory=dict)
-    linear: Callable[..., Register] | None = None
-
-    @property
-    def width(self) -> int:
-        """Positions that may differ."""
-        return self.hi - self.lo
-
-
-@dataclass
-class State:
-    """What the steps of a plan run on: m edits x b backgrounds, and the prepared parts of those backgrounds."""
-
-    m: int
-    b: int
-    bases: dict[Base, torch.Tensor]
-
-    @property
-    def pairs(self) -> int:
-        """How many pairs there are."""
-        return self.m * self.b
-
-    def split(self, t: torch.Tensor) -> torch.Tensor:
-        """``(m * b, ...)`` as ``(m, b, ...)``, so that it broadcasts against background values ``(b, ...)``."""
-        return t.unflatten(0, (self.m, self.b))
-
-    def spread(self, base: Base) -> torch.Tensor:
-        """Return a fresh ``(m * b, ...)`` copy of background values, in their memory layout."""
-        t = channels_to_end(self.bases[base])
-        t = t.expand(self.m, *t.shape).clone(memory_format=torch.contiguous_format).flatten(0, 1)
-        return channels_back(t)
-
-
-def channels_to_end(t: torch.Tensor) -> torch.Tensor:
-    """View feature maps with the channels as last axis."""
-    return t.movedim(1, -1) if t.ndim > 2 else t
-
-
-def channels_back(t: torch.Tensor) -> torch.Tensor:
-    """Undo `channels_to_end`."""
-    return t.movedim(-1, 1) if t.ndim > 2 else t
-
-
-def channels_last(t: torch.Tensor) -> torch.Tensor:
-    """Lay feature maps out with the channels last in memory."""
-    return channels_back(channels_to_end(t).contiguous())
+from .changes import TRANSFORMS, Base, Change, NeedsEverythingError, Register, State, Step
+from .layout import channels_back, channels_to_end, zeros_like_layout
+from .needs import LAST_AXIS, needed_spans
+from .registry import RULES
 
 
 class Plan:
@@ -185,8 +68,6 @@ class Plan:
         differentiable: bool = False,
         fused: bool = False,
     ):
-        from .rules import ANY_DTYPE, MOVES, RULES  # the rules import this module
-
         self.graph = graph
         self.low = low or graph.dtype
         self.differentiable = differentiable
@@ -203,6 +84,7 @@ class Plan:
         self._made: dict[tuple, Register] = {}
         self._registers = 0
         self._users = _sequence_users(graph)
+        self._needed = self.static(("needed",), lambda: needed_spans(graph))
 
         self.input = self._register()
         given = self.input
@@ -221,12 +103,12 @@ class Plan:
                 if any(n not in graph.shape for n in node.all_input_nodes if self.changes.get(n) is not None):
                     if name_of(node) != "getitem":
                         raise NeedsEverythingError
-                if rule not in ANY_DTYPE and not self.is_floating(node):
+                if not rule.any_dtype and not self.is_floating(node):
                     raise NeedsEverythingError
                 if node in graph.cancelling and name_of(node) in SUMS - {"sum", "mean"}:
                     raise NeedsEverythingError
-                self.changes[node] = rule(self, node)
-                if rule not in MOVES and any(self._is_confined(n) for n in node.all_input_nodes):
+                self.changes[node] = rule.make(self, node)
+                if not rule.moves and any(self._is_confined(n) for n in node.all_input_nodes):
                     self.confined.append(name_of(node))
             except NeedsEverythingError:
                 self.changes[node] = self._everything(node)
@@ -257,6 +139,11 @@ class Plan:
         """Return the number of positions of a confined node."""
         change = self.window(node)
         return change.inner[change.axis - 1]
+
+    def reached(self, node: fx.Node, axis: int, lo: int, hi: int) -> tuple[int, int]:
+        """Return the part of the positions that a change reaches which an output depends on; an empty span if none."""
+        first, last = self._needed.get(node, (lo, hi)) if axis == LAST_AXIS else (lo, hi)
+        return max(lo, first), max(min(hi, last), lo, first)
 
     def only_use(self, node: fx.Node) -> bool:
         """Whether one operation alone reads a node, so that the two can be computed as one."""
@@ -514,12 +401,13 @@ class Plan:
             t = t.view(-1, *base.inner) if base.inner != tuple(t.shape[1:]) else t
             if base.axis is not None:
                 t = t.narrow(base.axis, base.lo, base.hi - base.lo)
+            t = channels_to_end(t)  # as it lies in memory
             t = t[rows] if isinstance(rows, slice) else t.index_select(0, rows)
             if base.transform != "as it is":
                 t = TRANSFORMS[base.transform](t)
             if base.low:
                 t = t.to(self.low)
-            bases[base] = channels_last(t)
+            bases[base] = channels_back(t.contiguous())
         return bases
 
 
@@ -553,13 +441,6 @@ def _tensors_in(value: Any) -> Iterable[torch.Tensor]:
 def _several(node: fx.Node) -> bool:
     """Whether an operation returns several tensors, which getitem takes apart."""
     return isinstance(node.meta.get("val"), list | tuple)
-
-
-def zeros_like_layout(t: torch.Tensor, shape: list[int], fill: float = 0.0) -> torch.Tensor:
-    """Return a filled tensor of another shape, with the channels last in memory like all feature maps."""
-    if len(shape) < 3:
-        return t.new_full(shape, fill)
-    return channels_back(t.new_full([shape[0], *shape[2:], shape[1]], fill))
 
 
 def _sequence_users(graph: Graph) -> dict[fx.Node, int]:

@@ -10,7 +10,7 @@ from typing import Any
 from marginome import model_check
 from marginome.batch_files import write_records
 from marginome.jobs.each_model import each_model
-from marginome.models import load_model
+from marginome.models.loading import load_model
 
 log = logging.getLogger("marginome")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from marginome.jobs.attributions import open_attributions
+from marginome.attribution_file import open_attributions
 from marginome.logos import plot_logo
 from marginome.plots import BASES, DOWN, GREY, STYLE, UP, save_figure
 from marginome.storage import read_table

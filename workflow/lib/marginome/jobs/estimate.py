@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from marginome.backgrounds import read_background
 from marginome.batch_files import read_record
+from marginome.fasta import read_background
 from marginome.storage import read_table
 from marginome.tables import write_tsv
 from marginome.units import of_list

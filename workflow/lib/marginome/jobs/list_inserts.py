@@ -15,7 +15,7 @@ import pandas as pd
 from marginome.families import motif_families
 from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
-from marginome.motifs import motifs_from_table
+from marginome.motifs.table import motifs_from_table
 from marginome.placing import FIRST_BASE, MIDDLE
 from marginome.storage import read_table, write_table
 

@@ -6,8 +6,8 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -16,26 +16,28 @@ import torch
 
 from marginome.arrays import append, dataset, hdf5_name, read_hdf5, write_hdf5
 from marginome.batch_files import failed_parts, failed_records, read_record
-from marginome.devices import peak_memory, resolve_device
+from marginome.confidence import summarize_effects
+from marginome.devices import is_out_of_memory, peak_memory, resolve_device
+from marginome.effects import measure_of, probabilities
+from marginome.errors import MarginomeError, first_line
 from marginome.incremental import Edits, Engine
 from marginome.jobs.each_model import each_part
 from marginome.jobs.predict_baseline import check_baseline, load_fitting, read_backgrounds, read_baseline
 from marginome.jobs.runner import Progress
-from marginome.models import LoadedModel
-from marginome.models.outputs import Readouts as ModelReadouts
-from marginome.placing import read_inserts
-from marginome.screens import (
-    PROFILE_ROWS,
+from marginome.models.effect_columns import (
+    MEMBER,
+    EffectColumns,
     MemberReadouts,
-    Readouts,
-    marginalize_blocks,
+    by_target,
+    effect_columns,
     member_outputs,
-    readouts_of,
     select_outputs,
-    whole_blocks,
 )
+from marginome.models.loading import LoadedModel
+from marginome.models.outputs import Readouts
+from marginome.placing import read_inserts
 from marginome.sequences import encode_insert
-from marginome.statistics import summarize_effects
+from marginome.shards import PROFILE_ROWS, whole_blocks
 from marginome.storage import to_json
 
 log = logging.getLogger("marginome")
@@ -88,9 +90,9 @@ def marginalize_shard(
             loaded = load_fitting(
                 models[name], name=name, length=X.shape[2], fasta=fasta, precision=engine["precision"]
             )
-            block = int(read_record(check, name)["block"])
+            checked = read_record(check, name)
             _marginalize_one(
-                loaded, (ids, X), table, before, group, name=name, block=block, screen=screen, engine=engine,
+                loaded, (ids, X), table, before, group, name=name, checked=checked, screen=screen, engine=engine,
                 where=where, shard=shard, model_files=digests[name],
             )  # fmt: skip
 
@@ -106,7 +108,7 @@ def _marginalize_one(
     group: h5py.Group,
     *,
     name: str,
-    block: int,
+    checked: Mapping[str, Any],
     screen: Mapping[str, Any],
     engine: Mapping[str, Any],
     where: torch.device,
@@ -115,15 +117,16 @@ def _marginalize_one(
 ) -> None:
     """Compute a shard for one model."""
     ids, X = backgrounds
+    block = int(checked["block"])
     outputs = select_outputs(loaded.outputs, screen["outputs"], where=f"screen's outputs, model '{name}'")
     names = [o.name for o in outputs]
     number, _, count = shard.partition("-of-")
     blocks = whole_blocks(len(table), block, int(number), int(count))
     before = read_baseline(baseline, name, names, device=where)
-    readouts = readouts_of(outputs)
+    readouts = effect_columns(outputs)
     log.info("shard %s: %d of %d inserts x %d backgrounds, outputs %s", shard, _size(blocks), len(table), len(ids),
              ", ".join(names))  # fmt: skip
-    several = MemberReadouts if loaded.members > 1 else ModelReadouts
+    several = MemberReadouts if loaded.members > 1 else Readouts
     members = member_outputs(outputs, loaded.members)
     runner = Engine(
         several(loaded.module, outputs).eval(),
@@ -134,6 +137,7 @@ def _marginalize_one(
         engine=engine["engine"],
         memory_bytes=int(engine["memory_mb"]) << 20,
         block=block,
+        kernels=checked["engine"]["kernels"] == "triton",
     )
     log.info("engine: %s%s", runner.info.path, f" ({runner.info.reason})" if runner.info.reason else "")
     keep = _keeps_backgrounds(len(table), len(ids), len(readouts.output), screen["keep"])
@@ -173,7 +177,7 @@ def write_part(
     group: h5py.Group,
     results: Any,
     blocks: Sequence[slice],
-    readouts: Readouts,
+    readouts: EffectColumns,
     n_backgrounds: int,
     *,
     with_profiles: np.ndarray,
@@ -246,3 +250,161 @@ def _keeps_backgrounds(inserts: int, backgrounds: int, readouts: int, keep: Mapp
 
 def _size(blocks: Sequence[slice]) -> int:
     return sum(b.stop - b.start for b in blocks)
+
+
+class BlockEffects(NamedTuple):
+    """What a block of inserts did.
+
+    Attributes
+    ----------
+    effects : torch.Tensor, float32, (inserts, backgrounds, readouts)
+        The effect of every single pair.
+    after : torch.Tensor, float64, (inserts, readouts)
+        Mean output with the insert; NaN where the readout is no scalar.
+    profiles : dict of str to (logits, probabilities)
+        Per profile output the means over backgrounds, float64, (inserts, strands, length).
+    predictions : dict of str to torch.Tensor, float32 (float64 in that precision), (inserts, backgrounds, ...)
+        The outputs as they are; empty unless asked for.
+    """
+
+    effects: torch.Tensor
+    after: torch.Tensor
+    profiles: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    predictions: dict[str, torch.Tensor]
+
+
+def marginalize_blocks(
+    engine: Any,
+    outputs: Sequence[Any],
+    before: Mapping[str, torch.Tensor],
+    edits: Any,
+    *,
+    blocks: Sequence[slice],
+    with_profiles: Sequence[bool],
+    with_predictions: bool = False,
+) -> Iterator[tuple[slice, BlockEffects]]:
+    """Put blocks of inserts into all backgrounds and reduce what the model says, on the device.
+
+    Parameters
+    ----------
+    engine : marginome.incremental.Engine
+        Made for the model's readouts and the background set.
+    outputs : sequence of Output
+        What the readouts are.
+    before : mapping of str to tensor
+        Per output the prediction on the backgrounds, (backgrounds, ...).
+    edits : marginome.incremental.Edits
+        All inserts.
+    blocks : sequence of slice
+        Runs of inserts; each is computed by itself, so that its numbers do not depend on the others.
+    with_profiles : sequence of bool
+        Per insert of `edits` whether its mean profiles are wanted (controls need none).
+    with_predictions : bool, default False
+        Whether the outputs themselves are wanted too: a block of them is then held on the host.
+
+    Yields
+    ------
+    block : slice
+    BlockEffects
+        On the CPU.
+    """
+    functions = {output.name: measure_of(output) for output in outputs}
+    device = next(iter(before.values())).device
+    n = len(next(iter(before.values())))
+    for block in blocks:
+        m = block.stop - block.start
+        part = type(edits)(edits.one_hot[block], edits.starts[block])
+        wanted = any(with_profiles[block])
+        means = {o.name: torch.zeros(m, before[o.name].shape[1], dtype=torch.float64, device=device)
+                 for o in outputs if o.kind == "scalar"}  # fmt: skip
+        sums = {
+            o.name: [torch.zeros(m, *before[o.name].shape[1:], dtype=torch.float64, device=device) for _ in range(2)]
+            for o in outputs
+            if o.kind == "profile" and wanted and MEMBER not in o.name
+        }
+        filled: dict[str, torch.Tensor] = {}
+        raw = {
+            o.name: torch.zeros(m, *before[o.name].shape, dtype=_kept(before[o.name]))
+            for o in outputs
+            if with_predictions and MEMBER not in o.name
+        }
+        for rows, columns, after in engine.run(part):
+            for output in outputs:
+                y1, y0 = after[output.name], before[output.name][columns]
+                flat1 = y1.reshape(-1, *y1.shape[2:])
+                flat0 = y0.expand(y1.shape).reshape(flat1.shape)
+                effect = _effect(functions[output.name], flat0, flat1, output).reshape(*y1.shape[:2], -1)
+                if output.name not in filled:
+                    filled[output.name] = torch.full(
+                        (m, n, effect.shape[2]), float("nan"), dtype=torch.float32, device=device
+                    )
+                filled[output.name][rows, columns] = effect.float()
+                if output.name in raw:
+                    raw[output.name][rows, columns] = y1.cpu().to(raw[output.name].dtype)
+                if output.kind == "scalar":
+                    means[output.name][rows] += y1.double().sum(1)
+                elif output.name in sums:
+                    sums[output.name][0][rows] += y1.double().sum(1)
+                    sums[output.name][1][rows] += probabilities(y1, output.softmax).sum(1)
+        yield block, _collect(outputs, filled, means, sums, n)._replace(predictions=raw)
+
+
+def _kept(y: torch.Tensor) -> torch.dtype:
+    """The dtype that predictions are kept in."""
+    return torch.float64 if y.dtype == torch.float64 else torch.float32
+
+
+def _effect(measure: Callable, before: torch.Tensor, after: torch.Tensor, output: Any) -> torch.Tensor:
+    """Apply a measure, the user's own too, to pairs ``(pairs, ...)``; name the output when it cannot be."""
+    where = f"output '{output.name}', measure {output.measure}"
+    try:
+        effect = measure(before, after)
+    except MarginomeError as error:
+        raise MarginomeError(error.what, where=where, remedy=error.remedy) from error
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise MarginomeError(
+            f"it failed on {tuple(before.shape)} before and after: {first_line(error)}",
+            where=where,
+            remedy="A measure gets two tensors (pairs, ...) and returns one.",
+        ) from error
+    if not isinstance(effect, torch.Tensor) or effect.ndim == 0 or len(effect) != len(after) or effect.is_complex():
+        found = tuple(effect.shape) if isinstance(effect, torch.Tensor) else type(effect).__name__
+        raise MarginomeError(
+            f"it returned {found} for {len(after)} pairs",
+            where=where,
+            remedy="A measure returns a real tensor with one entry per pair on axis 0.",
+        )
+    return effect
+
+
+def _collect(outputs: Sequence[Any], filled: Mapping, means: Mapping, sums: Mapping, n: int) -> BlockEffects:
+    effects, after = [], []
+    for output in outputs:
+        found = filled[output.name]
+        if not torch.isfinite(found).all():
+            rows = (~torch.isfinite(found)).flatten(1).any(1).nonzero().flatten().tolist()
+            raise MarginomeError(
+                f"the effect is NaN or infinite for {len(rows)} of {len(found)} inserts of a block",
+                where=f"output '{output.name}', measure {output.measure}",
+                remedy="The model returned none, or the measure does not fit the output's scale (config: outputs).",
+            )
+        effects.append(found)
+        if by_target(output):
+            if found.shape[2] != len(output.names):
+                raise MarginomeError(
+                    f"the measure gave {found.shape[2]} effects for {len(output.names)} targets",
+                    where=f"output '{output.name}', measure {output.measure}",
+                    remedy="A measure of a scalar output returns (backgrounds, targets), or says per_target = False.",
+                )
+            after.append(means[output.name] / n)
+        else:
+            if found.shape[2] != 1:
+                raise MarginomeError(
+                    f"the measure gave {found.shape[2]} effects per background, expected one",
+                    where=f"output '{output.name}', measure {output.measure}",
+                )
+            after.append(torch.full((len(found), 1), float("nan"), dtype=torch.float64, device=found.device))
+    profiles = {name: (logits.cpu() / n, probs.cpu() / n) for name, (logits, probs) in sums.items()}
+    return BlockEffects(torch.cat(effects, 2).cpu(), torch.cat(after, 1).cpu(), profiles, {})

@@ -111,6 +111,8 @@ def _engine(check: Mapping[str, Any]) -> Iterable[tuple[str, object]]:
     yield "inserts computed together", check["block"]
     for size, rate in check["pairs_per_second"].items():
         yield f"pairs per second, {size} together", f"{rate:,.4g}"
+    for name, rate in engine["kernels_pairs_per_second"].items():
+        yield f"pairs per second, convolutions by {name}", f"{rate:,.4g}"
     yield "full pass", f"{check['sequences_per_second']:,.4g} sequences per second"
     yield "machine", f"{check['device_name']}, {check['threads']} threads, PyTorch {check['torch']}"
     yield "peak memory", f"{check['peak_memory_mb']:,.0f} MB"

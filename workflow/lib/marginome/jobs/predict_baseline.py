@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from marginome.arrays import dataset, hdf5_name, write_hdf5
-from marginome.backgrounds import read_background
 from marginome.batch_files import failed_records, part_of
 from marginome.devices import precision_context, resolve_device
 from marginome.effects import saturated
 from marginome.errors import MarginomeError
+from marginome.fasta import read_background
 from marginome.jobs.each_model import each_part
-from marginome.models import LoadedModel, load_model
+from marginome.models.loading import LoadedModel, load_model
 from marginome.prediction import predict
 from marginome.sequences import one_hot_encode
 from marginome.storage import damaged, sha256_of, to_json

@@ -33,7 +33,7 @@ def write_provenance(
     digests : mapping
         SHA-256 of every input file, by path.
     code : sequence of str
-        Modules that computed it, e.g. ``jobs.screen``.
+        Modules that computed it, e.g. ``jobs.marginalize``.
     results : sequence of path
         The results whose SHA-256 is recorded, by path relative to the record.
     shards, checks : sequence of path

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from marginome.errors import MarginomeError
 from marginome.provenance import machine
 from marginome.seals import is_sealed
-from marginome.statistics import compare_tables
 from marginome.storage import sha256_of
-from marginome.tables import read_effects, write_tsv
+from marginome.tables import check_columns, read_effects, write_tsv
 
 log = logging.getLogger("marginome")
 
@@ -149,3 +149,69 @@ def _check_sum(screen: str, path: Path) -> None:
             remedy="Get the published table again, or correct SHA256SUMS if you made a new one.",
         )
     log.info("screen %s: the checksum of %s is right", screen, path)
+
+
+def compare_tables(
+    expected: pd.DataFrame,
+    found: pd.DataFrame,
+    tolerance: float | Mapping[str, float] = 0.0,
+    *,
+    keys: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """List where a table differs from the one it should reproduce.
+
+    Parameters
+    ----------
+    expected, found : pandas.DataFrame
+        Two tables of the same kind.
+    tolerance : float or mapping of column to float, default 0
+        Largest absolute difference of numbers that is none. With a mapping, columns not in it must be equal.
+    keys : sequence of str, optional
+        Columns that identify a row; the order of rows then does not matter. Without them rows are compared in order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each difference, none if the tables agree: `row` (the key, or the row's number), `column`,
+        `expected`, `found`, `difference` (absolute, NaN where it is not a number). A row or column of one table only
+        appears once, with `column` or `row` "(whole row)" or "(whole column)" and "present" or "missing". NaN equals
+        NaN, and a null equals a null.
+
+    Raises
+    ------
+    MarginomeError
+        If a key column is missing or a key occurs twice.
+    """
+    if keys is not None:
+        for name, table in (("expected", expected), ("found", found)):
+            check_columns(table, keys, name)
+            if table.duplicated(list(keys)).any():
+                example = table.loc[table.duplicated(list(keys)), list(keys)].iloc[0].tolist()
+                raise MarginomeError(f"two rows have the key {example}", where=name)
+        expected, found = expected.set_index(list(keys)), found.set_index(list(keys))
+    else:
+        expected, found = expected.reset_index(drop=True), found.reset_index(drop=True)
+
+    differences: list[tuple] = []
+    for column in [c for c in [*expected.columns, *found.columns] if (c in expected) != (c in found)]:
+        here = ("present", "missing") if column in expected else ("missing", "present")
+        differences.append(("(whole column)", column, *here, np.nan))
+    for row in expected.index.symmetric_difference(found.index):
+        here = ("present", "missing") if row in expected.index else ("missing", "present")
+        differences.append((row, "(whole row)", *here, np.nan))
+
+    shared = expected.index.intersection(found.index)
+    for column in [c for c in expected.columns if c in found]:
+        a, b = expected.loc[shared, column], found.loc[shared, column]
+        allowed = tolerance.get(column, 0.0) if isinstance(tolerance, Mapping) else tolerance
+        numeric = pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b)
+        size = np.full(len(shared), np.nan)
+        if numeric:
+            with np.errstate(invalid="ignore"):  # inf - inf
+                size = np.abs(a.to_numpy(dtype=float, na_value=np.nan) - b.to_numpy(dtype=float, na_value=np.nan))
+        empty_a, empty_b = a.isna().to_numpy(), b.isna().to_numpy()
+        equal = np.array([x == y for x, y in zip(a.array, b.array)], dtype=object)
+        equal[empty_a | empty_b] = False
+        same = equal.astype(bool) | (empty_a & empty_b) | (size <= allowed)
+        differences += [(shared[i], column, a.iloc[i], b.iloc[i], size[i]) for i in np.flatnonzero(~same)]
+    return pd.DataFrame(differences, columns=["row", "column", "expected", "found", "difference"])

@@ -18,17 +18,16 @@ from scipy import stats
 
 from marginome.arrays import append, dataset, fill, group_of, hdf5_name, plain_name, read_hdf5, write_hdf5
 from marginome.batch_files import FailedModelError, part_of
-from marginome.inserts import interaction
+from marginome.effects import probabilities
+from marginome.interactions import interaction
+from marginome.nulls import score_effects
 from marginome.placing import read_inserts
-from marginome.screens import PROFILE_ROWS, probabilities, whole_blocks
-from marginome.statistics import score_effects
+from marginome.shards import PROFILE_ROWS, whole_blocks
 from marginome.storage import damaged, disagreeing, read_table, table_writer, write_json
 from marginome.tables import EFFECTS, conform
 
 log = logging.getLogger("marginome")
 
-# Measures that cannot be negative: only more than a meaningless insert does is of interest.
-ONE_SIDED = ("euclidean", "jensen_shannon_distance")
 _KEYS = ["collection", "motif_id", "motif_name", "orientation", "start", "insert", "draw", "partner_id",
          "partner_orientation", "gap", "order"]  # fmt: skip
 
@@ -396,7 +395,7 @@ def _score(table: pd.DataFrame, motif: np.ndarray, part: Part) -> dict[str, np.n
         mine, theirs = motif & (positions == position), ~motif & (positions == position)
         rows = mine[motif]
         for j in range(k):
-            alternative = "greater" if part.readouts["measure"][j] in ONE_SIDED else "two-sided"
+            alternative = "greater" if not part.readouts["signed"][j] else "two-sided"
             scores = score_effects(part.effect[mine, j], sequences[mine], part.effect[theirs, j], sequences[theirs],
                                    alternative=alternative)  # fmt: skip
             for name in ("control_mean", "control_sd", "z", "p"):

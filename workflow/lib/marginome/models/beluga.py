@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from marginome.errors import MarginomeError
+from marginome.models.built import Built
 from marginome.models.outputs import Output
+from marginome.models.pickles import read_torch_file
+from marginome.models.states import load_strictly, plain_state
 
 ALPHABET = "AGCT"  # the order of DeepSEA's one-hot encoding
 INPUT_LENGTH = 2000
@@ -52,10 +56,13 @@ def is_beluga_state(state: Mapping[str, Tensor]) -> bool:
     return all(f"{name}.weight" in state for name in _LAYERS)
 
 
+def load(file: str, bias_file: str | None, settings: Mapping[str, Any], loader: str, where: str) -> Built:
+    """Build Beluga from a file of its weights; see `Built`."""
+    return Built(build(plain_state(read_torch_file(file), where), where), INPUT_LENGTH, (), OUTPUTS, ALPHABET)
+
+
 def build(state: Mapping[str, Tensor], where: str) -> Beluga:
     """Build Beluga from the published state dict (its common prefix ``model.`` already removed)."""
-    from marginome.models.bpnet import load_strictly
-
     if not is_beluga_state(state):
         missing = [name for name in _LAYERS if f"{name}.weight" not in state]
         raise MarginomeError(

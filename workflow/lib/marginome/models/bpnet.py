@@ -10,8 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from marginome.errors import MarginomeError, unknown_name
+from marginome.models.arguments import Argument
+from marginome.models.built import Built
 from marginome.models.layers import LogSumExp
-from marginome.models.pickles import Record, plain_tensors, refuse_repeated
+from marginome.models.outputs import Output
+from marginome.models.pickles import Record, plain_tensors, read_torch_file, refuse_repeated
+from marginome.models.states import load_strictly, plain_state
 
 # The count head averages over the output window and this much more on either side: the half-width of
 # bpnet-lite's profile convolution (75), kept as a constant in its code whatever the width is.
@@ -132,6 +136,27 @@ def join(accessibility: nn.Module, bias: nn.Module, where: str) -> ChromBPNet:
     return ChromBPNet(accessibility, bias, crop)
 
 
+#: Of every BPNet: log counts (head 1) and profile logits (head 0).
+OUTPUTS = (
+    Output("counts", head=1, unit="log counts", measure="difference"),
+    Output("profile", "profile", 0, unit="logits", measure="jensen_shannon_distance", softmax="both"),
+)
+
+
+def load(file: str, bias_file: str | None, settings: Mapping[str, Any], loader: str, where: str) -> Built:
+    """Build a model from a file of bpnet-lite, joined with a bias model if there is one; see `Built`."""
+    module = build(read_torch_file(file), settings, where)
+    if bias_file:
+        bias = build(read_torch_file(bias_file), {}, f"{where}: {bias_file}")
+        module = join(module, bias, where)
+    arguments = ()
+    tracks = getattr(module, "n_control_tracks", 0)
+    if tracks:
+        flip = (0, 1) if tracks == 2 else (1,)
+        arguments = (Argument("controls", (tracks, 0), flip=flip),)  # the length is filled in when it is known
+    return Built(module, None, arguments, OUTPUTS)
+
+
 def build(loaded: Any, settings: Mapping[str, Any], where: str) -> nn.Module:
     """Build the module from what a file held.
 
@@ -158,36 +183,6 @@ def build(loaded: Any, settings: Mapping[str, Any], where: str) -> nn.Module:
     if isinstance(loaded, Record):
         return _from_record(loaded, parameters, component, where)
     return _from_state(plain_state(loaded, where), parameters, component, where)
-
-
-def plain_state(loaded: Any, where: str) -> dict[str, Tensor]:
-    """Find the state dict in what ``torch.load`` returned and strip a prefix that all its keys share."""
-    state = loaded
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
-        raise MarginomeError(
-            f"the file holds {_describe(loaded)}, no state dict",
-            where=where,
-            remedy="Save the weights with torch.save(model.state_dict(), file), or write a loader of your own: "
-            "loader: path/to/file.py:function.",
-        )
-    state = plain_tensors(state, where)
-    while all("." in key for key in state) and len({key.split(".")[0] for key in state}) == 1:
-        prefix = next(iter(state)).split(".")[0] + "."
-        if prefix not in ("module.", "model.", "net.", "_orig_mod."):
-            break
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Record):
-        return f"an object of class {value.class_name}"
-    if isinstance(value, dict):
-        return f"a dict with the keys {', '.join(map(str, list(value)[:5]))}"
-    return f"an object of type {type(value).__name__}"
 
 
 def is_bpnet_state(state: Mapping[str, Any]) -> bool:
@@ -241,36 +236,6 @@ def _bpnet(weights: dict[str, Tensor], parameters: Mapping, where: str) -> BPNet
     module = BPNet(weights, parameters.get("trimming"), pre_activation=architecture == "BasePairNet")
     load_strictly(module, weights, where)
     return module
-
-
-def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Copy weights into a module; every name and shape must fit, both ways."""
-    own = module.state_dict()
-    odd = [
-        name for name in own if name in weights and own[name].is_floating_point() != weights[name].is_floating_point()
-    ]
-    if odd:
-        raise MarginomeError(
-            f"'{odd[0]}' is {weights[odd[0]].dtype}, wanted {own[odd[0]].dtype}".replace("torch.", ""), where=where,
-            remedy="Weights that were made integers (quantized) need their scales: save those of the model as trained.",
-        )  # fmt: skip
-    missing, extra = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
-    other = sorted(k for k in set(own) & set(weights) if own[k].shape != weights[k].shape)
-    if missing or extra or other:
-        told = [
-            f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            for what, names in (("missing", missing), ("unknown", extra), ("of another shape", other))
-            if names
-        ]
-        first = (
-            f"; {other[0]} is {tuple(weights[other[0]].shape)}, wanted {tuple(own[other[0]].shape)}" if other else ""
-        )
-        raise MarginomeError(
-            f"the weights do not fit the architecture: {', '.join(told)}{first}",
-            where=where,
-            remedy="These are the weights of another architecture: give the loader that fits them.",
-        )
-    module.load_state_dict({k: v.to(own[k].dtype) for k, v in weights.items()})
 
 
 def _from_record(record: Record, parameters: dict, component: str | None, where: str) -> nn.Module:

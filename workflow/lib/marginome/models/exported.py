@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from marginome.bounded import check_members
 from marginome.errors import MarginomeError, first_line
+from marginome.models.built import Built
 from marginome.models.pickles import archive_names, is_archive
 
 
@@ -21,6 +22,11 @@ def is_exported(path: str) -> bool:
     return is_archive(path) and any(
         name.endswith(("archive_format", "serialized_exported_program.json")) for name in archive_names(path)
     )
+
+
+def load(file: str, bias_file: str | None, settings: Mapping[str, Any], loader: str, where: str) -> Built:
+    """Load an exported program; see `Built`."""
+    return Built(load_exported(file, bool(settings.get("trust_pickle")), where))
 
 
 def load_exported(path: str, trusted: bool, where: str) -> nn.Module:

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from marginome.bounded import ARCHITECTURE
 from marginome.hdf5 import Request, read_foreign_hdf5
+from marginome.models.loaders import LOADERS, OWN
 from marginome.textfiles import read_text
 
 #: Loaders whose outputs are counts and profile, heads 1 and 0 of two.
 BPNET_LOADERS = ("bpnet_lite", "chrombpnet", "bpnet_keras")
-KERAS_LOADERS = ("chrombpnet", "bpnet_keras", "keras")
+KERAS_LOADERS = tuple(loader for loader, module in LOADERS.items() if module == "keras")
 
 #: A pickle of names is much smaller; a larger one is not looked at.
 MOST_BYTES = 1 << 26
@@ -68,8 +69,8 @@ def read_header(settings: Mapping[str, Any]) -> Header:
 def recognise(file: str, trusted: bool = False) -> str | None:
     """Return the loader of a weights file, None where the header does not tell.
 
-    It never says another than `marginome.models.loading.recognise_loader`, which loads the file: of torch.save's files
-    only BPNet's state dicts are told, by the names in the pickle, which is looked at as bytes.
+    It never says another than `marginome.models.recognition.recognise_loader`, which loads the file: of torch.save's
+    files only BPNet's state dicts are told, by the names in the pickle, which is looked at as bytes.
 
     Parameters
     ----------
@@ -96,6 +97,30 @@ def recognise(file: str, trusted: bool = False) -> str | None:
         return "pickled_module"
     layers = (b"iconv.weight", b"fconv.weight", b"linear.weight")
     return "bpnet_lite" if all(name in content for name in layers) else None
+
+
+def reader_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the modules that read the files of a model, for `provenance.code_digest`.
+
+    Parameters
+    ----------
+    settings : mapping
+        A model's entry in the config.
+
+    Returns
+    -------
+    tuple of str
+        Names relative to the package. Where neither the entry nor the file's header tells the loader: all that it may
+        be, which are those of torch.save's files.
+    """
+    loader = settings.get("loader")
+    if loader:
+        return (f"models.{LOADERS.get(loader, OWN)}",)
+    weights = settings.get("weights") or []
+    file = weights if isinstance(weights, str) else next(iter(weights), None)
+    found = recognise(file, bool(settings.get("trust_pickle"))) if file else None
+    modules = {LOADERS[found]} if found else {*LOADERS.values()} - {"keras"}
+    return ("models.recognition", *(f"models.{module}" for module in sorted(modules)))
 
 
 def _keras(file: str, settings: Mapping[str, Any], loader: str) -> Header:

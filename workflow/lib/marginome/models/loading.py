@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import importlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -13,20 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marginome.bounded import check_file, check_members
-from marginome.devices import is_out_of_memory
+from marginome.bounded import check_file
 from marginome.errors import MarginomeError, first_line, unknown_name
-from marginome.models import beluga, bpnet, keras
 from marginome.models.arguments import Argument, resolve_arguments
-from marginome.models.exported import is_exported, load_exported, load_scripted
+from marginome.models.built import Built, no_memory, one_line
+from marginome.models.loaders import LOADERS, OWN, WITH_BIAS
 from marginome.models.outputs import Output, Readouts, describe, resolve_outputs
-from marginome.models.pickles import Record, is_archive, is_torch_file, is_torchscript, read_torch_file
 from marginome.models.wrappers import ALPHABET, AlphabetOrder, Ensemble, average_strands
 from marginome.nested import check_returned, leaves
 from marginome.storage import sha256_of
-from marginome.usercode import load_user_object
 
-LOADERS = ("bpnet_lite", "chrombpnet", "bpnet_keras", "keras", "beluga", "torch_export", "pickled_module")
 SETTINGS = (
     "loader", "weights", "bias_weights", "component", "architecture", "input_length", "parameters", "alphabet",
     "average_strands", "arguments", "outputs", "trust_pickle",
@@ -113,18 +108,6 @@ class LoadedModel:
         return f"model '{self.name}'"
 
 
-@dataclass(frozen=True)
-class Built:
-    """What a loader made of one weights file: the module and what the file tells about it."""
-
-    module: nn.Module
-    input_length: int | None = None
-    arguments: tuple[Argument, ...] = ()
-    outputs: tuple[Output, ...] = ()
-    alphabet: str = ALPHABET
-    positions_first: bool = False
-
-
 def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "float32") -> LoadedModel:
     """Load one model of the config.
 
@@ -160,7 +143,7 @@ def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "floa
     where = f"model '{name}'"
     _check_settings(settings, where)
     weights, bias_weights = _files(settings, "weights", where), _files(settings, "bias_weights", where)
-    loader = settings.get("loader") or recognise_loader(weights, settings, where)
+    loader = settings.get("loader") or _recognised(weights, settings, where)
     if ".py:" not in loader and loader not in LOADERS:
         raise unknown_name("loader", loader, [*LOADERS, "path/to/file.py:name"], where=where)
     if ".py:" not in loader and not weights:
@@ -176,7 +159,7 @@ def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "floa
         for i, file in enumerate(weights or [None])
     ]
     length = _input_length(built, settings, where)
-    with _one_line("the extra inputs cannot be used", f"{where}: arguments"):
+    with one_line("the extra inputs cannot be used", f"{where}: arguments"):
         arguments = resolve_arguments(settings.get("arguments"), _known_arguments(built[0], length), where)
     alphabet = str(settings.get("alphabet") or built[0].alphabet)
     if sorted(alphabet) != sorted(ALPHABET):
@@ -184,10 +167,10 @@ def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "floa
     modules, examples = [], []
     for member, file in zip(built, weights or [loader]):
         member_where = f"{where}: {file}"
-        with _one_line("the module cannot be made ready", member_where):
+        with one_line("the module cannot be made ready", member_where):
             module = _ready(member.module, member_where)
         module = module if alphabet == ALPHABET else AlphabetOrder(module, alphabet).eval()
-        with _one_line("the model cannot be run on a sequence", member_where):
+        with one_line("the model cannot be run on a sequence", member_where):
             examples.append(_example(module, length, arguments, member_where))
         modules.append(module)
     for file, example in zip(weights, examples):
@@ -197,7 +180,7 @@ def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "floa
                 f"{describe(example)}",
                 where=where,
             )
-    with _one_line("the outputs cannot be used", f"{where}: outputs"):
+    with one_line("the outputs cannot be used", f"{where}: outputs"):
         outputs = resolve_outputs(
             settings.get("outputs"), built[0].outputs, examples[0], where, positions_first=built[0].positions_first
         )
@@ -231,45 +214,8 @@ def _check_settings(settings: Mapping[str, Any], where: str) -> None:
             raise MarginomeError(f"found {value!r}, wanted {wanted}", where=f"{where}: {key}")
 
 
-def recognise_loader(weights: Sequence[str], settings: Mapping[str, Any], where: str) -> str:
-    """Tell the loader from the content of the first weights file; it is read as data only."""
-    if not weights:
-        raise MarginomeError("neither loader nor weights are given", where=where, remedy="Give weights: path/to/file.")
-    file = weights[0]
-    with open(file, "rb") as handle:
-        start = handle.read(8)
-    if start == b"\x89HDF\r\n\x1a\n":
-        return "keras"
-    if is_exported(file):
-        return "torch_export"
-    if is_torch_file(file):
-        if settings.get("trust_pickle"):
-            return "pickled_module"
-        with _one_line("the file cannot be read", f"{where}: {file}"):
-            loaded = read_torch_file(file)
-        if isinstance(loaded, Record) and loaded.class_name.startswith("bpnetlite."):
-            return "bpnet_lite"
-        if not isinstance(loaded, Record):
-            state = bpnet.plain_state(loaded, f"{where}: {file}")
-            if bpnet.is_bpnet_state(state):
-                return "bpnet_lite"
-            if beluga.is_beluga_state(state):
-                return "beluga"
-            found = f"a state dict of {len(state)} tensors ({', '.join(list(state)[:4])}, ...)"
-        else:
-            found = f"a module of class {loaded.class_name}, saved whole"
-        raise MarginomeError(
-            f"the file holds {found}; no loader knows this architecture",
-            where=f"{where}: {file}",
-            remedy="Give a function that builds the module: loader: path/to/file.py:function (docs/models.md).",
-        )
-    hint = " (a .keras archive: save it as .h5)" if str(file).endswith(".keras") else ""
-    raise MarginomeError(
-        f"the kind of file is not recognised{hint}",
-        where=f"{where}: {file}",
-        remedy=f"Known are files of torch.save, torch.export.save and Keras (.h5). Or give loader: "
-        f"{', '.join(LOADERS)}, or path/to/file.py:name.",
-    )
+def _recognised(weights: Sequence[str], settings: Mapping[str, Any], where: str) -> str:
+    return importlib.import_module("marginome.models.recognition").recognise_loader(weights, settings, where)
 
 
 def _files(settings: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
@@ -284,122 +230,13 @@ def _files(settings: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]
 
 def _build(loader: str, file: str | None, bias_file: str | None, settings: Mapping[str, Any], where: str) -> Built:
     here = f"{where}: {file}" if file else where
-    if bias_file and loader not in ("bpnet_lite", "chrombpnet", "keras"):
+    if bias_file and loader not in WITH_BIAS:
         raise MarginomeError(f"bias_weights mean nothing to the loader {loader}", where=where)
-    with _one_line("the file holds something else than a model of this loader", here):
-        if ".py:" in loader:
-            return _own(loader, file, settings, where)
-        if loader == "bpnet_lite":
-            return _bpnet_lite(file, bias_file, settings, here)
-        if loader in ("keras", "chrombpnet", "bpnet_keras"):
-            return Built(**keras.load_keras(file, bias_file, settings, loader, here))
-        if loader == "beluga":
-            state = bpnet.plain_state(read_torch_file(file), here)
-            return Built(beluga.build(state, here), beluga.INPUT_LENGTH, (), beluga.OUTPUTS, beluga.ALPHABET)
-        if loader == "torch_export":
-            return Built(load_exported(file, bool(settings.get("trust_pickle")), here))
-        return Built(_pickled(file, settings, here))
-
-
-@contextmanager
-def _one_line(what: str, where: str) -> Iterator[None]:
-    """Make one MarginomeError of whatever goes wrong inside: files and entries are odd in more ways than are known."""
-    try:
-        yield
-    except MarginomeError as error:
-        if error.where:
-            raise
-        raise MarginomeError(error.what, where=where, remedy=error.remedy) from error
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise _no_memory(where, error) from error
-        raise MarginomeError(f"{what} ({first_line(error)})", where=where) from error
-
-
-def _bpnet_lite(file: str, bias_file: str | None, settings: Mapping[str, Any], where: str) -> Built:
-    module = bpnet.build(read_torch_file(file), settings, where)
-    if bias_file:
-        bias = bpnet.build(read_torch_file(bias_file), {}, f"{where}: {bias_file}")
-        module = bpnet.join(module, bias, where)
-    arguments = ()
-    tracks = getattr(module, "n_control_tracks", 0)
-    if tracks:
-        flip = (0, 1) if tracks == 2 else (1,)
-        arguments = (Argument("controls", (tracks, 0), flip=flip),)  # the length is filled in when it is known
-    return Built(module, None, arguments, bpnet_outputs())
-
-
-def bpnet_outputs(softmax: str = "both") -> tuple[Output, ...]:
-    """The outputs of every BPNet: log counts (head 1) and profile logits (head 0)."""
-    return (
-        Output("counts", head=1, unit="log counts", measure="difference"),
-        Output("profile", "profile", 0, unit="logits", measure="jensen_shannon_distance", softmax=softmax),
-    )
-
-
-def _own(loader: str, file: str | None, settings: Mapping[str, Any], where: str) -> Built:
-    code = load_user_object(loader, where=f"{where}: loader")
-    parameters = dict(settings.get("parameters") or {})
-    try:
-        accepts = inspect.signature(code).parameters
-    except (TypeError, ValueError):
-        accepts = {}
-    passed = file is not None and (
-        "weights" in accepts or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepts.values())
-    )
-    if passed:
-        parameters["weights"] = file
-    try:
-        module = code(**parameters)
-    except MarginomeError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise MarginomeError(
-            f"{loader} failed: {type(error).__name__}: {error}",
-            where=where,
-            remedy=f"It was called with {', '.join(f'{k}={v!r}' for k, v in parameters.items()) or 'no arguments'}.",
-        ) from error
-    if not isinstance(module, nn.Module):
-        raise MarginomeError(f"{loader} returned {type(module).__name__}; wanted a torch.nn.Module", where=where)
-    if file is not None and not passed:
-        here = f"{where}: {file}"
-        loaded = _unpickled(file, here) if settings.get("trust_pickle") else read_torch_file(file)
-        bpnet.load_strictly(module, bpnet.plain_state(loaded, here), here)
-    return Built(module)
-
-
-def _pickled(file: str, settings: Mapping[str, Any], where: str) -> nn.Module:
-    """A module saved whole, or a TorchScript program."""
-    if not settings.get("trust_pickle"):
-        raise MarginomeError(
-            "a module saved whole runs code when it is loaded; it was not opened",
-            where=where,
-            remedy="Save its state_dict, or, only if you trust where the file is from, set trust_pickle: true.",
-        )
-    if is_torchscript(file):
-        return load_scripted(file, where)
-    module = _unpickled(file, where)
-    if not isinstance(module, nn.Module):
-        raise MarginomeError(f"the file holds {type(module).__name__}; wanted a torch.nn.Module", where=where)
-    return module
-
-
-def _unpickled(file: str, where: str) -> Any:
-    """What a trusted pickle makes, whatever its code does."""
-    try:
-        if is_archive(file):
-            check_members(file)
-        return torch.load(file, map_location="cpu", weights_only=False)
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise MarginomeError(
-            f"the pickle cannot be loaded ({first_line(error)})",
-            where=where,
-            remedy="The package that defines its classes has to be installed.",
-        ) from error
+    # the user's function has no file of its own to be named
+    told = where if ".py:" in loader else here
+    with one_line("the file holds something else than a model of this loader", here):
+        reader = importlib.import_module(f"marginome.models.{LOADERS.get(loader, OWN)}")
+        return reader.load(file, bias_file, settings, loader, told)
 
 
 def _known_arguments(built: Built, length: int) -> tuple[Argument, ...]:
@@ -459,10 +296,10 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
         with torch.no_grad():
             example = module(X, *args)
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _no_memory(where, error) from error
+        raise no_memory(where, error) from error
     except Exception as error:
         if "allocate memory" in str(error) or "not enough memory" in str(error):
-            raise _no_memory(where, error) from error
+            raise no_memory(where, error) from error
         if "Guard failed" in str(error) and "size()[0]" in str(error):
             raise MarginomeError(
                 f"the exported program takes batches of one size only ({first_line(error)})",
@@ -500,11 +337,3 @@ def _example(module: nn.Module, length: int, arguments: Sequence[Argument], wher
 
 def _tensors(value: Any) -> list[Tensor]:
     return [leaf for _, leaf in leaves(value)]
-
-
-def _no_memory(where: str, error: BaseException) -> MarginomeError:
-    return MarginomeError(
-        f"the model needs more memory than there is ({first_line(error)})",
-        where=where,
-        remedy="Run it on a machine with more memory (resources: mem_mb), or take fewer members of the ensemble.",
-    )

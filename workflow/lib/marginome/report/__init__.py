@@ -7,8 +7,12 @@ Every page is one HTML file that opens from disk and asks for nothing else. Char
 from __future__ import annotations
 
 from marginome.report.methods import methods_paragraph
-from marginome.report.overview import Badge, Entry, Link, ScreenEntry, Section, write_overview, write_page
-from marginome.report.screen import AttributionLogos, Packed, Profiles, write_report
+from marginome.report.overview import Entry, ScreenEntry, write_overview
+from marginome.report.packing import AttributionLogos
+from marginome.report.parts import Badge, Link
+from marginome.report.plain import Section, write_page
+from marginome.report.screen import Packed, write_report
+from marginome.results import Profiles
 
 __all__ = [
     "AttributionLogos",

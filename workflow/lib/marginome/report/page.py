@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import logging
 import os
 import re
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
-
-import numpy as np
 
 from marginome.storage import atomic, to_json
 
+log = logging.getLogger("marginome")
+
+#: What a page may have at most: browsers take larger ones slowly, and mail refuses them.
+PAGE_BYTES = 30_000_000
 #: Runs before the first paint, so that a reader of a dark page never sees a white flash.
 _THEME = """
 (() => {
@@ -29,6 +31,11 @@ _THEME = """
 def asset(name: str) -> str:
     """Return the text of a file of this package's ``assets`` folder."""
     return resources.files("marginome.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def joined(names: Iterable[str]) -> str:
+    """Return scripts of the ``assets`` folder as one: a function of its own, in which they share their names."""
+    return "\n".join(["'use strict';", "(async () => {", *map(asset, names), "})();", ""])
 
 
 def escape(text: object) -> str:
@@ -51,59 +58,6 @@ def json_island(identifier: str, value: object) -> str:
 def filled(template: str, values: Mapping[str, str]) -> str:
     """Return a template with every ``[[name]]`` replaced by its HTML, in one pass: values are not searched again."""
     return re.sub(r"\[\[(\w+)\]\]", lambda match: values[match[1]], template)
-
-
-class Arrays:
-    """Numeric arrays for a page: one compressed block and a directory of what is in it.
-
-    Numbers wider than a byte are stored byte plane by byte plane (all first bytes, all second bytes, ...),
-    which deflate compresses far better than numbers one after the other. Everything is little-endian.
-    """
-
-    def __init__(self) -> None:
-        self.directory: dict[str, dict] = {}
-        self._parts: list[bytes] = []
-        self._length = 0
-
-    def add(self, name: str, values: np.ndarray) -> None:
-        """Add an array of float32, int16, uint8, uint16 or uint32 under a name.
-
-        Parameters
-        ----------
-        name : str
-            Unique in the block.
-        values : numpy.ndarray
-            Any shape; stored in C order, the page sees it flat.
-        """
-        values = np.ascontiguousarray(values)
-        kinds = {"float32": "f4", "int16": "i2", "uint8": "u1", "uint16": "u2", "uint32": "u4"}
-        kind = kinds[values.dtype.name]
-        raw = values.astype(values.dtype.newbyteorder("<"), copy=False)
-        planes = raw.reshape(-1).view(np.uint8).reshape(-1, values.itemsize).T
-        data = planes.tobytes()
-        self.directory[name] = {"kind": kind, "offset": self._length, "count": int(values.size)}
-        self._parts.append(data)
-        self._length += len(data)
-
-    def compressed(self) -> bytes:
-        """Return the block, deflated (zlib format; level 9 takes six times as long for 2 to 4 % less)."""
-        return zlib.compress(b"".join(self._parts), 6)
-
-    def island(self, identifier: str) -> str:
-        """Return a script element that holds the block as base64 text."""
-        text = base64.b64encode(self.compressed()).decode("ascii")
-        return f'<script type="application/octet-stream" id="{escape(identifier)}">{text}</script>'
-
-
-def shortened(values: np.ndarray) -> np.ndarray:
-    """Return numbers as float32 with 20 significant bits (relative error at most 1.1e-6), which compress better.
-
-    A page shows three digits and its download six; the Parquet file has them all.
-    """
-    single = np.asarray(values, dtype=np.float32)
-    bits = single.view(np.uint32)
-    rounded = ((bits + np.uint32(0x8)) & np.uint32(0xFFFFFFF0)).view(np.float32)
-    return np.where(np.isfinite(single) & np.isfinite(rounded), rounded, single)
 
 
 def document(*, title: str, body: str, islands: Sequence[str] = (), scripts: Sequence[str] = ()) -> str:
@@ -163,5 +117,8 @@ def document(*, title: str, body: str, islands: Sequence[str] = (), scripts: Seq
 
 def save(path: str | os.PathLike, page: str) -> None:
     """Write a page atomically as UTF-8; text that Unicode cannot hold (lone surrogates) is replaced."""
+    data = page.encode("utf-8", errors="replace")
+    if len(data) > PAGE_BYTES:
+        log.warning("%s is %.0f MB, which a browser opens slowly: look at its figures", path, len(data) / 1e6)
     with atomic(path) as temporary:
-        temporary.write_bytes(page.encode("utf-8", errors="replace"))
+        temporary.write_bytes(data)

@@ -6,6 +6,6 @@ file and says what is in it, `graph` follows the architecture, `layers` and `act
 layer's modules, `settings` checks that no setting of a layer is passed over.
 """
 
-from marginome.models.keras.file import load_keras
+from marginome.models.keras.file import load
 
-__all__ = ["load_keras"]
+__all__ = ["load"]

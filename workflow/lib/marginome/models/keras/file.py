@@ -14,6 +14,7 @@ from marginome.errors import MarginomeError
 from marginome.hdf5 import Contents, Request, read_foreign_hdf5
 from marginome.models.arguments import Argument
 from marginome.models.bpnet import ChromBPNet
+from marginome.models.built import Built
 from marginome.models.keras.graph import MODELS, Graph, InKerasOrder
 from marginome.models.keras.weights import Weights
 from marginome.models.outputs import Output
@@ -24,9 +25,7 @@ _DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, 
 _OLD_SETTINGS = {"nb_filter", "border_mode", "init", "subsample_length"}  # of Keras 1 and before
 
 
-def load_keras(
-    file: str, bias_file: str | None, settings: Mapping[str, Any], loader: str, where: str
-) -> dict[str, Any]:
+def load(file: str, bias_file: str | None, settings: Mapping[str, Any], loader: str, where: str) -> Built:
     """Build a model from a Keras .h5 file.
 
     Parameters
@@ -45,9 +44,8 @@ def load_keras(
 
     Returns
     -------
-    dict
-        ``module``, whose outputs have Keras' order of axes, ``input_length``, ``arguments`` (inputs beside
-        the sequence), ``outputs`` (the defaults) and ``positions_first``, which is true.
+    Built
+        The module's outputs have Keras' order of axes.
     """
     graph = _read(file, settings, where)
     component = settings.get("component")
@@ -73,13 +71,13 @@ def load_keras(
     sequence = graph.input_shapes[0]
     if len(sequence) != 2 or sequence[1] != 4:
         raise MarginomeError(f"the first input is {sequence}; wanted (length, 4)", where=where)
-    return {
-        "module": module,
-        "input_length": sequence[0],
-        "arguments": tuple(_argument(*item) for item in list(zip(graph.inputs, graph.input_shapes))[1:]),
-        "outputs": _default_outputs(graph),
-        "positions_first": True,
-    }
+    return Built(
+        module,
+        input_length=sequence[0],
+        arguments=tuple(_argument(*item) for item in list(zip(graph.inputs, graph.input_shapes))[1:]),
+        outputs=_default_outputs(graph),
+        positions_first=True,
+    )
 
 
 def _without_architecture(settings: Mapping[str, Any]) -> dict[str, Any]:

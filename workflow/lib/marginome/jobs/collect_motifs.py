@@ -1,0 +1,38 @@
+"""A motif collection as one checked table."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from marginome.motifs import collection
+from marginome.motifs.table import motif_table
+from marginome.storage import write_table
+
+log = logging.getLogger("marginome")
+
+
+def collect_motifs(
+    settings: Mapping[str, Any], *, name: str, digests: Mapping[str, str], table: str | os.PathLike
+) -> None:
+    """Read, check and select the motifs of one collection and write them as a table.
+
+    Parameters
+    ----------
+    settings : mapping
+        The collection's entry in the config.
+    name : str
+        Its name.
+    digests : mapping
+        SHA-256 of its files, by path.
+    table : path
+        Parquet to write.
+    """
+    found = collection.collect_motifs(settings, name=name)
+    frame = motif_table(found)
+    frame.insert(0, "collection", name)
+    write_table(table, frame, {"collection": name, "settings": dict(settings), "files": dict(digests)})
+    widths = [len(m.pwm) for m in found]
+    log.info("%d motifs, %d to %d bp wide", len(found), min(widths), max(widths))

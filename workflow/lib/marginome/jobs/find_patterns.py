@@ -1,0 +1,73 @@
+"""Patterns of an attributions file, found and tabled."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from marginome import patterns as modisco
+from marginome.arrays import read_hdf5
+from marginome.attribution_file import open_attributions
+from marginome.storage import write_table
+
+log = logging.getLogger("marginome")
+
+
+# What modisco-lite's command line takes by default.
+WINDOW = 400
+
+
+def find_patterns(
+    settings: Mapping[str, Any],
+    *,
+    attributions: str | os.PathLike,
+    hdf5: str | os.PathLike,
+    patterns: str | os.PathLike,
+    seqlets: str | os.PathLike,
+) -> None:
+    """Find the patterns of an attributions file; no pattern is a valid, empty result.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``patterns`` of the entry.
+    attributions : path
+        HDF5 of `merge_attributions`.
+    hdf5 : path
+        To write, in modisco-lite's format.
+    patterns, seqlets : path
+        Parquet to write: one row per pattern, and one per seqlet of a pattern, see `pattern_tables`; the seqlets
+        have ``sequence_id, chrom, genome_start, genome_end`` too.
+    """
+    with open_attributions(attributions) as found:
+        window = min(settings.get("window") or WINDOW, found.length)
+        start = (found.length - window) // 2
+        made = modisco.find_patterns(
+            found.central("sequences", start, start + window),
+            found.central("hypothetical", start, start + window),
+            **{key: settings[key] for key in ("max_seqlets", "min_seqlets", "leiden_runs", "target_fdr")},
+        )
+        metadata = {"settings": dict(settings), "attributions": str(attributions)}
+        modisco.write_patterns(hdf5, made, window=window, start=start, metadata=metadata)
+        with read_hdf5(hdf5) as handle:
+            table, members = modisco.pattern_tables(handle, trim=settings["trim"])
+        members.insert(3, "sequence_id", [found.ids[i] for i in members["example_idx"]])
+        placed = found.regions is not None
+        index = members["example_idx"].to_numpy(np.int64)
+        for at, (column, edge) in enumerate((("genome_start", "start"), ("genome_end", "end")), start=4):
+            values = found.regions["start"].to_numpy()[index] + members[edge] if placed else pd.NA
+            members.insert(at, column, pd.Series(values, index=members.index, dtype="Int64"))
+        chrom = found.regions["chrom"].to_numpy(object)[index] if placed else None
+        members.insert(4, "chrom", pd.Series(chrom, index=members.index, dtype="string"))
+    write_table(patterns, table, metadata)
+    write_table(seqlets, members, metadata)
+    log.info("window of %d bp from %d: %d patterns", window, start, len(table))
+    for row in table.itertuples():
+        log.info("%s: %d seqlets, %s", row.pattern_id, row.n_seqlets, row.consensus)
+    if not len(table):
+        log.warning("no pattern was found: the tables that follow are empty")

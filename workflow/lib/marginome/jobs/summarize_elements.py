@@ -1,0 +1,81 @@
+"""From the shards of elements to their tables, a screen's with the elements' own columns."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from marginome.arrays import write_hdf5
+from marginome.jobs.summarize_batch import summarize_batch
+from marginome.jobs.summarize_screen import merged_rows, stop_on_failures
+from marginome.storage import read_table, write_table
+from marginome.tables import EFFECTS, conform, write_tsv
+
+log = logging.getLogger("marginome")
+
+
+def summarize_elements(
+    *,
+    model: str,
+    names: Sequence[str],
+    inserts: str | os.PathLike,
+    families: str | os.PathLike,
+    elements: str | os.PathLike,
+    baselines: Sequence[str | os.PathLike],
+    shards: Sequence[str | os.PathLike],
+    effects: str | os.PathLike,
+    tsv: str | os.PathLike,
+    backgrounds: str | os.PathLike,
+    profiles: str | os.PathLike,
+) -> None:
+    """Merge the shards into a table like a screen's, and add the elements' own columns.
+
+    Parameters
+    ----------
+    model : str
+    names : sequence of str
+        Of the background sets.
+    inserts, families, elements : path
+        Of `list_elements`.
+    baselines, shards : sequence of path
+        In the order of the background sets, then shards.
+    effects, tsv : path
+        To write: the columns of `marginome.tables.EFFECTS`, then the elements' own (by ``motif_id``).
+    backgrounds, profiles : path
+        To write: effects of single backgrounds, mean profiles; as a screen's.
+    """
+    own = read_table(elements)
+    if len(read_table(inserts, columns=["insert"])) == 0:
+        empty = pd.DataFrame({c.name: pd.Series(dtype=object) for c in EFFECTS if c.required})
+        table = conform(empty, EFFECTS)
+        write_table(effects, table, {"empty": True})
+        write_tsv(tsv, table.to_pandas())
+        for path in (backgrounds, profiles):
+            with write_hdf5(path, {"empty": True}):
+                pass
+        log.warning("there was nothing to put in: the table is empty")
+        return
+    with tempfile.TemporaryDirectory(dir=Path(effects).parent) as folder:
+        at = Path(folder)
+        summarize_batch(
+            {"backgrounds": list(names), "shards": [len(shards) // len(names)]},
+            models=[model],
+            inserts=[inserts],
+            families=[families],
+            baselines=baselines,
+            shards=shards,
+            effects=at / "effects.parquet",
+            backgrounds=backgrounds,
+            profiles=profiles,
+            failed=at / "failed.json",
+        )
+        stop_on_failures([at / "failed.json"])
+        table = pd.concat(merged_rows([at / "effects.parquet"]), ignore_index=True)
+    joined = table.merge(own, on="motif_id", how="left", validate="many_to_one")
+    write_table(effects, conform(joined, EFFECTS, extra=True, name=str(effects)))
+    write_tsv(tsv, joined)

@@ -1,0 +1,89 @@
+"""Models of the user's own code: built by their function, or saved whole with the classes of their package."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from marginome.bounded import check_members
+from marginome.devices import is_out_of_memory
+from marginome.errors import MarginomeError, first_line
+from marginome.models.built import Built
+from marginome.models.exported import load_scripted
+from marginome.models.pickles import is_archive, is_torchscript, read_torch_file
+from marginome.models.states import load_strictly, plain_state
+from marginome.usercode import load_user_object
+
+
+def load(file: str | None, bias_file: str | None, settings: Mapping[str, Any], loader: str, where: str) -> Built:
+    """Call the user's function, or load a module or TorchScript program that was saved whole; see `Built`."""
+    return _own(loader, file, settings, where) if ".py:" in loader else Built(_pickled(file, settings, where))
+
+
+def _own(loader: str, file: str | None, settings: Mapping[str, Any], where: str) -> Built:
+    code = load_user_object(loader, where=f"{where}: loader")
+    parameters = dict(settings.get("parameters") or {})
+    try:
+        accepts = inspect.signature(code).parameters
+    except (TypeError, ValueError):
+        accepts = {}
+    passed = file is not None and (
+        "weights" in accepts or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepts.values())
+    )
+    if passed:
+        parameters["weights"] = file
+    try:
+        module = code(**parameters)
+    except MarginomeError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise MarginomeError(
+            f"{loader} failed: {type(error).__name__}: {error}",
+            where=where,
+            remedy=f"It was called with {', '.join(f'{k}={v!r}' for k, v in parameters.items()) or 'no arguments'}.",
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise MarginomeError(f"{loader} returned {type(module).__name__}; wanted a torch.nn.Module", where=where)
+    if file is not None and not passed:
+        here = f"{where}: {file}"
+        loaded = _unpickled(file, here) if settings.get("trust_pickle") else read_torch_file(file)
+        load_strictly(module, plain_state(loaded, here), here)
+    return Built(module)
+
+
+def _pickled(file: str, settings: Mapping[str, Any], where: str) -> nn.Module:
+    """A module saved whole, or a TorchScript program."""
+    if not settings.get("trust_pickle"):
+        raise MarginomeError(
+            "a module saved whole runs code when it is loaded; it was not opened",
+            where=where,
+            remedy="Save its state_dict, or, only if you trust where the file is from, set trust_pickle: true.",
+        )
+    if is_torchscript(file):
+        return load_scripted(file, where)
+    module = _unpickled(file, where)
+    if not isinstance(module, nn.Module):
+        raise MarginomeError(f"the file holds {type(module).__name__}; wanted a torch.nn.Module", where=where)
+    return module
+
+
+def _unpickled(file: str, where: str) -> Any:
+    """What a trusted pickle makes, whatever its code does."""
+    try:
+        if is_archive(file):
+            check_members(file)
+        return torch.load(file, map_location="cpu", weights_only=False)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise MarginomeError(
+            f"the pickle cannot be loaded ({first_line(error)})",
+            where=where,
+            remedy="The package that defines its classes has to be installed.",
+        ) from error

@@ -1,0 +1,71 @@
+"""State dicts: found in what a file holds, and copied into modules that they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from marginome.errors import MarginomeError
+from marginome.models.pickles import Record, plain_tensors
+
+
+def plain_state(loaded: Any, where: str) -> dict[str, Tensor]:
+    """Find the state dict in what ``torch.load`` returned and strip a prefix that all its keys share."""
+    state = loaded
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
+        raise MarginomeError(
+            f"the file holds {_describe(loaded)}, no state dict",
+            where=where,
+            remedy="Save the weights with torch.save(model.state_dict(), file), or write a loader of your own: "
+            "loader: path/to/file.py:function.",
+        )
+    state = plain_tensors(state, where)
+    while all("." in key for key in state) and len({key.split(".")[0] for key in state}) == 1:
+        prefix = next(iter(state)).split(".")[0] + "."
+        if prefix not in ("module.", "model.", "net.", "_orig_mod."):
+            break
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Record):
+        return f"an object of class {value.class_name}"
+    if isinstance(value, dict):
+        return f"a dict with the keys {', '.join(map(str, list(value)[:5]))}"
+    return f"an object of type {type(value).__name__}"
+
+
+def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Copy weights into a module; every name and shape must fit, both ways."""
+    own = module.state_dict()
+    odd = [
+        name for name in own if name in weights and own[name].is_floating_point() != weights[name].is_floating_point()
+    ]
+    if odd:
+        raise MarginomeError(
+            f"'{odd[0]}' is {weights[odd[0]].dtype}, wanted {own[odd[0]].dtype}".replace("torch.", ""), where=where,
+            remedy="Weights that were made integers (quantized) need their scales: save those of the model as trained.",
+        )  # fmt: skip
+    missing, extra = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
+    other = sorted(k for k in set(own) & set(weights) if own[k].shape != weights[k].shape)
+    if missing or extra or other:
+        told = [
+            f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for what, names in (("missing", missing), ("unknown", extra), ("of another shape", other))
+            if names
+        ]
+        first = (
+            f"; {other[0]} is {tuple(weights[other[0]].shape)}, wanted {tuple(own[other[0]].shape)}" if other else ""
+        )
+        raise MarginomeError(
+            f"the weights do not fit the architecture: {', '.join(told)}{first}",
+            where=where,
+            remedy="These are the weights of another architecture: give the loader that fits them.",
+        )
+    module.load_state_dict({k: v.to(own[k].dtype) for k, v in weights.items()})
