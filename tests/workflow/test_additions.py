@@ -30,13 +30,12 @@ def _config() -> dict:
 def _planned(output: str) -> Counter:
     """The jobs of a dry run: rule and wildcards, ``marginalize a gc_matched jaspar 1-of-2`` without the screen."""
     found: Counter = Counter()
-    for block in output.split("\n\n"):
-        rule = re.search(r"^(?:local)?rule (\w+):", block, re.MULTILINE)
-        if rule:
-            named = re.search(r"^    wildcards: (.*)$", block, re.MULTILINE)
-            values = dict(part.split("=") for part in named[1].split(", ")) if named else {}
-            order = ("batch", "background", "list", "collection", "shard")
-            found[" ".join([rule[1], *(values[key] for key in order if key in values)])] += 1
+    for block in re.split(r"^(?:local)?rule ", output, flags=re.MULTILINE)[1:]:
+        rule = block.partition(":")[0]
+        named = re.search(r"^    wildcards: (.*)$", block, re.MULTILINE)
+        values = dict(part.split("=") for part in named[1].split(", ")) if named else {}
+        order = ("batch", "background", "list", "collection", "shard")
+        found[" ".join([rule, *(values[key] for key in order if key in values)])] += 1
     return found
 
 
@@ -50,7 +49,7 @@ def done(tmp_path_factory):
     for file in (file for line in outputs for file in line.split(", ")):
         workspace.path(file).parent.mkdir(parents=True, exist_ok=True)
         workspace.path(file).touch()
-    workspace.run("--touch")
+    workspace.run("--touch", "--forceall")
     assert "Nothing to be done" in workspace.run("-n").stdout
     return workspace
 
