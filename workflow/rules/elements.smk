@@ -295,7 +295,7 @@ rule plot_elements:
         mem_mb=memory(2000),
         runtime=30,
     params:
-        code=code_digest("jobs.element_figures"),
+        code=code_digest("jobs.plot_elements"),
     script:
         "../../scripts/plot_elements.py"
 
@@ -330,7 +330,7 @@ rule write_attribution_provenance:
             "jobs.apply_functions",
         ],
         command=lambda wildcards: run_command(f"results/attributions/{wildcards.attribution}/report.html"),
-        code=code_digest("jobs.provenance"),
+        code=code_digest("jobs.write_provenance"),
     script:
         "../../scripts/write_provenance.py"
 
@@ -362,7 +362,7 @@ rule report_elements:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=code_digest("jobs.element_page"),
+        code=code_digest("jobs.report_elements"),
     script:
         "../../scripts/report_elements.py"
 

@@ -25,7 +25,7 @@ rule write_provenance:
         digests=lambda wildcards: screen_digests(wildcards.screen),
         modules=["jobs.marginalize", "jobs.summarize_batch", "jobs.summarize_screen", "jobs.apply_functions"],
         command=lambda wildcards: run_command(f"results/screens/{wildcards.screen}/report.html"),
-        code=code_digest("jobs.provenance"),
+        code=code_digest("jobs.write_provenance"),
     script:
         "../../scripts/write_provenance.py"
 
@@ -58,7 +58,7 @@ rule report_screen:
         mem_mb=memory(4000),
         runtime=30,
     params:
-        code=code_digest("jobs.report"),
+        code=code_digest("jobs.report_screen"),
     script:
         "../../scripts/report_screen.py"
 
@@ -91,6 +91,6 @@ rule write_overview:
         models=MODEL_FILES,
         attributions=attribution_files(),
         command=run_command(),
-        code=code_digest("jobs.report"),
+        code=code_digest("jobs.write_overview"),
     script:
         "../../scripts/write_overview.py"
