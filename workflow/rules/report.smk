@@ -23,7 +23,7 @@ rule write_provenance:
     params:
         config=lambda wildcards: screen_section(wildcards.screen),
         digests=lambda wildcards: screen_digests(wildcards.screen),
-        modules=["jobs.marginalize", "jobs.summarize_batch", "jobs.summarize_screen", "jobs.apply_functions"],
+        modules=lambda wildcards: modules_of_screen(wildcards.screen),
         command=lambda wildcards: run_command(f"results/screens/{wildcards.screen}/report.html"),
         code=code_digest("jobs.write_provenance"),
     script:
@@ -89,7 +89,7 @@ rule write_overview:
         screens=SCREEN_FILES,
         backgrounds=BACKGROUND_FILES,
         models=MODEL_FILES,
-        attributions=attribution_files(),
+        attributions={name: attribution_files(name) for name in CONFIG["attributions"]},
         command=run_command(),
         code=code_digest("jobs.write_overview"),
     script:
