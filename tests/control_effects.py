@@ -84,8 +84,8 @@ def backgrounds(model: str, kind: str) -> list[str]:
     return chosen
 
 
-def effects(model: str, kind: str, sequences: list[str]) -> np.ndarray:
-    """Effect (difference) of each sequence in each background, by the library: float64, (n, n_backgrounds)."""
+def effects(model: str, kind: str, sequences: list[str], n: int | None = None) -> np.ndarray:
+    """Effect (difference) of each sequence in each of the first n backgrounds, by the library: float64, (m, n)."""
     import torch
 
     from marginome.incremental import Edits, Engine
@@ -94,7 +94,7 @@ def effects(model: str, kind: str, sequences: list[str]) -> np.ndarray:
 
     settings = {k: v for k, v in MODELS[model].items() if k not in ("genome", "n")}
     loaded = load_model(model, settings)
-    X = torch.stack([one_hot_encode(b) for b in backgrounds(model, kind)])
+    X = torch.stack([one_hot_encode(b) for b in backgrounds(model, kind)[:n]])
     readouts = loaded.readouts()
     engine = Engine(readouts, X)
     scalar = next(name for name, y in engine.before.items() if y.ndim == 2)

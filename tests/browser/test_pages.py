@@ -210,6 +210,25 @@ def test_the_panel_shows_a_row_that_the_table_shows(browser, pages):
     assert browser.logged() == []
 
 
+def test_p_is_printed_as_far_as_controls_reach(browser, tmp_path):
+    """Below the resolution: "<" it, the fitted value apart, and why that alone is no finding."""
+    screen = synthetic_screen(60)
+    effects = screen.effects.assign(n_controls=1000, p_resolution=1 / 1001)
+    strong = effects["effect"].idxmax()
+    for p, q, told in ((3e-7, 0.57, True), (3e-7, 0.01, False), (0.002, 0.57, False)):
+        effects.loc[strong, ["z", "p", "q"]] = [15.0, p, q]
+        write_report(tmp_path / "p.html", effects=effects, motifs=screen.motifs, per_background=screen.per_background)
+        browser.open(tmp_path / "p.html")
+        facts = dict(zip(browser.texts(".facts dt"), browser.texts(".facts dd")))
+        if p < 1 / 1001:
+            assert facts["p"] == "< 1.0e\u22123" and facts["p by the fitted tail"] == "3.0e\u22127"
+        else:
+            assert facts["p"] == "0.0020" and "p by the fitted tail" not in facts
+        assert ("Not resolved with 1000 controls" in browser.text("#detail")) == told
+        assert ("A large z beside a large q" in browser.text("#detail")) == (q > 0.05 and not told)
+    assert browser.logged() == []
+
+
 def test_a_reader_is_told_what_numbers_mean(browser, tmp_path):
     """The null by its name, a unit at before and after, the ends of the ranks apart, names told apart."""
     screen = synthetic_screen(60)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from marginome.discoveries import add_q, benjamini_hochberg
+from marginome.discoveries import add_q, benjamini_hochberg, controls_needed, findings_needed
 from marginome.errors import MarginomeError
 
 
@@ -46,6 +46,18 @@ def test_add_q_is_per_family(rng):
         add_q(table, ["fold"])
 
 
+def test_q_is_made_of_no_smaller_p_than_controls_can_show(rng):
+    p = rng.uniform(size=200) ** 5
+    table = pd.DataFrame({"output": np.repeat(["x", "y"], 100), "p": p, "p_resolution": np.repeat([0.01, 1e-4], 100)})
+    found = add_q(table, ["output"])
+    for part, r in ((slice(0, 100), 0.01), (slice(100, 200), 1e-4)):
+        assert (p[part] < r).any()
+        expected = multipletests(np.maximum(p[part], r), method="fdr_bh")[1]
+        np.testing.assert_allclose(found["q"][part], expected, rtol=1e-12)
+    alone = add_q(pd.DataFrame({"p": [1e-30, np.nan, *rng.uniform(0.2, 1, 98)], "p_resolution": 1e-3}), [])
+    assert alone["q"][0] == pytest.approx(0.099) and np.isnan(alone["q"][1])
+
+
 def test_the_same_insert_is_tested_once(rng):
     """Motifs of one consensus, and both orientations of a palindrome, share a p-value and are one hypothesis."""
     p = rng.uniform(size=30) ** 4
@@ -63,3 +75,24 @@ def test_the_same_insert_is_tested_once(rng):
     np.testing.assert_allclose(each["q"], multipletests(each["p"], method="fdr_bh")[1], rtol=1e-12)
     gap = add_q(pd.DataFrame({"insert": ["a", "b"], "p": [np.nan, 0.01]}), [])
     assert np.isnan(gap["q"][0]) and gap["q"][1] == 0.01
+
+
+@pytest.mark.parametrize(("tests", "findings"), [(1437, 1), (1437, 6), (24, 6), (100, 100), (1, 1)])
+def test_controls_needed_is_the_least_that_is_enough(tests, findings):
+    """By q itself: some inserts beyond every control, the rest without effect."""
+
+    def q_of_findings(n, found=findings):
+        p = np.full(tests, 1.0)
+        p[:found] = 1e-12
+        return add_q(pd.DataFrame({"p": p, "p_resolution": 1 / (n + 1)}), [])["q"].iloc[0]
+
+    n = controls_needed(tests, findings)
+    assert q_of_findings(n) <= 0.05 * (1 + 1e-12)
+    assert n == 1 or q_of_findings(n - 1) > 0.05
+    for n in (40, 1000, 5000):
+        least = findings_needed(tests, n)
+        assert least > tests or q_of_findings(n, least) <= 0.05 * (1 + 1e-12)
+        assert least == 1 or least > tests + 1 or q_of_findings(n, least - 1) > 0.05
+    for bad in ({"findings": 0}, {"findings": tests + 1}, {"q": 0.0}):
+        with pytest.raises(MarginomeError, match="findings of"):
+            controls_needed(**({"tests": tests} | bad))

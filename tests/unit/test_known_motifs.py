@@ -91,7 +91,7 @@ def test_the_leading_families_are_found_against_controls(screen):
     scores = score_effects(
         effect, list(rows["insert"]), known["mpra gc_matched"][controls], list(known["sequences"][controls])
     )
-    rows = add_q(rows.assign(p=scores.p[:, 0], effect=effect), [])
+    rows = add_q(rows.assign(p=scores.p[:, 0], p_resolution=scores.p_resolution, effect=effect), [])
     best = rows[rows["effect"] > 0].groupby("motif_id")["q"].min()
     assert (best[["MA0605.3", "MA0591.2", "MA0076.3", "MA0527.2", "site of NRF1"]] < 0.02).all(), best.nsmallest(20)
     assert best["MA0506.3"] > 0.02  # NRF1 by the consensus of its matrix

@@ -49,6 +49,7 @@ _PUBLIC = {
     "backgrounds_needed": "confidence",
     "score_effects": "nulls",
     "add_q": "discoveries",
+    "controls_needed": "discoveries",
     "agreement": "agreements",
     "consensus": "agreements",
     "compare_tables": "jobs.reproduction",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from marginome.errors import MarginomeError
 from marginome.tables import check_columns
+from marginome.tails import resolution
 
 #: Columns whose values together name one family of hypotheses: the tests are the inserts (motifs in both orientations).
 FAMILY = ("model", "output", "background", "start")
@@ -39,10 +42,13 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY, *, test: str | None = "insert") -> pd.DataFrame:
     """Return a table with its column `q`: Benjamini-Hochberg within each family.
 
+    Where the table says how far its controls reach (column `p_resolution`), q is made of the larger of that and p:
+    what lies below is an extrapolation, and no number of findings may rest on it.
+
     Parameters
     ----------
     table : pandas.DataFrame
-        Has the column `p` and those of `family`.
+        Has the column `p` and those of `family`; with `p_resolution` see above.
     family : sequence of str, default ("model", "output", "background", "start")
         Rows that agree in these columns are one family. Inserts (motifs in both orientations) are what is tested in it.
     test : str or None, default "insert"
@@ -64,10 +70,69 @@ def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY, *, test: str | No
     keys = table[list(family)].assign(**{"": 0})  # one family if no column is named
     number = keys.groupby(list(keys.columns), dropna=False, sort=False).ngroup().to_numpy()
     name = table[test].to_numpy() if test is not None and test in table.columns else np.arange(len(table))
-    tests = pd.DataFrame({"family": number, "test": name, "p": table["p"].to_numpy(dtype=float)})
+    p = table["p"].to_numpy(dtype=float)
+    if "p_resolution" in table.columns:
+        p = np.maximum(p, table["p_resolution"].to_numpy(dtype=float))  # NaN, no test, stays NaN
+    tests = pd.DataFrame({"family": number, "test": name, "p": p})
     # The largest p of a test's rows: they are equal, but for rounding where blocks of work differ.
     once = tests.groupby(["family", "test"], sort=False, dropna=False)["p"].max()
     q = once.groupby(level="family", sort=False).transform(benjamini_hochberg)
     out = table.copy()
     out["q"] = q.reindex(pd.MultiIndex.from_frame(tests[["family", "test"]])).to_numpy()
     return out
+
+
+def controls_needed(tests: int, findings: int = 1, *, q: float = 0.05) -> int:
+    """Tell how many controls a screen needs for its findings to be told from chance.
+
+    Parameters
+    ----------
+    tests : int
+        Distinct inserts that are tested together: 1,437 for JASPAR 2026's vertebrates in both orientations.
+    findings : int, default 1
+        Distinct inserts that are expected to do more than every control, both orientations counted. 1 is an insert
+        that stands alone.
+    q : float, default 0.05
+        The false discovery rate they are to have.
+
+    Returns
+    -------
+    int
+        The smallest n with ``tests * resolution(n) / findings <= q`` (Benjamini-Hochberg), at least 1.
+
+    Raises
+    ------
+    MarginomeError
+        If a number is not above 0, or there are more findings than tests.
+
+    Examples
+    --------
+    >>> controls_needed(1437), controls_needed(1437, 6)
+    (28739, 4789)
+    """
+    if not 1 <= findings <= tests or not 0 < q <= 1:
+        raise MarginomeError(
+            f"{findings} findings of {tests} tests at q {q}, wanted at least 1, at most all, and q between 0 and 1",
+            where="controls_needed",
+        )
+    return max(1, math.ceil(round(tests / (findings * q), 9)) - 1)
+
+
+def findings_needed(tests: int, n_controls: int, *, q: float = 0.05) -> int:
+    """Tell how many inserts have to do more than every control before any of them has a q as low.
+
+    Parameters
+    ----------
+    tests : int
+        Distinct inserts that are tested together.
+    n_controls : int
+        Controls of the null.
+    q : float, default 0.05
+        The false discovery rate.
+
+    Returns
+    -------
+    int
+        At least 1; more than `tests` where there are too few controls for any finding.
+    """
+    return max(1, math.ceil(round(tests * resolution(n_controls) / q, 9)))

@@ -15,18 +15,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from marginome.confidence import check_finite
 from marginome.controls import MIN_CONTROLS, composition
 from marginome.errors import MarginomeError
+from marginome.tails import ALTERNATIVES, Tails, resolution
 
-#: Share of the controls in each fitted tail, and the least number of them.
-TAIL_FRACTION, MIN_TAIL = 0.03, 20
-# Prior of the tail's shape and the grid it is averaged over; see Null.
-_SHAPE_MEAN, _SHAPE_SD = 0.1, 0.15
-_SHAPES = np.linspace(-0.5, 1.0, 46)
-_LOG_SCALES = np.linspace(-1.6, 1.6, 49)
 _HUBER = 2.0
 _SCALE_TERMS = 5  # of the smooth terms, the first so many describe the scale too
 # From this share of controls with one and the same effect (to 1e-4 of their standard deviation) a null is sparse.
@@ -68,14 +62,7 @@ class Null:
     scale is linear in log width and quadratic in GC, fitted to the log of the absolute residuals, and normalised to the
     standard deviation of the central half of the controls (interquartile range / 1.349), for the same reason.
 
-    *Body and tails.* The studentised controls are pooled. In the body the p-value is the rank among them,
-    (b + 1) / (n + 1). Beyond the outermost 3 % (at least 20 controls) a generalised Pareto distribution is fitted to
-    the exceedances (Pickands 1975; for tails of permutation nulls Knijnenburg et al. 2009,
-    doi:10.1093/bioinformatics/btp211), each tail on its own. The fit is not plugged in: from 20 to 100 exceedances the
-    maximum-likelihood tail is too short so often that p-values at 1e-4 come out five to ten times too small on average.
-    Instead the tail probability is averaged over the posterior of shape and scale (prior: shape ~ normal(0.1, 0.15),
-    from exponential to heavy; scale ~ 1 / scale). That is the predictive distribution of a new control (for extremes:
-    Coles and Tawn 1996; Coles 2001, section 9.1), which is what a p-value needs.
+    *P.* The studentised controls are pooled; p is that of `marginome.tails.Tails`.
 
     *Sparse nulls.* Where a fifth of the controls or more have one and the same effect, to 1e-4 of their standard
     deviation (a scanner with a threshold, a rectified output: most inserts do nothing, a few do something), there is no
@@ -120,7 +107,7 @@ class Null:
             )  # as an insert's: ties stay
         else:
             self.z = np.sort(self._fit(effects - self._centre, widths, gc))
-        self._upper, self._lower = _Tail(self.z, ranks_only=self.sparse), _Tail(-self.z[::-1], ranks_only=self.sparse)
+        self._tails = Tails(self.z, ranks_only=self.sparse)
 
     def _smooth(self, widths: np.ndarray, gc: np.ndarray) -> np.ndarray:
         """Return the smooth terms in width and GC, shape (n, 7), most useful first."""
@@ -209,17 +196,14 @@ class Null:
         z : numpy.ndarray
             (effect - location) / scale, any shape.
         alternative : str, default "two-sided"
-            "two-sided" is twice the smaller of the two tails (at most 1); "greater" the upper tail.
+            As for `Tails.p`.
 
         Returns
         -------
         numpy.ndarray
             As `z`.
         """
-        upper = self._upper.survival(z)
-        if alternative == "greater":
-            return upper
-        return np.minimum(1.0, 2 * np.minimum(upper, self._lower.survival(-z)))
+        return self._tails.p(z, alternative)
 
 
 def _is_sparse(effects: np.ndarray) -> bool:
@@ -227,44 +211,6 @@ def _is_sparse(effects: np.ndarray) -> bool:
     ordered = np.sort(effects)
     last = np.searchsorted(ordered, ordered + _SPARSE_WIDTH * effects.std(), side="right")
     return bool((last - np.arange(len(ordered))).max() >= _SPARSE_SHARE * len(ordered))
-
-
-class _Tail:
-    """P(Z >= z) for one direction: ranks in the body, a predictive generalised Pareto tail beyond."""
-
-    def __init__(self, ascending: np.ndarray, *, ranks_only: bool = False):
-        self.sample, self.fitted = ascending, False
-        if ranks_only:
-            self.threshold = math.inf
-            return
-        n = len(ascending)
-        k = max(MIN_TAIL, round(TAIL_FRACTION * n))
-        self.threshold = (ascending[-k] + ascending[-k - 1]) / 2
-        self.share = (k + 1) / (n + 1)
-        exceedances = ascending[-k:] - self.threshold
-        # The grid of scales is laid around the median exceedance of an exponential: around the mean it would miss the
-        # posterior when one control holds a strong site. Ties may put the median at the threshold.
-        unit = float(np.median(exceedances)) / math.log(2) or float(exceedances.mean())
-        self.fitted = unit > 0
-        if not self.fitted:  # all of the tail is one value: nothing to extrapolate, ranks are all there is
-            return
-        shape, scale = (a.ravel() for a in np.meshgrid(_SHAPES, unit * np.exp(_LOG_SCALES), indexing="ij"))
-        log_posterior = -0.5 * ((shape - _SHAPE_MEAN) / _SHAPE_SD) ** 2  # flat in log(scale): the prior 1 / scale
-        log_posterior += stats.genpareto.logpdf(exceedances[:, None], shape, scale=scale).sum(axis=0)
-        weight = np.exp(log_posterior - log_posterior.max())
-        keep = weight > 1e-9
-        self.shape, self.scale, self.weight = shape[keep], scale[keep], weight[keep] / weight[keep].sum()
-
-    def survival(self, z: np.ndarray) -> np.ndarray:
-        """Return P(Z >= z), shape of `z`."""
-        z = np.asarray(z, dtype=np.float64)
-        ranks = (len(self.sample) - np.searchsorted(self.sample, z, side="left") + 1) / (len(self.sample) + 1)
-        beyond = z > self.threshold
-        out = ranks
-        if self.fitted and beyond.any():
-            excess = z[beyond] - self.threshold
-            out[beyond] = self.share * (stats.genpareto.sf(excess[:, None], self.shape, scale=self.scale) @ self.weight)
-        return out
 
 
 class Scores(NamedTuple):
@@ -281,8 +227,8 @@ class Scores(NamedTuple):
     n_controls : int
         Number of control inserts in the null.
     p_resolution : float
-        The smallest p-value that may be quoted as it is, 0.1 / n_controls but not below 1e-4: so far the calibration
-        was checked (docs/statistics.md). Below it p still orders the inserts, as an extrapolation of the tail.
+        How far the controls reach, 1 / (n_controls + 1): see `marginome.tails.resolution`. Below it p is an
+        extrapolation that orders the inserts, no more; q is made of the larger of the two (`add_q`).
     """
 
     control_mean: np.ndarray
@@ -332,7 +278,7 @@ def score_effects(
     described at `Null`. An insert and its reverse complement are compared with the same null, because controls are
     put in in either orientation by chance (`marginome.controls.draw_controls`).
     """
-    if alternative not in ("two-sided", "greater"):
+    if alternative not in ALTERNATIVES:
         raise MarginomeError(f"'{alternative}', wanted 'two-sided' or 'greater'", where="alternative")
     effects, control_effects = (
         _as_table(effects, sequences, "effects"),
@@ -355,7 +301,7 @@ def score_effects(
         p[:, j] = null.p((effects[:, j] - mean[:, j]) / sd[:, j], alternative)
     z = np.divide(effects - mean, sd, out=np.full(effects.shape, np.nan), where=sd > 0)
     n = len(control_effects)
-    return Scores(mean, sd, z, p, n, max(1e-4, 0.1 / n))
+    return Scores(mean, sd, z, p, n, resolution(n))
 
 
 def _as_table(values: np.ndarray, sequences: Sequence[str], name: str) -> np.ndarray:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from marginome.agreements import INSERT, agreement, consensus
 from marginome.arrays import read_hdf5, write_hdf5
-from marginome.discoveries import add_q
+from marginome.discoveries import add_q, controls_needed, findings_needed
 from marginome.errors import MarginomeError
 from marginome.storage import atomic, filled_columns, read_json, read_row_groups, table_writer, write_table
 from marginome.tables import EFFECTS, conform
@@ -112,7 +112,21 @@ def merged_rows(parts: Sequence[str | os.PathLike]) -> Iterator[pd.DataFrame]:
                     rows[column.name] = rows[column.name].astype("Int64")
             if "n_controls" in filled:
                 rows = add_q(rows, ["output", "position"])
+                _tell_reach(rows)
             yield rows[[c.name for c in EFFECTS if c.name in rows and (c in chosen or c.name == "q")]]
+
+
+def _tell_reach(rows: pd.DataFrame) -> None:
+    """Log what the number of controls allows, where that is less than to find an insert that stands alone."""
+    tested = rows[rows["p"].notna()]
+    one = tested[(tested["output"] == rows["output"].iloc[0]) & (tested["position"] == rows["position"].iloc[0])]
+    if one.empty:
+        return
+    tests, n = one["insert"].nunique(), int(one["n_controls"].min())
+    least = findings_needed(tests, n)
+    if least > 1:
+        log.info("%d controls reach to p %.2g: q <= 0.05 takes %d of %d inserts that far out, one alone %d controls",
+                 n, one["p_resolution"].max(), least, tests, controls_needed(tests))  # fmt: skip
 
 
 class _Writer:

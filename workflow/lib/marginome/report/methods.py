@@ -136,5 +136,6 @@ def _controls(controls: Any) -> str:
         f"The null is the distribution of the effects of shuffled inserts ({many}) in the same "
         "backgrounds, standardised by insert width and GC content; p is two-sided (one-sided for distances), with "
         "generalised Pareto tails averaged over the posterior of their parameters; q is Benjamini-Hochberg over "
-        "distinct inserts within model, background set, output and position."
+        "distinct inserts within model, background set, output and position, with no p below 1 in the number of "
+        "controls and 1."
     )

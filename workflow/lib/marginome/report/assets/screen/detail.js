@@ -161,7 +161,11 @@ function drawDetail() {
   const fact = (name, text, help) =>
     text && facts.append(element('div', { title: help ?? '' }, element('dt', {}, name), element('dd', {}, text)));
   if (given('q')) fact('q', show('q', row), meta.help.q);
-  if (given('p')) fact('p', show('p', row), meta.help.p);
+  const beyond = given('p') && beyondControls(row);
+  if (beyond) {
+    fact('p', `< ${formatLog(Math.log10(number('p_resolution', row)))}`, meta.help.p_resolution);
+    fact('p by the fitted tail', show('p', row), 'an extrapolation beyond all controls: it orders rows, no more');
+  } else if (given('p')) fact('p', show('p', row), meta.help.p);
   if (given('z')) fact('z against controls', signed(number('z', row)), meta.help.z);
   if (given('control_mean'))
     fact(
@@ -193,7 +197,16 @@ function drawDetail() {
   fact('rank by effect', rankOf(row), 'among all inserts in the same model, background set and output');
   if (has('start')) fact('start', `${show('start', row)} bp`, meta.help.start);
   out.push(facts);
-  if (given('z') && hasQ && Math.abs(number('z', row)) >= 4 && !significant(row))
+  if (beyond && hasQ && !significant(row))
+    out.push(
+      element(
+        'p',
+        { className: 'note' },
+        `Not resolved with ${show('n_controls', row)} controls: none of them does as much, but that alone is no finding ` +
+          'among so many inserts. More controls, or more inserts that do as much, would tell.',
+      ),
+    );
+  else if (given('z') && hasQ && Math.abs(number('z', row)) >= 4 && !significant(row))
     out.push(
       element(
         'p',

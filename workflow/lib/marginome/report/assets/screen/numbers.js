@@ -18,7 +18,8 @@ function formatLog(exponent) {
   if (Number.isNaN(exponent)) return '';
   if (exponent === -Infinity) return '0';
   if (exponent > -3) return format(10 ** exponent, 2);
-  const whole = Math.floor(exponent);
+  let whole = Math.floor(exponent);
+  if (10 ** (exponent - whole) >= 9.95) whole += 1; // 9.99e-4 is 1.0e-3, not 10.0e-4
   return `${(10 ** (exponent - whole)).toFixed(1)}e${signs(String(whole))}`;
 }
 

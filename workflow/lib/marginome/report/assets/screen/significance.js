@@ -11,6 +11,10 @@ function significant(row) {
   return low > 0 || high < 0;
 }
 
+/** Whether p is smaller than controls can show: then it orders rows, no more. */
+const beyondControls = (row) =>
+  given('p_resolution') && number('p', row) < Math.log10(number('p_resolution', row)) - 1e-6;
+
 const rule = () => (hasQ ? `q ≤ ${threshold()}` : '95 % interval excludes 0');
 
 /** What an effect is compared with: docs/statistics.md. */

@@ -1,0 +1,81 @@
+"""Tails and resolution: against brute force, and against laws of which the chance of a call is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import laws
+from marginome.discoveries import benjamini_hochberg
+from marginome.tails import Tails, _Tail, resolution
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("sites", [[], [100.0], [50.0, 60.0, 1000.0]])
+def test_tail_is_the_average_over_its_parameters(rng, sites):
+    """Against brute force: the posterior of shape and scale by importance sampling instead of a grid.
+
+    Controls that hold a site, far from all others, included: the mean exceedance is then far from the scale.
+    """
+    sample = np.sort(np.concatenate([stats.t.rvs(4, size=1000 - len(sites), random_state=rng), sites]))
+    tail = _Tail(sample)
+    k = 30
+    threshold = (sample[-k] + sample[-k - 1]) / 2
+    exceedances = sample[-k:] - threshold
+    shape = rng.uniform(-0.5, 1.0, size=200_000)
+    scale = np.exp(rng.uniform(np.log(exceedances.mean()) - 6, np.log(exceedances.mean()) + 2, size=200_000))
+    log_weight = stats.norm.logpdf(shape, 0.1, 0.15)
+    for x in exceedances:
+        log_weight += stats.genpareto.logpdf(x, shape, scale=scale)
+    weight = np.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    z = threshold + np.array([0.2, 2.0, 8.0, 30.0])
+    expected = [31 / 1001 * (weight @ stats.genpareto.sf(x - threshold, shape, scale=scale)) for x in z]
+    np.testing.assert_allclose(tail.predicted(z), expected, rtol=0.05)
+
+
+def test_ranks_and_ties_against_counting(rng):
+    controls = np.round(rng.normal(size=300), 1)
+    tails, x = Tails(controls), np.round(rng.normal(size=50) * 1.5, 1)
+    x = x[(x >= controls.min()) & (x <= controls.max())]
+    up = np.array([(1 + (controls >= v).sum()) / 301 for v in x])
+    down = np.array([(1 + (controls <= v).sum()) / 301 for v in x])
+    np.testing.assert_allclose(tails.p(x, "greater"), up, rtol=1e-12)
+    np.testing.assert_allclose(tails.p(x), np.minimum(1, 2 * np.minimum(up, down)), rtol=1e-12)
+    ranks = Tails(controls, ranks_only=True).p(np.array([100.0, -100.0]))
+    np.testing.assert_allclose(ranks, 2 / 301)
+    assert (Tails(controls).p(np.array([100.0, -100.0])) < resolution(300)).all()
+
+
+@pytest.mark.parametrize("name", laws.LAWS)
+def test_no_law_is_called_more_often_than_p_says_down_to_the_resolution(name):
+    """Means over draws of controls; the chance that a meaningless effect is called is computed, not counted."""
+    n, sets = 500, 24
+    levels = np.array([0.1, 0.02, 0.01, 4 / (n + 1), 2 / (n + 1), resolution(n)])
+    rates = np.array([call_rates(laws.LAWS[name], n, levels, i) for i in range(sets)])
+    excess = rates.mean(axis=0) / levels
+    error = rates.std(axis=0, ddof=1) / np.sqrt(sets) / levels
+    assert (excess <= 1.1 + 3 * error).all(), (name, excess, error)
+    assert excess[0] > 0.25, (name, excess)  # not by calling nothing
+
+
+def call_rates(law, n, levels, seed):
+    return laws.call_rates(law, n, levels, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("n", [300, 1000, 25000])
+def test_findings_among_nothing_are_as_rare_as_q_says(n):
+    """1,000 tests of t with 3 degrees of freedom: runs with any q below 0.05, of which one in twenty is right."""
+    rng, runs, old, new = np.random.default_rng(5), 60, 0, 0
+    for _ in range(runs):
+        p = Tails(rng.standard_t(3, size=n)).p(rng.standard_t(3, size=1000))
+        old += (benjamini_hochberg(p) <= 0.05).any()
+        new += (benjamini_hochberg(np.maximum(p, resolution(n))) <= 0.05).any()
+    assert new <= stats.binom.ppf(0.99, runs, 0.05)
+    if n < 25000:
+        assert old > stats.binom.ppf(0.99, runs, 0.05)  # what q was made of before
