@@ -18,7 +18,7 @@ from scipy import stats
 
 from marginome.agreements import INSERT, agreement, consensus
 from marginome.arrays import append, dataset, fill, group_of, hdf5_name, plain_name, read_hdf5, write_hdf5
-from marginome.discoveries import add_q, controls_needed, findings_needed
+from marginome.discoveries import add_q, findings_needed
 from marginome.effects import probabilities
 from marginome.interactions import interaction
 from marginome.nulls import score_effects
@@ -281,9 +281,8 @@ def _rows(
     if (~motif).any():
         scored = _score(table, motif, part)
         rows["n_controls"] = np.repeat(scored["n_controls"], k)
-        rows["p_resolution"] = np.repeat(scored["p_resolution"], k)
         rows["control_kind"] = np.repeat(named["control_kind"].to_numpy(object), k)
-        for column in ("control_mean", "control_sd", "z", "p"):
+        for column in ("control_mean", "control_sd", "z", "p", "p_resolution"):
             rows[column] = scored[column].ravel()
         rows = add_q(rows.assign(position=position), ["output", "position"])
         _tell_reach(rows)
@@ -298,7 +297,7 @@ def _score(table: pd.DataFrame, motif: np.ndarray, part: Part) -> dict[str, np.n
     """Effects against the null of their position: one null per position and readout."""
     n, k = int(motif.sum()), part.effect.shape[1]
     found = {name: np.full((n, k), np.nan) for name in ("control_mean", "control_sd", "z", "p")}
-    found["n_controls"], found["p_resolution"] = np.zeros(n, dtype=np.int64), np.zeros(n)
+    found["n_controls"], found["p_resolution"] = np.zeros(n, dtype=np.int64), np.zeros((n, k))
     positions = table["position"].to_numpy()
     sequences = table["insert"].to_numpy(object)
     for position in np.unique(positions):
@@ -310,7 +309,7 @@ def _score(table: pd.DataFrame, motif: np.ndarray, part: Part) -> dict[str, np.n
                                    alternative=alternative)  # fmt: skip
             for name in ("control_mean", "control_sd", "z", "p"):
                 found[name][rows, j] = getattr(scores, name)[:, 0]
-            found["n_controls"][rows], found["p_resolution"][rows] = scores.n_controls, scores.p_resolution
+            found["n_controls"][rows], found["p_resolution"][rows, j] = scores.n_controls, scores.p_resolution
     return found
 
 
@@ -385,13 +384,17 @@ def _filled(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def _tell_reach(rows: pd.DataFrame) -> None:
-    """Log what the number of controls allows, where that is less than to find an insert that stands alone."""
-    one = rows[(rows["output"] == rows["output"].iloc[0]) & (rows["position"] == rows["position"].iloc[0])]
-    tests, n = one["insert"].nunique(), int(one["n_controls"].iloc[0])
-    least = findings_needed(tests, n)
+    """Log what the number of controls allows, where that is less than to find an insert that stands alone.
+
+    Of the output that needs most: a distance, tested one-sided, needs half of what others do.
+    """
+    worst = rows.loc[rows["p_resolution"].idxmax()]
+    one = rows[(rows["output"] == worst["output"]) & (rows["position"] == worst["position"])]
+    tests, n, reach = one["insert"].nunique(), worst["n_controls"], worst["p_resolution"]
+    least = findings_needed(tests, reach)
     if least > 1:
-        log.info("%d controls reach to p %.2g: q <= 0.05 takes %d of %d inserts that far out, one alone %d controls",
-                 n, one["p_resolution"].iloc[0], least, tests, controls_needed(tests))  # fmt: skip
+        log.info("%s: %d controls reach to p %.2g, q <= 0.05 takes %d of %d inserts that do more than all of them",
+                 worst["output"], n, reach, least, tests)  # fmt: skip
 
 
 def _tell(rows: pd.DataFrame) -> None:
