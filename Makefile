@@ -43,12 +43,12 @@ check: env oracle
 	python tests/checks/damaged_results.py --seed $(SEED)
 	python tests/checks/every_operation.py
 
-# Everything that needs a GPU, tests first. It runs with the python that is there (PYTHON=...), in no environment of ours.
+# Everything that needs a GPU, tests first, some four minutes. It runs with the python that is there (PYTHON=...), in no
+# environment of ours; only files that have such tests are read, since others import what may not be there.
 PYTHON ?= python3
 cuda:
-	PYTHONPATH=workflow/lib $(PYTHON) -m pytest -m cuda tests
-	@for name in engine attribution elements; do echo "== $$name"; \
-		PYTHONPATH=workflow/lib $(PYTHON) tests/benchmarks/bench_$$name.py --device cuda $(BENCHMARK_ARGS) || exit 1; done
+	PYTHONPATH=workflow/lib $(PYTHON) -m pytest -m cuda $(PYTEST_ARGS) $$(grep -rl "mark.cuda" tests/unit)
+	PYTHONPATH=workflow/lib $(PYTHON) tests/benchmarks/bench_cuda.py $(BENCHMARK_ARGS)
 
 # Compile every kernel that is offered, for GPUs that need not be here: registers, spills, instructions.
 kernels: env oracle

@@ -68,7 +68,7 @@ rule motifs:
 
 rule models:
     input:
-        expand(rules.check_model.output.json, model=CONFIG["models"]),
+        expand(rules.check_model.output.json, batch=BATCHES),
 
 
 rule screens:

@@ -5,9 +5,8 @@ from marginome.leases import leased_device
 engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
     apply_functions(
-        snakemake.params.settings,
+        snakemake.params.models,
         name=snakemake.params.name,
-        model=snakemake.wildcards.model,
         digests=snakemake.params.digests,
         screen=snakemake.params.screen,
         seed=snakemake.params.seed,

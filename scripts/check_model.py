@@ -1,12 +1,11 @@
-from marginome.jobs.models import check_model
+from marginome.jobs.check_model import check_models
 from marginome.jobs.runner import job
 from marginome.leases import leased_device
 
 engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
-    check_model(
-        snakemake.params.settings,
-        name=snakemake.wildcards.model,
+    check_models(
+        snakemake.params.models,
         digests=snakemake.params.digests,
         engine=engine,
         device=device,

@@ -2,10 +2,11 @@ from marginome.jobs.estimate import estimate
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):
+    lists = iter(snakemake.input.inserts)
     estimate(
         snakemake.params.screens,
-        inserts=snakemake.params.inserts,
-        backgrounds=snakemake.params.backgrounds,
-        checks=snakemake.params.checks,
+        inserts={s: {name: next(lists) for name in names} for s, names in snakemake.params.lists.items()},
+        backgrounds=dict(zip(snakemake.params.backgrounds, snakemake.input.backgrounds)),
+        checks=dict(zip(snakemake.params.models, snakemake.input.checks)),
         table=snakemake.output.table,
     )

@@ -1,12 +1,11 @@
+from marginome.jobs.marginalize import marginalize_shard
 from marginome.jobs.runner import job
-from marginome.jobs.screen import marginalize_shard
 from marginome.leases import leased_device
 
 engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
     marginalize_shard(
-        snakemake.params.settings,
-        model=snakemake.wildcards.model,
+        snakemake.params.models,
         digests=snakemake.params.digests,
         screen=snakemake.params.screen,
         engine=engine,

@@ -5,11 +5,10 @@ from marginome.leases import leased_device
 engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
     marginalize_elements(
-        snakemake.params.settings,
+        snakemake.params.models,
         inserts=snakemake.input.inserts,
         shard=snakemake.wildcards.shard,
         output=snakemake.output.shard,
-        model=snakemake.wildcards.model,
         digests=snakemake.params.digests,
         screen=snakemake.params.screen,
         engine=engine,

@@ -1,12 +1,11 @@
-from marginome.jobs.baseline import predict_baseline
+from marginome.jobs.predict_baseline import predict_baselines
 from marginome.jobs.runner import job
 from marginome.leases import leased_device
 
 engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
-    predict_baseline(
-        snakemake.params.settings,
-        name=snakemake.wildcards.model,
+    predict_baselines(
+        snakemake.params.models,
         digests=snakemake.params.digests,
         engine=engine,
         device=device,

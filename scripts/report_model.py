@@ -2,4 +2,4 @@ from marginome.jobs.model_page import report_model
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):
-    report_model(snakemake.wildcards.model, check=snakemake.input.check, page=snakemake.output.page)
+    report_model(snakemake.wildcards.batch, check=snakemake.input.check, page=snakemake.output.page)

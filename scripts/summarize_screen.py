@@ -1,13 +1,12 @@
 from marginome.jobs.runner import job
-from marginome.jobs.summary import summarize_screen
+from marginome.jobs.summarize_screen import summarize_screen
 
 with job(snakemake.log[0], threads=snakemake.threads):
     summarize_screen(
-        snakemake.params.screen,
-        inserts=snakemake.input.inserts,
-        families=snakemake.input.families,
-        baselines=snakemake.input.baselines,
-        shards=snakemake.input.shards,
+        parts=snakemake.input.effects,
+        part_backgrounds=snakemake.input.backgrounds,
+        part_profiles=snakemake.input.profiles,
+        failed=snakemake.input.failed,
         effects=snakemake.output.effects,
         tsv=snakemake.output.tsv,
         backgrounds=snakemake.output.backgrounds,

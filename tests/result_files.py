@@ -9,20 +9,23 @@ from typing import Any
 
 import pandas as pd
 
+from batch import write_checks
 from marginome.backgrounds import make_background, write_background
+from marginome.insert_lists import insert_table
 from marginome.inserts import Insert
 from marginome.jobs.apply_functions import apply_functions
 from marginome.jobs.attribute import attribute_shard
-from marginome.jobs.baseline import predict_baseline
-from marginome.jobs.inserts import insert_table
+from marginome.jobs.marginalize import marginalize_shard
 from marginome.jobs.merge_attributions import merge_attributions
 from marginome.jobs.merge_functions import merge_functions
+from marginome.jobs.predict_baseline import predict_baselines
 from marginome.jobs.provenance import write_provenance
 from marginome.jobs.report import report_screen
-from marginome.jobs.screen import marginalize_shard
-from marginome.jobs.summary import summarize_screen
+from marginome.jobs.summarize_batch import summarize_batch
+from marginome.jobs.summarize_screen import summarize_screen
+from marginome.placing import MIDDLE
 from marginome.plots import composition_figure, save_figure
-from marginome.storage import write_json, write_table
+from marginome.storage import write_table
 
 LENGTH = 60
 CODE = textwrap.dedent(
@@ -77,18 +80,15 @@ class Results:
         write_background(made, fasta=self.at("set.fa.gz"), bed=self.at("set.bed"), tsv=self.at("set.tsv"),
                          checks=self.at("set.json"))  # fmt: skip
         save_figure(composition_figure(made), self.at("set.svg"))
-        write_json(
-            self.at("check.json"),
-            {
-                "block": 8,
-                "engine": {"kernels": "torch"},
-                "model": model,
-                "outputs": [{"name": "counts", "measure": "difference"}],
-            },
-        )
-        listed = [Insert(i, i, "+", LENGTH // 2 - len(s) // 2, s, collection="c") for i, s in zip(motifs, SEQUENCES)]
-        table = insert_table(listed, {"controls": {"pool": 40}, "pairs": None}, 1)
-        write_table(self.at("inserts.parquet"), table, {"length": LENGTH})
+        found = {
+            "block": 8,
+            "engine": {"kernels": "torch"},
+            "model": model,
+            "outputs": [{"name": "counts", "measure": "difference"}],
+        }
+        write_checks(self.at("check.json"), **{model: found})
+        listed = [Insert(i, i, "+", -(len(s) // 2), s, collection="c") for i, s in zip(motifs, SEQUENCES)]
+        write_table(self.at("inserts.parquet"), insert_table(listed, {"pool": 40}, 1), {"from": MIDDLE})
         write_table(self.at("families.parquet"), pd.DataFrame(
             {"collection": "c", "motif_id": motifs, "motif_name": motifs, "family": range(4),
              "family_representative": motifs}))  # fmt: skip
@@ -104,26 +104,38 @@ class Results:
 
     def screen(self) -> None:
         """Everything from the baseline to the tables."""
-        common = {"model": self.model, "digests": {}, "engine": ENGINE, "device": "cpu", "fasta": self.at("set.fa.gz")}
-        predict_baseline(self.settings, name=self.model, digests={}, engine=ENGINE, device="cpu",
-                         check=self.at("check.json"), fasta=self.at("set.fa.gz"),
-                         predictions=self.at("baseline.h5"))  # fmt: skip
+        common = {"engine": ENGINE, "device": "cpu", "check": self.at("check.json"), "fasta": self.at("set.fa.gz")}
+        predict_baselines(self.models, digests={self.model: {}}, **common, predictions=self.at("baseline.h5"))
         for path in self.shards("shards"):
             marginalize_shard(
-                self.settings, **common, screen={"outputs": None, "keep": {"backgrounds_mb": 10, "profiles": True}},
-                check=self.at("check.json"), baseline=self.at("baseline.h5"), inserts=self.at("inserts.parquet"),
-                shard=path.stem, output=path,
+                self.models, digests={self.model: {}}, **common, baseline=self.at("baseline.h5"),
+                screen={"outputs": None, "keep": {"backgrounds_mb": 10, "profiles": True}},
+                inserts=self.at("inserts.parquet"), shard=path.stem, output=path,
             )  # fmt: skip
         self.summarize()
 
     def summarize(self) -> None:
+        batch = {"effects": self.at("batch/effects.parquet"), "backgrounds": self.at("batch/effects.h5"),
+                 "profiles": self.at("batch/profiles.h5"), "failed": self.at("batch/failed.json")}  # fmt: skip
+        summarize_batch(
+            {"backgrounds": [self.background], "shards": [2]}, models=[self.model],
+            inserts=[self.at("inserts.parquet")], families=[self.at("families.parquet")],
+            baselines=[self.at("baseline.h5")], shards=self.shards("shards"), **batch,
+        )  # fmt: skip
+        self.merge_batches()
+
+    def merge_batches(self) -> None:
+        batch = self.at("batch")
         summarize_screen(
-            {"models": [self.model], "backgrounds": [self.background], "pairs": None},
-            inserts=self.at("inserts.parquet"), families=self.at("families.parquet"),
-            baselines=[self.at("baseline.h5")], shards=self.shards("shards"), effects=self.at("effects.parquet"),
+            parts=[batch / "effects.parquet"], part_backgrounds=[batch / "effects.h5"],
+            part_profiles=[batch / "profiles.h5"], failed=[batch / "failed.json"], effects=self.at("effects.parquet"),
             tsv=self.at("effects.tsv.gz"), backgrounds=self.at("effects.h5"), profiles=self.at("profiles.h5"),
             agreement_table=self.at("agreement.parquet"), consensus_table=self.at("consensus.parquet"),
         )  # fmt: skip
+
+    @property
+    def models(self) -> dict[str, Any]:
+        return {self.model: self.settings}
 
     @property
     def functions_of(self) -> dict[str, Any]:
@@ -136,7 +148,7 @@ class Results:
         for path in (self.at("functions/before.h5"), *self.shards("functions")):
             whole = path.stem == "before"
             apply_functions(
-                self.settings, name="s", model=self.model, digests={}, screen=self.functions_of, seed=1, engine=ENGINE,
+                self.models, name="s", digests={self.model: {}}, screen=self.functions_of, seed=1, engine=ENGINE,
                 device="cpu", fasta=self.at("set.fa.gz"), inserts=None if whole else self.at("inserts.parquet"),
                 shard="1-of-1" if whole else path.stem, output=path,
             )  # fmt: skip
@@ -144,8 +156,8 @@ class Results:
 
     def merge_functions(self) -> None:
         merge_functions(
-            {**self.functions_of, "models": [self.model], "backgrounds": [self.background]},
-            inserts=self.at("inserts.parquet"), effects=self.at("effects.parquet"),
+            {**self.functions_of, "batches": {"": [self.model]}, "backgrounds": [self.background], "shards": [2]},
+            inserts=[self.at("inserts.parquet")], effects=self.at("effects.parquet"),
             before=[self.at("functions/before.h5")], shards=self.shards("functions"), top=2,
             output=self.at("functions.h5"), figure=self.at("functions.svg"),
         )  # fmt: skip

@@ -59,8 +59,8 @@ def seconds(function, device: str) -> float:
 
 def compare(
     name: str, model: nn.Module, length: int, n: int, given: bool, device: str, batch: int, repeats: int
-) -> None:
-    """Print one line of the table."""
+) -> float:
+    """Print one line of the table; return the ratio."""
     X = random_one_hot((n, 4, length), random_state=0)
     made = dinucleotide_shuffle(X, n=N_REFS, random_state=0)
     options = {"references": made} if given else {"n_shuffles": N_REFS, "random_state": 0}
@@ -77,6 +77,7 @@ def compare(
     mine, other = (statistics.median(t) for t in zip(*times))
     pairs = n * N_REFS
     print(f"{name:42s} {pairs / mine:10.1f} {pairs / other:10.1f} {other / mine:7.2f}x {error:>9s}", flush=True)
+    return other / mine
 
 
 def compare_edits(

@@ -20,7 +20,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -29,7 +29,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from marginome.devices import peak_memory, synchronize
-from marginome.incremental import Edits, Engine, fused
+from marginome.incremental import Edits, Engine
 from marginome.marginalization import marginalize_many
 from marginome.mutagenesis import saturation_mutagenesis
 from marginome.prediction import map_structure
@@ -70,7 +70,10 @@ def bpnet() -> nn.Module:
     return Dilated(filters=64, layers=8, length=2114, out=1000, kernel=21, head=75).eval()
 
 
-USABLE = fused.is_usable
+HEADING = (
+    "| work | precision | kernels | peer, per s | marginome, per s | ratio | set-up | difference of outputs "
+    "| error of effects | peak memory so far, GiB |\n|---|---|---|---|---|---|---|---|---|---|"
+)
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = CLOCKS["wall"]
 
@@ -110,8 +113,16 @@ def difference(ours: object, theirs: list) -> float:
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(mine, theirs))
 
 
-def screen(name: str, model: nn.Module, length: int, args, raw: bool = False) -> None:
-    """Print rates of one model: peer against engine, per precision."""
+def screen(
+    name: str,
+    model: nn.Module,
+    length: int,
+    args,
+    raw: bool = False,
+    precisions: Sequence[str] = ("float32", "tf32", "bfloat16"),
+    ways: Sequence[str] = ("triton", "torch"),
+) -> dict[tuple[str, str], float]:
+    """Print rates of one model, peer against engine, per precision and way to compute; return their ratios."""
     from tangermeme.marginalize import marginalize as peer_marginalize
 
     device = args.device
@@ -133,13 +144,16 @@ def screen(name: str, model: nn.Module, length: int, args, raw: bool = False) ->
             for i in range(len(heads[0][0]))
         ]
 
-    precisions = ["float32"] if device.type == "cpu" else ["float32", "tf32", "bfloat16"]
-    # On a GPU each precision twice: with the fused kernel, and with PyTorch's operations alone.
-    for precision, kernels in itertools.product(precisions, ["fused", "torch"] if device.type != "cpu" else ["torch"]):
-        fused.is_usable = USABLE if kernels == "fused" else lambda device: False
+    if device.type == "cpu":
+        precisions, ways = ["float32"], ["torch"]
+    ratios = {}
+    # On a GPU each precision twice: with our own kernel, and with PyTorch's operations alone.
+    for precision, kernels in itertools.product(precisions, ways):
         # The peer has no bfloat16 of its own here: it runs in the default that its users get.
         torch.backends.cudnn.allow_tf32 = precision != "float32"
-        setup, engine = timed(lambda p=precision: Engine(model, X, device=device, precision=p), device)
+        setup, engine = timed(
+            lambda p=precision, k=kernels: Engine(model, X, device=device, precision=p, kernels=k == "triton"), device
+        )
 
         def ours(engine=engine) -> object:
             if not raw:
@@ -162,6 +176,7 @@ def screen(name: str, model: nn.Module, length: int, args, raw: bool = False) ->
         total = b * m * n + setup
         error = difference(map_structure(lambda t: t[: args.peer_motifs], result), theirs)
         info = engine.info
+        ratios[precision, kernels] = a / b
         print(
             f"| {name}{', raw' if raw else ', reduced'} | {precision} | {kernels} "
             f"| {1 / a:,.0f} | {1 / b:,.0f} | {a / b:.1f}x | {setup:.1f} s, {a * m * n / total:.1f}x with it "
@@ -169,6 +184,7 @@ def screen(name: str, model: nn.Module, length: int, args, raw: bool = False) ->
             flush=True,
         )
         del engine
+    return ratios
 
 
 def mutagenesis(args) -> None:
@@ -264,8 +280,7 @@ def main() -> None:
 
     print(f"{datetime.date.today()}, {name}, PyTorch {torch.__version__}, tangermeme {tangermeme.__version__}, "
           f"{args.backgrounds} backgrounds x {args.motifs} motifs of 10 bp\n")  # fmt: skip
-    print("| work | precision | kernels | peer, per s | marginome, per s | ratio | set-up | difference of outputs "
-          "| error of effects | peak memory so far, GiB |\n|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    print(HEADING)
     if "screen" in only:
         screen("BPNet, both heads", bpnet(), 2114, args)
         screen("BPNet, counts", Counts(bpnet()).eval(), 2114, args)
@@ -273,7 +288,6 @@ def main() -> None:
         screen("BPNet, both heads", bpnet(), 2114, args, raw=True)
     if "beluga" in only:
         screen("Beluga-shaped", Beluga().eval(), 2000, args)
-    fused.is_usable = USABLE
     if "ism" in only:
         mutagenesis(args)
     if "growth" in only:

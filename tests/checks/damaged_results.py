@@ -103,7 +103,9 @@ class Kind(NamedTuple):
     removed: bool = True
 
 
+OF_A_BATCH = ("effects.parquet", "effects.h5", "profiles.h5", "failed.json")
 OUTPUTS = {
+    "merge_batches": ("effects.parquet", "effects.h5", "profiles.h5", "consensus.parquet"),
     "summarize": ("effects.parquet", "effects.h5", "profiles.h5", "consensus.parquet"),
     "merge_functions": ("functions.h5",),
     "merge_attributions": ("attributions.h5",),
@@ -130,6 +132,7 @@ def _kinds(results: Results) -> list[Kind]:
     merged = []
     for name, inputs in (
         ("summarize", ["inserts.parquet", "families.parquet", "baseline.h5", *_two("shards")]),
+        ("merge_batches", [f"batch/{name}" for name in OF_A_BATCH]),
         ("merge_functions", ["functions/before.h5", *_two("functions"), "inserts.parquet"]),
         ("merge_attributions", [*_two("attributions"), "set.fa.gz"]),
     ):

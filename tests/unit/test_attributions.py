@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from marginome import dinucleotide_shuffle, integrated_gradients
 from marginome.attribution_file import open_attributions
 from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
@@ -178,6 +179,24 @@ def test_saturation_mutagenesis_is_tangermemes(case):
     theirs = saturation_mutagenesis(toy(case, 0), X[keep], target=1, hypothetical=True, device="cpu")
     np.testing.assert_allclose(found["hypothetical"][keep], theirs.numpy(), atol=1e-5)
     assert (found["method"] == 1).all() and found["deltas"].shape == (19, 0)
+
+
+def test_integrated_gradients_go_through_the_gate(case):
+    found = arrays(case.run("ig", members=2, method="integrated_gradients", max_delta=1.0))
+    X = torch.stack([one_hot_encode(s) for s in case.sequences])
+    references = dinucleotide_shuffle(X, n=4, random_state=found["seeds"].tolist(), allow_N=True)
+    options = {"target": 1, "references": references, "hypothetical": True, "device": "cpu", "return_deltas": True}
+    members = [integrated_gradients(toy(case, i), X, **options) for i in range(2)]
+    np.testing.assert_allclose(found["hypothetical"], np.mean([m.attributions for m in members], 0), atol=1e-6)
+    np.testing.assert_allclose(found["deltas"], np.max([m.deltas for m in members], 0), atol=1e-6)
+    assert (found["method"] == 2).all()
+    worst = float(found["deltas"].max())
+    with pytest.raises(MarginomeError, match=r"integrated gradients add up .* on_exceed: mutagenesis"):
+        case.run("ig fails", method="integrated_gradients", max_delta=worst / 100)
+    mutated = case.run("ig mutated", members=2, method="integrated_gradients", max_delta=worst / 2,
+                       on_exceed="mutagenesis")  # fmt: skip
+    over = (found["deltas"] > worst / 2).any(1)
+    assert 0 < over.sum() < len(over) and (arrays(mutated)["method"] == np.where(over, 1, 2)).all()
 
 
 def test_the_gate_names_the_operation(case):

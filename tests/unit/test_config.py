@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from checks import config_fuzz
-from marginome.config import entry_files, file_keys, resolve_config
+from marginome import config
+from marginome.config import SECTIONS, entry_files, file_keys, job_config, resolve_config
 from marginome.config_reading import check_file
 from marginome.errors import MarginomeError
 from workspace import ROOT
@@ -133,6 +134,21 @@ def test_a_whole_number_is_an_integer_however_it_is_written(shipped, path):
         ((*SCREEN, "pairs"), [{"motifs": ["a", "b"], "gaps": [3, 2113]}], ["pairs", "at least 2115 bp"]),
         ((*MODEL, "outputs"), {"counts": {"head": 2}}, ["outputs.counts.head", "no head '2'"]),
         ((*MODEL, "outputs"), {"c": {"measure": "diference"}}, ["c.measure", "Did you mean 'difference'"]),
+        (
+            (*MODEL, "outputs"),
+            {"counts": {"measure": "jensen_shannon_distance"}},
+            ["counts.measure", "compares profile outputs; this one is a scalar"],
+        ),
+        (
+            (*MODEL, "outputs"),
+            {"profile": {"measure": "difference"}},
+            ["profile.measure", "compares scalar outputs; this one is a profile"],
+        ),
+        (
+            (*MODEL, "outputs"),
+            {"c": {"head": 0, "kind": "profile", "measure": "log2_fold_change"}},
+            ["c.measure", "Use euclidean or jensen_shannon_distance"],
+        ),
         ((*MODEL, "outputs"), {"c\n": {}}, ["models.bpnet_ctcf.outputs", "'c\\\\n'"]),
         ((*MODEL, "loader"), "bpnet_light", ["loader", "Did you mean 'bpnet_lite'"]),
         ((*MODEL, "alphabet"), "ACGA", ["alphabet", "ACGA"]),
@@ -300,8 +316,8 @@ def test_no_pattern_of_the_schemas_lets_a_newline_pass():
 
 def test_words_of_the_schemas_are_those_of_the_code():
     from marginome import effects
+    from marginome.measures import MEASURES
     from marginome.models.loaders import LOADERS
-    from marginome.models.outputs import MEASURES
     from marginome.models.reading import TRANSFORMS
 
     models = yaml.safe_load((ROOT / "workflow" / "schemas" / "models.schema.yaml").read_text())
@@ -309,7 +325,7 @@ def test_words_of_the_schemas_are_those_of_the_code():
     for schema, words in (
         (models["properties"]["loader"], tuple(LOADERS)),
         (output["measure"], MEASURES),
-        (output["measure"], effects.MEASURES),
+        (output["measure"], effects.FUNCTIONS),
         (output["transform"], TRANSFORMS),
     ):
         assert schema["anyOf"][0]["enum"] == list(words)
@@ -439,3 +455,55 @@ def _undescribed(schema, path):
 def test_every_key_is_described():
     for file in (ROOT / "workflow" / "schemas").glob("*.schema.yaml"):
         assert not list(_undescribed(yaml.safe_load(file.read_text()), file.name))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_a_job_reads_of_an_entry_what_the_run_read(path):
+    """Without what needs the other entries, which were checked when the run started."""
+    given = yaml.safe_load(path.read_text())
+    whole, lazy = resolve_config(given, check_files=False), job_config(given)
+    assert set(lazy) == set(whole)
+    for section in SECTIONS:
+        assert dict(lazy[section]) == whole[section]
+    assert {k: v for k, v in lazy.items() if k not in SECTIONS} == {k: v for k, v in whole.items() if k not in SECTIONS}
+
+
+def test_a_job_of_one_model_checks_no_other(monkeypatch):
+    given = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    entry = given["models"]["bpnet_ctcf"]
+    given["models"] = {f"m{i}": dict(entry) for i in range(50)} | {"wrong": {"input_lenght": 5}}
+    asked = []
+    original = config._validate
+    monkeypatch.setattr(config, "_validate", lambda value, *given: asked.append(value) or original(value, *given))
+    found = job_config(given)
+    assert list(found["models"])[:2] == ["m0", "m1"] and len(found["models"]) == 51
+    assert (
+        found["models"]["m7"]
+        == resolve_config(given | {"models": {"bpnet_ctcf": entry}}, check_files=False)["models"]["bpnet_ctcf"]
+    )
+    assert found["models"]["m7"] is found["models"]["m7"] and len(asked) == 2  # the whole, by resolve_config, and m7
+    with pytest.raises(MarginomeError, match=r"config: models\.wrong: there is no key 'input_lenght'.*input_length"):
+        found["models"]["wrong"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda c: c["screens"]["ctcf_jaspar"].update(shards={"jaspr": 4}), "shards: there is no insert list 'jaspr'"),
+        (
+            lambda c: c["screens"]["ctcf_jaspar"].update(controls={"pool": {"x": 50}}),
+            "controls.pool: there is no insert",
+        ),
+        (lambda c: c["screens"]["ctcf_jaspar"].update(shards={"jaspar": 4}), None),
+        (lambda c: c["screens"]["ctcf_jaspar"].update(controls={"pool": {"jaspar": 400}}), None),
+        (lambda c: c["screens"]["ctcf_jaspar"].update(controls={"pool": {"jaspar": 39}}), "at least 40"),
+    ],
+)
+def test_what_is_said_of_one_insert_list_names_one_of_the_screen(change, told):
+    given = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    change(given)
+    if told is None:
+        resolve_config(given, check_files=False)
+    else:
+        with pytest.raises(MarginomeError, match=told):
+            resolve_config(given, check_files=False)

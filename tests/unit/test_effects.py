@@ -8,7 +8,7 @@ import scipy.spatial.distance as distance
 import torch
 
 from marginome import MarginomeError, difference, euclidean, jensen_shannon_distance, log2_fold_change
-from marginome.effects import MEASURES, saturated
+from marginome.effects import FUNCTIONS, saturated
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -76,10 +76,10 @@ def test_jensen_shannon_of_probabilities_and_its_bounds():
 def test_one_before_serves_many_motifs(name):
     before, _ = profiles(4, 2, 30)
     after = torch.randn(3, 4, 2, 30, generator=GENERATOR)
-    together = MEASURES[name](before, after, batch_dims=2)
+    together = FUNCTIONS[name](before, after, batch_dims=2)
     assert together.shape == (3, 4)
     for i in range(3):
-        assert torch.allclose(together[i], MEASURES[name](before, after[i]))
+        assert torch.allclose(together[i], FUNCTIONS[name](before, after[i]))
 
 
 def test_bad_input():
@@ -92,14 +92,14 @@ def test_bad_input():
 NAN, INF = float("nan"), float("inf")
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize(("before", "after"), [(NAN, 1.0), (1.0, NAN), (NAN, NAN), (INF, INF)])
 def test_no_measure_swallows_nan(name, before, after):
     a, b = torch.ones(3, 2, 5), torch.ones(3, 2, 5)
     a[1, 0, 3], b[1, 0, 3] = before, after
     message = "fold change wants" if name == "log2_fold_change" and before != INF else "1 of 3 backgrounds: number 1"
     with pytest.raises(MarginomeError, match=message):
-        MEASURES[name](a, b)
+        FUNCTIONS[name](a, b)
 
 
 def test_infinite_logits_that_are_a_distribution():
@@ -131,7 +131,7 @@ def test_whole_numbers_do_not_wrap_around(dtype):
 def test_complex_and_empty_outputs_are_one_line():
     with pytest.raises(MarginomeError, match="complex"):
         difference(torch.ones(2, 1), torch.ones(2, 1) * 1j)
-    for measure in MEASURES.values():
+    for measure in FUNCTIONS.values():
         with pytest.raises(MarginomeError, match="there is nothing in it"):
             measure(torch.ones(2, 0), torch.ones(2, 0))
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from batch import write_checks
 from marginome.errors import MarginomeError
+from marginome.inserts import list_starts
 from marginome.jobs.entries import check_entries
-from marginome.jobs.inserts import list_screen_inserts
+from marginome.jobs.list_inserts import list_screen_inserts
 from marginome.motifs import motif_table, read_motifs
-from marginome.storage import read_json, read_table, write_json, write_table
+from marginome.placing import read_inserts
+from marginome.storage import read_json, write_table
 
 OUTPUTS = [
     {"name": "activity", "kind": "scalar", "names": ["K562", "HepG2"]},
@@ -18,7 +21,7 @@ OUTPUTS = [
 
 @pytest.fixture
 def check(tmp_path):
-    write_json(tmp_path / "check.json", {"outputs": OUTPUTS, "input_length": 40})
+    write_checks(tmp_path / "check.json", m={"outputs": OUTPUTS, "input_length": 40})
     return tmp_path / "check.json"
 
 
@@ -40,31 +43,57 @@ def check(tmp_path):
 )  # fmt: skip
 def test_outputs_and_targets_are_those_of_the_models(tmp_path, check, screens, attributions, told):
     if told is None:
-        check_entries(screens, attributions, checks={"m": check}, json=tmp_path / "out.json")
+        check_entries(screens, attributions, checks={"m": check}, inserts={}, length=None, json=tmp_path / "out.json")
         assert read_json(tmp_path / "out.json")["m"] == ["activity", "profile"]
     else:
         with pytest.raises(MarginomeError) as caught:
-            check_entries(screens, attributions, checks={"m": check}, json=tmp_path / "out.json")
+            check_entries(
+                screens, attributions, checks={"m": check}, inserts={}, length=None, json=tmp_path / "out.json"
+            )
         assert told in str(caught.value) and not (tmp_path / "out.json").exists()
 
 
-@pytest.mark.parametrize("length", [40, None])
-def test_inserts_are_listed_and_placed_before_there_are_backgrounds(tmp_path, check, length):
-    (tmp_path / "m.tsv").write_text("narrow\tACGTAC\nwide\tACGTACGTACGTACGTACGT\n")
-    table = motif_table(read_motifs(tmp_path / "m.tsv")).assign(collection="c")
-    write_table(tmp_path / "m.parquet", table)
-    screen = {"inserts": "consensus", "draws": 1, "orientations": "+", "positions": 20, "flanks": None, "pairs": None,
-              "controls": False}  # fmt: skip
-    files = {"inserts": tmp_path / "i.parquet", "families": tmp_path / "f.parquet"}
+@pytest.fixture
+def lists(tmp_path):
+    """The insert list of a narrow and a wide motif at a start, made without knowing how long the sequences are."""
 
-    def run():
-        list_screen_inserts(
-            screen, seed=1, motifs=[tmp_path / "m.parquet"], length=length, checks=[] if length else [check], **files
-        )
+    def make(positions):
+        (tmp_path / "m.tsv").write_text("narrow\tACGTAC\nwide\tACGTACGTACGTACGTACGT\n")
+        write_table(tmp_path / "m.parquet", motif_table(read_motifs(tmp_path / "m.tsv")).assign(collection="c"))
+        screen = {"inserts": "consensus", "draws": 1, "orientations": "+", "positions": positions, "flanks": None,
+                  "pairs": None}  # fmt: skip
+        list_screen_inserts(screen, controls=False, seed=1, motifs=tmp_path / "m.parquet",
+                            inserts=tmp_path / "i.parquet", families=tmp_path / "f.parquet")  # fmt: skip
+        return tmp_path / "i.parquet"
 
-    run()
-    listed = read_table(files["inserts"])
+    return make
+
+
+def test_starts_are_resolved_where_the_length_is_known(lists):
+    listed = read_inserts(lists(20), 40)
     assert list(listed["insert"].str.len()) == [6, 20] and (listed["start"] == 20).all()
-    screen["positions"] = 21  # the wide one ends at 41
+    assert list(listed["insert_id"]) == ["c|narrow|+|20", "c|wide|+|20"]
+    for length in (40, 41):  # as list_starts counts where the length is known from the start
+        placed = read_inserts(lists("centre"), length)
+        assert list(placed["start"]) == [list_starts("centre", length=length, width=w)[0] for w in (6, 20)]
+
+
+@pytest.mark.parametrize("length", [40, None])
+def test_whether_inserts_fit_is_told_before_there_are_backgrounds(tmp_path, check, lists, length):
+    def run(positions):
+        check_entries(
+            {"s": {"models": ["m"]}}, {}, checks={"m": check}, inserts={"s": [lists(positions)]}, length=length,
+            json=tmp_path / "out.json",
+        )  # fmt: skip
+
+    run(20)
     with pytest.raises(MarginomeError, match="an insert of 20 bp at 21 does not lie within the background of 40 bp"):
-        run()
+        run(21)  # the wide one ends at 41
+
+
+def test_of_a_model_that_failed_in_its_batch_nothing_is_asked(tmp_path):
+    write_checks(tmp_path / "check.json", m={"outputs": OUTPUTS, "input_length": 40}, broken=None)
+    checks = dict.fromkeys(["m", "broken"], tmp_path / "check.json")
+    asked = {"s": {"models": ["broken", "m"], "outputs": ["activity"]}}
+    check_entries(asked, {}, checks=checks, inserts={}, length=None, json=tmp_path / "out.json")
+    assert read_json(tmp_path / "out.json") == {"broken": [], "m": ["activity", "profile"]}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from batch import write_checks
 from marginome.backgrounds import make_background, write_background
 from marginome.jobs.estimate import disk_mb, estimate
-from marginome.storage import write_json, write_table
+from marginome.storage import write_table
 
 
 @pytest.mark.parametrize(
@@ -25,12 +26,12 @@ def test_time_and_shards_follow_from_the_measured_rate(tmp_path, caplog, rates, 
     outputs = [{"name": "c", "kind": "scalar", "shape": [3], "names": ["x", "y", "z"]},
                {"name": "p", "kind": "profile", "shape": [2, 1000], "names": ["p"]}]  # fmt: skip
     check = {"block": 64, "pairs_per_second": rates, "sequences_per_second": 2.0, "outputs": outputs}
-    write_json(tmp_path / "check.json", check)
+    write_checks(tmp_path / "check.json", m=check)
     keep = {"backgrounds_mb": 500, "profiles": True, "predictions": False}
     with caplog.at_level("INFO", logger="marginome"):
         estimate(
             {"s": {"models": ["m"], "backgrounds": ["u"], "shards": 3, "outputs": None, "keep": keep}},
-            inserts={"s": str(tmp_path / "inserts.parquet")},
+            inserts={"s": {"c": str(tmp_path / "inserts.parquet")}},
             backgrounds={"u": str(tmp_path / "u.fa.gz")},
             checks={"m": str(tmp_path / "check.json")},
             table=tmp_path / "estimate.tsv",

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
+from batch import write_inserts
+from marginome import integrated_gradients
 from marginome.attribution.edits import EditAttributions
 from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
@@ -66,7 +68,7 @@ def case(tmp_path_factory):
          "start": start, "insert": text, "collection": "c"}
         for i, (text, start, role) in enumerate([*[(t, s, "motif") for t, s in INSERTS], ("AAAA", 33, "control")])
     ]  # fmt: skip
-    write_table(folder / "inserts.parquet", pd.DataFrame(rows))
+    write_inserts(folder / "inserts.parquet", pd.DataFrame(rows))
     effects = pd.DataFrame(rows[:5]).assign(
         model="toy", background="b", output="y", unit="score", effect=[0.1, 3, -2, 0.5, 1]
     )
@@ -76,17 +78,18 @@ def case(tmp_path_factory):
 
 def run(case, functions, *, shards=1, references="dinucleotide_shuffle"):
     folder, _, _ = case
-    model = {"loader": f"{folder / 'toy.py'}:Toy", "input_length": LENGTH, "outputs": {"y": {}}}
+    model = {"toy": {"loader": f"{folder / 'toy.py'}:Toy", "input_length": LENGTH, "outputs": {"y": {}}}}
     screen = {"outputs": None, "functions": functions,
               "function_settings": {"references": references, "n_references": 3, "flank": FLANK}}  # fmt: skip
-    common = {"name": "s", "model": "toy", "digests": {}, "screen": screen, "seed": 1, "engine": ENGINE,
+    common = {"name": "s", "digests": {"toy": {}}, "screen": screen, "seed": 1, "engine": ENGINE,
               "device": "cpu", "fasta": folder / "b.fa.gz"}  # fmt: skip
     apply_functions(model, **common, inserts=None, shard="1-of-1", output=folder / "before.h5")
     parts = [folder / f"{i}-of-{shards}.h5" for i in range(1, shards + 1)]
     for i, part in enumerate(parts, 1):
         apply_functions(model, **common, inserts=folder / "inserts.parquet", shard=f"{i}-of-{shards}", output=part)
     merge_functions(
-        {**screen, "models": ["toy"], "backgrounds": ["b"]}, inserts=folder / "inserts.parquet",
+        {**screen, "batches": {"toy": ["toy"]}, "backgrounds": ["b"], "shards": [shards]},
+        inserts=[folder / "inserts.parquet"],
         effects=folder / "effects.parquet", before=[folder / "before.h5"], shards=parts, top=3,
         output=folder / "functions.h5", figure=folder / "functions.svg",
     )  # fmt: skip
@@ -168,6 +171,30 @@ def test_saturation_mutagenesis_is_tangermemes(case):
         size,
     )
     np.testing.assert_allclose(found["saturation_mutagenesis", "y", "after"], after, atol=1e-5)
+
+
+def test_integrated_gradients_are_captums(case):
+    from captum.attr import IntegratedGradients
+
+    _, X, ids = case
+    found, size, _ = run(case, ["integrated_gradients"], references="background")
+    against = IntegratedGradients(toy()[0])
+    after = windows(
+        [
+            against.attribute(Z := substitute(X, text, start=start).float(), baselines=X.float(), target=0)
+            .sum(1, keepdim=True).mul(Z).mean(0).detach().numpy()
+            for text, start in INSERTS
+        ],
+        size,
+    )  # fmt: skip
+    # captum's sum over the bases of a position is ours of the base that is there
+    np.testing.assert_allclose(found["integrated_gradients", "y", "after"], after, atol=1e-5)
+    assert np.nan_to_num(found["integrated_gradients", "y", "before"]).any() == np.False_
+    shuffles, _, _ = run(case, ["integrated_gradients"])
+    seeds = [stable_seed(1, "references", name) for name in ids]
+    own = integrated_gradients(toy()[0], X, references=dinucleotide_shuffle(X, n=3, random_state=seeds), device="cpu")
+    before = windows([own.mean(0).numpy()] * len(INSERTS), size)
+    np.testing.assert_allclose(shuffles["integrated_gradients", "y", "before"], before, atol=1e-6)
 
 
 def test_functions_of_the_users(case):

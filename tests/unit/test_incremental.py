@@ -21,6 +21,7 @@ from marginome.incremental import Edits, Engine
 from marginome.incremental import paths as paths_module
 from marginome.incremental.kernels import Geometry, by_batched_taps, by_columns, by_diagonals, by_taps, taps
 from marginome.incremental.layout import channels_last
+from marginome.incremental.needs import needed_spans
 from marginome.sequences import random_one_hot
 from zoo import Attention, Controlled, Dilated, Pooled, controls
 
@@ -255,6 +256,28 @@ def test_random_architectures(layers, head, seed):
     full = Engine(model, X, engine="full")
     for found, truth in zip(collect(engine, edits), collect(full, edits)):
         assert (found - truth).abs().max() <= 1e-10 * truth.abs().max()
+
+
+# ---- what outputs depend on ------------------------------------------------------------------------------------------
+
+
+def test_what_no_output_reads_is_not_computed():
+    """BPNet's heads see the middle: of an edit near an end, most of what its layers change is cropped away."""
+    torch.manual_seed(0)
+    model = Dilated(layers=4, length=LENGTH, out=60, head=5).double().eval()
+    X = random_one_hot((2, 4, LENGTH), random_state=0)
+    engine = Engine(model, X, engine="incremental", self_check=False)
+    path = engine._path
+    (last,) = (n for n in path.graph.nodes if n.name == "conv1d_4")
+    assert needed_spans(path.graph)[last] == (48, 112)  # 50 to 110, and the 2 that the profile's head reads beside it
+    change = path.plan(20, 21).changes[last]
+    assert (change.lo, change.hi) == (48, 21 + 10 + 30)  # first layer 21 wide, dilations 2 + 4 + 8 + 16
+    assert path.plan(0, 1).changes[last] is None  # out of sight
+    assert path.plan(0, 1).flops < path.plan(80, 81).flops / 4
+    edits = Edits.stack([insert for insert in random_one_hot((LENGTH - 4, 4, 5), random_state=1)], range(LENGTH - 4))
+    full = Engine(model, X, engine="full")
+    for found, truth in zip(collect(engine, edits), collect(full, edits)):
+        assert (found - truth).abs().max() <= 1e-12 * truth.abs().max()
 
 
 # ---- promises --------------------------------------------------------------------------------------------------------

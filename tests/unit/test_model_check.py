@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 
+from batch import write_checks
 from marginome import MarginomeError, check_budget, model_check, predict, random_one_hot, substitute
 from marginome.config import resolve_config
 from marginome.incremental import fused
@@ -166,7 +167,7 @@ def test_no_kernel_is_used_that_is_slower_than_none(slower, tmp_path, monkeypatc
 
 
 def page_of(check, folder):
-    write_json(folder / "check.json", check)
+    write_checks(folder / "check.json", m=check)
     report_model("m", check=folder / "check.json", page=folder / "check.html")
     return (folder / "check.html").read_text()
 

@@ -211,15 +211,17 @@ def test_code_that_is_no_python_and_data_count_byte_by_byte(tmp_path, monkeypatc
 
 
 # ------------------------------------------------------------------------------------------ the package's own rooms
-# Rules that compute with a model, and how many files their jobs may depend on, without what reads the model's files.
-SHARD_JOBS = {"screen": 55, "marginalize_elements": 56, "baseline": 28, "attribute": 60, "apply_functions": 72}
-MERGING_JOBS = {
-    "summary": 18,
-    "summarize_elements": 20,
-    "merge_attributions": 11,
-    "call_seqlets": 10,
-    "find_patterns": 9,
+# Jobs that compute with a model, and others, and how many files they may depend on beside the engine's own and what
+# reads the model's files.
+SHARD_JOBS = {
+    "marginalize": 37,
+    "marginalize_elements": 38,
+    "predict_baseline": 30,
+    "attribute": 35,
+    "apply_functions": 40,
 }
+OTHER_JOBS = {"list_inserts": 16, "summarize_batch": 17, "summarize_screen": 8, "summarize_elements": 22,
+              "merge_attributions": 11, "call_seqlets": 9, "find_patterns": 8}  # fmt: skip
 
 
 def _closure(*modules):
@@ -248,9 +250,10 @@ def test_a_job_with_a_model_depends_on_no_other_kind_of_model_no_motif_reader_no
     assert {"models/keras/file.py", "models/keras/layers.py"} <= with_keras
 
 
-@pytest.mark.parametrize(("job", "most"), [*SHARD_JOBS.items(), *MERGING_JOBS.items()])
+@pytest.mark.parametrize(("job", "most"), [*SHARD_JOBS.items(), *OTHER_JOBS.items()])
 def test_a_job_depends_on_few_files(job, most):
-    assert len(_closure(f"jobs.{job}")) <= most
+    found = [name for name in _closure(f"jobs.{job}") if not name.startswith(("incremental/", "attribution/"))]
+    assert len(found) <= most, sorted(found)
 
 
 @pytest.mark.parametrize("job", [*SHARD_JOBS])
@@ -308,7 +311,7 @@ def test_an_installed_package_has_the_digests_of_the_checkout(tmp_path):
     assert found[0] == found[1] and len({*found[0].split()}) == len(jobs)
 
 
-@pytest.mark.parametrize("job", ["backgrounds", "collect_motifs", "inserts", "figures", "report", "entries"])
+@pytest.mark.parametrize("job", ["backgrounds", "collect_motifs", "list_inserts", "figures", "report", "entries"])
 def test_what_has_no_model_in_it_does_not_depend_on_how_models_are_read(job):
     """An import is a reason to run again: an edit of a loader must not make the backgrounds anew."""
     assert not [str(path) for path in import_closure(f"jobs.{job}") if "models" in path.parts[-3:-1]]

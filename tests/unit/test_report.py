@@ -290,7 +290,7 @@ def test_attribution_logos_are_what_was_given(tmp_path):
     page, meta, packed = page_of(tmp_path, screen, attributions=logos)
     assert packed.attributions == 5
     about = meta["attributions"]
-    assert (about[0]["function"], about[0]["output"], about[0]["unit"]) == ("deep_lift_shap", "counts", "log counts")
+    assert (about[0]["function"], about[0]["output"], about[0]["unit"]) == ("DeepLIFT/SHAP", "counts", "log counts")
     assert [a["before"] for a in about] == [True, False] and about[1]["output"] == "<b>"
     given = [(before, after, first), (np.zeros_like(after[:2]), after[:2], np.array([5, 5]))]
     for number, (b, a, f) in enumerate(given):
@@ -522,6 +522,14 @@ def test_a_methods_paragraph_says_what_the_record_holds(tmp_path):
     ):  # fmt: skip
         assert wanted in text, wanted
     assert "None" not in text
+    for controls, said in (
+        ({"pool": {"j": 2000, "f": 300}}, "(2,000 for j and 300 for f, each collection with its own)"),
+        ({"per_insert": 16}, "(16 for every insert)"),
+        ({}, "as many as it has distinct inserts, at least 300 and at most 1,000"),
+    ):
+        assert said in methods_paragraph(
+            {**record, "config": record["config"] | {"screen": {"s": screen | {"controls": controls}}}}
+        )
     screen |= {"controls": False, "positions": [3, 40], "pairs": [{}]}
     text = methods_paragraph(record)
     assert "No controls" in text and "positions 3 and 40 (from 0)" in text and "1 pair of motifs was" in text

@@ -6,22 +6,26 @@ import json
 import logging
 import shutil
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
+from marginome import storage
 from marginome.arrays import read_hdf5
 from marginome.errors import MarginomeError
 from marginome.storage import read_table
-from result_files import Results, files_below
+from result_files import Results
 from workspace import ROOT
 
 sys.path.append(str(ROOT / "tests" / "checks"))
 import damaged_results
 
 OLD = ROOT / "tests" / "data" / "be11c7e"
+GROUP = "inserts"  # of the model of that name in a shard
 # Steps of a path, what a shard and a page call something else, markup, no ASCII, too long for a file's name.
 NAMES = {"targets": ("K562/rep1", ".."), "profile": "rows", "model": "inserts", "background": "start",
          "motifs": ("a/b\n", "</td><script>'\"", "é", "x" * 300)}  # fmt: skip
@@ -77,8 +81,9 @@ def test_the_damaged_one_of_two_shards_goes_and_a_rerun_heals(results, original)
     first, second = results.shards("shards")
     kept = first.read_bytes()
     with h5py.File(first, "a") as handle:  # as in a bad sector of an attribute: no checksum of HDF5 covers it
-        readouts = json.loads(handle.attrs["readouts"])
-        handle.attrs["readouts"] = json.dumps(readouts | {"output": ["?", *readouts["output"][1:]]})
+        part = handle[GROUP]
+        readouts = json.loads(part.attrs["readouts"])
+        part.attrs["readouts"] = json.dumps(readouts | {"output": ["?", *readouts["output"][1:]]})
     with pytest.raises(MarginomeError, match=r"1-of-2\.h5.*damaged") as told:
         results.summarize()
     assert "\n" not in str(told.value) and not first.exists() and second.exists()
@@ -91,7 +96,8 @@ def test_shards_that_are_sound_and_disagree_all_go(results):
     first, second = results.shards("shards")
 
     def other_outputs(handle):
-        handle.attrs["readouts"] = json.dumps(json.loads(handle.attrs["readouts"]) | {"output": ["x", "y", "z"]})
+        attrs = handle[GROUP].attrs
+        attrs["readouts"] = json.dumps(json.loads(attrs["readouts"]) | {"output": ["x", "y", "z"]})
 
     _change(second, other_outputs)
     with pytest.raises(MarginomeError, match=r"differ in readouts.*all 2 were removed"):
@@ -112,39 +118,58 @@ def test_a_shard_in_anothers_place_is_the_one_that_goes(results, kind):
 
 def test_a_shard_of_other_backgrounds_is_the_one_that_goes(results):
     first, second = results.shards("shards")
-    _change(first, lambda handle: handle.attrs.modify("n_backgrounds", 4))
+    _change(first, lambda handle: handle[GROUP].attrs.modify("n_backgrounds", 4))
     with pytest.raises(MarginomeError, match=r"1-of-2\.h5.*4 backgrounds, the baseline of 3"):
         results.summarize()
     assert not first.exists() and second.exists()
 
 
-def test_files_of_the_earlier_version_are_used_and_that_is_said_once(tmp_path, caplog, monkeypatch):
-    """What be11c7e wrote, without a digest."""
+@pytest.fixture
+def unsealed(results):
+    """Files as another program wrote them: what the screen's jobs made, without a digest."""
+    for path in (results.at("inserts.parquet"), results.at("baseline.h5"), *results.shards("shards")):
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+            kept = {key: value for key, value in table.schema.metadata.items() if key != b"seal"}
+            pq.write_table(table.replace_schema_metadata(kept), path)
+        else:
+            with h5py.File(path) as before, h5py.File(f"{path}.new", "w") as after:
+                for name in before:
+                    before.copy(name, after)
+                after.attrs.update({key: value for key, value in before.attrs.items() if key != "digest"})
+            Path(f"{path}.new").replace(path)
+    return results
+
+
+def test_files_without_a_digest_are_used_and_that_is_said_once(unsealed, original, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("marginome"), "propagate", True)
-    old = object.__new__(Results)
-    shutil.copytree(OLD, tmp_path / "old")
-    old.__dict__.update(folder=tmp_path / "old", model="toy", background="uniform")
-    before = pd.read_parquet(OLD / "effects.parquet")
+    monkeypatch.setattr(storage, "_OLD", set())
     with caplog.at_level(logging.INFO, logger="marginome"):
-        old.summarize()
-    found = read_table(old.at("effects.parquet"))
-    columns = ["motif_id", "output", "effect", "effect_sd", "before_mean", "after_mean", "largest_change_bp"]
-    pd.testing.assert_frame_equal(found[columns], before[columns], check_exact=True)
-    said = [record.getMessage() for record in caplog.records if "without a digest" in record.getMessage()]
+        unsealed.summarize()
+    pd.testing.assert_frame_equal(
+        read_table(unsealed.at("effects.parquet")), read_table(original.at("effects.parquet"))
+    )
+    said = {record.getMessage() for record in caplog.records if "without a digest" in record.getMessage()}
     assert len(said) == 2  # the folder of the screen's files, that of the shards
-    assert set(files_below(OLD)) <= set(files_below(old.folder))  # nothing was removed
 
 
 @pytest.mark.parametrize("lost", ["effect", "readouts"])
-def test_an_old_shard_that_lacks_something_is_one_line(tmp_path, lost):
-    old = object.__new__(Results)
-    shutil.copytree(OLD, tmp_path / "old")
-    old.__dict__.update(folder=tmp_path / "old", model="toy", background="uniform")
-    with h5py.File(old.at("shards/2-of-2.h5"), "a") as handle:
-        del (handle if lost in handle else handle.attrs)[lost]
+def test_a_shard_without_a_digest_that_lacks_something_is_one_line(unsealed, lost):
+    path = unsealed.shards("shards")[1]
+    with h5py.File(path, "a") as handle:
+        part = handle[GROUP]
+        del (part if lost in part else part.attrs)[lost]
     with pytest.raises(MarginomeError, match=r"2-of-2\.h5.*damaged"):
-        old.summarize()
-    assert not old.at("shards/2-of-2.h5").exists()
+        unsealed.summarize()
+    assert not path.exists()
+
+
+def test_a_baseline_of_the_version_before_batches_is_one_line(results):
+    """What be11c7e wrote, which has no group for each model."""
+    shutil.copy(OLD / "baseline.h5", results.at("baseline.h5"))
+    with pytest.raises(MarginomeError, match=r"baseline\.h5: an earlier version wrote this file.*removed"):
+        results.summarize()
+    assert not results.at("baseline.h5").exists()
 
 
 def test_a_merged_file_has_no_value_that_was_never_written(original):

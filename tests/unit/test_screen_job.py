@@ -11,20 +11,20 @@ import pandas as pd
 import pytest
 import torch
 
+from batch import write_checks, write_inserts
 from marginome.backgrounds import make_background, write_background
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine, paths
-from marginome.jobs import screen
-from marginome.jobs.baseline import predict_baseline
+from marginome.jobs import marginalize
+from marginome.jobs.marginalize import marginalize_blocks, marginalize_shard
+from marginome.jobs.predict_baseline import predict_baselines
 from marginome.jobs.runner import job
-from marginome.jobs.screen import marginalize_blocks, marginalize_shard
 from marginome.models import load_model
 from marginome.models.outputs import Output
 from marginome.motifs import read_motifs
 from marginome.prediction import predict
 from marginome.sequences import one_hot_encode, substitute
 from marginome.shards import whole_blocks
-from marginome.storage import write_json, write_table
 from workspace import RESOURCES
 
 BPNET = {"weights": str(RESOURCES / "models" / "bpnet_ctcf_k562_2114.state_dict.pt"), "input_length": 2114}
@@ -53,11 +53,11 @@ class Bench:
         self.table = pd.DataFrame(
             {"insert": inserts, "start": starts, "role": ["motif"] * 15 + ["control"] * (motifs - 15)}
         )
-        write_table(folder / "inserts.parquet", self.table)
-        write_json(folder / "check.json", {"block": block, "engine": {"kernels": "torch"}})
-        predict_baseline(settings, name="m", digests={}, engine=ENGINE | {"precision": precision}, device="cpu",
-                         check=folder / "check.json", fasta=folder / "u.fa.gz",
-                         predictions=folder / "base.h5")  # fmt: skip
+        write_inserts(folder / "inserts.parquet", self.table)
+        write_checks(folder / "check.json", m={"block": block, "engine": {"kernels": "torch"}})
+        predict_baselines({"m": settings}, digests={"m": {}}, engine=ENGINE | {"precision": precision}, device="cpu",
+                          check=folder / "check.json", fasta=folder / "u.fa.gz",
+                          predictions=folder / "base.h5")  # fmt: skip
 
     def run(self, shards: int, **engine) -> dict[str, np.ndarray]:
         """Compute all shards and put them together."""
@@ -65,15 +65,15 @@ class Bench:
         for i in range(1, shards + 1):
             file = self.folder / f"{i}-of-{shards}.h5"
             marginalize_shard(
-                self.settings, model="m", digests={}, screen=SCREEN, engine=ENGINE | engine, device="cpu",
+                {"m": self.settings}, digests={"m": {}}, screen=SCREEN, engine=ENGINE | engine, device="cpu",
                 check=self.folder / "check.json", fasta=self.folder / "u.fa.gz", baseline=self.folder / "base.h5",
                 inserts=self.folder / "inserts.parquet", shard=f"{i}-of-{shards}", output=file,
             )  # fmt: skip
             with h5py.File(file) as handle:
-                names: list[str] = []
-                handle.visit(names.append)
-                found = {name: handle[name][...] for name in names if isinstance(handle[name], h5py.Dataset)}
-                self.engine = json.loads(handle.attrs["engine"])
+                part, names = handle["m"], []
+                part.visit(names.append)
+                found = {name: part[name][...] for name in names if isinstance(part[name], h5py.Dataset)}
+                self.engine = json.loads(part.attrs["engine"])
                 parts.append(found)
         return {name: np.concatenate([p[name] for p in parts if name in p]) for name in parts[0]}
 
@@ -114,7 +114,7 @@ def test_the_incremental_engine_gives_the_numbers_of_the_full_pass(bpnet):
 
 def _memory_runs_out(monkeypatch, times):
     """Let the first batches of edits, or all, fail as on a GPU that is full; the engine has been checked before."""
-    original, run = screen.marginalize_blocks, paths.Plan.run
+    original, run = marginalize.marginalize_blocks, paths.Plan.run
     left = iter(range(times))
 
     def failing(*args, **kwargs):
@@ -126,7 +126,7 @@ def _memory_runs_out(monkeypatch, times):
         monkeypatch.setattr(paths.Plan, "run", failing)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(screen, "marginalize_blocks", blocks)
+    monkeypatch.setattr(marginalize, "marginalize_blocks", blocks)
 
 
 def test_a_shard_that_runs_out_of_memory_does_less_at_a_time(bpnet, monkeypatch):

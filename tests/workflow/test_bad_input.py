@@ -140,6 +140,6 @@ def test_models_and_motifs_come_before_backgrounds(workspace):
     assert gate in inputs["make_background"]
     assert inputs["check_entries"] == {
         "results/models/bpnet_ctcf/check.json",
-        "results/screens/ctcf_jaspar/inserts.parquet",
+        "results/screens/ctcf_jaspar/inserts/jaspar.parquet",
     }
     assert inputs["list_inserts"] == {"results/motifs/jaspar.parquet"}

@@ -40,7 +40,8 @@ def effects(finished):
 
 def test_every_file_that_the_readme_names_is_there(finished):
     for name in ("effects.parquet", "effects.tsv.gz", "effects.h5", "profiles.h5", "report.html", "provenance.json",
-                 "inserts.parquet", "families.parquet", "agreement.parquet", "consensus.parquet"):  # fmt: skip
+                 "inserts/jaspar.parquet", "families/jaspar.parquet", "agreement.parquet",
+                 "consensus.parquet"):  # fmt: skip
         assert finished.path(SCREEN, name).stat().st_size > 0, name
     for figure in ("heatmap", "before_after", "profiles", "logos"):
         assert b"<svg" in finished.path(SCREEN, "figures", f"{figure}.svg").read_bytes()[:2000]
@@ -149,7 +150,7 @@ def test_estimate_says_how_long_and_how_many_shards(finished, tmp_path):
     output = Workspace(tmp_path / "work", small_config()).run("estimate").stdout
     assert "screen ctcf_jaspar:" in output and "shards: 1 " in output
     table = pd.read_csv(tmp_path / "work" / "results" / "estimate.tsv", sep="\t")
-    inserts = len(pd.read_parquet(finished.path(SCREEN, "inserts.parquet")))
+    inserts = len(pd.read_parquet(finished.path(SCREEN, "inserts/jaspar.parquet")))
     assert list(table["background"]) == ["gc_matched", "shuffled_peaks"]
     assert (table["pairs"] == 4 * inserts).all() and (table["pairs_per_second"] > 0).all()
 
@@ -168,8 +169,8 @@ def test_a_dry_run_of_a_fresh_folder_plans_every_stage(workspace):
     planned = rules_run(workspace.run("-n").stdout)
     assert planned == {
         "all", "make_background", "collect_motifs", "check_model", "predict_baseline", "list_inserts", "check_entries",
-        "marginalize", "summarize_screen", "plot_screen", "report_screen", "report_background", "report_model",
-        "write_provenance", "write_overview",
+        "marginalize", "summarize_batch", "summarize_screen", "plot_screen", "report_screen", "report_background",
+        "report_model", "write_provenance", "write_overview",
     }  # fmt: skip
 
 

@@ -42,8 +42,8 @@ def _edit(path, old, new):
 def test_what_can_change_nothing_reruns_nothing(copied):
     assert _planned(copied) == set()
     library = copied.repository / "workflow" / "lib" / "marginome"
-    _edit(library / "jobs" / "screen.py", "from __future__", "# a comment\nfrom __future__")
-    _edit(library / "jobs" / "screen.py", '"""One shard', '"""A shard')
+    _edit(library / "jobs" / "marginalize.py", "from __future__", "# a comment\nfrom __future__")
+    _edit(library / "jobs" / "marginalize.py", '"""One shard', '"""A shard')
     caption = copied.repository / "workflow" / "report" / "heatmap.rst"
     caption.write_text(caption.read_text() + "\nOne more sentence.\n")
     for file in [
@@ -56,7 +56,7 @@ def test_what_can_change_nothing_reruns_nothing(copied):
 
 
 def test_an_edit_of_the_marginalization_reruns_what_depends_on_it(copied):
-    module = copied.repository / "workflow" / "lib" / "marginome" / "jobs" / "screen.py"
+    module = copied.repository / "workflow" / "lib" / "marginome" / "jobs" / "marginalize.py"
     module.write_text(module.read_text() + "\nCHANGED = 1\n")
     planned = _planned(copied)
     assert {"marginalize", "summarize_screen", "all"} <= planned

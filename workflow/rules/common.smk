@@ -10,14 +10,16 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str((Path(str(workflow.current_basedir)) / ".." / "lib").resolve()))
 
-from marginome.config import check_keys, entry_files, resolve_config
+from marginome.config import check_keys, entry_files, job_config, resolve_config
 from marginome.errors import MarginomeError
 from marginome.models.headers import reader_modules
 from marginome.provenance import code_digest, content_digests, file_digests, with_imported
+from marginome.units import batches_of, controls_of, of_list, shards_of
 
 try:
-    # Jobs parse this file again: what the main process found to exist is not looked for a second time.
-    CONFIG = resolve_config(config, files=workflow.configfiles, check_files=workflow.is_main_process)
+    # Jobs parse this file again: each checks what it uses itself, of a config that the main process found right.
+    main = workflow.is_main_process
+    CONFIG = resolve_config(config, files=workflow.configfiles) if main else job_config(config)
 except MarginomeError as error:
     files = workflow.overwrite_configfiles
     if len(files) > 1:  # snakemake --configfile my.yaml <target> takes the target for a second config
@@ -26,8 +28,15 @@ except MarginomeError as error:
     raise WorkflowError(str(error)) from None
 
 
+# What one job with a model in it computes is of one batch of models; a file of it has a group for each model.
+BATCHES = batches_of(CONFIG)
+BATCH_OF = {model: batch for batch, models in BATCHES.items() for model in models}
+
+
 wildcard_constraints:
+    batch=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     model=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    list=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     background=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     collection=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     screen=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
@@ -43,9 +52,16 @@ def named_files(section, name):
 
 
 @functools.cache
+def section_digests(section):
+    """Digests of the files of all entries of a section: what is remembered of them is read and written once."""
+    return content_digests(dict.fromkeys(file for name in CONFIG[section] for file in named_files(section, name)))
+
+
 def named_digests(section, name):
-    """Digests of what they hold."""
-    return content_digests(named_files(section, name))
+    """Digests of the files that one config entry names; a job looks at no others."""
+    files = named_files(section, name)
+    known = section_digests(section) if workflow.is_main_process else content_digests(files)
+    return {file: known[file] for file in files}
 
 
 @functools.cache
@@ -73,9 +89,54 @@ def digests_of(section, wildcard):
     return lambda wildcards: named_digests(section, wildcards[wildcard])
 
 
-def code_with_model(job):
-    """Params function: the digest of a job's code and of what reads the files of its model."""
-    return lambda wildcards: code_digest(job, *model_readers(wildcards.model))
+def models_of(wildcards):
+    """The models that a job computes: of its batch, or the one that it names."""
+    return BATCHES[wildcards.batch] if "batch" in wildcards.keys() else (wildcards.model,)
+
+
+def model_files(wildcards):
+    """Input function: the files of a job's models (see `files_of`)."""
+    return ancient([file for model in models_of(wildcards) for file in named_files("models", model)])
+
+
+def model_settings(wildcards):
+    """Params function: the entries of a job's models, and of no other."""
+    return {model: CONFIG["models"][model] for model in models_of(wildcards)}
+
+
+def model_digests(wildcards):
+    """Params function: SHA-256 of the files of each of a job's models."""
+    return {model: named_digests("models", model) for model in models_of(wildcards)}
+
+
+def of_batch(pattern):
+    """Input function: a file of the batch that the model of a job is in."""
+    return lambda wildcards: expand(
+        pattern, **{**dict(wildcards.items()), "batch": BATCH_OF[wildcards.model]}
+    )
+
+
+def checks_of(models):
+    """The files of the checks of some models; those of one batch are one file."""
+    return expand(rules.check_model.output.json, batch=[BATCH_OF[model] for model in models])
+
+
+def batches_of_screen(screen):
+    """The batches of a screen's models, in their order."""
+    return list(dict.fromkeys(BATCH_OF[model] for model in CONFIG["screens"][screen]["models"]))
+
+
+def lists_of(screen):
+    """How many shards each insert list of a screen has, by the list's name: that of the collection that it is made of."""
+    entry = CONFIG["screens"][screen]
+    return {name: shards_of(entry["shards"], name) for name in entry["motifs"]}
+
+
+def code_with_models(job):
+    """Params function: the digest of a job's code and of what reads the files of its models."""
+    return lambda wildcards: code_digest(
+        job, *sorted({module for model in models_of(wildcards) for module in model_readers(model)})
+    )
 
 
 def screen_of(*keys):
@@ -102,43 +163,53 @@ def memory(base_mb):
 
 
 def per_screen(pattern, **names):
-    """Input function: a pattern expanded over the entries that a screen names, e.g. model='models'."""
+    """Input function: a pattern expanded over the entries that a screen names, e.g. background='backgrounds'."""
     return lambda wildcards: expand(
         pattern,
-        screen=wildcards.screen,
+        **dict(wildcards.items()),
         **{wildcard: CONFIG["screens"][wildcards.screen][key] for wildcard, key in names.items()},
     )
 
 
-def shards_of(pattern):
-    """Input function: every shard of a screen."""
+def per_batch(pattern, **names):
+    """Input function: a pattern expanded over the batches of a screen, and over entries that it names."""
+    return lambda wildcards: expand(
+        pattern,
+        screen=wildcards.screen,
+        batch=batches_of_screen(wildcards.screen),
+        **{wildcard: CONFIG["screens"][wildcards.screen][key] for wildcard, key in names.items()},
+    )
+
+
+def shards_of_screen(pattern):
+    """Input function: the shards of a screen, or of the batch that is named: by batch, background set and list."""
 
     def inputs(wildcards):
-        screen = CONFIG["screens"][wildcards.screen]
-        count = screen["shards"]
-        return expand(
-            pattern,
-            screen=wildcards.screen,
-            model=screen["models"],
-            background=screen["backgrounds"],
-            shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
-        )
+        batches = [wildcards.batch] if "batch" in wildcards.keys() else batches_of_screen(wildcards.screen)
+        return [
+            file
+            for batch in batches
+            for background in CONFIG["screens"][wildcards.screen]["backgrounds"]
+            for name, shards in lists_of(wildcards.screen).items()
+            for file in expand(
+                pattern, screen=wildcards.screen, batch=batch, background=background, list=name, shard=shards
+            )
+        ]
 
     return inputs
 
 
-def stated_length(screen):
-    """The length (bp) of a screen's sequences where its background sets or models state it in the config, else None."""
-    entry = CONFIG["screens"][screen]
-    stated = [CONFIG["backgrounds"][name].get("length") for name in entry["backgrounds"]]
-    stated += [CONFIG["models"][name].get("input_length") for name in entry["models"]]
-    return next(filter(None, stated), None)
+def list_controls(wildcards):
+    """Params function: what the screen's controls say for one insert list."""
+    return controls_of(CONFIG["screens"][wildcards.screen]["controls"], wildcards.list)
 
 
-def checks_for_length(wildcards):
-    """Input function: the checks of a screen's models where only they tell the length of its sequences."""
-    models = CONFIG["screens"][wildcards.screen]["models"] if stated_length(wildcards.screen) is None else []
-    return expand(rules.check_model.output.json, model=models)
+def merged_screen(wildcards):
+    """Params function: what shards are put together by, in the order of the inputs."""
+    return {
+        "backgrounds": CONFIG["screens"][wildcards.screen]["backgrounds"],
+        "shards": [len(shards) for shards in lists_of(wildcards.screen).values()],
+    }
 
 
 @functools.cache
@@ -153,14 +224,9 @@ def entries_with_background(background):
     return {"screens": screens, "attributions": attributions, "models": sorted(models)}
 
 
-def models_with_background(pattern):
-    """Input function: a pattern expanded over the models that see a background set."""
-    return lambda wildcards: expand(pattern, model=entries_with_background(wildcards.background)["models"])
-
-
-def screens_with_background(pattern):
-    """Input function: a pattern expanded over the screens that use a background set."""
-    return lambda wildcards: expand(pattern, screen=entries_with_background(wildcards.background)["screens"])
+def lists_of_screens(pattern, screens):
+    """A pattern expanded over the insert lists of some screens, screen by screen."""
+    return [file for screen in screens for file in expand(pattern, screen=screen, list=lists_of(screen))]
 
 
 def asked_of_models(section, *keys):
@@ -216,8 +282,8 @@ BACKGROUND_FILES = {
     for background in CONFIG["backgrounds"]
 }
 MODEL_FILES = {
-    model: {"json": f"results/models/{model}/check.json", "page": f"results/models/{model}/check.html"}
-    for model in CONFIG["models"]
+    batch: {"json": f"results/models/{batch}/check.json", "page": f"results/models/{batch}/check.html"}
+    for batch in BATCHES
 }
 
 
@@ -295,8 +361,16 @@ def results_of_screen(wildcards):
 def parts_of_screen(wildcards):
     """Input function: every shard of a screen, of predictions and of functions beside them."""
     after = rules.apply_after.output.shard
-    functions = shards_of(after)(wildcards) if has_functions(wildcards.screen) else []
-    return [*shards_of(rules.marginalize.output.shard)(wildcards), *functions]
+    functions = shards_of_screen(after)(wildcards) if has_functions(wildcards.screen) else []
+    return [*shards_of_screen(rules.marginalize.output.shard)(wildcards), *functions]
+
+
+def merged_functions(wildcards):
+    """Params function: what shards of functions are put together by, in the order of the inputs."""
+    entry = CONFIG["screens"][wildcards.screen]
+    asked = {key: entry[key] for key in ("functions", "function_settings")}
+    batches = {batch: BATCHES[batch] for batch in batches_of_screen(wildcards.screen)}
+    return {"batches": batches, **merged_screen(wildcards), **asked}
 
 
 def functions_of_screen(wildcards):
@@ -386,11 +460,11 @@ def element_functions(wildcards):
     return {"outputs": entry.get("outputs")} | {key: entry[key] for key in ("functions", "function_settings")}
 
 
-def element_pairs(wildcards):
-    """Params function: the model and background sets of elements, as `merge_functions` takes a screen's."""
+def element_merge(wildcards):
+    """Params function: what the shards of elements are put together by, as `merge_functions` takes a screen's."""
     entry = CONFIG["attributions"][wildcards.attribution]
-    chosen = {"models": [entry["model"]], "backgrounds": entry["marginalize"]["backgrounds"]}
-    return chosen | element_functions(wildcards)
+    chosen = {"batches": {"": [entry["model"]]}, "backgrounds": entry["marginalize"]["backgrounds"]}
+    return chosen | {"shards": [entry["marginalize"]["shards"]]} | element_functions(wildcards)
 
 
 def collections_of(wildcards):
@@ -450,7 +524,7 @@ def per_attribution(pattern):
     def inputs(wildcards):
         entry = CONFIG["attributions"][wildcards.attribution]
         names = {"model": entry["model"], "background": entry["marginalize"]["backgrounds"]}
-        return expand(pattern, **dict(wildcards.items()), **names)
+        return expand(pattern, **dict(wildcards.items()), **names, batch=BATCH_OF[entry["model"]])
 
     return inputs
 
@@ -467,7 +541,7 @@ def element_shards(pattern):
             elements=wildcards.elements,
             model=entry["model"],
             background=entry["marginalize"]["backgrounds"],
-            shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
+            shard=shards_of(count, wildcards.elements),
         )
 
     return inputs

@@ -4,7 +4,7 @@
 rule collect_loci:
     input:
         files=part_files("loci"),
-        check=attributed_model(lambda model: f"results/models/{model}/check.json"),
+        check=attributed_model(lambda model: checks_of([model])),
         background=background_of("loci", "background"),
         motifs=insert_collection,
     output:
@@ -181,11 +181,9 @@ rule annotate_patterns:
 rule list_elements:
     input:
         files=part_files("marginalize", "annotations"),
-        check=attributed_model(lambda model: f"results/models/{model}/check.json"),
         attributions=rules.merge_attributions.output.attributions,
         table=element_table,
         members=pattern_members,
-        backgrounds=per_attribution(rules.make_background.output.fasta),
     output:
         inserts="results/attributions/{attribution}/{elements}/inserts.parquet",
         families="results/attributions/{attribution}/{elements}/families.parquet",
@@ -212,10 +210,10 @@ rule list_elements:
 
 rule marginalize_elements:
     input:
-        files=files_of("models", "model"),
-        check=rules.check_model.output.json,
+        files=model_files,
+        check=of_batch(rules.check_model.output.json),
         fasta=rules.make_background.output.fasta,
-        baseline=rules.predict_baseline.output.predictions,
+        baseline=of_batch(rules.predict_baseline.output.predictions),
         inserts=rules.list_elements.output.inserts,
     output:
         shard="results/attributions/{attribution}/{elements}/shards/{model}/{background}/{shard}.h5",
@@ -231,11 +229,11 @@ rule marginalize_elements:
         runtime=240,
         gpu=gpus(),
     params:
-        settings=settings_of("models", "model"),
-        digests=digests_of("models", "model"),
+        models=model_settings,
+        digests=model_digests,
         screen=element_screen,
         engine=engine_settings(),
-        code=code_with_model("jobs.marginalize_elements"),
+        code=code_with_models("jobs.marginalize_elements"),
     script:
         "../../scripts/marginalize_elements.py"
 
@@ -307,7 +305,7 @@ rule write_attribution_provenance:
     input:
         results=recorded_results,
         shards=recorded_parts,
-        checks=attributed_model(lambda model: [f"results/models/{model}/check.json"]),
+        checks=attributed_model(lambda model: checks_of([model])),
     output:
         json="results/attributions/{attribution}/provenance.json",
     log:
@@ -378,19 +376,19 @@ use rule apply_before as apply_elements_before with:
     benchmark:
         "benchmarks/apply_elements_before/{attribution}/{elements}/{model}/{background}.tsv"
     params:
-        settings=settings_of("models", "model"),
-        digests=digests_of("models", "model"),
+        models=model_settings,
+        digests=model_digests,
         name=lambda wildcards: f"attributions.{wildcards.attribution}.marginalize",
         screen=element_functions,
         user_code=part_digests("marginalize", "functions"),
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_with_model("jobs.apply_functions"),
+        code=code_with_models("jobs.apply_functions"),
 
 
 use rule apply_after as apply_elements_after with:
     input:
-        files=files_of("models", "model"),
+        files=model_files,
         fasta=rules.make_background.output.fasta,
         inserts=rules.list_elements.output.inserts,
     output:
@@ -400,19 +398,19 @@ use rule apply_after as apply_elements_after with:
     benchmark:
         "benchmarks/apply_elements_after/{attribution}/{elements}/{model}/{background}/{shard}.tsv"
     params:
-        settings=settings_of("models", "model"),
-        digests=digests_of("models", "model"),
+        models=model_settings,
+        digests=model_digests,
         name=lambda wildcards: f"attributions.{wildcards.attribution}.marginalize",
         screen=element_functions,
         user_code=part_digests("marginalize", "functions"),
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_with_model("jobs.apply_functions"),
+        code=code_with_models("jobs.apply_functions"),
 
 
 use rule merge_functions as merge_element_functions with:
     input:
-        inserts=rules.list_elements.output.inserts,
+        inserts=[rules.list_elements.output.inserts],
         effects=rules.summarize_elements.output.effects,
         before=per_attribution(rules.apply_elements_before.output.before),
         shards=element_shards(rules.apply_elements_after.output.shard),
@@ -430,6 +428,6 @@ use rule merge_functions as merge_element_functions with:
     benchmark:
         "benchmarks/merge_element_functions/{attribution}/{elements}.tsv"
     params:
-        screen=element_pairs,
+        screen=element_merge,
         top=CONFIG["report"]["top"],
         code=code_digest("jobs.merge_functions"),

@@ -3,14 +3,14 @@
 
 rule apply_before:
     input:
-        files=files_of("models", "model"),
+        files=model_files,
         fasta=rules.make_background.output.fasta,
     output:
-        before="results/screens/{screen}/functions/{model}/{background}/before.h5",
+        before="results/screens/{screen}/functions/{batch}/{background}/before.h5",
     log:
-        "logs/apply_before/{screen}/{model}/{background}.log",
+        "logs/apply_before/{screen}/{batch}/{background}.log",
     benchmark:
-        "benchmarks/apply_before/{screen}/{model}/{background}.tsv"
+        "benchmarks/apply_before/{screen}/{batch}/{background}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
@@ -19,29 +19,29 @@ rule apply_before:
         runtime=240,
         gpu=gpus(),
     params:
-        settings=settings_of("models", "model"),
-        digests=digests_of("models", "model"),
+        models=model_settings,
+        digests=model_digests,
         name=lambda wildcards: f"screens.{wildcards.screen}",
         screen=screen_of("outputs", "functions", "function_settings"),
         user_code=code_of,
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_with_model("jobs.apply_functions"),
+        code=code_with_models("jobs.apply_functions"),
     script:
         "../../scripts/apply_before.py"
 
 
 rule apply_after:
     input:
-        files=files_of("models", "model"),
+        files=model_files,
         fasta=rules.make_background.output.fasta,
         inserts=rules.list_inserts.output.inserts,
     output:
-        shard="results/screens/{screen}/functions/{model}/{background}/{shard}.h5",
+        shard="results/screens/{screen}/functions/{batch}/{background}/{list}/{shard}.h5",
     log:
-        "logs/apply_after/{screen}/{model}/{background}/{shard}.log",
+        "logs/apply_after/{screen}/{batch}/{background}/{list}/{shard}.log",
     benchmark:
-        "benchmarks/apply_after/{screen}/{model}/{background}/{shard}.tsv"
+        "benchmarks/apply_after/{screen}/{batch}/{background}/{list}/{shard}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
@@ -50,24 +50,24 @@ rule apply_after:
         runtime=480,
         gpu=gpus(),
     params:
-        settings=settings_of("models", "model"),
-        digests=digests_of("models", "model"),
+        models=model_settings,
+        digests=model_digests,
         name=lambda wildcards: f"screens.{wildcards.screen}",
         screen=screen_of("outputs", "functions", "function_settings"),
         user_code=code_of,
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=code_with_model("jobs.apply_functions"),
+        code=code_with_models("jobs.apply_functions"),
     script:
         "../../scripts/apply_after.py"
 
 
 rule merge_functions:
     input:
-        inserts=rules.list_inserts.output.inserts,
+        inserts=per_screen(rules.list_inserts.output.inserts, list="motifs"),
         effects=rules.summarize_screen.output.effects,
-        before=per_screen(rules.apply_before.output.before, model="models", background="backgrounds"),
-        shards=shards_of(rules.apply_after.output.shard),
+        before=per_batch(rules.apply_before.output.before, background="backgrounds"),
+        shards=shards_of_screen(rules.apply_after.output.shard),
     output:
         functions="results/screens/{screen}/functions.h5",
         figure=report(
@@ -88,7 +88,7 @@ rule merge_functions:
         mem_mb=memory(3000),
         runtime=60,
     params:
-        screen=screen_of("models", "backgrounds", "functions", "function_settings"),
+        screen=merged_functions,
         top=CONFIG["report"]["top"],
         code=code_digest("jobs.merge_functions"),
     script:

@@ -1,15 +1,15 @@
-# Models: checked once, and their predictions on every background set computed once.
+# Models, in batches: checked once, and their predictions on every background set computed once.
 
 
 rule check_model:
     input:
-        files=files_of("models", "model"),
+        files=model_files,
     output:
-        json="results/models/{model}/check.json",
+        json="results/models/{batch}/check.json",
     log:
-        "logs/check_model/{model}.log",
+        "logs/check_model/{batch}.log",
     benchmark:
-        "benchmarks/check_model/{model}.tsv"
+        "benchmarks/check_model/{batch}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
@@ -18,10 +18,10 @@ rule check_model:
         runtime=30,
         gpu=gpus(),
     params:
-        settings=settings_of("models", "model"),
-        digests=digests_of("models", "model"),
+        models=model_settings,
+        digests=model_digests,
         engine=engine_settings(),
-        code=code_with_model("jobs.models"),
+        code=code_with_models("jobs.check_model"),
     script:
         "../../scripts/check_model.py"
 
@@ -31,15 +31,15 @@ rule report_model:
         check=rules.check_model.output.json,
     output:
         page=report(
-            "results/models/{model}/check.html",
+            "results/models/{batch}/check.html",
             caption="../report/report_model.rst",
             category="Models",
-            labels={"model": "{model}", "figure": "checks"},
+            labels={"models": "{batch}", "figure": "checks"},
         ),
     log:
-        "logs/report_model/{model}.log",
+        "logs/report_model/{batch}.log",
     benchmark:
-        "benchmarks/report_model/{model}.tsv"
+        "benchmarks/report_model/{batch}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -54,15 +54,15 @@ rule report_model:
 
 rule predict_baseline:
     input:
-        files=files_of("models", "model"),
+        files=model_files,
         check=rules.check_model.output.json,
         fasta=rules.make_background.output.fasta,
     output:
-        predictions="results/baselines/{model}/{background}.h5",
+        predictions="results/baselines/{batch}/{background}.h5",
     log:
-        "logs/predict_baseline/{model}/{background}.log",
+        "logs/predict_baseline/{batch}/{background}.log",
     benchmark:
-        "benchmarks/predict_baseline/{model}/{background}.tsv"
+        "benchmarks/predict_baseline/{batch}/{background}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
@@ -71,9 +71,9 @@ rule predict_baseline:
         runtime=60,
         gpu=gpus(),
     params:
-        settings=settings_of("models", "model"),
-        digests=digests_of("models", "model"),
+        models=model_settings,
+        digests=model_digests,
         engine=engine_settings(),
-        code=code_with_model("jobs.baseline"),
+        code=code_with_models("jobs.predict_baseline"),
     script:
         "../../scripts/predict_baseline.py"

@@ -5,7 +5,9 @@ rule write_provenance:
     input:
         results=results_of_screen,
         shards=parts_of_screen,
-        checks=per_screen(rules.check_model.output.json, model="models"),
+        checks=lambda wildcards: expand(
+            rules.check_model.output.json, batch=batches_of_screen(wildcards.screen)
+        ),
     output:
         json="results/screens/{screen}/provenance.json",
     log:
@@ -21,7 +23,7 @@ rule write_provenance:
     params:
         config=lambda wildcards: screen_section(wildcards.screen),
         digests=lambda wildcards: screen_digests(wildcards.screen),
-        modules=["jobs.screen", "jobs.summary", "jobs.apply_functions"],
+        modules=["jobs.marginalize", "jobs.summarize_batch", "jobs.summarize_screen", "jobs.apply_functions"],
         command=lambda wildcards: run_command(f"results/screens/{wildcards.screen}/report.html"),
         code=code_digest("jobs.provenance"),
     script:
@@ -33,9 +35,7 @@ rule report_screen:
         effects=rules.summarize_screen.output.effects,
         backgrounds=rules.summarize_screen.output.backgrounds,
         profiles=rules.summarize_screen.output.profiles,
-        baselines=per_screen(
-            rules.predict_baseline.output.predictions, model="models", background="backgrounds"
-        ),
+        baselines=per_batch(rules.predict_baseline.output.predictions, background="backgrounds"),
         motifs=per_screen(rules.collect_motifs.output.table, collection="motifs"),
         provenance=rules.write_provenance.output.json,
         functions=functions_of_screen,

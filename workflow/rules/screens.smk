@@ -1,17 +1,17 @@
 # Screens: every insert in every background, in shards; then the table.
 
 
+# A list is the inserts of one collection and their own controls: no background set, no model, no other list.
 rule list_inserts:
     input:
-        motifs=per_screen(rules.collect_motifs.output.table, collection="motifs"),
-        checks=checks_for_length,
+        motifs="results/motifs/{list}.parquet",
     output:
-        inserts="results/screens/{screen}/inserts.parquet",
-        families="results/screens/{screen}/families.parquet",
+        inserts="results/screens/{screen}/inserts/{list}.parquet",
+        families="results/screens/{screen}/families/{list}.parquet",
     log:
-        "logs/list_inserts/{screen}.log",
+        "logs/list_inserts/{screen}/{list}.log",
     benchmark:
-        "benchmarks/list_inserts/{screen}.tsv"
+        "benchmarks/list_inserts/{screen}/{list}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 2
@@ -19,19 +19,10 @@ rule list_inserts:
         mem_mb=memory(2000),
         runtime=30,
     params:
-        screen=screen_of(
-            "motifs",
-            "inserts",
-            "draws",
-            "orientations",
-            "positions",
-            "flanks",
-            "pairs",
-            "controls",
-        ),
-        length=lambda wildcards: stated_length(wildcards.screen),
+        screen=screen_of("inserts", "draws", "orientations", "positions", "flanks", "pairs"),
+        controls=list_controls,
         seed=CONFIG["seed"],
-        code=code_digest("jobs.inserts"),
+        code=code_digest("jobs.list_inserts"),
     script:
         "../../scripts/list_inserts.py"
 
@@ -41,8 +32,10 @@ rule list_inserts:
 # background anew, since the file keeps its name and its age does not count (ancient).
 rule check_entries:
     input:
-        checks=models_with_background(rules.check_model.output.json),
-        inserts=screens_with_background(rules.list_inserts.output.inserts),
+        checks=lambda wildcards: checks_of(entries_with_background(wildcards.background)["models"]),
+        inserts=lambda wildcards: lists_of_screens(
+            rules.list_inserts.output.inserts, entries_with_background(wildcards.background)["screens"]
+        ),
     output:
         json="results/entries/{background}.json",
     log:
@@ -57,6 +50,11 @@ rule check_entries:
         runtime=10,
     params:
         models=lambda wildcards: entries_with_background(wildcards.background)["models"],
+        lists=lambda wildcards: {
+            screen: len(lists_of(screen))
+            for screen in entries_with_background(wildcards.background)["screens"]
+        },
+        length=lambda wildcards: CONFIG["backgrounds"][wildcards.background].get("length"),
         screens=asked_of_models("screens", "models", "outputs"),
         attributions=asked_of_models("attributions", "model", "output", "target", "marginalize"),
         code=code_digest("jobs.entries"),
@@ -66,17 +64,17 @@ rule check_entries:
 
 rule marginalize:
     input:
-        files=files_of("models", "model"),
+        files=model_files,
         check=rules.check_model.output.json,
         fasta=rules.make_background.output.fasta,
         baseline=rules.predict_baseline.output.predictions,
         inserts=rules.list_inserts.output.inserts,
     output:
-        shard="results/screens/{screen}/shards/{model}/{background}/{shard}.h5",
+        shard="results/screens/{screen}/shards/{batch}/{background}/{list}/{shard}.h5",
     log:
-        "logs/marginalize/{screen}/{model}/{background}/{shard}.log",
+        "logs/marginalize/{screen}/{batch}/{background}/{list}/{shard}.log",
     benchmark:
-        "benchmarks/marginalize/{screen}/{model}/{background}/{shard}.tsv"
+        "benchmarks/marginalize/{screen}/{batch}/{background}/{list}/{shard}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
@@ -85,23 +83,51 @@ rule marginalize:
         runtime=240,
         gpu=gpus(),
     params:
-        settings=settings_of("models", "model"),
-        digests=digests_of("models", "model"),
+        models=model_settings,
+        digests=model_digests,
         screen=screen_of("outputs", "keep"),
         engine=engine_settings(),
-        code=code_with_model("jobs.screen"),
+        code=code_with_models("jobs.marginalize"),
     script:
         "../../scripts/marginalize.py"
 
 
+# Everything of a row that no other model and no other list decides.
+rule summarize_batch:
+    input:
+        inserts=per_screen(rules.list_inserts.output.inserts, list="motifs"),
+        families=per_screen(rules.list_inserts.output.families, list="motifs"),
+        baselines=per_screen(rules.predict_baseline.output.predictions, background="backgrounds"),
+        shards=shards_of_screen(rules.marginalize.output.shard),
+    output:
+        effects="results/screens/{screen}/batches/{batch}/effects.parquet",
+        backgrounds="results/screens/{screen}/batches/{batch}/effects.h5",
+        profiles="results/screens/{screen}/batches/{batch}/profiles.h5",
+        failed="results/screens/{screen}/batches/{batch}/failed.json",
+    log:
+        "logs/summarize_batch/{screen}/{batch}.log",
+    benchmark:
+        "benchmarks/summarize_batch/{screen}/{batch}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+    params:
+        screen=merged_screen,
+        models=models_of,
+        code=code_digest("jobs.summarize_batch"),
+    script:
+        "../../scripts/summarize_batch.py"
+
+
 rule summarize_screen:
     input:
-        inserts=rules.list_inserts.output.inserts,
-        families=rules.list_inserts.output.families,
-        baselines=per_screen(
-            rules.predict_baseline.output.predictions, model="models", background="backgrounds"
-        ),
-        shards=shards_of(rules.marginalize.output.shard),
+        effects=per_batch(rules.summarize_batch.output.effects),
+        backgrounds=per_batch(rules.summarize_batch.output.backgrounds),
+        profiles=per_batch(rules.summarize_batch.output.profiles),
+        failed=per_batch(rules.summarize_batch.output.failed),
     output:
         effects="results/screens/{screen}/effects.parquet",
         tsv="results/screens/{screen}/effects.tsv.gz",
@@ -120,8 +146,7 @@ rule summarize_screen:
         mem_mb=memory(4000),
         runtime=60,
     params:
-        screen=screen_of("models", "backgrounds", "pairs"),
-        code=code_digest("jobs.summary"),
+        code=code_digest("jobs.summarize_screen"),
     script:
         "../../scripts/summarize_screen.py"
 
@@ -131,9 +156,7 @@ rule plot_screen:
         effects=rules.summarize_screen.output.effects,
         backgrounds=rules.summarize_screen.output.backgrounds,
         profiles=rules.summarize_screen.output.profiles,
-        baselines=per_screen(
-            rules.predict_baseline.output.predictions, model="models", background="backgrounds"
-        ),
+        baselines=per_batch(rules.predict_baseline.output.predictions, background="backgrounds"),
         motifs=per_screen(rules.collect_motifs.output.table, collection="motifs"),
     output:
         heatmap=report(
@@ -241,9 +264,9 @@ rule compare_screen:
 # Run by name only: `snakemake --cores 1 estimate --configfile my.yaml`.
 rule estimate:
     input:
-        inserts=expand(rules.list_inserts.output.inserts, screen=CONFIG["screens"]),
+        inserts=lists_of_screens(rules.list_inserts.output.inserts, CONFIG["screens"]),
         backgrounds=expand(rules.make_background.output.fasta, background=CONFIG["backgrounds"]),
-        checks=expand(rules.check_model.output.json, model=CONFIG["models"]),
+        checks=checks_of(CONFIG["models"]),
     output:
         table="results/estimate.tsv",
     log:
@@ -261,9 +284,9 @@ rule estimate:
             name: {key: entry.get(key) for key in ("models", "backgrounds", "shards", "outputs", "keep")}
             for name, entry in CONFIG["screens"].items()
         },
-        inserts={s: f"results/screens/{s}/inserts.parquet" for s in CONFIG["screens"]},
-        backgrounds={b: f"results/backgrounds/{b}.fa.gz" for b in CONFIG["backgrounds"]},
-        checks={m: f"results/models/{m}/check.json" for m in CONFIG["models"]},
+        lists={screen: list(lists_of(screen)) for screen in CONFIG["screens"]},
+        backgrounds=list(CONFIG["backgrounds"]),
+        models=list(CONFIG["models"]),
         code=code_digest("jobs.estimate"),
     script:
         "../../scripts/estimate.py"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from marginome.attribution_names import ATTRIBUTIONS
 from marginome.caches import redirect_caches
 
 redirect_caches()  # before numba is imported, which decides at once
@@ -31,9 +32,7 @@ _PUBLIC = {
     "marginalize": "marginalization",
     "marginalize_annotations": "marginalization",
     "marginalize_many": "marginalization",
-    "deep_lift_shap": "attribution",
     "find_unsupported_operations": "attribution",
-    "saturation_mutagenesis": "mutagenesis",
     "recursive_seqlets": "seqlets",
     "tfmodisco_seqlets": "seqlets",
     "plot_logo": "logos",
@@ -57,6 +56,7 @@ _PUBLIC = {
     "list_controls": "controls",
     "motif_families": "families",
     "read_screen": "results",
+    **dict.fromkeys(ATTRIBUTIONS, "attribution.functions"),
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -68,6 +68,55 @@ def resolve_config(config: Mapping, *, files: list[str] | None = None, check_fil
     return resolved
 
 
+class Entries(Mapping):
+    """A section of a config whose entries are validated and completed when one is asked for.
+
+    Parameters
+    ----------
+    section : str
+    entries : mapping
+        As read from YAML.
+    """
+
+    def __init__(self, section: str, entries: Mapping):
+        self._section, self._entries, self._resolved = section, entries, {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._resolved:
+            schemas = _schemas()
+            schema = {"$ref": f"{self._section}.schema.yaml"}
+            entry = plain_values({name: self._entries[name]})[name]
+            _validate(entry, schema, (self._section, name))
+            self._resolved[name] = _complete(entry, schema, schemas)
+        return self._resolved[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def job_config(config: Mapping) -> dict[str, Any]:
+    """Return a config as a job needs it: of thousands of entries it validates and completes those that it asks for.
+
+    Parameters
+    ----------
+    config : mapping
+        As read from YAML, and resolved (`resolve_config`) where the run was started.
+
+    Returns
+    -------
+    dict
+        As of `resolve_config`; sections are `Entries`.
+    """
+    sections = {section: config.get(section) or {} for section in SECTIONS}
+    rest = plain_values({key: value for key, value in config.items() if key not in SECTIONS})
+    schemas = _schemas()
+    resolved = _complete(rest, schemas["config.schema.yaml"], schemas)
+    return resolved | {section: Entries(section, entries) for section, entries in sections.items()}
+
+
 def file_keys(config: Mapping) -> Iterator[tuple[str, str]]:
     """Yield (key path, file) of every value that a schema marks with ``format: file``, or ``files`` (expanded).
 
@@ -184,8 +233,12 @@ def _validator() -> Any:
     return strict(schemas["config.schema.yaml"], registry=registry)
 
 
-def _validate(config: Mapping) -> None:
-    errors = sorted(_validator().iter_errors(config), key=lambda e: (list(map(str, e.absolute_path)), e.message))
+def _validate(config: Mapping, schema: Mapping | None = None, path: tuple[str, ...] = ()) -> None:
+    """Refuse a config, or the part at `path` of one by its own schema."""
+    validator = _validator() if schema is None else _validator().evolve(schema=schema)
+    errors = sorted(validator.iter_errors(config), key=lambda e: (list(map(str, e.absolute_path)), e.message))
+    for error in errors:
+        error.path.extendleft(reversed(path))
     problems = [problem for error in errors for problem in _explain(error)]
     if problems:
         raise _together(problems)

@@ -110,6 +110,9 @@ def _unknown_entries(config: Mapping, section: str, noun: str, names: Iterable[s
 def _screen_problems(config: Mapping, entry: Mapping, lengths: Mapping[str, int], where: str) -> Iterator:
     for section, noun in (("models", "model"), ("motifs", "motif collection"), ("backgrounds", "background set")):
         yield from _unknown_entries(config, section, noun, entry[section], f"{where}.{section}")
+    controls = entry["controls"] or {}
+    yield from _unknown_lists(entry["shards"], entry["motifs"], f"{where}.shards")
+    yield from _unknown_lists(controls.get("pool"), entry["motifs"], f"{where}.controls.pool")
     flanks = entry.get("flanks") or {}
     if entry.get("pairs") and any(flanks.values()):
         yield MarginomeError("flanks and pairs cannot be combined", where=f"{where}.flanks", remedy="Leave one out.")
@@ -126,6 +129,13 @@ def _screen_problems(config: Mapping, entry: Mapping, lengths: Mapping[str, int]
         )
     elif stated:
         yield from _position_problems(entry, next(iter(stated.values())), _least_width(config, entry), where)
+
+
+def _unknown_lists(setting: Any, lists: Iterable[str], where: str) -> Iterator[MarginomeError]:
+    """Find names of insert lists that there are not, in a setting that may have a value for each."""
+    for name in setting if isinstance(setting, Mapping) else ():
+        if name not in lists:
+            yield unknown_name("insert list", name, lists, where=where)
 
 
 def _least_width(config: Mapping, entry: Mapping) -> int:
@@ -179,6 +189,8 @@ def _attribution_problems(config: Mapping, entry: Mapping, lengths: Mapping[str,
         "references.background": [references[key] for key in ("background",) if key in references],
         "marginalize.backgrounds": marginalize.get("backgrounds", []),
     }
+    pool = (marginalize.get("controls") or {}).get("pool")
+    yield from _unknown_lists(pool, ("seqlets", "patterns"), f"{where}.marginalize.controls.pool")
     yield from _unknown_entries(config, "models", "model", [entry["model"]], f"{where}.model")
     for key, names in sets.items():
         yield from _unknown_entries(config, "backgrounds", "background set", names, f"{where}.{key}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from marginome.config_checks import Outputs, entry_problems, output_problems
 from marginome.errors import MarginomeError, unknown_name
+from marginome.measures import misfit
 from marginome.models.headers import read_header
 
 
@@ -62,7 +63,13 @@ def _header_problems(entry: Mapping, header: Any, where: str) -> Iterator[Margin
             remedy="Name each with `outputs:`, e.g. outputs: {counts: {head: 1, unit: log counts}}.",
         )
     for name, settings in (entry.get("outputs") or {}).items():
-        head = (settings or {}).get("head")
+        settings = settings or {}
+        # of the loaders' own outputs, the one of that name is a profile
+        own = "profile" if name == "profile" in (header.outputs or ()) else "scalar"
+        measure = misfit(settings.get("measure"), settings.get("kind", own), where=f"{where}.outputs.{name}.measure")
+        if measure:
+            yield measure
+        head = settings.get("head")
         if header.heads and head is not None and not isinstance(head, list) and head not in header.heads:
             yield unknown_name("head", head, header.heads, where=f"{where}.outputs.{name}.head")
 

@@ -38,8 +38,26 @@ MIN_DISTINCT = 20
 LEAST_PER_WIDTH = 10
 #: Fewer controls than this in all give no tail to fit and no p-values.
 MIN_CONTROLS = 40
+#: Controls of an insert list when the config says no number: as many as it has distinct inserts, within these.
+LEAST_POOL, MOST_POOL = 300, 1000
 
 _COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
+
+
+def pool_size(n_inserts: int) -> int:
+    """Return how many controls a list of so many distinct inserts has when nothing else is said.
+
+    Parameters
+    ----------
+    n_inserts : int
+        Distinct inserts, both orientations counted.
+
+    Returns
+    -------
+    int
+        `n_inserts`, at least 300 and at most 1,000.
+    """
+    return min(max(n_inserts, LEAST_POOL), MOST_POOL)
 
 
 class ControlSet(NamedTuple):

@@ -24,7 +24,8 @@ from marginome.errors import MarginomeError, unknown_name
 from marginome.sequences import name_some
 from marginome.usercode import load_user_object
 
-Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# What a measure computes: (before, after) -> effect.
+Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 # An output between 0 and 1 (or -1 and 1) is saturated where rounding takes more than this of its distance from the
 # bound: effects smaller than the rounding are 0.
 SATURATED = 1e-2
@@ -244,8 +245,8 @@ def saturated(values: np.ndarray, precision: str = "float32") -> str:
     )
 
 
-# By the names that configurations and tables use.
-MEASURES: dict[str, Measure] = {
+# By the names that configurations and tables use; what is known of each is in `marginome.measures`.
+FUNCTIONS: dict[str, Function] = {
     "difference": difference,
     "log2_fold_change": log2_fold_change,
     "euclidean": euclidean,
@@ -266,11 +267,11 @@ def measure_of(output: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tens
         return lambda before, after: (
             jensen_shannon_distance(before, after, softmax=softmax).reshape(len(after), -1).mean(1)
         )
-    if name in MEASURES:
-        return MEASURES[name]
+    if name in FUNCTIONS:
+        return FUNCTIONS[name]
     if name.endswith(".py") or ".py:" in name:
         return load_user_object(name, where=f"measure of output '{output.name}'")
-    raise unknown_name("measure", name, MEASURES, where=f"output '{output.name}'")
+    raise unknown_name("measure", name, FUNCTIONS, where=f"output '{output.name}'")
 
 
 def probabilities(logits: torch.Tensor, softmax: str | None) -> torch.Tensor:

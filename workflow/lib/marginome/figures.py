@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from marginome.results import Profiles
 
 MINUS = "\u2212"
-#: How functions of attribution are called in print.
-METHODS = {"deep_lift_shap": "DeepLIFT/SHAP", "saturation_mutagenesis": "saturation mutagenesis"}
 DIVERGING = LinearSegmentedColormap.from_list(
     "marginome", ["#083a68", "#4b8cc4", "#f7f7f5", "#dd8a4e", "#7d2c02"]
 ).with_extremes(bad="#dfe4ea")

@@ -11,6 +11,7 @@ from marginome.config_checks import whole_number
 from marginome.errors import MarginomeError, unknown_name
 from marginome.motifs.motif import Motif
 from marginome.motifs.table import find_motif
+from marginome.placing import check_inside, insert_id
 from marginome.seeds import stable_seed
 
 MODES = ("consensus", "sample", "given")
@@ -56,12 +57,10 @@ class Insert:
     @property
     def insert_id(self) -> str:
         """Text that identifies the insert in its screen: a seed or a key may be made from it."""
-        parts = [self.collection, self.motif_id, self.orientation, str(self.start)]
-        if self.draw is not None:
-            parts.append(f"draw {self.draw}")
-        if self.partner_id is not None:
-            parts += [self.partner_id, str(self.partner_orientation), f"gap {self.gap}", str(self.order)]
-        return "|".join(parts)
+        return insert_id(
+            self.collection, self.motif_id, self.orientation, self.start, self.draw, self.partner_id,
+            self.partner_orientation, self.gap, self.order,
+        )  # fmt: skip
 
 
 def reverse_complement(sequence: str) -> str:
@@ -117,7 +116,7 @@ def insert_sequence(motif: Motif, *, mode: str = "consensus", draw: int | None =
     return consensus
 
 
-def list_starts(positions: object, *, length: int, width: int) -> list[int]:
+def list_starts(positions: object, *, length: int | None, width: int) -> list[int]:
     """Return the starts that a `positions` setting means for an insert of that width.
 
     Parameters
@@ -125,8 +124,11 @@ def list_starts(positions: object, *, length: int, width: int) -> list[int]:
     positions : "centre", int, sequence of int, or mapping with start, stop, step
         First base of the insert (0-based, bp). ``centre`` is ``length // 2 - width // 2``. A grid goes
         from ``start`` up to and not including ``stop``.
-    length, width : int
-        Of the background and the insert (bp).
+    length : int or None
+        Of the background (bp). None where it is not known yet: ``centre`` is then counted from the middle,
+        ``-(width // 2)``; the others do not depend on it.
+    width : int
+        Of the insert (bp).
 
     Returns
     -------
@@ -134,7 +136,7 @@ def list_starts(positions: object, *, length: int, width: int) -> list[int]:
         Ascending for a grid, as given for a list.
     """
     if positions == "centre":
-        return [length // 2 - width // 2]
+        return [(length or 0) // 2 - width // 2]
     if isinstance(positions, Mapping):
         grid = list(range(positions["start"], positions["stop"], positions["step"]))
         if not grid:
@@ -159,7 +161,7 @@ def list_inserts(
     mode: str = "consensus",
     orientations: str = "both",
     positions: object = "centre",
-    length: int,
+    length: int | None,
     draws: int = 1,
     seed: int = 1,
     flanks: Mapping[str, str] | None = None,
@@ -178,8 +180,9 @@ def list_inserts(
     positions :
         See `list_starts`; flanks belong to the insert. Of a pair, the position is that of the whole
         arrangement, so ``centre`` centres it (as `multisubstitute` does).
-    length : int
-        Of the backgrounds (bp).
+    length : int or None
+        Of the backgrounds (bp). None where it is not known yet: see `list_starts`; whether inserts fit is then not
+        checked (`marginome.placing.place` does it).
     draws : int, default 1
         Samples per motif when `mode` is "sample"; another number leaves the first ones as they are.
     seed : int, default 1
@@ -225,7 +228,10 @@ def list_inserts(
                             Insert(motif.motif_id, motif.motif_name, orientation, start, sequence, number,
                                    collection=collection)
                         )  # fmt: skip
-    _check_inside(inserts, length)
+    if not inserts:
+        raise MarginomeError("there is nothing to insert", where="motifs", remedy="Give at least one motif.")
+    if length is not None:
+        check_inside([(i.motif_id, i.start, len(i.sequence)) for i in inserts], length)
     return inserts
 
 
@@ -234,7 +240,7 @@ def _pair_inserts(
     pairs: Sequence[Mapping],
     mode: str,
     positions: object,
-    length: int,
+    length: int | None,
     numbers: Sequence[int | None],
     seed: int,
     collection: str,
@@ -281,17 +287,3 @@ def _alone(motif: Motif, strand: str, mode: str, number: int | None, seed: int, 
     sequence = insert_sequence(motif, mode=mode, draw=number, seed=seed)
     turned = sequence if strand == "+" else reverse_complement(sequence)
     return Insert(motif.motif_id, motif.motif_name, strand, 0, turned, number, collection=collection)
-
-
-def _check_inside(inserts: Sequence[Insert], length: int) -> None:
-    if not inserts:
-        raise MarginomeError("there is nothing to insert", where="motifs", remedy="Give at least one motif.")
-    outside = [i for i in inserts if i.start < 0 or i.start + len(i.sequence) > length]
-    if outside:
-        i = outside[0]
-        raise MarginomeError(
-            f"an insert of {len(i.sequence)} bp at {i.start} does not lie within the background of {length} bp"
-            + (f" ({len(outside)} inserts do not)" if len(outside) > 1 else ""),
-            where=f"motif '{i.motif_id}'",
-            remedy="Change positions (or gaps), use longer backgrounds, or leave the motif out.",
-        )

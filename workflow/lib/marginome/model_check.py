@@ -30,6 +30,7 @@ from marginome.effects import saturated
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
 from marginome.incremental.engine import memory_to_keep_to
+from marginome.models.effect_columns import output_measure
 from marginome.models.loading import LoadedModel
 from marginome.prediction import cast_argument, run_model
 from marginome.seeds import stable_seed
@@ -326,7 +327,7 @@ def _look_at_outputs(
                 f"{len(constant)} of {len(output.names)} targets of output '{output.name}' are the same for every "
                 f"sequence (the first: {constant[0]})"
             )
-        if output.measure == "log2_fold_change" and (value < 0).any():
+        if output_measure(output).nonnegative and (value < 0).any():
             problems.append(
                 f"output '{output.name}' has negative values ({value.min():.3g}), of which no log fold change can be "
                 "taken: use measure: difference, or transform: exp for log values"

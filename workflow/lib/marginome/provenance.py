@@ -37,7 +37,7 @@ def code_digest(*modules: str) -> str:
     Parameters
     ----------
     *modules : str
-        Names relative to the package, e.g. ``"jobs.screen"``.
+        Names relative to the package, e.g. ``"jobs.marginalize"``.
 
     Returns
     -------

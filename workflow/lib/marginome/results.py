@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.arrays import group_of, plain_name, read_hdf5
+from marginome.batch_files import parts_of
 from marginome.errors import MarginomeError
 from marginome.storage import read_json
 from marginome.tables import read_effects
@@ -161,14 +162,14 @@ def read_baselines(files: Sequence[str | os.PathLike]) -> dict[tuple[str, str, s
     """Return (model, background, output) -> predictions on the backgrounds, of every scalar target."""
     found = {}
     for file in files:
+        background = os.path.splitext(os.path.basename(file))[0]
         with read_hdf5(file) as handle:
-            model = json.loads(handle.attrs["marginome"])["model"]
-            background = os.path.splitext(os.path.basename(file))[0]
-            for values in handle["outputs"].values():
-                if values.attrs["kind"] == "scalar":
-                    array = values[...]
-                    for k, name in enumerate(json.loads(values.attrs["names"])):
-                        found[model, background, name] = array[:, k]
+            for model, part in parts_of(handle).items():
+                for values in part["outputs"].values():
+                    if values.attrs["kind"] == "scalar":
+                        array = values[...]
+                        for k, name in enumerate(json.loads(values.attrs["names"])):
+                            found[model, background, name] = array[:, k]
     return found
 
 

@@ -300,6 +300,28 @@ def read_table(path: str | os.PathLike, columns: list[str] | None = None) -> pd.
         raise damaged(path, error) from error
 
 
+def read_row_groups(path: str | os.PathLike) -> Iterator[pa.Table]:
+    """Read a Parquet table that another job wrote, one row group after another; a damaged one is removed and named."""
+    sound(path)
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as handle:
+            for i in range(handle.num_row_groups):
+                yield handle.read_row_group(i)
+    except UNREADABLE as error:
+        raise damaged(path, error) from error
+
+
+def filled_columns(path: str | os.PathLike) -> set[str]:
+    """Return the columns of a Parquet table in which any row has a value, from its footer."""
+    sound(path)
+    try:
+        footer = pq.read_metadata(path)
+        parts = [footer.row_group(i).column(j) for i in range(footer.num_row_groups) for j in range(footer.num_columns)]
+        return {part.path_in_schema for part in parts if part.statistics.null_count < part.num_values}
+    except UNREADABLE as error:
+        raise damaged(path, error) from error
+
+
 def table_metadata(path: str | os.PathLike) -> dict:
     """Return the metadata that `write_table` stored in a Parquet file."""
     sound(path)

@@ -211,11 +211,22 @@ def deep_lift_shap(
     kept = []
     with (
         evaluating(model, device),
-        _attributable(model, allow_tf32),
+        attributable(model, allow_tf32),
         ModuleRules(model, additional_nonlinear_ops) as own,
     ):
         pass_ = _Passes(model, model_dtype(model), dtype if dtype in REDUCED else None, device, target, own)
-        start = 0
+        start, last = 0, None
+
+        def store(part: slice, group: tuple[torch.Tensor, ...]) -> None:
+            nonlocal result
+            values, deltas[part], differences[part] = (t.cpu() for t in group)
+            if result is None:
+                result = values.new_empty((n, source.n, *shape) if raw_outputs else (n, *shape))
+            result[part] = values
+            if print_convergence_deltas:
+                print(deltas[part])
+            bar.update(len(values) * source.n)
+
         with (
             tqdm(total=n * source.n, disable=not verbose, unit="pair", desc="deep_lift_shap") as bar,
             ahead(source, device) as draw,
@@ -244,16 +255,14 @@ def deep_lift_shap(
                     if device.type == "cuda":
                         torch.cuda.empty_cache()
                     continue
-                values, deltas[start:stop], differences[start:stop] = group
-                if result is None:
-                    result = values.new_empty((n, source.n, *shape) if raw_outputs else (n, *shape))
-                result[start:stop] = values
                 if return_references:
                     kept.append(drawn.cpu())
-                if print_convergence_deltas:
-                    print(deltas[start:stop])
-                bar.update((stop - start) * source.n)
+                if last is not None:  # a GPU has the next group to work on meanwhile
+                    store(*last)
+                last = slice(start, stop), group
                 start = stop
+            if last is not None:
+                store(*last)
     _warn(pass_, deltas, differences, warning_threshold)
     if return_references:
         kept_references = torch.cat(kept)
@@ -275,7 +284,7 @@ def _attribute_group(
     raw_outputs: bool,
     hypothetical: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Attribute a few sequences: (attributions or multipliers, deltas, differences of outputs), on the CPU."""
+    """Attribute a few sequences: (attributions or multipliers, deltas, differences of outputs), queued on a GPU."""
     n_refs = references.shape[1]
     x = to_device(X, passes.dtype, passes.device)
     args = [cast_argument(a, passes.dtype, passes.device) for a in args]
@@ -285,11 +294,11 @@ def _attribute_group(
     for begin in range(0, n_refs, at_a_time):
         r = to_device(references[:, begin : begin + at_a_time], passes.dtype, passes.device)
         multipliers, yx, yr, on_sequence = passes.multipliers(x, r, args, on_sequence, first)
-        passes.largest = max(passes.largest, float(yx.abs().max()), float(yr.abs().max()))
+        passes.sizes.append(torch.maximum(yx.abs().max(), yr.abs().max()))
         difference = (yx - yr).double()
         explained = ((x.unsqueeze(1) - r) * multipliers).sum(dim=(2, 3), dtype=torch.float64)
-        deltas.append((difference - explained).abs().float().cpu())
-        differences.append(difference.abs().float().cpu())
+        deltas.append((difference - explained).abs().float())
+        differences.append(difference.abs().float())
         if raw_outputs:
             raw.append(multipliers.cpu())
         else:
@@ -300,7 +309,7 @@ def _attribute_group(
     attributions = (total / n_refs).to(x.dtype)
     if not hypothetical:
         attributions = attributions * x
-    return attributions.cpu(), torch.cat(deltas, dim=1), torch.cat(differences, dim=1)
+    return attributions, torch.cat(deltas, dim=1), torch.cat(differences, dim=1)
 
 
 @dataclass
@@ -323,7 +332,7 @@ class _Passes:
     device: torch.device
     target: int
     own: ModuleRules
-    largest: float = 0.0  # output of any sequence or reference: what rounding is relative to
+    sizes: list[torch.Tensor] = field(default_factory=list)  # of outputs: what rounding is relative to
     operations: list | None = None  # in order, from the first pass
     unused: set[int] = field(default_factory=set)  # calls that the target does not need
     without_rule: list[str] = field(default_factory=list)
@@ -478,7 +487,7 @@ def _warn(passes: _Passes, deltas: torch.Tensor, differences: torch.Tensor, thre
     relative = float(deltas.mean() / differences.mean().clamp_min(1e-12))
     over = ~(deltas <= threshold)
     # Of outputs that hardly differ, rounding is a large part: it is no reason to warn.
-    rounding = ROUNDING * torch.finfo(passes.autocast or passes.dtype).eps * passes.largest
+    rounding = ROUNDING * torch.finfo(passes.autocast or passes.dtype).eps * max(map(float, passes.sizes))
     converged = not bool(over.any()) and (relative <= 0.01 or float(deltas.mean()) <= rounding)
     notes = passes.notes - {READS_A_NUMBER} if converged else passes.notes
     named = [*passes.without_rule, *sorted(notes)]
@@ -502,7 +511,7 @@ def _warn(passes: _Passes, deltas: torch.Tensor, differences: torch.Tensor, thre
 
 
 @contextlib.contextmanager
-def _attributable(model: torch.nn.Module, allow_tf32: bool) -> Iterator[None]:
+def attributable(model: torch.nn.Module, allow_tf32: bool) -> Iterator[None]:
     """Make a model differentiable in the sequence alone, by operations that have rules, in full precision."""
     trained = [p for p in model.parameters() if p.requires_grad]
     matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -548,7 +557,7 @@ def find_unsupported_operations(
     validate_one_hot(X, "X")
     args = check_args(args, len(X))
     home = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    with evaluating(model, home), _attributable(model, False):
+    with evaluating(model, home), attributable(model, False):
         dtype = model_dtype(model)
         given = [cast_argument(a, dtype, home) for a in args]
 

@@ -21,7 +21,8 @@ from torch import fx
 
 from .capture import BACKGROUND, CONSTANT, SUMS, SYMBOL, Graph, name_of
 from .changes import TRANSFORMS, Base, Change, NeedsEverythingError, Register, State, Step
-from .layout import channels_last, channels_to_end, zeros_like_layout
+from .layout import channels_back, channels_to_end, zeros_like_layout
+from .needs import LAST_AXIS, needed_spans
 from .registry import RULES
 
 
@@ -83,6 +84,7 @@ class Plan:
         self._made: dict[tuple, Register] = {}
         self._registers = 0
         self._users = _sequence_users(graph)
+        self._needed = self.static(("needed",), lambda: needed_spans(graph))
 
         self.input = self._register()
         given = self.input
@@ -137,6 +139,11 @@ class Plan:
         """Return the number of positions of a confined node."""
         change = self.window(node)
         return change.inner[change.axis - 1]
+
+    def reached(self, node: fx.Node, axis: int, lo: int, hi: int) -> tuple[int, int]:
+        """Return the part of the positions that a change reaches which an output depends on; an empty span if none."""
+        first, last = self._needed.get(node, (lo, hi)) if axis == LAST_AXIS else (lo, hi)
+        return max(lo, first), max(min(hi, last), lo, first)
 
     def only_use(self, node: fx.Node) -> bool:
         """Whether one operation alone reads a node, so that the two can be computed as one."""
@@ -394,12 +401,13 @@ class Plan:
             t = t.view(-1, *base.inner) if base.inner != tuple(t.shape[1:]) else t
             if base.axis is not None:
                 t = t.narrow(base.axis, base.lo, base.hi - base.lo)
+            t = channels_to_end(t)  # as it lies in memory
             t = t[rows] if isinstance(rows, slice) else t.index_select(0, rows)
             if base.transform != "as it is":
                 t = TRANSFORMS[base.transform](t)
             if base.low:
                 t = t.to(self.low)
-            bases[base] = channels_last(t)
+            bases[base] = channels_back(t.contiguous())
         return bases
 
 

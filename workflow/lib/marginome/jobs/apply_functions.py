@@ -7,27 +7,31 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
+import pandas as pd
 import torch
 
 from marginome.arrays import dataset, fill, write_hdf5
-from marginome.attribution import EditAttributor, deep_lift_shap
+from marginome.attribution import EditAttributor
+from marginome.attribution.functions import FUNCTIONS, Asked
 from marginome.devices import peak_memory, precision_context, resolve_device
 from marginome.errors import MarginomeError
 from marginome.functions import functions_of, target_group, window_of
 from marginome.incremental import Edits
-from marginome.jobs.baseline import load_inputs
+from marginome.jobs.each_model import each_part
+from marginome.jobs.predict_baseline import load_fitting, read_backgrounds
 from marginome.jobs.runner import Progress
 from marginome.models.effect_columns import select_outputs
 from marginome.models.loading import LoadedModel
 from marginome.models.outputs import Readouts
-from marginome.mutagenesis import saturation_mutagenesis
+from marginome.placing import read_inserts
 from marginome.prediction import Readout
 from marginome.seeds import stable_seed
 from marginome.sequences import encode_insert
 from marginome.shards import share_of_shard
 from marginome.shuffles import dinucleotide_shuffle
-from marginome.storage import read_table
+from marginome.storage import to_json
 from marginome.usercode import load_user_object
 
 log = logging.getLogger("marginome")
@@ -155,20 +159,12 @@ class Applier:
     def _values(
         self, name: str, entry: Mapping[str, Any], target: Target, X: torch.Tensor, start: int, end: int
     ) -> torch.Tensor:
-        if name == "deep_lift_shap":
-            n = self.settings["n_references"]
-            references = dinucleotide_shuffle(X, n=n, random_state=self.seeds, allow_N=True)
-            return deep_lift_shap(
-                target.module, X, args=self.args, target=target.index, references=references, device=self.device,
-                dtype="bfloat16" if self.engine["precision"] == "bfloat16" else None,
-                allow_tf32=self.engine["precision"] == "tf32",
+        if name in FUNCTIONS:
+            asked = Asked(
+                target.module, X, self.args, target.index, lambda: self._references(X), self.device,
+                self.engine["precision"], self.engine["engine"], span=(start, end),
             )  # fmt: skip
-        if name == "saturation_mutagenesis":  # edits of the window alone
-            return saturation_mutagenesis(
-                target.module, X, args=self.args, start=start, end=end, target=target.index, device=self.device,
-                dtype="bfloat16" if self.engine["precision"] == "bfloat16" else None,
-                fast=self.engine["engine"] != "full",
-            )  # fmt: skip
+            return FUNCTIONS[name](asked).attributions
         function: Callable = self.user[name]
         with precision_context(self.engine["precision"], self.device), torch.enable_grad():  # it may want gradients
             module = target.module.to(self.device)
@@ -178,6 +174,12 @@ class Applier:
                 f"the function returned {type(values).__name__}", where=f"functions: {name}", remedy="Return a tensor."
             )
         return values.detach()
+
+    def _references(self, X: torch.Tensor) -> torch.Tensor:
+        """Return what every sequence is compared with, (backgrounds, references, 4, length)."""
+        if self.settings["references"] == "background":
+            return self.X[:, None]
+        return dinucleotide_shuffle(X, n=self.settings["n_references"], random_state=self.seeds, allow_N=True)
 
 
 def _targets(loaded: LoadedModel, names: Sequence[str] | None, where: str) -> list[Target]:
@@ -197,11 +199,10 @@ def _targets(loaded: LoadedModel, names: Sequence[str] | None, where: str) -> li
 
 
 def apply_functions(
-    settings: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]],
     *,
     name: str,
-    model: str,
-    digests: Mapping[str, str],
+    digests: Mapping[str, Mapping[str, str]],
     screen: Mapping[str, Any],
     seed: int,
     engine: Mapping[str, Any],
@@ -215,10 +216,12 @@ def apply_functions(
 
     Parameters
     ----------
-    settings, model, digests
-        The model's entry, name and file digests.
+    models : mapping
+        The entries in the config of a batch's models, by name.
     name : str
         Of the entry in the config, e.g. ``screens.ctcf``.
+    digests : mapping
+        SHA-256 of each model's files, by path.
     screen : mapping
         ``outputs, functions, function_settings`` of the screen's entry.
     seed : int
@@ -230,52 +233,65 @@ def apply_functions(
     fasta : path
         The background set.
     inserts : path or None
-        The canonical list; None for the backgrounds as they are, over their whole length.
+        The insert list; None for the backgrounds as they are, over their whole length.
     shard : str
         ``3-of-16``.
     output : path
-        HDF5: ``<function>/<target>/{mean,sd}``, with a leading axis of inserts (float32), and their ``rows``.
+        HDF5: ``<model>/<function>/<target>/{mean,sd}``, with a leading axis of inserts (float32), and their ``rows``
+        and ``window``; of a model that failed the reason (`marginome.batch_files`).
     """
-    loaded, ids, X = load_inputs(settings, name=model, fasta=fasta, precision=engine["precision"])
+    ids, X = read_backgrounds(fasta)
+    table = None if inserts is None else read_inserts(inserts, X.shape[2])
     where = resolve_device(device)
-    apply = Applier(
-        loaded, screen, X, ids, seed=seed, engine=engine, device=where, where=f"config: {name}"
-    )  # fmt: skip
-    length = X.shape[2]
-    metadata = {"model": model, "model_files": dict(digests), "screen": dict(screen), "seed": seed, "shard": shard,
-                "device": where.type, "precision": engine["precision"], "threads": engine["threads"]}  # fmt: skip
+    metadata = {"screen": dict(screen), "seed": seed, "shard": shard, "device": where.type,
+                "precision": engine["precision"], "threads": engine["threads"]}  # fmt: skip
+
+    def apply_one(model: str, group: h5py.Group) -> None:
+        loaded = load_fitting(models[model], name=model, length=X.shape[2], fasta=fasta, precision=engine["precision"])
+        apply = Applier(
+            loaded, screen, X, ids, seed=seed, engine=engine, device=where, where=f"config: {name}"
+        )  # fmt: skip
+        described = {"model": model, "model_files": dict(digests[model]), **metadata}
+        group.attrs["marginome"] = to_json(described, sort_keys=True)
+        if table is None:
+            for function, target, found in apply(None, 0, X.shape[2]):
+                made = target_group(group, function, target)
+                dataset(made, "mean", data=found.mean.astype(np.float32))
+                dataset(made, "sd", data=found.sd.astype(np.float32))
+        else:
+            _apply_to_inserts(apply, group, table, X, shard, screen["function_settings"]["flank"])
+
     with write_hdf5(output, metadata) as handle:
-        if inserts is None:
-            for function, target, found in apply(None, 0, length):
-                group = target_group(handle, function, target)
-                dataset(group, "mean", data=found.mean.astype(np.float32))
-                dataset(group, "sd", data=found.sd.astype(np.float32))
-            return
-        table = read_table(inserts)
-        motif = np.flatnonzero((table["role"] == "motif").to_numpy())
-        number, _, count = shard.partition("-of-")
-        rows = share_of_shard(motif, int(number), int(count))
-        widest = int(table["insert"].str.len().max()) if len(motif) else 0
-        size = widest + 2 * screen["function_settings"]["flank"]
-        dataset(handle, "rows", data=rows)
-        handle.attrs["window"] = size
-        progress = Progress(len(rows), "inserts")
-        for k, row in enumerate(rows):
-            text, start = table["insert"].iloc[row], int(table["start"].iloc[row])
-            edits = Edits.stack([encode_insert(text)[0].to(torch.int8)] * len(X), [start] * len(X))
-            first, last, column = window_of(start, len(text), size, length)
-            for function, target, found in apply(edits, first, last):
-                group = target_group(handle, function, target)
-                for label, values in (("mean", found.mean), ("sd", found.sd)):
-                    if values.shape == (4, last - first):
-                        padded = np.full((4, size), np.nan)
-                        padded[:, column : column + last - first] = values
-                        values = padded
-                    if label not in group:
-                        shape = (len(rows), *values.shape)
-                        dataset(
-                            group, label, shape=shape, dtype="f4", chunks=(1, *(values.shape or ())), fillvalue=np.nan
-                        )
-                    fill(group[label], k, values)
-            progress.update(1)
+        handle.attrs["length_bp"] = X.shape[2]
+        each_part(handle, list(models), apply_one)
     log.info("peak memory %.0f MB", peak_memory(where) / 2**20)
+
+
+def _apply_to_inserts(
+    apply: Applier, made: h5py.Group, table: pd.DataFrame, X: torch.Tensor, shard: str, flank: int
+) -> None:
+    """Write what the functions give in a window around each insert of a shard, in the backgrounds after it."""
+    motif = np.flatnonzero((table["role"] == "motif").to_numpy())
+    number, _, count = shard.partition("-of-")
+    rows = share_of_shard(motif, int(number), int(count))
+    widest = int(table["insert"].str.len().max()) if len(motif) else 0
+    size = widest + 2 * flank
+    dataset(made, "rows", data=rows)
+    made.attrs["window"] = size
+    progress = Progress(len(rows), "inserts")
+    for k, row in enumerate(rows):
+        text, start = table["insert"].iloc[row], int(table["start"].iloc[row])
+        edits = Edits.stack([encode_insert(text)[0].to(torch.int8)] * len(X), [start] * len(X))
+        first, last, column = window_of(start, len(text), size, X.shape[2])
+        for function, target, found in apply(edits, first, last):
+            group = target_group(made, function, target)
+            for label, values in (("mean", found.mean), ("sd", found.sd)):
+                if values.shape == (4, last - first):
+                    padded = np.full((4, size), np.nan)
+                    padded[:, column : column + last - first] = values
+                    values = padded
+                if label not in group:
+                    shape = (len(rows), *values.shape)
+                    dataset(group, label, shape=shape, dtype="f4", chunks=(1, *(values.shape or ())), fillvalue=np.nan)
+                fill(group[label], k, values)
+        progress.update(1)

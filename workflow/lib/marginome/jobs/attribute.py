@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -15,14 +16,16 @@ import torch
 
 from marginome.arrays import append, write_hdf5
 from marginome.attribution import deep_lift_shap
-from marginome.attribution_file import CHUNK_BYTES
+from marginome.attribution.functions import FUNCTIONS, Asked
+from marginome.attribution.functions import Attributed as Found
+from marginome.attribution_file import CHUNK_BYTES, METHODS
+from marginome.attribution_names import ATTRIBUTIONS
 from marginome.devices import peak_memory, resolve_device
 from marginome.errors import MarginomeError, unknown_name
 from marginome.fasta import count_sequences, read_background, read_some
 from marginome.jobs.runner import Progress
 from marginome.models.loading import LoadedModel, load_model
 from marginome.models.outputs import Readouts
-from marginome.mutagenesis import saturation_mutagenesis
 from marginome.prediction import Readout
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode
@@ -190,33 +193,25 @@ class _Attributor:
 
     def __call__(self, ids: list[str], X: torch.Tensor) -> Attributed:
         args = self.loaded.arguments(ids, X)
-        if self.settings["method"] == "saturation_mutagenesis":
-            parts = [self._mutagenesis(model, X, args) for model in self.models]
-            return self._together(parts, X, torch.zeros(len(ids), 0), torch.ones(len(ids), dtype=torch.uint8))
-        references = self.references
-        if references is None:
-            n = self.settings["references"]["n"]
-            references = dinucleotide_shuffle(X, n=n, random_state=self.seeds(ids), allow_N=True)
+        method = torch.full((len(ids),), METHODS.index(self.settings["method"]), dtype=torch.uint8)
+        drawn = functools.cache(lambda: self._references(ids, X))  # the same for all members
         parts, deltas = [], []
         for model in self.models:
-            found = deep_lift_shap(
-                model, X, args=args or None, target=self.target, references=references, hypothetical=True,
-                warning_threshold=float("inf"), device=self.device, return_deltas=True,
-                dtype="bfloat16" if self.engine["precision"] == "bfloat16" else None,
-                allow_tf32=self.engine["precision"] == "tf32",
-            )  # fmt: skip
+            found = self._attribute(self.settings["method"], model, X, args, drawn)
             parts.append(found.attributions.float())
-            deltas.append(found.deltas.float())
+            if found.deltas is not None:
+                deltas.append(found.deltas.float())
+        if not deltas:
+            return self._together(parts, X, torch.zeros(len(ids), 0), method)
         worst = torch.stack(deltas).amax(0)
-        method = torch.zeros(len(ids), dtype=torch.uint8)
         over = ~(worst <= self.settings["max_delta"]).all(1)  # NaN is over
         if over.any():
-            self._gate(ids, X, args, references, worst, over)
+            self._gate(ids, X, args, drawn(), worst, over)
             if self.settings["on_exceed"] == "mutagenesis":
                 some = tuple(a[over] for a in args)
                 for part, model in zip(parts, self.models):
-                    part[over] = self._mutagenesis(model, X[over], some)
-                method[over] = 1
+                    part[over] = self._attribute("saturation_mutagenesis", model, X[over], some).attributions.float()
+                method[over] = METHODS.index("saturation_mutagenesis")
         return self._together(parts, X, worst, method)
 
     def _gate(
@@ -249,6 +244,11 @@ class _Attributor:
         """Return why a pair's delta is high, told by the same in float64, and what can be done about it."""
         limit, exact, said = self.settings["max_delta"], 0.0, []
         other = "Set method: saturation_mutagenesis, on_exceed: mutagenesis or warn, or raise max_delta."
+        if self.settings["method"] != "deep_lift_shap":
+            return (
+                f"{ATTRIBUTIONS[self.settings['method']]} add up to the output's difference no better than that",
+                other,
+            )
         for model in self.models:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -272,11 +272,25 @@ class _Attributor:
             other,
         )
 
-    def _mutagenesis(self, model: torch.nn.Module, X: torch.Tensor, args: tuple) -> torch.Tensor:
-        return saturation_mutagenesis(
-            model, X, args=args or None, target=self.target, hypothetical=True, device=self.device,
-            dtype="bfloat16" if self.engine["precision"] == "bfloat16" else None, fast=self.engine["engine"] != "full",
-        ).float()  # fmt: skip
+    def _references(self, ids: list[str], X: torch.Tensor) -> torch.Tensor:
+        if self.references is not None:
+            return self.references
+        n = self.settings["references"]["n"]
+        return dinucleotide_shuffle(X, n=n, random_state=self.seeds(ids), allow_N=True)
+
+    def _attribute(
+        self,
+        method: str,
+        model: torch.nn.Module,
+        X: torch.Tensor,
+        args: tuple,
+        references: Callable[[], torch.Tensor] | None = None,
+    ) -> Found:
+        asked = Asked(
+            model, X, args or None, self.target, references, self.device, self.engine["precision"],
+            self.engine["engine"], hypothetical=True, quiet=True,
+        )  # fmt: skip
+        return FUNCTIONS[method](asked)
 
     def _together(
         self, parts: list[torch.Tensor], X: torch.Tensor, deltas: torch.Tensor, method: torch.Tensor

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from marginome.backgrounds import BackgroundSet, write_background
+from marginome.batch_files import read_record
 from marginome.errors import MarginomeError, unknown_name
 from marginome.loci import collect_loci as read_loci
-from marginome.storage import read_json, read_table
+from marginome.storage import read_table
 
 log = logging.getLogger("marginome")
 
@@ -38,7 +39,7 @@ def collect_loci(
     name : str
         The entry's name.
     check : path
-        What `check_model` found of the model: its outputs.
+        What `check_models` found of the model: its outputs.
     model : mapping
         The model's entry: its input_length.
     attribution : mapping
@@ -48,7 +49,7 @@ def collect_loci(
     fasta, bed : path
         To write; the BED file is empty where no coordinates are known.
     """
-    checked = read_json(check)
+    checked = read_record(check, attribution["model"])
     outputs = [output["name"] for output in checked["outputs"]]
     where = f"config: attributions.{name}"
     if attribution["output"] is None and len(outputs) > 1:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from marginome.config_checks import output_problems
-from marginome.storage import read_json, write_json
+from marginome.batch_files import failed_records, read_record
+from marginome.config_checks import Outputs, output_problems
+from marginome.placing import read_inserts
+from marginome.storage import write_json
 
 log = logging.getLogger("marginome")
 
@@ -18,25 +20,38 @@ def check_entries(
     attributions: Mapping[str, Any],
     *,
     checks: Mapping[str, str | os.PathLike],
+    inserts: Mapping[str, Sequence[str | os.PathLike]],
+    length: int | None,
     json: str | os.PathLike,
 ) -> None:
-    """Stop when a screen or an attribution asks for an output or a target that its model does not have.
+    """Stop when a screen or an attribution asks for what its model does not have, or inserts do not fit.
 
     Parameters
     ----------
     screens, attributions : mapping
         The entries of the config that use a background set; see `output_problems`.
     checks : mapping of name to path
-        What `check_model` found of each of their models.
+        What `check_models` found of each of their models. Of one that failed, in a batch of several, nothing is asked.
+    inserts : mapping of name to sequence of path
+        The insert lists of each of those screens.
+    length : int or None
+        Of the sequences of the background set (bp); None where the config does not state it: then what the models read.
     json : path
         To write: the outputs of each model.
     """
-    found = {name: read_json(path)["outputs"] for name, path in checks.items()}
-    known = {
-        name: {output["name"]: None if output["kind"] == "profile" else output["names"] for output in outputs}
-        for name, outputs in found.items()
+    failed = {name for name, path in checks.items() if name in failed_records(path)}
+    found = {name: read_record(path, name) for name, path in checks.items() if name not in failed}
+    known: dict[str, Outputs | None] = dict.fromkeys(failed)
+    known |= {
+        name: {o["name"]: None if o["kind"] == "profile" else o["names"] for o in record["outputs"]}
+        for name, record in found.items()
     }
     for problem in output_problems(screens, attributions, known):
         raise problem
-    write_json(json, {name: list(outputs) for name, outputs in known.items()})
+    for name, lists in inserts.items():
+        read = (found[model]["input_length"] for model in screens[name]["models"] if model in found)
+        told = length or next(filter(None, read), None)
+        for path in lists if told else ():
+            read_inserts(path, told)
+    write_json(json, {name: list(outputs or ()) for name, outputs in known.items()})
     log.info("%d screens and %d attributions fit %d models", len(screens), len(attributions), len(known))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -10,9 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from marginome.batch_files import read_record
 from marginome.fasta import read_background
-from marginome.storage import read_json, read_table
+from marginome.storage import read_table
 from marginome.tables import write_tsv
+from marginome.units import of_list
 
 log = logging.getLogger("marginome")
 
@@ -23,7 +26,7 @@ SHARD_MINUTES = 30.0
 def estimate(
     screens: Mapping[str, Mapping[str, Sequence[str]]],
     *,
-    inserts: Mapping[str, str],
+    inserts: Mapping[str, Mapping[str, str]],
     backgrounds: Mapping[str, str],
     checks: Mapping[str, str],
     table: str | os.PathLike,
@@ -34,10 +37,12 @@ def estimate(
     ----------
     screens : mapping of name to mapping
         ``models``, ``backgrounds``, ``shards``, ``outputs`` (names or None) and ``keep`` of each screen.
-    inserts, backgrounds, checks : mapping of name to path
-        The list of inserts of each screen, FASTA of each background set, check of each model.
+    inserts : mapping of name to mapping of name to path
+        The insert lists of each screen.
+    backgrounds, checks : mapping of name to path
+        FASTA of each background set, check of each model.
     table : path
-        TSV to write: a row per screen, model and background set.
+        TSV to write: a row per screen, model, background set and insert list.
 
     Notes
     -----
@@ -46,23 +51,24 @@ def estimate(
     files hold before compression (`disk_mb`), without what ``functions`` write.
     """
     rows = []
+    sizes = {background: len(read_background(path)[0]) for background, path in backgrounds.items()}
     for screen, entry in screens.items():
-        roles = read_table(inserts[screen], columns=["role"])["role"]
-        n, n_motifs = len(roles), int((roles == "motif").sum())
+        roles = {name: read_table(path, columns=["role"])["role"] for name, path in inserts[screen].items()}
         for model in entry["models"]:
-            check = read_json(checks[model])
+            check = read_record(checks[model], model)
             rates = check["pairs_per_second"]
             rate = rates.get(str(check["block"])) or max(rates.values(), default=0.0) or check["sequences_per_second"]
-            for background in entry["backgrounds"]:
-                n_backgrounds = len(read_background(backgrounds[background])[0])
-                pairs = n * n_backgrounds
+            wanted = [o for o in check["outputs"] if not entry["outputs"] or o["name"] in entry["outputs"]]
+            for background, (name, role) in itertools.product(entry["backgrounds"], roles.items()):
+                n, n_motifs = len(role), int((role == "motif").sum())
+                pairs = n * sizes[background]
                 minutes = pairs / rate / 60
-                wanted = [o for o in check["outputs"] if not entry["outputs"] or o["name"] in entry["outputs"]]
-                disk = disk_mb(wanted, n, n_motifs, n_backgrounds, entry["keep"])
+                disk = disk_mb(wanted, n, n_motifs, sizes[background], entry["keep"])
                 rows.append(
                     {
-                        "screen": screen, "model": model, "background": background, "pairs": pairs,
-                        "pairs_per_second": round(rate, 1), "minutes": round(minutes, 2), "shards_now": entry["shards"],
+                        "screen": screen, "model": model, "background": background, "inserts": name, "pairs": pairs,
+                        "pairs_per_second": round(rate, 1), "minutes": round(minutes, 2),
+                        "shards_now": of_list(entry["shards"], name) or 1,
                         "shards_proposed": max(1, math.ceil(minutes / SHARD_MINUTES)), "disk_mb": round(disk, 1),
                     }
                 )  # fmt: skip
@@ -70,11 +76,15 @@ def estimate(
     write_tsv(table, found)
     log.info("\n%s", found.to_string(index=False))
     for screen, part in found.groupby("screen", sort=False):
-        total, shards = part["minutes"].sum(), int(part["shards_proposed"].max())
+        proposed = part.groupby("inserts", sort=False)["shards_proposed"].max()
+        jobs = int(part["inserts"].map(proposed).sum())
+        longest = (part["minutes"] / part["inserts"].map(proposed)).max()
+        listed = f"{{{', '.join(f'{name}: {n}' for name, n in proposed.items())}}}"
+        shards = listed if proposed.nunique() > 1 else proposed.iloc[0]
         log.info(
-            "screen %s: %.1f minutes of computing in one job at a time; put  shards: %d  into its entry "
+            "screen %s: %.1f minutes of computing in one job at a time; put  shards: %s  into its entry "
             "(%d jobs of at most %.0f minutes); at most %.0f MB on disk",
-            screen, total, shards, shards * len(part), part["minutes"].max() / shards + 0.5, part["disk_mb"].sum(),
+            screen, part["minutes"].sum(), shards, jobs, longest + 0.5, part["disk_mb"].sum(),
         )  # fmt: skip
 
 

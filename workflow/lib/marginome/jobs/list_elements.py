@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from marginome.attribution_file import AttributionFile, open_attributions
-from marginome.errors import MarginomeError, unknown_name
-from marginome.fasta import read_background
+from marginome.errors import MarginomeError
+from marginome.insert_lists import insert_table
 from marginome.inserts import Insert
-from marginome.jobs.inserts import insert_table
+from marginome.placing import MIDDLE
 from marginome.regions import read_regions
 from marginome.seeds import stable_seed
-from marginome.storage import read_json, read_table, write_table
+from marginome.storage import read_table, write_table
+from marginome.units import controls_of
 
 log = logging.getLogger("marginome")
 
@@ -29,11 +30,9 @@ def list_elements(
     name: str,
     seed: int,
     digests: Mapping[str, str],
-    check: str | os.PathLike,
     attributions: str | os.PathLike,
     table: str | os.PathLike,
     members: str | os.PathLike | None,
-    background: str | os.PathLike,
     inserts: str | os.PathLike,
     families: str | os.PathLike,
     elements: str | os.PathLike,
@@ -53,23 +52,14 @@ def list_elements(
         The config's seed.
     digests : mapping
         SHA-256 of the model's files: the attributions must be of this model.
-    check : path
-        Check of the model: its outputs.
     attributions, table : path
         HDF5, and the table of seqlets or patterns, with or without matches.
     members : path or None
         The patterns' seqlets.
-    background : path
-        FASTA of one of the background sets; all have this length.
     inserts, families, elements : path
         Parquet to write: inserts and controls; families (elements that match one motif); the elements' own columns.
     """
     where = f"config: attributions.{name}.marginalize"
-    known = [output["name"] for output in read_json(check)["outputs"]]
-    for output in settings.get("outputs") or []:
-        if output not in known:
-            raise unknown_name("output", output, known, where=f"{where}.outputs")
-    length = len(read_background(background)[1][0])
     with open_attributions(attributions, digests) as found:
         if kind == "patterns":
             described, listed = _patterns(read_table(table), read_table(members), settings["samples"], seed)
@@ -78,21 +68,16 @@ def list_elements(
             seqlets = read_table(table) if spans is None else _annotations(spans, found, where)
             described, listed = _seqlets(seqlets, found, settings["flank"])
     rows = [
-        Insert(motif_id, motif_name, "+", length // 2 - len(sequence) // 2, sequence, draw, collection=kind)
+        Insert(motif_id, motif_name, "+", -(len(sequence) // 2), sequence, draw, collection=kind)
         for motif_id, motif_name, sequence, draw in listed
     ]
-    long = [row.motif_id for row in rows if row.start < 0]
-    if long:
-        raise MarginomeError(
-            f"{len(long)} {kind} are longer than the backgrounds of {length} bp, first '{long[0]}'", where=where
-        )
     if rows:
-        controls = insert_table(rows, {"controls": settings["controls"], "pairs": None}, seed)
+        controls = insert_table(rows, controls_of(settings["controls"], kind), seed)
     else:
-        columns = ("insert_id", "role", "collection", "motif_id", "motif_name", "orientation", "insert")
-        controls = pd.DataFrame({name: pd.Series(dtype=object) for name in columns}).assign(start=0)
+        columns = ("role", "collection", "motif_id", "motif_name", "orientation", "insert")
+        controls = pd.DataFrame({name: pd.Series(dtype=object) for name in columns}).assign(offset=0)
         log.warning("there are no %s: the table is empty", kind)
-    write_table(inserts, controls, {"length": length, "seed": seed})
+    write_table(inserts, controls, {"from": MIDDLE, "seed": seed})
     write_table(families, _families(described, kind))
     write_table(elements, described)
     log.info("%d %s, %d inserts, %d controls", len(described), kind, len(rows), len(controls) - len(rows))

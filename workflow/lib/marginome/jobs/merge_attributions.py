@@ -12,6 +12,7 @@ import numpy as np
 
 from marginome.arrays import append, dataset, hdf5_metadata, read_hdf5, write_hdf5
 from marginome.attribution_file import CHUNK_BYTES, METHODS
+from marginome.attribution_names import ATTRIBUTIONS
 from marginome.fasta import count_sequences
 from marginome.intervals import regions_of
 from marginome.shards import rows_of_shard
@@ -55,7 +56,7 @@ def merge_attributions(
                 if deltas.size:
                     largest = float(np.maximum(largest, deltas.max()))  # NaN stays NaN
                     exceeded += int((~(deltas <= metadata["max_delta"]).all(1)).sum())
-                replaced += int((source["method"][...] == 1).sum()) if metadata["method"] == METHODS[0] else 0
+                replaced += int((source["method"][...] != METHODS.index(metadata["method"])).sum())
         regions = regions_of([name.decode() for name in target["ids"][...]])
         if regions is not None:
             target.create_dataset("chrom", data=regions["chrom"].to_numpy(object), dtype=h5py.string_dtype())
@@ -79,6 +80,6 @@ _DESCRIPTIONS = {
     "observed": "Attribution of the base that is there.",
     "spread": "Standard deviation of `observed` between the members of the ensemble.",
     "deltas": "Convergence delta of every (locus, reference) pair, the largest of any member.",
-    "method": "0 DeepLIFT/SHAP, 1 saturation mutagenesis.",
+    "method": ", ".join(f"{i} {title}" for i, title in enumerate(ATTRIBUTIONS.values())) + ".",
     "seeds": "Seed of the locus's references.",
 }

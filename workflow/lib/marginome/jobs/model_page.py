@@ -8,27 +8,32 @@ from typing import Any
 
 import pandas as pd
 
+from marginome.batch_files import failed_records, read_records
 from marginome.report import Link, Section, write_page
-from marginome.storage import read_json
 
 _OUTPUT = ("name", "kind", "shape", "unit", "measure", "mean", "sd", "min", "max")
 
 
-def report_model(name: str, *, check: str | os.PathLike, page: str | os.PathLike) -> None:
-    """Write the page of one model.
+def report_model(batch: str, *, check: str | os.PathLike, page: str | os.PathLike) -> None:
+    """Write the page of a batch of models: of the model, where it is alone.
 
     Parameters
     ----------
-    name : str
-        Of the model.
+    batch : str
+        Its name; of a model alone the model's.
     check : path
-        What `check_model` wrote.
+        What `check_models` wrote.
     page : path
         HTML to write.
     """
-    found = read_json(check)
     files = [Link(os.path.basename(check), os.path.relpath(check, os.path.dirname(page)))]
-    write_page(page, title=f"Model {name}", sections=sections_of(found, files), overview="../../index.html")
+    found, failed = read_records(check), failed_records(check)
+    sections = [Section(f"{name}: it failed", reason) for name, reason in failed.items()]
+    for name, record in found.items():
+        mine = sections_of(record, files)
+        sections += mine if len(found) == 1 else [s._replace(title=f"{name}: {s.title}") for s in mine]
+    what = "Model" if len(found) + len(failed) == 1 else "Models"
+    write_page(page, title=f"{what} {batch}", sections=sections, overview="../../index.html")
 
 
 def sections_of(check: Mapping[str, Any], links: Iterable[Link] = ()) -> list[Section]:

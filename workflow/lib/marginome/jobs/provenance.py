@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from marginome.arrays import read_hdf5
+from marginome.batch_files import parts_of, read_records
 from marginome.provenance import PACKAGE, code_digest, git_state, machine, versions
-from marginome.storage import read_json, sha256_of, write_json
+from marginome.storage import sha256_of, write_json
 
 
 def write_provenance(
@@ -32,7 +33,7 @@ def write_provenance(
     digests : mapping
         SHA-256 of every input file, by path.
     code : sequence of str
-        Modules that computed it, e.g. ``jobs.screen``.
+        Modules that computed it, e.g. ``jobs.marginalize``.
     results : sequence of path
         The results whose SHA-256 is recorded, by path relative to the record.
     shards, checks : sequence of path
@@ -50,14 +51,21 @@ def write_provenance(
         "code": {"digest": code_digest(*code), **git_state(PACKAGE)},
         "versions": versions(),
         "machine": machine(),
-        "shards": [_shard(path) for path in shards],
-        "models": {read_json(path)["model"]: read_json(path) for path in checks},
+        "shards": [shard for path in shards for shard in _parts(path)],
+        "models": {
+            name: found for path in checks for name, found in read_records(path).items() if name in config["models"]
+        },
         "command": command,
     }
     write_json(json_file, record)
 
 
-def _shard(path: str | os.PathLike) -> dict[str, Any]:
+def _parts(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """What each model's part of a shard, or a shard that is of one model by its nature, was made with."""
     with read_hdf5(path) as handle:
-        engine = {"engine": json.loads(handle.attrs["engine"])} if "engine" in handle.attrs else {}
-        return {"file": str(path), **json.loads(handle.attrs["marginome"]), **engine}
+        groups = parts_of(handle).values() or [handle]
+        return [
+            {"file": str(path), **json.loads(group.attrs["marginome"])}
+            | ({"engine": json.loads(group.attrs["engine"])} if "engine" in group.attrs else {})
+            for group in groups
+        ]

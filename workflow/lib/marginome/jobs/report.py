@@ -15,6 +15,7 @@ import pandas as pd
 
 from marginome import report as marginome_report
 from marginome.arrays import group_of, plain_name, read_hdf5
+from marginome.batch_files import failed_records, read_records
 from marginome.report import (
     AttributionLogos,
     Badge,
@@ -158,7 +159,7 @@ def write_overview(
     report : mapping
         ``title`` of the config's report section.
     screens, backgrounds, models : mapping of name to mapping of kind to path
-        What there is; paths are relative to the working directory.
+        What there is, models by batch; paths are relative to the working directory.
     attributions : mapping of name to sequence of path
         The files of each attribution entry.
     commands : sequence of str
@@ -191,16 +192,19 @@ def write_overview(
                   files["figure"], "Composition of the backgrounds against what they stand for.")
         )  # fmt: skip
     checked = []
-    for name, files in models.items():
-        found = read_json(files["json"])
-        facts = {
-            "loader": found["loader"],
-            "outputs": ", ".join(output["name"] for output in found["outputs"][:12]),
-            "engine": found["engine"]["path"],
-            "sequences per second": found["sequences_per_second"],
-            "check": Badge("passed", True) if not found["problems"] else Badge("failed", False),
-        }
-        checked.append(Entry(name, facts, [link("What the check found", files["page"])]))
+    for files in models.values():
+        page_link = link("What the check found", files["page"])
+        for name, found in read_records(files["json"]).items():
+            facts = {
+                "loader": found["loader"],
+                "outputs": ", ".join(output["name"] for output in found["outputs"][:12]),
+                "engine": found["engine"]["path"],
+                "sequences per second": found["sequences_per_second"],
+                "check": Badge("passed", True) if not found["problems"] else Badge("failed", False),
+            }
+            checked.append(Entry(name, facts, [page_link]))
+        for name, reason in failed_records(files["json"]).items():
+            checked.append(Entry(name, {"check": Badge("failed", False), "reason": reason}, [page_link]))
     records = {f"screen {name}": read_json(files["provenance"]) for name, files in screens.items()}
     for name, files in attributions.items():
         records[f"attributions {name}"] = read_json(next(f for f in files if f.endswith("/provenance.json")))
@@ -286,19 +290,19 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `screens/<screen>/functions.h5` | attributions (or your own function) before and after each insert, where asked for |
 | `screens/<screen>/consensus.parquet` | what all background sets say of each insert: mean, spread, ranks, largest q |
 | `screens/<screen>/agreement.parquet` | how far every two background sets (or models) agree |
-| `screens/<screen>/inserts.parquet` | what was put in, controls included, in the order it was computed |
-| `screens/<screen>/families.parquet` | families of similar motifs |
+| `screens/<screen>/inserts/<list>.parquet` | what was put in, with its controls; a list is a collection |
+| `screens/<screen>/families/<list>.parquet` | families of similar motifs |
 | `screens/<screen>/figures/*.svg` | figures for papers |
 | `screens/<screen>/provenance.json` | config, seeds, checksums of every input, versions, machine, engine |
-| `screens/<screen>/shards/` | parts of the computation; may be deleted when the tables are done |
+| `screens/<screen>/shards/`, `batches/` | parts of the computation; may be deleted when the tables are done |
 | `backgrounds/<set>.fa.gz`, `.bed`, `.tsv`, `.svg` | the backgrounds, where they are from, their composition |
 | `backgrounds/<set>.html`, `.json` | whether they are what was asked for |
 | `motifs/<collection>.parquet` | the motifs as they were read and checked |
-| `models/<model>/check.html`, `check.json` | what the model is and whether it behaved |
+| `models/<batch>/check.html`, `check.json` | what the model is and whether it behaved (of a batch: each) |
 | `attributions/<name>/report.html` | the seqlets and patterns of real sequences, what each does in isolation |
 | `attributions/<name>/provenance.json` | config, seeds, checksums of every input, versions, machine, engine |
 | `attributions/<name>/` | everything else of it (docs/elements.md) |
-| `baselines/<model>/<set>.h5` | predictions on the backgrounds without an insert |
+| `baselines/<batch>/<set>.h5` | predictions on the backgrounds without an insert, `<model>/outputs/<output>` |
 
 Everything is read with pandas and h5py alone. In `.h5` files a `/` in a name is `%2F` and a `%` is `%25`. Tables,
 arrays and records hold a digest of their own bytes, which is checked whenever a job reads them.

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from marginome.arrays import write_hdf5
-from marginome.jobs.summary import summarize_screen
-from marginome.storage import read_table, table_metadata, write_table
+from marginome.jobs.summarize_batch import summarize_batch
+from marginome.jobs.summarize_screen import merged_rows, stop_on_failures
+from marginome.storage import read_table, write_table
 from marginome.tables import EFFECTS, conform, write_tsv
 
 log = logging.getLogger("marginome")
@@ -62,23 +62,20 @@ def summarize_elements(
         return
     with tempfile.TemporaryDirectory(dir=Path(effects).parent) as folder:
         at = Path(folder)
-        summarize_screen(
-            {"models": [model], "backgrounds": list(names), "pairs": None},
-            inserts=inserts,
-            families=families,
+        summarize_batch(
+            {"backgrounds": list(names), "shards": [len(shards) // len(names)]},
+            models=[model],
+            inserts=[inserts],
+            families=[families],
             baselines=baselines,
             shards=shards,
             effects=at / "effects.parquet",
-            tsv=at / "effects.tsv.gz",
             backgrounds=backgrounds,
             profiles=profiles,
-            agreement_table=at / "agreement.parquet",
-            consensus_table=at / "consensus.parquet",
+            failed=at / "failed.json",
         )
-        table = read_table(at / "effects.parquet")
-        metadata = table_metadata(at / "effects.parquet")
-    whole = [c.name for c in EFFECTS if c.type == pa.int64() and c.name in table]
-    table = table.astype(dict.fromkeys(whole, "Int64"))  # a null turned them into floats when read
+        stop_on_failures([at / "failed.json"])
+        table = pd.concat(merged_rows([at / "effects.parquet"]), ignore_index=True)
     joined = table.merge(own, on="motif_id", how="left", validate="many_to_one")
-    write_table(effects, conform(joined, EFFECTS, extra=True, name=str(effects)), metadata)
+    write_table(effects, conform(joined, EFFECTS, extra=True, name=str(effects)))
     write_tsv(tsv, joined)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from marginome.errors import MarginomeError, unknown_name
+from marginome.measures import Measure, measure_named
 from marginome.models.outputs import Readouts
 
 
@@ -22,12 +23,15 @@ class EffectColumns(NamedTuple):
     measure, unit : tuple of str
     scalar : tuple of bool
         Whether before and after are single numbers too.
+    signed : tuple of bool
+        Whether an effect may be negative.
     """
 
     output: tuple[str, ...]
     measure: tuple[str, ...]
     unit: tuple[str, ...]
     scalar: tuple[bool, ...]
+    signed: tuple[bool, ...]
 
 
 def select_outputs(outputs: Sequence[Any], names: Sequence[str] | None, *, where: str) -> tuple[Any, ...]:
@@ -57,26 +61,28 @@ def _told_apart(outputs: tuple[Any, ...], where: str) -> tuple[Any, ...]:
 def effect_columns(outputs: Sequence[Any]) -> EffectColumns:
     """List the columns that the effects of some outputs have.
 
-    A scalar output compared target by target has a column per target; one compared as a whole (Euclidean
-    distance) has one column, and so has a profile.
+    A scalar output compared target by target has a column per target; one compared as a whole has one column, and so
+    has a profile.
     """
     rows = []
     for output in outputs:
-        unit = effect_unit(output)
-        if output.kind == "scalar" and output.measure != "euclidean":
-            rows += [(name, output.measure, unit, True) for name in output.names]
+        measure = output_measure(output)
+        unit = measure.unit or output.unit
+        if by_target(output):
+            rows += [(name, measure.name, unit, True, measure.signed) for name in output.names]
         else:
-            rows.append((output.name, output.measure, unit, False))
+            rows.append((output.name, measure.name, unit, False, measure.signed))
     return EffectColumns(*map(tuple, zip(*rows)))
 
 
-def effect_unit(output: Any) -> str:
-    """Return the unit of an output's effect, which is the output's own only for differences and distances."""
-    if output.measure == "log2_fold_change":
-        return "log2 fold change"
-    if output.measure == "jensen_shannon_distance":
-        return "Jensen-Shannon distance (0 to 1)"
-    return output.unit
+def output_measure(output: Any) -> Measure:
+    """Return what is known of an output's measure."""
+    return measure_named(output.measure, where=f"output '{output.name}'")
+
+
+def by_target(output: Any) -> bool:
+    """Say whether an output has an effect for each of its targets, and not one as a whole."""
+    return output.kind == "scalar" and output_measure(output).per_target
 
 
 #: Between an output's name and the number of an ensemble's member; no name in a config has it.

@@ -12,14 +12,11 @@ from torch import Tensor, nn
 
 from marginome.bounded import TABLE
 from marginome.errors import MarginomeError, unknown_name
+from marginome.measures import MEASURES, misfit
 from marginome.models.reading import REDUCTIONS, TRANSFORMS, parse_index, read
 from marginome.nested import leaves, pick
 from marginome.textfiles import read_text
 from marginome.usercode import load_user_object
-
-# Those of `marginome.effects`, by name: were it imported here, an edit of a measure would be a reason to attribute
-# everything again.
-MEASURES = ("difference", "log2_fold_change", "euclidean", "jensen_shannon_distance")
 
 
 @dataclass(frozen=True)
@@ -210,6 +207,8 @@ def _configured(name: str, entry: Mapping[str, Any], known: Mapping[str, Output]
             output = replace(output, softmax="both")
         if "measure" not in entry and name not in known:
             output = replace(output, measure="jensen_shannon_distance")
+    if wrong := misfit(output.measure, output.kind, where=f"{where}.measure"):
+        raise wrong
     if not output.unit:
         output = replace(output, unit="logits" if output.kind == "profile" else "model units")
     return output

@@ -121,11 +121,19 @@ def _background(name: str, entry: Mapping[str, Any], file: Any) -> str:
 
 
 def _controls(controls: Any) -> str:
-    pool = controls.get("pool") if isinstance(controls, Mapping) else None
-    if not pool:
+    if not isinstance(controls, Mapping):
         return "No controls were asked for, so no p was computed."
+    pool, each = controls.get("pool"), controls.get("per_insert")
+    if each:
+        many = f"{each:,} for every insert"
+    elif isinstance(pool, Mapping):
+        many = f"{_list([f'{n:,} for {name}' for name, n in pool.items()])}, each collection with its own"
+    elif pool:
+        many = f"a pool of {pool:,} for each collection"
+    else:
+        many = "for each collection as many as it has distinct inserts, at least 300 and at most 1,000"
     return (
-        f"The null is the distribution of the effects of shuffled inserts (a pool of {pool:,}) in the same "
+        f"The null is the distribution of the effects of shuffled inserts ({many}) in the same "
         "backgrounds, standardised by insert width and GC content; p is two-sided (one-sided for distances), with "
         "generalised Pareto tails averaged over the posterior of their parameters; q is Benjamini-Hochberg over "
         "distinct inserts within model, background set, output and position, with p by rank among the "

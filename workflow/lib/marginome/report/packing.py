@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from marginome.attribution_names import ATTRIBUTIONS
 from marginome.errors import MarginomeError
 from marginome.report.page import escape
 from marginome.results import Profiles
@@ -267,7 +268,8 @@ def pack_attributions(
         arrays.add(f"{name}_change", steps[:n])
         meta.append(
             {
-                "output": block.output, "function": block.function, "unit": block.unit, "width": int(after.shape[2]),
+                "output": block.output, "function": ATTRIBUTIONS.get(block.function, block.function),
+                "unit": block.unit, "width": int(after.shape[2]),
                 "before": block.before is not None, "n": n, "of": len(rows),
             }
         )  # fmt: skip

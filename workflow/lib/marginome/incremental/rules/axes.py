@@ -10,7 +10,7 @@ from torch import fx
 from ..capture import CONSTANT, arguments, name_of
 from ..changes import Change, NeedsEverythingError, Register
 from ..plan import Plan
-from ..registry import rule
+from ..registry import in_place, rule
 
 
 def _dims(a: dict[str, Any], rank: int) -> list[int] | None:
@@ -65,7 +65,7 @@ def layer_norm(plan: Plan, node: fx.Node) -> Change:
     return _on_span(plan, node, source, c.axis)
 
 
-@rule("prelu _prelu_kernel")
+@rule("prelu _prelu_kernel", reads=in_place)
 def prelu(plan: Plan, node: fx.Node) -> Change:
     """Apply a rectifier with a slope per channel."""
     source = node.args[0]

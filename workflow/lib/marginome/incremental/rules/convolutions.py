@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch.nn.functional as F
 from torch import fx
@@ -17,7 +18,28 @@ from ..registry import rule
 from .forms import at_least, forms_of, per_axis
 
 
-@rule("conv1d conv2d convolution")
+def _reads(node: fx.Node, lo: int, hi: int) -> tuple[int, int] | None:
+    """Of a convolution or its like in 1-D: what its windows cover."""
+    a = arguments(node)
+    weight = a["weight"].meta.get("val") if isinstance(a["weight"], fx.Node) else None
+    if a.get("transposed") or weight is None or weight.ndim != 3:
+        return None
+    return _geometries(a, list(weight.shape[2:]))[0].reads(lo, hi)
+
+
+def _geometries(a: dict[str, Any], kernel: list[int]) -> list[Geometry]:
+    """Return how each spatial axis is read."""
+    n = len(kernel)
+    dilation = per_axis(a["dilation"], n)
+    if isinstance(a["padding"], str):
+        # Of an odd total the larger half goes to the end.
+        padding = [d * (k - 1) // 2 if a["padding"] == "same" else 0 for d, k in zip(dilation, kernel)]
+    else:
+        padding = per_axis(a["padding"], n)
+    return [Geometry(*axis) for axis in zip(kernel, per_axis(a["stride"], n), padding, dilation)]
+
+
+@rule("conv1d conv2d convolution", reads=_reads)
 def convolution(plan: Plan, node: fx.Node) -> Change:
     """Convolve the change."""
     a = arguments(node)
@@ -27,18 +49,15 @@ def convolution(plan: Plan, node: fx.Node) -> Change:
         raise NeedsEverythingError
     at = c.axis - 2  # among the spatial axes
     n = weight.ndim - 2
-    stride, dilation = per_axis(a["stride"], n), per_axis(a["dilation"], n)
     kernel = list(weight.shape[2:])
-    if isinstance(a["padding"], str):
-        # Of an odd total the larger half goes to the end.
-        padding = [d * (k - 1) // 2 if a["padding"] == "same" else 0 for d, k in zip(dilation, kernel)]
-        if any(a["padding"] == "same" and d * (k - 1) % 2 for i, (d, k) in enumerate(zip(dilation, kernel)) if i != at):
-            raise NeedsEverythingError
-    else:
-        padding = per_axis(a["padding"], n)
-    geometry = Geometry(kernel[at], stride[at], padding[at], dilation[at])
+    geometries = _geometries(a, kernel)
+    # The other axes are the framework's, which pads both ends of them alike.
+    if a["padding"] == "same" and any((g.extent - 1) % 2 for i, g in enumerate(geometries) if i != at):
+        raise NeedsEverythingError
+    _, stride, padding, dilation = (list(values) for values in zip(*geometries))
+    geometry = geometries[at]
     shape = plan.graph.shape[node]
-    lo, hi = geometry.reaches(c.lo, c.hi, shape[c.axis - 1])
+    lo, hi = plan.reached(node, c.axis, *geometry.reaches(c.lo, c.hi, shape[c.axis - 1]))
     if hi == lo:
         return None
     flat = n == 1 or all(c.inner[i + 1] == kernel[i] == shape[i + 1] == 1 for i in range(n) if i != at)
@@ -130,7 +149,8 @@ def _emit_simple(plan, source, geometry, lo, hi, weight, key, start, floor, axis
 
     parts = taps(geometry, c.lo, c.width, lo, hi)
     plan.count(elements=c.width * (channels + 4 * kernel * outputs) + out_width * outputs)
-    if kernel <= 3 and c.width >= BATCHED_TAPS_WIDTH:
+    missing = 2 * sum(count for *_, count in parts) <= kernel * c.width  # near a border most taps of an input are
+    if kernel <= 3 and (c.width >= BATCHED_TAPS_WIDTH or missing):
         w = plan.static((*key, "batched"), lambda: weight.permute(2, 1, 0).to(low).contiguous())
         add_up = by_batched_taps
     else:

@@ -10,7 +10,7 @@ from torch import fx
 from ..capture import CONSTANT, SYMBOL, arguments, name_of
 from ..changes import Change, NeedsEverythingError, Register
 from ..plan import Plan
-from ..registry import rule
+from ..registry import in_place, rule
 from .forms import at_least, forms_of, value_of
 
 
@@ -19,6 +19,7 @@ from .forms import at_least, forms_of, value_of
     "_to_copy type_as dropout_ detach_ identity",
     moves=True,
     any_dtype=True,
+    reads=in_place,
 )
 def same(plan: Plan, node: fx.Node) -> Change:
     """Pass the change on: dropout in evaluation mode, copies, casts."""
@@ -45,7 +46,7 @@ reciprocal relu6 round rsqrt selu sigmoid sign silu sin sinh softplus softshrink
 tanh threshold trunc rrelu"""
 
 
-@rule(UNARY, any_dtype=True)
+@rule(UNARY, any_dtype=True, reads=in_place)
 def elementwise(plan: Plan, node: fx.Node) -> Change:
     """Apply a function of single elements to the changed span."""
     source = node.args[0]
@@ -62,7 +63,7 @@ def elementwise(plan: Plan, node: fx.Node) -> Change:
     return Change(c.axis, c.lo, c.hi, c.inner, {"value": value})
 
 
-@rule("relu")
+@rule("relu", reads=in_place)
 def relu(plan: Plan, node: fx.Node) -> Change:
     """Compute the change of a rectifier from the change of its input z.
 
@@ -134,6 +135,7 @@ def _cut(plan: Plan, operand: Any, axis: int, lo: int, hi: int, rank: int) -> tu
     "logical_or logical_not logical_xor isnan clamp clamp_min clamp_max addcmul addcdiv remainder fmod xlogy "
     "floor_divide masked_fill heaviside copysign isfinite isinf bitwise_and bitwise_or bitwise_not",
     any_dtype=True,
+    reads=in_place,
 )
 def broadcast(plan: Plan, node: fx.Node) -> Change:
     """Apply a function of several tensors' elements to the span that covers all changes."""
@@ -159,8 +161,8 @@ def broadcast(plan: Plan, node: fx.Node) -> Change:
     return Change(axis, lo, hi, inner, {"value": value})
 
 
-@rule("add sub rsub", any_dtype=True)
-def add(plan: Plan, node: fx.Node) -> Change:
+@rule("add sub rsub", any_dtype=True, reads=in_place)
+def add(plan: Plan, node: fx.Node) -> Change | None:
     """Add changes; what did not change drops out."""
     if not plan.is_floating(node) or node in plan.graph.cancelling:
         return broadcast(plan, node)
@@ -172,27 +174,33 @@ def add(plan: Plan, node: fx.Node) -> Change:
             _cut(plan, operand, axis, lo, hi, len(inner) + 1)  # refuses what does not line up
         elif plan.changes[operand].inner != inner:
             raise NeedsEverythingError  # broadcast over another axis
+    lo, hi = plan.reached(node, axis, lo, hi)
+    if hi == lo:
+        return None
     scales = {"add": (1, alpha), "sub": (1, -alpha), "rsub": (-alpha, 1)}[name_of(node)]
     terms = [(o, k) for o, k in zip((first, second), scales) if plan.change(o) is not None]
 
     def delta() -> Register:
         if len(terms) == 1:
-            return _scaled(plan, plan.delta(terms[0][0]), terms[0][1])
+            return _scaled(plan, plan.delta_on(terms[0][0], lo, hi), terms[0][1])
         if terms[0][0] is terms[1][0]:
-            return _scaled(plan, plan.delta(terms[0][0]), terms[0][1] + terms[1][1])
+            return _scaled(plan, plan.delta_on(terms[0][0], lo, hi), terms[0][1] + terms[1][1])
         # The wider one is the accumulator, in place where nothing else needs it.
-        (wide, k), (narrow, j) = sorted(terms, key=lambda t: -plan.changes[t[0]].width)
-        at = plan.changes[narrow].lo - lo
-        width = plan.changes[narrow].width
-        plan.count(elements=3 * plan.elements(plan.changes[narrow]))
+        spans = {o: (max(lo, plan.changes[o].lo), min(hi, plan.changes[o].hi)) for o, _ in terms}
+        (wide, k), (narrow, j) = sorted(terms, key=lambda t: spans[t[0]][0] - spans[t[0]][1])
+        first, last = spans[narrow]
         base = _scaled(plan, plan.delta_on(wide, lo, hi), k)
+        if last <= first:  # no output sees what changed of it
+            return base
+        at, width = first - lo, last - first
+        plan.count(elements=3 * plan.elements(plan.changes[narrow], width))
 
         def accumulate(s, x, y, owned):
             x = x if owned else x.clone()
             x.narrow(axis, at, width).add_(y, alpha=j)
             return x
 
-        return plan.step(accumulate, base, plan.delta(narrow), steals=0)
+        return plan.step(accumulate, base, plan.delta_on(narrow, first, last), steals=0)
 
     return Change(axis, lo, hi, inner, {"delta": delta})
 
@@ -201,7 +209,7 @@ def _scaled(plan: Plan, register: Register, factor: float) -> Register:
     return register if factor == 1 else plan.step(lambda s, d: d * factor, register)
 
 
-@rule("mul div divide multiply true_divide", any_dtype=True)
+@rule("mul div divide multiply true_divide", any_dtype=True, reads=in_place)
 def multiply(plan: Plan, node: fx.Node) -> Change:
     """Scale a change by what did not change; else multiply (or divide) values."""
     a = arguments(node)
@@ -231,7 +239,11 @@ def multiply(plan: Plan, node: fx.Node) -> Change:
     return Change(axis, lo, hi, inner, {"delta": delta})
 
 
-@rule("batch_norm _native_batch_norm_legit_no_training native_batch_norm cudnn_batch_norm")
+def _scales(node: fx.Node, lo: int, hi: int) -> tuple[int, int] | None:
+    return None if arguments(node).get("training") else (lo, hi)
+
+
+@rule("batch_norm _native_batch_norm_legit_no_training native_batch_norm cudnn_batch_norm", reads=_scales)
 def batch_norm(plan: Plan, node: fx.Node) -> Change:
     """Scale each channel (evaluation mode); the scale goes into the weights of a convolution before it."""
     a = arguments(node)

@@ -15,6 +15,20 @@ from ..registry import rule
 from .forms import per_axis
 
 
+def _reads(node: fx.Node, lo: int, hi: int) -> tuple[int, int] | None:
+    """Of a pooling in 1-D: what its windows cover."""
+    return None if "2d" in name_of(node) else _geometries(node, 1)[0].reads(lo, hi)
+
+
+def _geometries(node: fx.Node, n: int) -> list[Geometry]:
+    """Return how each of n spatial axes is read."""
+    a = arguments(node)
+    kernel = per_axis(a["kernel_size"], n)
+    stride = per_axis(a["stride"], n) if a.get("stride") else kernel
+    padding, dilation = per_axis(a.get("padding", 0), n), per_axis(a.get("dilation", 1), n)
+    return [Geometry(*axis) for axis in zip(kernel, stride, padding, dilation)]
+
+
 def _pooling(plan: Plan, node: fx.Node) -> tuple[fx.Node, Change, Geometry, int, int] | None:
     """Return source, its change, the geometry along positions and the span of outputs; None if there is none."""
     a = arguments(node)
@@ -24,15 +38,13 @@ def _pooling(plan: Plan, node: fx.Node) -> tuple[fx.Node, Change, Geometry, int,
     at = c.axis - (len(c.inner) + 1 - n)
     if at < 0:
         raise NeedsEverythingError
-    kernel = per_axis(a["kernel_size"], n)
-    stride = per_axis(a["stride"], n) if a.get("stride") else kernel
-    padding, dilation = per_axis(a.get("padding", 0), n), per_axis(a.get("dilation", 1), n)
-    if any(k != 1 or s != 1 or p for i, (k, s, p) in enumerate(zip(kernel, stride, padding)) if i != at):
+    geometries = _geometries(node, n)
+    if any(g[:3] != (1, 1, 0) for i, g in enumerate(geometries) if i != at):
         raise NeedsEverythingError
     shape = plan.graph.shape.get(node)
     length = (shape or _first_shape(node))[c.axis - 1]
-    geometry = Geometry(kernel[at], stride[at], padding[at], dilation[at])
-    lo, hi = geometry.reaches(c.lo, c.hi, length)
+    geometry = geometries[at]
+    lo, hi = plan.reached(node, c.axis, *geometry.reaches(c.lo, c.hi, length))
     return None if hi == lo else (source, c, geometry, lo, hi)
 
 
@@ -40,7 +52,7 @@ def _first_shape(node: fx.Node) -> tuple[int, ...]:
     return tuple(node.meta["val"][0].shape[1:])
 
 
-@rule("max_pool1d max_pool2d max_pool1d_with_indices max_pool2d_with_indices")
+@rule("max_pool1d max_pool2d max_pool1d_with_indices max_pool2d_with_indices", reads=_reads)
 def max_pool(plan: Plan, node: fx.Node) -> Change | None:
     """Take the maximum over the windows that the change reaches, with the background around it."""
     found = _pooling(plan, node)
@@ -70,7 +82,7 @@ def _maxima(plan: Plan, v: Register, axis: int, geometry: Geometry, positions: i
     return plan.step(pool, v)
 
 
-@rule("avg_pool1d avg_pool2d")
+@rule("avg_pool1d avg_pool2d", reads=_reads)
 def average_pool(plan: Plan, node: fx.Node) -> Change | None:
     """Average the change over the windows that it reaches."""
     found = _pooling(plan, node)

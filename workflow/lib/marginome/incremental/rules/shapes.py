@@ -15,7 +15,7 @@ from ..changes import Change, NeedsEverythingError, Register
 from ..kernels import slice_along
 from ..layout import channels_last, zeros_like_layout
 from ..plan import Plan
-from ..registry import rule
+from ..registry import in_place, rule
 from .elements import same
 from .forms import forms_of
 
@@ -104,7 +104,27 @@ def expand(plan: Plan, node: fx.Node) -> Change:
     return _moved(plan, node, source, c.axis, lambda t: channels_last(t.expand(-1, *sizes)))
 
 
-@rule("slice narrow select split chunk split_with_sizes unbind unsafe_split tensor_split", moves=True, any_dtype=True)
+def _slice_reads(node: fx.Node, lo: int, hi: int) -> tuple[int, int] | None:
+    """Of a slice: the positions that it takes."""
+    a = arguments(node)
+    if name_of(node) != "slice":
+        return None
+    if a["dim"] % 3 != 2:
+        return lo, hi
+    length = node.args[0].meta["val"].shape[2]
+    bounds = a.get("start"), a.get("end"), a["step"]
+    if not all(isinstance(v, int | None) for v in bounds):
+        return None
+    start, _, step = slice(*bounds).indices(length)
+    return start + lo * step, start + (hi - 1) * step + 1
+
+
+@rule(
+    "slice narrow select split chunk split_with_sizes unbind unsafe_split tensor_split",
+    moves=True,
+    any_dtype=True,
+    reads=_slice_reads,
+)
 def cut(plan: Plan, node: fx.Node) -> Change | None:
     """Take a part of an axis: along positions the change is cut and shifted."""
     name = name_of(node)
@@ -220,7 +240,7 @@ def index(plan: Plan, node: fx.Node) -> Change:
     return _moved(plan, node, source, c.axis, lambda t: t.index_select(dim, rows))
 
 
-@rule("cat concat concatenate", moves=True)
+@rule("cat concat concatenate", moves=True, reads=in_place)
 def concatenate(plan: Plan, node: fx.Node) -> Change:
     """Put tensors side by side: along positions each change moves by what comes before it."""
     parts = list(node.args[0])

@@ -1,7 +1,5 @@
 /* A section of the panel: logos of attributions around the insert, before and after. */
 
-const METHODS = { deep_lift_shap: 'DeepLIFT/SHAP', saturation_mutagenesis: 'Saturation mutagenesis' };
-
 /** Logos before and after of one function: one scale for both, so that they can be compared. */
 function attributionLogos(row, k, inner) {
   const block = meta.attributions[k],
@@ -40,9 +38,7 @@ function attributionLogos(row, k, inner) {
   const columnWidth = (inner - left) / width,
     scale = tall / (high - low || 1),
     zero = top + high * scale;
-  const what = [METHODS[block.function] ?? block.function, block.output && `of ${block.output}`]
-    .filter(Boolean)
-    .join(' ');
+  const what = [block.function, block.output && `of ${block.output}`].filter(Boolean).join(' ');
   const out = [element('p', { className: 'note' }, `${what || 'Attribution'}${block.unit ? ` (${block.unit})` : ''}`)];
   sides.forEach(([which, v], number) => {
     const last = number === sides.length - 1,

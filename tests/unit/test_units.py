@@ -1,0 +1,338 @@
+"""The unit of work: its numbers depend on no other unit, whatever batch its model is in and however it is cut."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from marginome.backgrounds import make_background, write_background
+from marginome.batch_files import failed_records, read_record
+from marginome.controls import list_controls
+from marginome.errors import MarginomeError
+from marginome.insert_lists import insert_table
+from marginome.inserts import list_inserts
+from marginome.jobs.check_model import check_models
+from marginome.jobs.marginalize import marginalize_shard
+from marginome.jobs.model_page import report_model
+from marginome.jobs.predict_baseline import predict_baselines
+from marginome.jobs.runner import job
+from marginome.jobs.summarize_batch import summarize_batch
+from marginome.jobs.summarize_screen import summarize_screen
+from marginome.motifs import read_motifs
+from marginome.placing import MIDDLE, place
+from marginome.storage import read_table, write_table
+from marginome.units import controls_of, of_list, shards_of
+from workspace import RESOURCES
+
+LENGTH = 80
+CODE = textwrap.dedent(
+    """
+    import torch
+
+    class Toy(torch.nn.Module):
+        def __init__(self, seed):
+            super().__init__()
+            torch.manual_seed(seed)
+            self.conv, self.relu = torch.nn.Conv1d(4, 6, 7), torch.nn.ReLU()
+            self.counts, self.profile = torch.nn.Linear(6, 2), torch.nn.Conv1d(6, 2, 1)
+            self.broken = seed == 13
+            self.told = seed
+
+        def forward(self, X):
+            if self.broken:
+                raise ValueError("no such luck")
+            h = self.relu(self.conv(X))
+            return self.counts(h.mean(-1)), self.profile(h)
+    """
+) + "".join(f"\n\ndef toy_{seed}():\n    return Toy({seed})\n" for seed in (0, 1, 2, 3, 4, 13))
+ENGINE = {"precision": "float32", "engine": "auto", "threads": 1, "device": "cpu", "memory_mb": 300, "block": 8}
+SCREEN = {"outputs": None, "keep": {"backgrounds_mb": 10, "profiles": True}}
+BACKGROUNDS = ("one", "two")
+
+
+class Screen:
+    """A screen of toy models by their seeds, in batches, lists and shards; the jobs that a run would start."""
+
+    def __init__(self, folder: Path, batches: dict[str, list[int]], lists: dict[str, list], shards: int = 1):
+        self.folder, self.lists, self.count = folder, lists, shards
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "toy.py").write_text(CODE)
+        self.batches = {
+            name: {
+                f"m{seed}": {"loader": f"{folder / 'toy.py'}:toy_{seed}", "input_length": LENGTH,
+                             "outputs": {"counts": {"head": 0, "names": ["a", "b"]},
+                                         "profile": {"head": 1, "kind": "profile"}}}
+                for seed in seeds
+            }
+            for name, seeds in batches.items()
+        }  # fmt: skip
+        for number, name in enumerate(BACKGROUNDS):
+            made = make_background({"kind": "uniform", "n": 3, "length": LENGTH}, name=name, seed=number)
+            write_background(made, fasta=folder / f"{name}.fa.gz", bed=folder / "x.bed", tsv=folder / "x.tsv")
+        for name, motifs in lists.items():
+            listed = list_inserts(motifs, length=None, collection=name)
+            write_table(folder / f"{name}.parquet", insert_table(listed, {"pool": 60}, 1), {"from": MIDDLE})
+            families = {"collection": name, "motif_id": [m.motif_id for m in motifs], "family": 0,
+                        "family_representative": motifs[0].motif_id}  # fmt: skip
+            write_table(folder / f"{name}.families.parquet", pd.DataFrame(families))
+
+    def run(self) -> None:
+        for batch in self.batches:
+            self.check(batch)
+            self.baselines(batch)
+            for path in self.shards(batch):
+                self.marginalize(batch, path)
+            self.summarize(batch)
+        self.merge()
+
+    def at(self, batch: str, name: str) -> Path:
+        return self.folder / batch / name
+
+    def common(self, batch: str) -> dict:
+        models = self.batches[batch]
+        return {"digests": {name: {} for name in models}, "engine": ENGINE, "device": "cpu"}
+
+    def check(self, batch: str) -> None:
+        check_models(self.batches[batch], **self.common(batch), json=self.at(batch, "check.json"))
+
+    def baselines(self, batch: str) -> None:
+        for background in BACKGROUNDS:
+            predict_baselines(
+                self.batches[batch], **self.common(batch), check=self.at(batch, "check.json"),
+                fasta=self.folder / f"{background}.fa.gz", predictions=self.at(batch, f"{background}.h5"),
+            )  # fmt: skip
+
+    def shards(self, batch: str) -> list[Path]:
+        return [
+            self.at(batch, f"{background}/{name}/{shard}.h5")
+            for background in BACKGROUNDS
+            for name in self.lists
+            for shard in shards_of(self.count, name)
+        ]
+
+    def marginalize(self, batch: str, path: Path) -> None:
+        background, name = path.parts[-3:-1]
+        marginalize_shard(
+            self.batches[batch], **self.common(batch), screen=SCREEN, check=self.at(batch, "check.json"),
+            fasta=self.folder / f"{background}.fa.gz", baseline=self.at(batch, f"{background}.h5"),
+            inserts=self.folder / f"{name}.parquet", shard=path.stem, output=path,
+        )  # fmt: skip
+
+    def summarize(self, batch: str) -> None:
+        summarize_batch(
+            {"backgrounds": list(BACKGROUNDS), "shards": [self.count] * len(self.lists)},
+            models=list(self.batches[batch]), inserts=[self.folder / f"{name}.parquet" for name in self.lists],
+            families=[self.folder / f"{name}.families.parquet" for name in self.lists],
+            baselines=[self.at(batch, f"{background}.h5") for background in BACKGROUNDS], shards=self.shards(batch),
+            effects=self.at(batch, "effects.parquet"), backgrounds=self.at(batch, "effects.h5"),
+            profiles=self.at(batch, "profiles.h5"), failed=self.at(batch, "failed.json"),
+        )  # fmt: skip
+
+    def merge(self) -> None:
+        def parts(name: str) -> list[Path]:
+            return [self.at(batch, name) for batch in self.batches]
+
+        summarize_screen(
+            parts=parts("effects.parquet"), part_backgrounds=parts("effects.h5"), part_profiles=parts("profiles.h5"),
+            failed=parts("failed.json"), effects=self.folder / "effects.parquet", tsv=self.folder / "effects.tsv.gz",
+            backgrounds=self.folder / "effects.h5", profiles=self.folder / "profiles.h5",
+            agreement_table=self.folder / "agreement.parquet", consensus_table=self.folder / "consensus.parquet",
+        )  # fmt: skip
+
+    def table(self) -> pd.DataFrame:
+        return read_table(self.folder / "effects.parquet")
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything of the merged HDF5 files."""
+        found: dict[str, np.ndarray] = {}
+        for name in ("effects.h5", "profiles.h5"):
+            with h5py.File(self.folder / name) as handle:
+                handle.visititems(
+                    lambda path, item, name=name: (
+                        found.update({f"{name}/{path}": item[...]}) if isinstance(item, h5py.Dataset) else None
+                    )
+                )
+        return found
+
+
+@pytest.fixture(scope="module")
+def motifs():
+    return read_motifs(RESOURCES / "motifs" / "JASPAR2026_CORE_vertebrates.meme")
+
+
+@pytest.fixture(scope="module")
+def lists(motifs):
+    return {"jaspar": motifs[:12], "mine": motifs[20:23]}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, lists):
+    """Four models, a batch each."""
+    made = Screen(tmp_path_factory.mktemp("alone"), {f"m{i}": [i] for i in range(4)}, lists)
+    made.run()
+    return made
+
+
+def same(first: Screen, second: Screen) -> None:
+    pd.testing.assert_frame_equal(first.table(), second.table(), check_exact=True)
+    a, b = first.arrays(), second.arrays()
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.mark.parametrize("shards", [1, 3, 16])
+def test_batches_of_four_in_any_number_of_shards_give_the_bits_of_models_alone(tmp_path, alone, lists, shards):
+    four = Screen(tmp_path, {"atlas-1": [0, 1, 2, 3]}, lists, shards)
+    four.run()
+    same(alone, four)
+
+
+def test_a_list_depends_on_no_other(tmp_path, alone, motifs, lists):
+    """With another list beside it, every number of a row is as it was, but q, which is the screen's."""
+    one = Screen(tmp_path, {"m0": [0]}, {"jaspar": lists["jaspar"]})
+    one.run()
+    both = alone.table()
+    both = both[(both["model"] == "m0") & (both["collection"] == "jaspar")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(one.table().drop(columns="q"), both.drop(columns="q"), check_exact=True)
+    assert not np.array_equal(one.table()["q"], both["q"])
+    assert set(both["n_controls"]) != set(alone.table().query("collection == 'mine'")["n_controls"])
+
+
+def test_a_model_that_fails_in_the_middle_of_a_batch_costs_only_itself(tmp_path, alone, lists, monkeypatch):
+    """One whose check fails, one whose baseline fails, one that fails in a shard."""
+    broken = Screen(tmp_path, {"atlas-1": [0, 13, 1], "atlas-2": [2, 3, 4]}, lists)
+    (batch, other) = broken.batches
+    broken.check(batch)
+    assert failed_records(broken.at(batch, "check.json")).keys() == {"m13"}
+    with pytest.raises(MarginomeError, match=r"model 'm13'.*check.json: the model failed: .*no such luck"):
+        read_record(broken.at(batch, "check.json"), "m13")
+    report_model(batch, check=broken.at(batch, "check.json"), page=broken.at(batch, "check.html"))
+    page = broken.at(batch, "check.html").read_text()
+    assert "m13: it failed" in page and "no such luck" in page and "m0: Verdict" in page and "m1: Verdict" in page
+    broken.baselines(batch)
+    for path in broken.shards(batch):
+        broken.marginalize(batch, path)
+    broken.summarize(batch)
+
+    broken.check(other)
+    from marginome.jobs import marginalize as module
+
+    original = module.marginalize_blocks
+
+    def fails(runner, *given, **named):
+        if _told(runner.model) == 3:
+            raise RuntimeError("a bug in the third model\nmore of it")
+        return original(runner, *given, **named)
+
+    broken.baselines(other)
+    first, *rest = broken.shards(other)
+    monkeypatch.setattr(module, "marginalize_blocks", fails)
+    broken.marginalize(other, first)
+    monkeypatch.undo()
+    for path in rest:
+        broken.marginalize(other, path)
+    with h5py.File(first) as handle:
+        assert handle["m3"].attrs["error"] == "RuntimeError: a bug in the third model" and len(handle["m3"]) == 0
+        assert "effect" in handle["m2"] and "effect" in handle["m4"]
+    broken.summarize(other)
+    with pytest.raises(SystemExit), job(tmp_path / "job.log"):
+        broken.merge()
+    last = (tmp_path / "job.log").read_text().splitlines()[-1]
+    assert "ERROR: 2 models failed" in last and "m13" in last and "no such luck" in last and "m3" in last
+    # the others are there to the last bit, and a merge without the two has them
+    for name, kept in (("atlas-1", ["m0", "m1"]), ("atlas-2", ["m2", "m4"])):
+        found = read_table(broken.at(name, "effects.parquet"))
+        assert [m for m in dict.fromkeys(found["model"]) if m != "m3"] == kept
+    for model in ("m0", "m1", "m2"):
+        found = pd.concat([read_table(broken.at(name, "effects.parquet")) for name in broken.batches])
+        mine, wanted = (t[t["model"] == model].reset_index(drop=True) for t in (found, alone.table()))
+        np.testing.assert_array_equal(mine["effect"], wanted["effect"])
+        np.testing.assert_array_equal(mine["p"], wanted["p"])
+
+
+def _told(module) -> int:
+    """The seed of the toy model inside a module."""
+    return next(m.told for m in module.modules() if hasattr(m, "told"))
+
+
+def test_a_model_alone_that_fails_stops_its_job_at_once(tmp_path, lists):
+    broken = Screen(tmp_path, {"m13": [13]}, lists)
+    with pytest.raises(MarginomeError, match="no such luck"):
+        broken.check("m13")
+    assert not broken.at("m13", "check.json").exists()
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_model(tmp_path, lists, monkeypatch):
+    """The whole batch is tried again, with more."""
+    four = Screen(tmp_path, {"atlas": [0, 1]}, lists)
+    four.check("atlas")
+    from marginome.jobs import predict_baseline as module
+
+    def runs_out(*given, **named):
+        raise MemoryError
+
+    monkeypatch.setattr(module, "predict", runs_out)
+    with pytest.raises(MemoryError):
+        four.baselines("atlas")
+
+
+def test_models_of_other_kinds_make_one_table(tmp_path, lists):
+    """A column that only some models have is null for the others."""
+    made = Screen(tmp_path, {"m0": [0], "m1": [1]}, {"mine": lists["mine"]})
+    for entry in made.batches["m1"].values():
+        entry["outputs"].pop("profile")
+    made.run()
+    table = made.table()
+    assert table.loc[table["output"] == "profile", "largest_change_bp"].notna().all()
+    assert table.loc[table["model"] == "m1", "largest_change_bp"].isna().all()
+
+
+@pytest.mark.parametrize("length", [80, 81, 2114])
+@pytest.mark.parametrize("positions", ["centre", 7, [3, 9], {"start": 2, "stop": 30, "step": 9}])
+def test_a_list_placed_later_is_one_that_knew_the_length(motifs, positions, length):
+    few, pairs = motifs[:3], [{"motifs": [motifs[0].motif_id, motifs[1].motif_id], "gaps": [2, 5]}]
+    for given in ({}, {"pairs": pairs}):
+        known = list_inserts(few, positions=positions, length=length, **given)
+        later = insert_table(list_inserts(few, positions=positions, length=None, **given), False, 1)
+        placed = place(later, length, counted_from=MIDDLE if positions == "centre" else "first base")
+        assert list(placed["start"]) == [i.start for i in known]
+        assert list(placed["insert"]) == [i.sequence for i in known]
+        assert list(placed["insert_id"]) == [i.insert_id for i in known]
+
+
+def test_how_many_controls_a_list_has(motifs):
+    """A number of its own where the config names one; else as many as inserts, within limits."""
+    few, many = (list_inserts(motifs[:n], length=None, collection="c") for n in (3, 400))
+
+    def count(listed, controls):
+        return int((insert_table(listed, controls, 1)["role"] == "control").sum())
+
+    assert count(few, {}) == 300
+    distinct = len({i.sequence for i in many})
+    assert 300 < distinct < 1000 and count(many, {}) == pytest.approx(distinct, abs=3)
+    assert count(few, controls_of({"pool": {"mine": 60}}, "mine")) == 60
+    assert count(few, controls_of({"pool": {"mine": 60}}, "other")) == 300
+    assert count(few, controls_of({"pool": 50}, "mine")) == 50
+    assert controls_of(False, "mine") is False
+    # which they are does not depend on what else there is: the same draw as of this list alone
+    drawn = list_controls([(s, s) for s in {i.sequence for i in few}], n=50, seed=1)
+    table = insert_table(few, {"pool": 50}, 1)
+    assert tuple(table.loc[table["role"] == "control", "insert"]) == drawn.sequences
+
+
+def test_a_setting_for_all_lists_or_by_name():
+    assert of_list(4, "a") == 4 and of_list({"a": 2}, "a") == 2 and of_list({"a": 2}, "b") is None
+    assert shards_of(3, "a") == ["1-of-3", "2-of-3", "3-of-3"]
+    assert shards_of({"a": 2}, "a") == ["1-of-2", "2-of-2"] and shards_of({"a": 2}, "b") == ["1-of-1"]
+
+
+def test_what_a_part_was_made_with_stays_with_it(alone):
+    with h5py.File(alone.shards("m0")[0]) as handle:
+        assert json.loads(handle["m0"].attrs["marginome"])["model"] == "m0"

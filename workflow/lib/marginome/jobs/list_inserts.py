@@ -1,0 +1,81 @@
+"""An insert list of a screen: the inserts of one collection and their own controls, before anything else is known.
+
+No background set and no model is needed for it, and no other list: what is added to a screen lists nothing anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from marginome.families import motif_families
+from marginome.insert_lists import insert_table
+from marginome.inserts import list_inserts
+from marginome.motifs.table import motifs_from_table
+from marginome.placing import FIRST_BASE, MIDDLE
+from marginome.storage import read_table, write_table
+
+log = logging.getLogger("marginome")
+
+
+def list_screen_inserts(
+    screen: Mapping[str, Any],
+    *,
+    controls: Mapping[str, Any] | bool,
+    seed: int,
+    motifs: str | os.PathLike,
+    inserts: str | os.PathLike,
+    families: str | os.PathLike,
+    threads: int = 1,
+) -> None:
+    """List a collection's inserts and their controls, and group similar motifs into families.
+
+    Parameters
+    ----------
+    screen : mapping
+        The keys of the screen's entry that say what goes in, and where.
+    controls : mapping or False
+        What the screen's ``controls`` say for this list; see `insert_table`.
+    seed : int
+        The config's seed.
+    motifs : path
+        Table of the collection.
+    inserts, families : path
+        Parquet tables to write: one row per insert or control (see `insert_table`; `marginome.placing` turns the
+        column ``offset`` into starts), and one per motif.
+    threads : int, default 1
+        For the comparison of all motifs with all; the result does not depend on it.
+    """
+    table = read_table(motifs)
+    collection = table["collection"].iloc[0]
+    found = motifs_from_table(table)
+    listed = list_inserts(
+        found,
+        mode=screen["inserts"],
+        orientations=screen["orientations"],
+        positions=screen["positions"],
+        length=None,
+        draws=screen["draws"],
+        seed=seed,
+        flanks=screen["flanks"],
+        pairs=screen["pairs"],
+        collection=collection,
+    )
+    rows = insert_table(listed, controls, seed)
+    centred = screen["positions"] == "centre"
+    write_table(inserts, rows, {"from": MIDDLE if centred else FIRST_BASE, "seed": seed})
+    grouped = motif_families([m.pwm.T for m in found], [m.motif_id for m in found], threads=threads)
+    members = {
+        "collection": collection,
+        "motif_id": [m.motif_id for m in found],
+        "motif_name": [m.motif_name for m in found],
+        "family": grouped.family,
+        "family_representative": grouped.representative,
+    }
+    write_table(families, pd.DataFrame(members))
+    log.info("%d inserts and %d controls; %d motifs in %d families", (rows["role"] == "motif").sum(),
+             (rows["role"] == "control").sum(), len(found), len(set(grouped.family)))  # fmt: skip

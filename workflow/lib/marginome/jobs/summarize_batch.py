@@ -1,0 +1,420 @@
+"""From the shards of a batch of models to its rows: intervals, nulls, p; one background set at a time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from scipy import stats
+
+from marginome.arrays import append, dataset, fill, group_of, hdf5_name, plain_name, read_hdf5, write_hdf5
+from marginome.batch_files import FailedModelError, part_of
+from marginome.effects import probabilities
+from marginome.interactions import interaction
+from marginome.nulls import score_effects
+from marginome.placing import read_inserts
+from marginome.shards import PROFILE_ROWS, whole_blocks
+from marginome.storage import damaged, disagreeing, read_table, table_writer, write_json
+from marginome.tables import EFFECTS, conform
+
+log = logging.getLogger("marginome")
+
+_KEYS = ["collection", "motif_id", "motif_name", "orientation", "start", "insert", "draw", "partner_id",
+         "partner_orientation", "gap", "order"]  # fmt: skip
+
+
+# What all shards of a model and background set were made with.
+_ALIKE = ("model", "model_files", "precision", "block")
+
+
+class InsertList(NamedTuple):
+    """An insert list, placed in the sequences of the background sets.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        Inserts and controls in the canonical order, with their starts.
+    motif : numpy.ndarray
+        Which rows are inserts, bool.
+    named : pandas.DataFrame
+        The inserts with the family of their motif.
+    shards : int
+        In how many parts it was computed.
+    """
+
+    table: pd.DataFrame
+    motif: np.ndarray
+    named: pd.DataFrame
+    shards: int
+
+
+class Part(NamedTuple):
+    """The results of all shards of one model, background set and insert list, in the canonical order of inserts."""
+
+    files: Sequence[str | os.PathLike]
+    readouts: Mapping[str, list]
+    effect: np.ndarray
+    effect_sd: np.ndarray
+    sign_consistency: np.ndarray
+    after_mean: np.ndarray
+    fold_sd: np.ndarray | None
+    n_backgrounds: int
+    engine: str
+    precision: str
+    kept: bool
+
+
+def summarize_batch(
+    screen: Mapping[str, Any],
+    *,
+    models: Sequence[str],
+    inserts: Sequence[str | os.PathLike],
+    families: Sequence[str | os.PathLike],
+    baselines: Sequence[str | os.PathLike],
+    shards: Sequence[str | os.PathLike],
+    effects: str | os.PathLike,
+    backgrounds: str | os.PathLike,
+    profiles: str | os.PathLike,
+    failed: str | os.PathLike,
+) -> None:
+    """Merge the shards of a batch of models: everything of a row that no other model and no other list decides.
+
+    Parameters
+    ----------
+    screen : mapping
+        ``backgrounds`` (names) and ``shards`` (how many of each insert list, in order).
+    models : sequence of str
+        Of the batch.
+    inserts, families : sequence of path
+        The insert lists, and the families of their motifs.
+    baselines : sequence of path
+        In the order of background sets.
+    shards : sequence of path
+        In the order of background sets, then lists, then shards.
+    effects : path
+        Parquet to write: the columns of `marginome.tables.EFFECTS` but ``q``, all of them, null where they do not
+        apply, and ``position``; a row group for each model and background set.
+    backgrounds : path
+        HDF5: the effect of every single background, ``<model>/<background>/effects``.
+    profiles : path
+        HDF5: mean profiles before and after, ``<model>/<background>/<output>/...``.
+    failed : path
+        JSON: why models have no result, by model.
+    """
+    reasons: dict[str, str] = {}
+    with ExitStack() as stack:
+        singles = stack.enter_context(write_hdf5(backgrounds))
+        means = stack.enter_context(write_hdf5(profiles))
+        writer = stack.enter_context(table_writer(effects, BATCH_SCHEMA))
+        lists: dict[int, list[InsertList]] = {}
+        per = len(shards) // len(screen["backgrounds"])
+        for model in models:
+            try:
+                for i, background in enumerate(screen["backgrounds"]):
+                    with read_hdf5(baselines[i]) as handle:
+                        length, n = int(handle.attrs["length_bp"]), len(handle["ids"])
+                        if length not in lists:
+                            lists[length] = _read_lists(inserts, families, screen["shards"], length)
+                        parts = _read_parts(shards[i * per : (i + 1) * per], lists[length], model, n)
+                        rows = _summarize(lists[length], parts, handle, singles, means, model, background)
+                    arrow = pa.concat_tables([conform_batch(part) for part in rows])
+                    writer.write_table(arrow, row_group_size=max(1, arrow.num_rows))
+            except FailedModelError as error:
+                reasons[model] = str(error)
+                log.error("%s", error)
+    write_json(failed, reasons)
+
+
+BATCH_SCHEMA = pa.schema([*(pa.field(c.name, c.type) for c in EFFECTS if c.name != "q"), ("position", pa.int64())])
+
+
+def conform_batch(rows: pd.DataFrame) -> pa.Table:
+    """Bring rows to `BATCH_SCHEMA`, null where a column does not apply."""
+    known = conform(rows.drop(columns="position"), EFFECTS, name="effects of a batch")
+    known = known.append_column("position", pa.array(rows["position"], type=pa.int64()))
+    columns = [
+        known[field.name] if field.name in known.schema.names else pa.nulls(known.num_rows, field.type)
+        for field in BATCH_SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=BATCH_SCHEMA)
+
+
+def _read_lists(
+    inserts: Sequence[str | os.PathLike], families: Sequence[str | os.PathLike], shards: Sequence[int], length: int
+) -> list[InsertList]:
+    found = []
+    for path, grouped, count in zip(inserts, families, shards, strict=True):
+        table = read_inserts(path, length)
+        motif = (table["role"] == "motif").to_numpy()
+        named = table.loc[motif].merge(
+            read_table(grouped)[["collection", "motif_id", "family", "family_representative"]],
+            on=["collection", "motif_id"], how="left", validate="many_to_one",
+        )  # fmt: skip
+        found.append(InsertList(table, motif, named, count))
+    return found
+
+
+def _summarize(
+    lists: Sequence[InsertList],
+    parts: Sequence[Part],
+    baseline: h5py.File,
+    singles: h5py.File,
+    means: h5py.File,
+    model: str,
+    background: str,
+) -> list[pd.DataFrame]:
+    """Rows of one model and background set, list by list; effects of single backgrounds and profiles go to files."""
+    group = group_of(model, background)
+    tables = [listed.table for listed in lists]
+    _copy_singles(singles, group, tables, parts, model)
+    before, places = _copy_profiles(baseline, means, group, tables, parts, model)
+    rows = []
+    for listed, part, place in zip(lists, parts, places):
+        rows.append(_rows(listed, part, before, place, model=model, background=background))
+        if listed.named["partner_id"].notna().any():
+            rows[-1] = _with_interaction(rows[-1], part, listed.motif, model)
+    return rows
+
+
+def _read_parts(
+    files: Sequence[str | os.PathLike], lists: Sequence[InsertList], model: str, n_backgrounds: int
+) -> list[Part]:
+    """Put the shards of one model and background set together and check that every insert is there once.
+
+    A shard that is not what its place and the baseline ask for is removed; of shards that disagree about what neither
+    says, none can be called wrong, and all are.
+    """
+    found, first, done = [], None, 0
+    for listed in lists:
+        mine = files[done : done + listed.shards]
+        done += listed.shards
+        columns: dict[str, list] = {
+            name: [] for name in ("rows", "effect", "effect_sd", "sign_consistency", "after_mean")
+        }
+        folds, engines, kept = [], set(), set()
+        for number, file in enumerate(mine, start=1):
+            with read_hdf5(file) as handle:
+                group = part_of(handle, model)
+                for name, parts in columns.items():
+                    parts.append(group[name][...])
+                if "effect_fold_sd" in group:
+                    folds.append(group["effect_fold_sd"][...])
+                readouts = json.loads(group.attrs["readouts"])
+                n, single = int(group.attrs["n_backgrounds"]), "effects" in group
+                engine, metadata = json.loads(group.attrs["engine"]), json.loads(group.attrs["marginome"])
+            engines.add(engine["path"])
+            kept.add(single)
+            if n != n_backgrounds:
+                raise damaged(file, f"it is of {n} backgrounds, the baseline of {n_backgrounds}")
+            share = whole_blocks(len(listed.table), metadata["block"], number, len(mine))
+            if not np.array_equal(columns["rows"][-1], np.concatenate([np.r_[part] for part in share] or [[]])):
+                raise damaged(file, f"its {len(columns['rows'][-1])} inserts are not its share of {len(listed.table)}")
+            made = {"readouts": readouts} | {key: metadata.get(key) for key in _ALIKE}
+            first = first or made
+            differing = [key for key, value in made.items() if value != first[key]]
+            if len(kept) > 1:
+                differing.append("effects of single backgrounds")
+            if differing:
+                raise disagreeing(files, f"the shards differ in {', '.join(differing)}")
+        merged = {name: np.concatenate(parts) for name, parts in columns.items()}
+        found.append(
+            Part(
+                mine, first["readouts"], merged["effect"], merged["effect_sd"], merged["sign_consistency"],
+                merged["after_mean"], np.concatenate(folds) if folds else None, n_backgrounds,
+                "+".join(sorted(engines)), first["precision"], kept == {True},
+            )
+        )  # fmt: skip
+    return found
+
+
+def _copy_singles(
+    target: h5py.File, group: str, tables: Sequence[pd.DataFrame], parts: Sequence[Part], model: str
+) -> None:
+    """Copy the effects of single backgrounds, list by list and shard by shard; say so where they were not kept."""
+    made = target.require_group(group)
+    made.attrs["readouts"] = json.dumps(parts[0].readouts)
+    total, above = sum(map(len, tables)), 0
+    for table, part in zip(tables, parts):
+        for file in part.files if all(part.kept for part in parts) else ():
+            with read_hdf5(file) as handle:
+                source = part_of(handle, model)["effects"]
+                if "effects" not in made:
+                    shape = (total, *source.shape[1:])
+                    chunks = (min(16, total), source.shape[1], min(64, source.shape[2]))
+                    dataset(made, "effects", shape=shape, dtype="f4", chunks=chunks)
+                rows = part_of(handle, model)["rows"][...]
+                for i in range(0, len(rows), 256):
+                    fill(made["effects"], above + rows[i : i + 256], source[i : i + 256])
+        above += len(table)
+    if "effects" not in made:
+        made.attrs["note"] = "larger than keep.backgrounds_mb of the config: not kept"
+    text = h5py.string_dtype()
+    for column in ("insert_id", "role"):
+        values = np.concatenate([table[column].to_numpy(object) for table in tables])
+        dataset(made, column, data=values, dtype=text)
+
+
+def _copy_profiles(
+    baseline: h5py.File,
+    target: h5py.File,
+    group: str,
+    tables: Sequence[pd.DataFrame],
+    parts: Sequence[Part],
+    model: str,
+) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
+    """Copy mean profiles; return the mean scalars before, and list by list where inserts change profiles most."""
+    readouts = parts[0].readouts
+    before = np.full(len(readouts["output"]), np.nan)
+    places: list[dict[str, np.ndarray]] = [{} for _ in parts]
+    for step, values in part_of(baseline, model)["outputs"].items():
+        name = plain_name(step)
+        if values.attrs["kind"] == "scalar":
+            means = values[...].astype(np.float64).mean(0)
+            for target_name, mean in zip(json.loads(values.attrs["names"]), means):
+                for k, output in enumerate(readouts["output"]):
+                    if output == target_name and readouts["scalar"][k]:
+                        before[k] = mean
+        elif name in readouts["output"]:
+            logits = values[...]
+            probs = probabilities(torch.from_numpy(logits), values.attrs["softmax"] or None).numpy()
+            made = target.require_group(f"{group}/{hdf5_name(name)}")
+            made.attrs["softmax"] = values.attrs["softmax"]
+            made.attrs["first_bp"] = max(0, (int(baseline.attrs["length_bp"]) - logits.shape[-1]) // 2)
+            made.attrs["readme"] = "before: means over backgrounds; after: per insert, in the order of insert_id"
+            dataset(made, "before_logits", data=logits.astype(np.float64).mean(0).astype(np.float32))
+            dataset(made, "before_probabilities", data=probs.mean(0).astype(np.float32))
+            ids: list[np.ndarray] = []
+            for table, part, place in zip(tables, parts, places):
+                place[name], some = _copy_after(part.files, made, name, probs.mean(0), table, model)
+                ids += some
+            if ids:
+                dataset(made, "insert_id", data=np.concatenate(ids), dtype=h5py.string_dtype())
+    return before, places
+
+
+def _copy_after(
+    files: Sequence[str | os.PathLike],
+    made: h5py.Group,
+    name: str,
+    before: np.ndarray,
+    table: pd.DataFrame,
+    model: str,
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Copy one output's mean profiles after each insert of a list.
+
+    Returns the position that each insert changes most, -1 unknown, and the ids of the inserts.
+    """
+    place = np.full(len(table), -1, dtype=np.int64)
+    ids = []
+    for file in files:
+        with read_hdf5(file) as handle:
+            held = part_of(handle, model).get("profiles")
+            step = hdf5_name(name, taken=PROFILE_ROWS)
+            if held is None or step not in held:
+                continue
+            rows = held["rows"][...]
+            for kind in ("logits", "probabilities"):
+                source = held[f"{step}/{kind}"]
+                for i in range(0, len(rows), 256):
+                    values = source[i : i + 256]
+                    append(made, f"after_{kind}", values)
+                    if kind == "probabilities":
+                        place[rows[i : i + 256]] = np.abs(values - before).sum(1).argmax(1)
+            ids.append(table["insert_id"].to_numpy(object)[rows])
+    return place, ids
+
+
+def _rows(
+    listed: InsertList,
+    part: Part,
+    before: np.ndarray,
+    place: Mapping[str, np.ndarray],
+    *,
+    model: str,
+    background: str,
+) -> pd.DataFrame:
+    """The effect table of one model, background set and list, inserts by readouts."""
+    table, motif, named, _ = listed
+    n, k = int(motif.sum()), len(part.readouts["output"])
+    count = part.n_backgrounds
+    effect, sd = part.effect[motif], part.effect_sd[motif]
+    se = sd / np.sqrt(count)
+    half = stats.t.ppf(0.975, count - 1) * se if count > 1 else se
+    rows = named[_KEYS].loc[named.index.repeat(k)].reset_index(drop=True)
+    rows.insert(0, "model", model)
+    rows.insert(1, "background", background)
+    for column in ("output", "measure", "unit"):
+        rows[column] = np.tile(np.array(part.readouts[column], dtype=object), n)
+    rows["n_backgrounds"] = count
+    rows["before_mean"] = np.tile(before, n)
+    for column, values in {
+        "after_mean": part.after_mean[motif], "effect": effect, "effect_sd": sd, "effect_se": se,
+        "ci_low": effect - half, "ci_high": effect + half, "sign_consistency": part.sign_consistency[motif],
+    }.items():  # fmt: skip
+        rows[column] = values.ravel()
+    if part.fold_sd is not None:
+        rows["effect_fold_sd"] = part.fold_sd[motif].ravel()
+    if place:
+        where = np.full((n, k), -1, dtype=np.int64)
+        for j, output in enumerate(part.readouts["output"]):
+            if output in place:
+                where[:, j] = place[output][motif]
+        rows["largest_change_bp"] = pd.array(where.ravel(), dtype="Int64")
+        rows.loc[rows["largest_change_bp"] < 0, "largest_change_bp"] = pd.NA
+    rows["position"] = np.repeat(named["position"].to_numpy(), k)
+    if (~motif).any():
+        scored = _score(table, motif, part)
+        rows["n_controls"] = np.repeat(scored["n_controls"], k)
+        rows["control_kind"] = np.repeat(named["control_kind"].to_numpy(object), k)
+        for column in ("control_mean", "control_sd", "z", "p", "p_resolution"):
+            rows[column] = scored[column].ravel()
+    for column in ("family", "family_representative"):
+        rows[column] = np.repeat(named[column].to_numpy(), k)
+    rows["engine"], rows["precision"] = part.engine, part.precision
+    return rows
+
+
+def _score(table: pd.DataFrame, motif: np.ndarray, part: Part) -> dict[str, np.ndarray]:
+    """Effects against the null of their position: one null per position and readout."""
+    n, k = int(motif.sum()), part.effect.shape[1]
+    found = {name: np.full((n, k), np.nan) for name in ("control_mean", "control_sd", "z", "p")}
+    found["n_controls"], found["p_resolution"] = np.zeros(n, dtype=np.int64), np.zeros((n, k))
+    positions = table["position"].to_numpy()
+    sequences = table["insert"].to_numpy(object)
+    for position in np.unique(positions):
+        mine, theirs = motif & (positions == position), ~motif & (positions == position)
+        rows = mine[motif]
+        for j in range(k):
+            alternative = "greater" if not part.readouts["signed"][j] else "two-sided"
+            scores = score_effects(part.effect[mine, j], sequences[mine], part.effect[theirs, j], sequences[theirs],
+                                   alternative=alternative)  # fmt: skip
+            for name in ("control_mean", "control_sd", "z", "p"):
+                found[name][rows, j] = getattr(scores, name)[:, 0]
+            found["n_controls"][rows], found["p_resolution"][rows, j] = scores.n_controls, scores.p_resolution
+    return found
+
+
+def _with_interaction(rows: pd.DataFrame, part: Part, motif: np.ndarray, model: str) -> pd.DataFrame:
+    """Add what each pair does beyond the sum of its two motifs alone."""
+    parts = []
+    for j, output in enumerate(part.readouts["output"]):
+        some = rows[rows["output"] == output]
+        effects = None
+        if part.kept:
+            effects = np.concatenate([_single_effects(file, model, j) for file in part.files])[motif]
+        parts.append(some.join(interaction(some.reset_index(drop=True), effects).set_index(some.index)))
+    return pd.concat(parts).sort_index()
+
+
+def _single_effects(file: str | os.PathLike, model: str, readout: int) -> np.ndarray:
+    with read_hdf5(file) as handle:
+        return part_of(handle, model)["effects"][:, :, readout]
