@@ -20,10 +20,12 @@ matplotlib.use("svg")
 from matplotlib import pyplot as plt
 
 import control_effects
+import many_effects
 from marginome.controls import composition, list_controls
 from marginome.nulls import Null, score_effects
+from marginome.tails import resolution
 
-LEVELS = (0.1, 1e-2, 1e-3, 1e-4)
+LEVELS = (0.1, 1e-2, 1e-3)
 NULLS = [f"{model} {kind}" for model in control_effects.MODELS for kind in control_effects.KINDS]
 TITLES = ["BPNet, GC-matched windows", "BPNet, dinucleotide shuffles", "MPRA model, GC-matched", "MPRA model, shuffles"]
 
@@ -62,16 +64,37 @@ def scored(table: dict, name: str, n: int, sets: int, methods: dict) -> dict[str
 
 
 def calibration(table: dict) -> None:
-    """Print observed over expected calls, averaged over sets of controls."""
+    """Print observed over expected calls, averaged over sets of controls, as far as the controls reach."""
     methods = {"marginome": Null.p, "normal tails": normal, "Pareto, plugged in": plug_in}
-    print(f"{'null':28} {'controls':>8} {'method':20}" + "".join(f"{level:>9g}" for level in LEVELS) + "   KS")
+    print(f"{'null':28} {'controls':>8} {'method':20}" + "".join(f"{level:>9g}" for level in LEVELS) + "  reach   KS")
     for name in NULLS:
         for n in (300, 1000, 3000):
             found = scored(table, name, n, 20, methods if n == 1000 else {"marginome": Null.p})
             for method, sets in found.items():
-                ratio = [np.mean([(p <= level).mean() for p in sets]) / level for level in LEVELS]
+                levels = [*LEVELS, resolution(n)]
+                ratio = [np.mean([(p <= level).mean() for p in sets]) / level for level in levels]
                 ks = np.mean([stats.kstest(p, "uniform").statistic for p in sets])
-                print(f"{name:28} {n:8} {method:20}" + "".join(f"{r:9.2f}" for r in ratio) + f"  {ks:.3f}")
+                told = "".join(f"{r:9.2f}" if x >= resolution(n) else f"{'-':>9}" for x, r in zip(levels, ratio))
+                print(f"{name:28} {n:8} {method:20}{told}  {ks:.3f}", flush=True)
+
+
+def far_calibration(sets: int = 20) -> None:
+    """Print the same for the many inserts of tests/many_effects.py, which reach further down."""
+    for model, effects in many_effects.load().items():
+        widths, gc = composition(many_effects.inserts(0, len(effects)))
+        rng = np.random.default_rng(9)
+        for n in (1000, 3000, 10000, 30000):
+            levels, calls = np.array([1e-2, 1e-3, 2 * resolution(n), resolution(n)]), 0
+            for _ in range(sets):
+                controls = rng.choice(len(effects), size=n, replace=False)
+                null = Null(effects[controls].astype(float), widths[controls], gc[controls])
+                fresh = np.setdiff1d(np.arange(len(effects)), controls)
+                p = null.p(
+                    (effects[fresh] - null.location(widths[fresh], gc[fresh])) / null.scale(widths[fresh], gc[fresh])
+                )
+                calls += np.array([(p <= level).mean() for level in levels]) / sets
+            told = "".join(f" {x:.2g}: {c / x:.2f}" for x, c in zip(levels, calls) if x >= resolution(n))
+            print(f"{model}, {len(effects)} inserts, {n} controls{told}", flush=True)
 
 
 def small_lists(table: dict, lists: int = 150) -> None:
@@ -172,6 +195,7 @@ def main() -> None:
     table = control_effects.load()
     calibration(table)
     small_lists(table)
+    far_calibration()
     draw(table, control_effects.ROOT / "docs/calibration.svg")
     cost()
 

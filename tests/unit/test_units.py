@@ -20,8 +20,8 @@ from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
 from marginome.jobs.check_model import check_models
 from marginome.jobs.marginalize import marginalize_shard
-from marginome.jobs.model_page import report_model
 from marginome.jobs.predict_baseline import predict_baselines
+from marginome.jobs.report_model import report_model
 from marginome.jobs.runner import job
 from marginome.jobs.summarize_batch import summarize_batch
 from marginome.jobs.summarize_screen import summarize_screen
