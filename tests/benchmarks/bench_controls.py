@@ -112,6 +112,7 @@ def small_lists(table: dict, lists: int = 150) -> None:
         + "   shared"
     )
     for name in NULLS:
+        values = table[name].astype(float), widths, gc
         for n in (50, 100, 300):
             rng, calls, ratios, done = np.random.default_rng(5), [], [], 0
             while done < lists:
@@ -123,17 +124,17 @@ def small_lists(table: dict, lists: int = 150) -> None:
                 if len(controls) < 0.9 * n or len(fresh) < 50:  # too few sequences of that width were marginalized
                     continue
                 done += 1
-                p = _p(table, name, controls, fresh)
+                p = _p(values, controls, fresh)
                 calls.append([(p <= level).mean() for level in LEVELS[:3]])
-                ratios.append(np.log10(p / _p(table, name, rng.choice(ladder, 1000, replace=False), fresh)))
+                ratios.append(np.log10(p / _p(values, rng.choice(ladder, 1000, replace=False), fresh)))
             ratio = np.mean(calls, axis=0) / LEVELS[:3]
             differs = np.quantile(np.abs(np.concatenate(ratios)), [0.5, 0.95])
             print(f"{name:28} {n:8}" + "".join(f"{r:9.2f}" for r in [*ratio, *differs]), flush=True)
 
 
-def _p(table: dict, name: str, controls: np.ndarray, inserts: np.ndarray) -> np.ndarray:
-    """P-values of some inserts under the null of some controls."""
-    (widths, gc), effects = composition(table["sequences"]), table[name].astype(float)
+def _p(values: tuple, controls: np.ndarray, inserts: np.ndarray) -> np.ndarray:
+    """P-values of some inserts under the null of some controls; `values` are all effects, widths and GC."""
+    effects, widths, gc = values
     null = Null(effects[controls], widths[controls], gc[controls])
     z = (effects[inserts] - null.location(widths[inserts], gc[inserts])) / null.scale(widths[inserts], gc[inserts])
     return null.p(z)
