@@ -15,7 +15,8 @@ import numpy as np
 import yaml
 
 import control_effects
-from marginome.controls import list_controls, reverse_complement_text
+from marginome.bases import reverse_complement_text
+from marginome.controls import list_controls
 
 ROOT = control_effects.ROOT
 TABLE = ROOT / "tests/data/demo_effects.npz"

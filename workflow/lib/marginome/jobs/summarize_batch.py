@@ -14,22 +14,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from scipy import stats
 
 from marginome.arrays import append, dataset, fill, group_of, hdf5_name, plain_name, read_hdf5, write_hdf5
 from marginome.batch_files import FailedModelError, part_of
+from marginome.confidence import mean_interval
 from marginome.effects import probabilities
 from marginome.interactions import interaction
 from marginome.nulls import score_effects
 from marginome.placing import read_inserts
 from marginome.shards import PROFILE_ROWS, whole_blocks
 from marginome.storage import damaged, disagreeing, read_table, table_writer, write_json
-from marginome.tables import EFFECTS, conform
+from marginome.tables import EFFECTS, INSERT_KEYS, conform
 
 log = logging.getLogger("marginome")
-
-_KEYS = ["collection", "motif_id", "motif_name", "orientation", "start", "insert", "draw", "partner_id",
-         "partner_orientation", "gap", "order"]  # fmt: skip
 
 
 # What all shards of a model and background set were made with.
@@ -347,9 +344,8 @@ def _rows(
     n, k = int(motif.sum()), len(part.readouts["output"])
     count = part.n_backgrounds
     effect, sd = part.effect[motif], part.effect_sd[motif]
-    se = sd / np.sqrt(count)
-    half = stats.t.ppf(0.975, count - 1) * se if count > 1 else se
-    rows = named[_KEYS].loc[named.index.repeat(k)].reset_index(drop=True)
+    se, low, high = mean_interval(effect, sd, count)
+    rows = named[[*INSERT_KEYS, "motif_name"]].loc[named.index.repeat(k)].reset_index(drop=True)
     rows.insert(0, "model", model)
     rows.insert(1, "background", background)
     for column in ("output", "measure", "unit"):
@@ -358,7 +354,7 @@ def _rows(
     rows["before_mean"] = np.tile(before, n)
     for column, values in {
         "after_mean": part.after_mean[motif], "effect": effect, "effect_sd": sd, "effect_se": se,
-        "ci_low": effect - half, "ci_high": effect + half, "sign_consistency": part.sign_consistency[motif],
+        "ci_low": low, "ci_high": high, "sign_consistency": part.sign_consistency[motif],
     }.items():  # fmt: skip
         rows[column] = values.ravel()
     if part.fold_sd is not None:
