@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import h5py
@@ -108,10 +107,35 @@ def summarize_batch(
         JSON: why models have no result, by model.
     """
     reasons: dict[str, str] = {}
-    with ExitStack() as stack:
-        singles = stack.enter_context(write_hdf5(backgrounds))
-        means = stack.enter_context(write_hdf5(profiles))
-        writer = stack.enter_context(table_writer(effects, BATCH_SCHEMA))
+    with table_writer(effects, BATCH_SCHEMA) as writer:
+        for rows in summarized(screen, models=models, inserts=inserts, families=families, baselines=baselines,
+                               shards=shards, backgrounds=backgrounds, profiles=profiles, reasons=reasons):  # fmt: skip
+            writer.write_table(rows, row_group_size=max(1, rows.num_rows))
+    write_json(failed, reasons)
+
+
+def summarized(
+    screen: Mapping[str, Any],
+    *,
+    models: Sequence[str],
+    inserts: Sequence[str | os.PathLike],
+    families: Sequence[str | os.PathLike],
+    baselines: Sequence[str | os.PathLike],
+    shards: Sequence[str | os.PathLike],
+    backgrounds: str | os.PathLike,
+    profiles: str | os.PathLike,
+    reasons: dict[str, str],
+) -> Iterator[pa.Table]:
+    """Yield the rows of each model and background set of a batch (`BATCH_SCHEMA`), and write what is not a row.
+
+    Parameters
+    ----------
+    screen, models, inserts, families, baselines, shards, backgrounds, profiles
+        As `summarize_batch` takes them.
+    reasons : dict
+        Gets why models have no result, by model.
+    """
+    with write_hdf5(backgrounds) as singles, write_hdf5(profiles) as means:
         lists: dict[int, list[InsertList]] = {}
         per = len(shards) // len(screen["backgrounds"])
         for model in models:
@@ -123,12 +147,10 @@ def summarize_batch(
                             lists[length] = _read_lists(inserts, families, screen["shards"], length)
                         parts = _read_parts(shards[i * per : (i + 1) * per], lists[length], model, n)
                         rows = _summarize(lists[length], parts, handle, singles, means, model, background)
-                    arrow = pa.concat_tables([conform_batch(part) for part in rows])
-                    writer.write_table(arrow, row_group_size=max(1, arrow.num_rows))
+                    yield pa.concat_tables([conform_batch(part) for part in rows])
             except FailedModelError as error:
                 reasons[model] = str(error)
                 log.error("%s", error)
-    write_json(failed, reasons)
 
 
 BATCH_SCHEMA = pa.schema([*(pa.field(c.name, c.type) for c in EFFECTS if c.name != "q"), ("position", pa.int64())])
@@ -370,9 +392,8 @@ def _rows(
     if (~motif).any():
         scored = _score(table, motif, part)
         rows["n_controls"] = np.repeat(scored["n_controls"], k)
-        rows["p_resolution"] = np.repeat(scored["p_resolution"], k)
         rows["control_kind"] = np.repeat(named["control_kind"].to_numpy(object), k)
-        for column in ("control_mean", "control_sd", "z", "p"):
+        for column in ("control_mean", "control_sd", "z", "p", "p_resolution"):
             rows[column] = scored[column].ravel()
     for column in ("family", "family_representative"):
         rows[column] = np.repeat(named[column].to_numpy(), k)
@@ -384,7 +405,7 @@ def _score(table: pd.DataFrame, motif: np.ndarray, part: Part) -> dict[str, np.n
     """Effects against the null of their position: one null per position and readout."""
     n, k = int(motif.sum()), part.effect.shape[1]
     found = {name: np.full((n, k), np.nan) for name in ("control_mean", "control_sd", "z", "p")}
-    found["n_controls"], found["p_resolution"] = np.zeros(n, dtype=np.int64), np.zeros(n)
+    found["n_controls"], found["p_resolution"] = np.zeros(n, dtype=np.int64), np.zeros((n, k))
     positions = table["position"].to_numpy()
     sequences = table["insert"].to_numpy(object)
     for position in np.unique(positions):
@@ -396,7 +417,7 @@ def _score(table: pd.DataFrame, motif: np.ndarray, part: Part) -> dict[str, np.n
                                    alternative=alternative)  # fmt: skip
             for name in ("control_mean", "control_sd", "z", "p"):
                 found[name][rows, j] = getattr(scores, name)[:, 0]
-            found["n_controls"][rows], found["p_resolution"][rows] = scores.n_controls, scores.p_resolution
+            found["n_controls"][rows], found["p_resolution"][rows, j] = scores.n_controls, scores.p_resolution
     return found
 
 
