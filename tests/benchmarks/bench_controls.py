@@ -166,7 +166,7 @@ def draw(table: dict, path: Path) -> None:
 
 def cost() -> None:
     """Print the processor time of listing controls, of scoring, and of marginalizing them on the BPNet."""
-    from marginome.controls import reverse_complement_text
+    from marginome.bases import reverse_complement_text
 
     inserts = [(f"{i}{o}", s if o == "+" else reverse_complement_text(s))
                for i, s in control_effects.consensuses().items() for o in "+-"]  # fmt: skip
