@@ -2,7 +2,7 @@
 
 ``python tests/many_effects.py`` computes ``tests/data/many_effects.npz`` anew (some five minutes of processor time);
 the tests recompute a sample. Inserts are drawn as controls are: a JASPAR motif in turn, its rung of the ladder, a coin
-for the orientation; the n-th is always the same. 4 genome windows, few because the tail lies between inserts; K562 minP.
+for the orientation; the n-th is always the same. K562 minP in 4 genome windows: the tail lies between inserts.
 """
 
 from __future__ import annotations
