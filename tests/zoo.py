@@ -308,6 +308,20 @@ class Scaled(nn.Module):
         return self.dense(X.reshape(X.shape[0], -1)) * beta + alpha
 
 
+class Compared(nn.Module):
+    """Two tracks compared base by base, one of them repeated over channels, and cut at both ends."""
+
+    def __init__(self, length=160):
+        super().__init__()
+        self.one, self.other = nn.Conv1d(4, 3, 5), nn.Conv1d(4, 1, 5)
+        self.head = nn.Linear(3 * (length - 4), 2)
+
+    def forward(self, X):
+        x, y = self.one(X), self.other(X)
+        y = y.expand(-1, 3, -1)
+        return self.head(torch.where(x > y, x, 0.1 * y).clamp(-1, 1).flatten(1))
+
+
 class Branches(nn.Module):
     """Data-dependent control flow: cannot be captured."""
 
@@ -362,6 +376,7 @@ ZOO = {
     "excited": (Excited, None, "incremental"),
     "windows": (Windows, None, "incremental"),
     "scaled": (Scaled, scales, "incremental"),
+    "compared": (Compared, None, "incremental"),
     "scaled by default": (Scaled, None, "incremental"),
     "only recurrent": (OnlyRecurrent, None, "full"),
     "branches": (Branches, None, "full"),

@@ -96,6 +96,35 @@ def far_calibration(sets: int = 20) -> None:
         print(f"MPRA model, {len(effects)} inserts, {n} controls{told}", flush=True)
 
 
+def small_lists(table: dict, lists: int = 150) -> None:
+    """Print observed over expected calls for insert lists of five inserts of one width, with controls of their own.
+
+    A list's controls have the width and the GC of its inserts, as shuffles of them have; what is scored are all other
+    ladder sequences of that width and GC.
+    """
+    widths, gc = composition(table["sequences"])
+    ladder = np.flatnonzero(table["ladder"])
+    print(f"{'five inserts of one width':28} {'controls':>8}" + "".join(f"{level:>9g}" for level in LEVELS[:3]))
+    for name in NULLS:
+        effects = table[name].astype(float)
+        for n in (50, 100, 300):
+            rng, calls, done = np.random.default_rng(5), [], 0
+            while done < lists:
+                width = widths[rng.choice(ladder)]
+                alike = ladder[widths[ladder] == width]
+                shares = [rng.permutation(alike[np.isclose(gc[alike], value)]) for value in gc[rng.choice(alike, 5)]]
+                controls = np.unique(np.concatenate([share[: n // 5] for share in shares]))
+                fresh = np.setdiff1d(np.unique(np.concatenate(shares)), controls)
+                if len(controls) < 0.9 * n or len(fresh) < 50:  # too few sequences of that width were marginalized
+                    continue
+                done += 1
+                null = Null(effects[controls], widths[controls], gc[controls])
+                z = (effects[fresh] - null.location(widths[fresh], gc[fresh])) / null.scale(widths[fresh], gc[fresh])
+                calls.append([(null.p(z) <= level).mean() for level in LEVELS[:3]])
+            ratio = np.mean(calls, axis=0) / LEVELS[:3]
+            print(f"{name:28} {n:8}" + "".join(f"{r:9.2f}" for r in ratio), flush=True)
+
+
 def draw(table: dict, path: Path) -> None:
     """Draw observed against expected quantiles of p, ten sets of 1,000 controls on each null."""
     plt.rcParams.update({"svg.fonttype": "none", "font.size": 8, "svg.hashsalt": "marginome"})
@@ -151,6 +180,7 @@ def main() -> None:
     """Print the tables, draw the figure."""
     table = control_effects.load()
     calibration(table)
+    small_lists(table)
     far_calibration()
     draw(table, control_effects.ROOT / "docs/calibration.svg")
     cost()

@@ -17,7 +17,7 @@ import yaml
 
 from checks import config_fuzz
 from marginome import config
-from marginome.config import SECTIONS, entry_files, file_keys, job_config, resolve_config
+from marginome.config import SECTIONS, check_keys, entry_files, file_keys, job_config, resolve_config
 from marginome.config_reading import check_file
 from marginome.errors import MarginomeError
 from workspace import ROOT
@@ -298,7 +298,7 @@ def test_commands_name_targets_before_the_config():
     """`--configfile` takes every word that follows it."""
     pages = [ROOT / "README.md", ROOT / "Snakefile", *(ROOT / "docs").glob("*.md")]
     pages += [ROOT / "config" / "README.md", *(ROOT / "config").rglob("*.yaml")]
-    pages += [*(ROOT / "workflow" / "rules").glob("*.smk"), *(ROOT / "workflow" / "schemas").glob("*.yaml")]
+    pages += [*(ROOT / "workflow" / "rules").glob("*.smk"), *(ROOT / "workflow" / "lib" / "marginome" / "schemas").glob("*.yaml")]
     targets = "estimate|reproduce|screens|attributions|backgrounds|motifs|models|results/"
     shown = [line for page in pages for line in page.read_text().splitlines() if "--configfile" in line]
     assert len(shown) > 15 and not [line for line in shown if re.search(rf"--configfile \S+\s+({targets})", line)]
@@ -308,7 +308,7 @@ def test_no_pattern_of_the_schemas_lets_a_newline_pass():
     """`$` also matches before a newline at the end."""
     patterns = [
         found
-        for file in (ROOT / "workflow" / "schemas").glob("*.schema.yaml")
+        for file in (ROOT / "workflow" / "lib" / "marginome" / "schemas").glob("*.schema.yaml")
         for found in re.findall(r"pattern: (.*)", file.read_text())
     ]
     assert len(patterns) >= 8 and all("\\Z" in pattern and "$" not in pattern for pattern in patterns)
@@ -320,7 +320,7 @@ def test_words_of_the_schemas_are_those_of_the_code():
     from marginome.models.loaders import LOADERS
     from marginome.models.reading import TRANSFORMS
 
-    models = yaml.safe_load((ROOT / "workflow" / "schemas" / "models.schema.yaml").read_text())
+    models = yaml.safe_load((ROOT / "workflow" / "lib" / "marginome" / "schemas" / "models.schema.yaml").read_text())
     output = models["$defs"]["output"]["properties"]
     for schema, words in (
         (models["properties"]["loader"], tuple(LOADERS)),
@@ -453,7 +453,7 @@ def _undescribed(schema, path):
 
 
 def test_every_key_is_described():
-    for file in (ROOT / "workflow" / "schemas").glob("*.schema.yaml"):
+    for file in (ROOT / "workflow" / "lib" / "marginome" / "schemas").glob("*.schema.yaml"):
         assert not list(_undescribed(yaml.safe_load(file.read_text()), file.name))
 
 
@@ -507,3 +507,12 @@ def test_what_is_said_of_one_insert_list_names_one_of_the_screen(change, told):
     else:
         with pytest.raises(MarginomeError, match=told):
             resolve_config(given, check_files=False)
+
+
+def test_a_rule_that_asks_for_a_key_that_no_entry_can_have_stops():
+    """It got None, and a setting of the user's was passed over in silence."""
+    check_keys("screens", ("outputs", "keep"))
+    with pytest.raises(MarginomeError, match="Did you mean 'orientations'"):
+        check_keys("screens", ("outputs", "orientation"))
+    with pytest.raises(MarginomeError, match="a rule, of attributions: there is no key 'seqlet'"):
+        check_keys("attributions", ("seqlet",))

@@ -7,6 +7,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from marginome.incremental import Edits, Engine
+from marginome.incremental.capture import Graph, name_of
+from marginome.incremental.registry import RULES
 from marginome.sequences import random_one_hot
 from zoo import ZOO, make
 
@@ -89,6 +91,21 @@ def test_same_as_brute_force(name):
     found = pytree.tree_leaves(engine.pairs(edits, index))
     rows = torch.arange(len(index))
     assert_same(found, [t[rows, index] for t in truth], [b[index] for b in before])
+
+
+def test_every_rule_has_a_model_that_needs_it():
+    """CONTRIBUTING.md, "A rule of the engine"."""
+    X = random_one_hot((2, 4, LENGTH), random_state=1).double()
+    used = set()
+    for name, (_, _, path) in ZOO.items():
+        if path == "incremental":
+            model, args, _ = make(name, 2)
+            used |= {name_of(node) for node in Graph(model, X, args).nodes}
+    rules: dict = {}
+    for operation, rule in RULES.items():
+        rules.setdefault(rule.make, set()).add(operation)
+    assert len(rules) > 20
+    assert {rule.__name__ for rule, operations in rules.items() if not operations & used} == set()
 
 
 def test_operations_on_whole_sequences_are_named():

@@ -9,9 +9,8 @@ import pandas as pd
 
 from marginome import figures
 from marginome.arrays import read_hdf5
-from marginome.jobs.report import read_motif_matrices
 from marginome.plots import save_figure
-from marginome.results import read_baselines, read_profiles, single_effects
+from marginome.results import read_baselines, read_motif_matrices, read_profiles, single_effects
 from marginome.tables import read_effects
 
 
@@ -51,18 +50,3 @@ def plot_screen(
     save_figure(figures.logos_figure(table, matrices, top=top), logos)
     with read_hdf5(profiles) as handle:
         save_figure(figures.profiles_figure(read_profiles(handle, table), table), profile_figure)
-
-
-def plot_gaps(*, effects: str | os.PathLike, top: int, figure: str | os.PathLike) -> None:
-    """Draw the effect of pairs against their gap.
-
-    Parameters
-    ----------
-    effects : path
-        Effect table of a screen of pairs.
-    top : int
-        Pairs shown.
-    figure : path
-        SVG to write.
-    """
-    save_figure(figures.gap_figure(read_effects(effects), top=top), figure)
