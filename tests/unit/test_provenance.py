@@ -217,11 +217,11 @@ SHARD_JOBS = {
     "marginalize": 37,
     "marginalize_elements": 38,
     "predict_baseline": 30,
-    "attribute": 35,
+    "attribute": 36,
     "apply_functions": 40,
 }
 OTHER_JOBS = {"list_inserts": 16, "summarize_batch": 17, "summarize_screen": 8, "summarize_elements": 22,
-              "merge_attributions": 11, "call_seqlets": 9, "find_patterns": 8}  # fmt: skip
+              "merge_attributions": 12, "call_seqlets": 9, "find_patterns": 8}  # fmt: skip
 
 
 def _closure(*modules):
