@@ -25,6 +25,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"  # config, input functions, the library on the path; no rules
+include: "workflow/rules/element_inputs.smk"  # the same for elements.smk
 include: "workflow/rules/backgrounds.smk"
 include: "workflow/rules/motifs.smk"
 include: "workflow/rules/models.smk"

@@ -1,4 +1,4 @@
-from marginome.jobs.entries import check_entries
+from marginome.jobs.check_entries import check_entries
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):

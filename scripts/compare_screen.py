@@ -1,4 +1,4 @@
-from marginome.jobs.reproduction import compare_screen
+from marginome.jobs.compare_screen import compare_screen
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):

@@ -1,4 +1,4 @@
-from marginome.jobs.backgrounds import make_background
+from marginome.jobs.make_background import make_background
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):

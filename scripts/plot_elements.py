@@ -1,4 +1,4 @@
-from marginome.jobs.element_figures import plot_elements
+from marginome.jobs.plot_elements import plot_elements
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0], threads=snakemake.threads):

@@ -1,4 +1,4 @@
-from marginome.jobs.figures import plot_gaps
+from marginome.jobs.plot_gaps import plot_gaps
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0], threads=snakemake.threads):

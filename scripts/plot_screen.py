@@ -1,4 +1,4 @@
-from marginome.jobs.figures import plot_screen
+from marginome.jobs.plot_screen import plot_screen
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0], threads=snakemake.threads):

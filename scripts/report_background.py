@@ -1,4 +1,4 @@
-from marginome.jobs.background_page import report_background
+from marginome.jobs.report_background import report_background
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):

@@ -1,4 +1,4 @@
-from marginome.jobs.element_page import report_elements
+from marginome.jobs.report_elements import report_elements
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):

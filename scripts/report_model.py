@@ -1,4 +1,4 @@
-from marginome.jobs.model_page import report_model
+from marginome.jobs.report_model import report_model
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):

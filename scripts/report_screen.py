@@ -1,4 +1,4 @@
-from marginome.jobs.report import report_screen
+from marginome.jobs.report_screen import report_screen
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0], threads=snakemake.threads):

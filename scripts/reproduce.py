@@ -1,4 +1,4 @@
-from marginome.jobs.reproduction import judge_differences
+from marginome.jobs.reproduce import judge_differences
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):

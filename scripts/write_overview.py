@@ -1,5 +1,5 @@
-from marginome.jobs.report import write_overview
 from marginome.jobs.runner import job
+from marginome.jobs.write_overview import write_overview
 
 with job(snakemake.log[0]):
     write_overview(

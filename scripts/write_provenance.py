@@ -1,5 +1,5 @@
-from marginome.jobs.provenance import write_provenance
 from marginome.jobs.runner import job
+from marginome.jobs.write_provenance import write_provenance
 
 with job(snakemake.log[0]):
     write_provenance(

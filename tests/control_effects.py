@@ -90,14 +90,15 @@ def effects(model: str, kind: str, sequences: list[str], n: int | None = None) -
 
     from marginome.incremental import Edits, Engine
     from marginome.models import load_model
+    from marginome.models.outputs import Readouts
     from marginome.sequences import encode_insert, one_hot_encode
 
     settings = {k: v for k, v in MODELS[model].items() if k not in ("genome", "n")}
     loaded = load_model(model, settings)
     X = torch.stack([one_hot_encode(b) for b in backgrounds(model, kind)[:n]])
-    readouts = loaded.readouts()
-    engine = Engine(readouts, X)
-    scalar = next(name for name, y in engine.before.items() if y.ndim == 2)
+    scalars = [output for output in loaded.outputs if output.kind == "scalar"]  # a profile takes as long again
+    engine = Engine(Readouts(loaded.module, scalars).eval(), X)
+    scalar = scalars[0].name
     out = np.zeros((len(sequences), len(X)))
     starts = [X.shape[-1] // 2 - len(s) // 2 for s in sequences]
     edits = Edits.stack([encode_insert(s)[0] for s in sequences], starts)

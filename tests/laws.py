@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 
 from marginome.nulls import Null
+from marginome.tails import resolution
 
 
 class Mixture:
@@ -83,10 +84,11 @@ def main() -> None:
     rng = np.random.default_rng(4)
     for name, law in LAWS.items():
         for n in (300, 1000, 5000):
-            levels = np.array([1e-1, 1e-2, 1e-3, 2 / (n + 1), 1 / (n + 1), 0.1 / n])
+            levels = np.array([1e-1, 1e-2, 1e-3, resolution(n)])
             sets = 40 if n < 5000 else 15
             found = np.mean([call_rates(law, n, levels, rng) for _ in range(sets)], axis=0) / levels
-            print(f"{name:40} {n:5}" + "".join(f" {x:8.2g}:{f:7.2f}" for x, f in zip(levels, found)), flush=True)
+            told = "".join(f" {x:8.2g}:{f:7.2f}" for x, f in zip(levels, found) if x >= resolution(n))
+            print(f"{name:40} {n:5}{told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,12 @@ def effects(model: str, sequences: list[str]) -> np.ndarray:
     return found[[place[s] for s in sequences]].astype(np.float32)
 
 
+def load() -> dict[str, np.ndarray]:
+    """Read the saved effects, by model; the n-th is of the n-th insert."""
+    with np.load(TABLE) as saved:
+        return {name: saved[name] for name in saved.files}
+
+
 def main(model: str, path: Path = TABLE) -> None:
     """Compute one model's inserts, round by round; what is there already is kept."""
     table = dict(np.load(path)) if path.exists() else {}

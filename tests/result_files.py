@@ -19,10 +19,10 @@ from marginome.jobs.marginalize import marginalize_shard
 from marginome.jobs.merge_attributions import merge_attributions
 from marginome.jobs.merge_functions import merge_functions
 from marginome.jobs.predict_baseline import predict_baselines
-from marginome.jobs.provenance import write_provenance
-from marginome.jobs.report import report_screen
+from marginome.jobs.report_screen import report_screen
 from marginome.jobs.summarize_batch import summarize_batch
 from marginome.jobs.summarize_screen import summarize_screen
+from marginome.jobs.write_provenance import write_provenance
 from marginome.placing import MIDDLE
 from marginome.plots import composition_figure, save_figure
 from marginome.storage import write_table

@@ -20,10 +20,12 @@ matplotlib.use("svg")
 from matplotlib import pyplot as plt
 
 import control_effects
+import many_effects
 from marginome.controls import composition, list_controls
 from marginome.nulls import Null, score_effects
+from marginome.tails import resolution
 
-LEVELS = (0.1, 1e-2, 1e-3, 1e-4)
+LEVELS = (0.1, 1e-2, 1e-3)
 NULLS = [f"{model} {kind}" for model in control_effects.MODELS for kind in control_effects.KINDS]
 TITLES = ["BPNet, GC-matched windows", "BPNet, dinucleotide shuffles", "MPRA model, GC-matched", "MPRA model, shuffles"]
 
@@ -62,16 +64,66 @@ def scored(table: dict, name: str, n: int, sets: int, methods: dict) -> dict[str
 
 
 def calibration(table: dict) -> None:
-    """Print observed over expected calls, averaged over sets of controls."""
+    """Print observed over expected calls, averaged over sets of controls, as far as the controls reach."""
     methods = {"marginome": Null.p, "normal tails": normal, "Pareto, plugged in": plug_in}
-    print(f"{'null':28} {'controls':>8} {'method':20}" + "".join(f"{level:>9g}" for level in LEVELS) + "   KS")
+    print(f"{'null':28} {'controls':>8} {'method':20}" + "".join(f"{level:>9g}" for level in LEVELS) + "  reach   KS")
     for name in NULLS:
         for n in (300, 1000, 3000):
             found = scored(table, name, n, 20, methods if n == 1000 else {"marginome": Null.p})
             for method, sets in found.items():
-                ratio = [np.mean([(p <= level).mean() for p in sets]) / level for level in LEVELS]
+                levels = [*LEVELS, resolution(n)]
+                ratio = [np.mean([(p <= level).mean() for p in sets]) / level for level in levels]
                 ks = np.mean([stats.kstest(p, "uniform").statistic for p in sets])
-                print(f"{name:28} {n:8} {method:20}" + "".join(f"{r:9.2f}" for r in ratio) + f"  {ks:.3f}")
+                told = "".join(f"{r:9.2f}" if x >= resolution(n) else f"{'-':>9}" for x, r in zip(levels, ratio))
+                print(f"{name:28} {n:8} {method:20}{told}  {ks:.3f}", flush=True)
+
+
+def far_calibration(sets: int = 20) -> None:
+    """Print the same for the many inserts of tests/many_effects.py, which reach further down."""
+    for model, effects in many_effects.load().items():
+        widths, gc = composition(many_effects.inserts(0, len(effects)))
+        rng = np.random.default_rng(9)
+        for n in (1000, 3000, 10000, 30000):
+            levels, calls = np.array([1e-2, 1e-3, 2 * resolution(n), resolution(n)]), 0
+            for _ in range(sets):
+                controls = rng.choice(len(effects), size=n, replace=False)
+                null = Null(effects[controls].astype(float), widths[controls], gc[controls])
+                fresh = np.setdiff1d(np.arange(len(effects)), controls)
+                p = null.p(
+                    (effects[fresh] - null.location(widths[fresh], gc[fresh])) / null.scale(widths[fresh], gc[fresh])
+                )
+                calls += np.array([(p <= level).mean() for level in levels]) / sets
+            told = "".join(f" {x:.2g}: {c / x:.2f}" for x, c in zip(levels, calls) if x >= resolution(n))
+            print(f"{model}, {len(effects)} inserts, {n} controls{told}", flush=True)
+
+
+def small_lists(table: dict, lists: int = 150) -> None:
+    """Print observed over expected calls for insert lists of five inserts of one width, with controls of their own.
+
+    A list's controls have the width and the GC of its inserts, as shuffles of them have; what is scored are all other
+    ladder sequences of that width and GC.
+    """
+    widths, gc = composition(table["sequences"])
+    ladder = np.flatnonzero(table["ladder"])
+    print(f"{'five inserts of one width':28} {'controls':>8}" + "".join(f"{level:>9g}" for level in LEVELS[:3]))
+    for name in NULLS:
+        effects = table[name].astype(float)
+        for n in (50, 100, 300):
+            rng, calls, done = np.random.default_rng(5), [], 0
+            while done < lists:
+                width = widths[rng.choice(ladder)]
+                alike = ladder[widths[ladder] == width]
+                shares = [rng.permutation(alike[np.isclose(gc[alike], value)]) for value in gc[rng.choice(alike, 5)]]
+                controls = np.unique(np.concatenate([share[: n // 5] for share in shares]))
+                fresh = np.setdiff1d(np.unique(np.concatenate(shares)), controls)
+                if len(controls) < 0.9 * n or len(fresh) < 50:  # too few sequences of that width were marginalized
+                    continue
+                done += 1
+                null = Null(effects[controls], widths[controls], gc[controls])
+                z = (effects[fresh] - null.location(widths[fresh], gc[fresh])) / null.scale(widths[fresh], gc[fresh])
+                calls.append([(null.p(z) <= level).mean() for level in LEVELS[:3]])
+            ratio = np.mean(calls, axis=0) / LEVELS[:3]
+            print(f"{name:28} {n:8}" + "".join(f"{r:9.2f}" for r in ratio), flush=True)
 
 
 def draw(table: dict, path: Path) -> None:
@@ -129,6 +181,8 @@ def main() -> None:
     """Print the tables, draw the figure."""
     table = control_effects.load()
     calibration(table)
+    small_lists(table)
+    far_calibration()
     draw(table, control_effects.ROOT / "docs/calibration.svg")
     cost()
 

@@ -41,7 +41,7 @@ from marginome import provenance  # noqa: E402
 from marginome.arrays import read_hdf5  # noqa: E402
 from marginome.errors import MarginomeError  # noqa: E402
 from marginome.fasta import count_sequences, read_background, read_some  # noqa: E402
-from marginome.jobs.background_page import report_background  # noqa: E402
+from marginome.jobs.report_background import report_background  # noqa: E402
 from marginome.storage import read_json, read_table, sound, table_metadata  # noqa: E402
 from result_files import Results, files_below  # noqa: E402
 

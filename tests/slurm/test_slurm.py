@@ -26,8 +26,9 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
 HERE = Path(__file__).parent
 FOLDER = Path("/var/lib/marginome-slurm")
 TABLE = "results/screens/ctcf_jaspar/effects.parquet"
-SHARD = "results/screens/ctcf_jaspar/shards/bpnet_ctcf/gc_matched/1-of-1.h5"
-LOG = "logs/marginalize/ctcf_jaspar/bpnet_ctcf/gc_matched/1-of-1.log"
+SHARD = "results/screens/ctcf_jaspar/shards/bpnet_ctcf/gc_matched/jaspar/1-of-1.h5"
+SUMMARY = "results/screens/ctcf_jaspar/batches/bpnet_ctcf/effects.parquet"
+LOG = "logs/marginalize/ctcf_jaspar/bpnet_ctcf/gc_matched/jaspar/1-of-1.log"
 GPU_RULES = ("check_model", "predict_baseline", "marginalize")
 # This cluster keeps no accounts, so job states come from squeue; GPUs are asked for although the config says cpu.
 SITE = [
@@ -154,7 +155,7 @@ def without_a_shard(finished, tmp_path):
     """A copy of a finished run without one shard and the table: one GPU job and the table's are left to do."""
     shutil.copytree(finished.folder, tmp_path / "work", symlinks=True)
     space = Workspace(tmp_path / "work", small_config())
-    for file in (SHARD, LOG, TABLE):
+    for file in (SHARD, LOG, SUMMARY, TABLE):
         space.path(file).unlink()
     yield space
     # Without cgroups Slurm may lose sight of a process of a job whose node went down.

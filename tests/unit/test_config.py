@@ -17,7 +17,7 @@ import yaml
 
 from checks import config_fuzz
 from marginome import config
-from marginome.config import SECTIONS, entry_files, file_keys, job_config, resolve_config
+from marginome.config import SECTIONS, check_keys, entry_files, file_keys, job_config, resolve_config
 from marginome.config_reading import check_file
 from marginome.errors import MarginomeError
 from workspace import ROOT
@@ -507,3 +507,12 @@ def test_what_is_said_of_one_insert_list_names_one_of_the_screen(change, told):
     else:
         with pytest.raises(MarginomeError, match=told):
             resolve_config(given, check_files=False)
+
+
+def test_a_rule_that_asks_for_a_key_that_no_entry_can_have_stops():
+    """It got None, and a setting of the user's was passed over in silence."""
+    check_keys("screens", ("outputs", "keep"))
+    with pytest.raises(MarginomeError, match="Did you mean 'orientations'"):
+        check_keys("screens", ("outputs", "orientation"))
+    with pytest.raises(MarginomeError, match="a rule, of attributions: there is no key 'seqlet'"):
+        check_keys("attributions", ("seqlet",))

@@ -13,7 +13,7 @@ from marginome import backgrounds, effects
 from marginome.config import _schemas
 from marginome.errors import MarginomeError
 from marginome.figure_names import SCREEN_FIGURES
-from marginome.jobs.figures import FIGURES
+from marginome.jobs.plot_screen import FIGURES
 from marginome.measures import MEASURES
 from marginome.models.loaders import LOADERS
 from marginome.motifs.formats import FORMATS, read_file

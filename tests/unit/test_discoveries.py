@@ -84,13 +84,14 @@ def test_controls_needed_is_the_least_that_is_enough(tests, findings):
     def q_of_findings(n, found=findings):
         p = np.full(tests, 1.0)
         p[:found] = 1e-12
-        return add_q(pd.DataFrame({"p": p, "p_resolution": 1 / (n + 1)}), [])["q"].iloc[0]
+        return add_q(pd.DataFrame({"p": p, "p_resolution": 2 / (n + 1)}), [])["q"].iloc[0]
 
     n = controls_needed(tests, findings)
     assert q_of_findings(n) <= 0.05 * (1 + 1e-12)
     assert n == 1 or q_of_findings(n - 1) > 0.05
+    assert controls_needed(tests, findings, alternative="greater") == max(1, (n + 2) // 2 - 1)
     for n in (40, 1000, 5000):
-        least = findings_needed(tests, n)
+        least = findings_needed(tests, 2 / (n + 1))
         assert least > tests or q_of_findings(n, least) <= 0.05 * (1 + 1e-12)
         assert least == 1 or least > tests + 1 or q_of_findings(n, least - 1) > 0.05
     for bad in ({"findings": 0}, {"findings": tests + 1}, {"q": 0.0}):

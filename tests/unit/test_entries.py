@@ -7,7 +7,7 @@ import pytest
 from batch import write_checks
 from marginome.errors import MarginomeError
 from marginome.inserts import list_starts
-from marginome.jobs.entries import check_entries
+from marginome.jobs.check_entries import check_entries
 from marginome.jobs.list_inserts import list_screen_inserts
 from marginome.motifs import motif_table, read_motifs
 from marginome.placing import read_inserts

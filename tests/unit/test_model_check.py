@@ -15,7 +15,7 @@ from batch import write_checks
 from marginome import MarginomeError, check_budget, model_check, predict, random_one_hot, substitute
 from marginome.config import resolve_config
 from marginome.incremental import fused
-from marginome.jobs.model_page import report_model
+from marginome.jobs.report_model import report_model
 from marginome.model_check import check_model, stop_on_problems
 from marginome.models import load_model
 from marginome.storage import read_json, to_json, write_json

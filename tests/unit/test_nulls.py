@@ -145,9 +145,9 @@ def test_score_effects(rng):
     np.testing.assert_allclose(found.control_sd, [[1, 3]] * 4, rtol=0.25)
     assert (found.p[[0, 0, 1, 2], [0, 1, 1, 0]] > 0.05).all()
     assert (found.p[[1, 2, 3, 3], [0, 1, 0, 1]] < 1e-3).all()
-    assert found.p_resolution == 1 / 601
+    assert found.p_resolution == 2 / 601
     greater = score_effects(effects, inserts, control_effects, controls, alternative="greater")
-    assert (greater.p[3] > 0.99).all()
+    assert (greater.p[3] > 0.99).all() and greater.p_resolution == 1 / 601
     np.testing.assert_allclose(2 * greater.p[1, 0], found.p[1, 0])
     shuffled = rng.permutation(600)
     again = score_effects(effects[::-1], inserts[::-1], control_effects[shuffled], [controls[i] for i in shuffled])

@@ -446,7 +446,7 @@ def test_a_row_that_is_not_significant_says_so_on_the_overview(tmp_path):
 
 
 def test_hostile_names_stay_text_on_the_overview_and_the_page_of_elements(tmp_path):
-    from marginome.jobs.element_page import report_elements
+    from marginome.jobs.report_elements import report_elements
     from marginome.storage import write_json, write_table
 
     evil = "</td><script>window.owned=1</script>"
@@ -539,7 +539,7 @@ def test_a_methods_paragraph_says_what_the_record_holds(tmp_path):
 
 def test_the_overview_names_what_another_config_left_in_the_folder(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("marginome"), "propagate", True)
-    from marginome.jobs.report import write_overview as write
+    from marginome.jobs.write_overview import write_overview as write
 
     for folder in ("screens/ours", "screens/theirs", "attributions/old"):
         (tmp_path / folder).mkdir(parents=True)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from marginome.errors import MarginomeError
-from marginome.jobs.reproduction import compare_tables
+from marginome.jobs.compare_screen import compare_tables
 
 
 def test_compare_tables():

@@ -37,3 +37,10 @@ def test_snakemakes_linter_is_content():
 def test_scripts_are_one_library_call():
     for script in (ROOT / "scripts").glob("*.py"):
         assert len(script.read_text().splitlines()) <= 40, script.name
+
+
+def test_a_rules_job_is_in_a_file_of_the_rules_name():
+    """The folder of jobs lists the flow; what applies functions before and after an insert is one job."""
+    for script in (ROOT / "scripts").glob("*.py"):
+        job = {"apply_before": "apply_functions", "apply_after": "apply_functions"}.get(script.stem, script.stem)
+        assert f"from marginome.jobs.{job} import" in script.read_text(), script.name

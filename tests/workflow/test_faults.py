@@ -16,8 +16,9 @@ from workspace import ROOT, Workspace, rules_run, script_processes, small_config
 
 pytestmark = pytest.mark.workflow
 TABLE = "results/screens/ctcf_jaspar/effects.parquet"
-SHARD = "results/screens/ctcf_jaspar/shards/bpnet_ctcf/gc_matched/1-of-1.h5"
-LOG = "logs/marginalize/ctcf_jaspar/bpnet_ctcf/gc_matched/1-of-1.log"
+SHARD = "results/screens/ctcf_jaspar/shards/bpnet_ctcf/gc_matched/jaspar/1-of-1.h5"
+SUMMARY = "results/screens/ctcf_jaspar/batches/bpnet_ctcf/effects.parquet"
+LOG = "logs/marginalize/ctcf_jaspar/bpnet_ctcf/gc_matched/jaspar/1-of-1.log"
 
 
 @pytest.fixture
@@ -35,9 +36,8 @@ def _same_as(finished, workspace) -> None:
 
 def _without_a_shard(workspace) -> None:
     """Remove the table and one of its two shards, so that they are computed again."""
-    workspace.path(TABLE).unlink()
-    workspace.path(SHARD).unlink()
-    workspace.path(LOG).unlink()
+    for file in (TABLE, SUMMARY, SHARD, LOG):
+        workspace.path(file).unlink()
 
 
 def _start(workspace) -> subprocess.Popen:
@@ -118,6 +118,7 @@ def test_a_damaged_shard_is_named_and_made_again(finished, disturbed, how):
     shard.write_bytes(raw)
     os.utime(shard, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # Snakemake sees nothing
     disturbed.path(TABLE).unlink()
+    disturbed.path(SUMMARY).unlink()
     first = disturbed.run(TABLE, check=False)
     assert first.returncode != 0 and "damaged" in first.stdout and shard.name in first.stdout
     assert "Traceback" not in first.stdout
@@ -127,6 +128,7 @@ def test_a_damaged_shard_is_named_and_made_again(finished, disturbed, how):
 
 def test_a_deleted_intermediate_is_made_again(finished, disturbed):
     disturbed.path("results/baselines/bpnet_ctcf/gc_matched.h5").unlink()
+    disturbed.path(SUMMARY).unlink()
     disturbed.path(TABLE).unlink()
     output = disturbed.run(TABLE)
     assert "predict_baseline" in rules_run(output.stdout)

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from marginome.errors import MarginomeError
-from marginome.jobs.reproduction import compare_screen, judge_differences
+from marginome.jobs.compare_screen import compare_screen
+from marginome.jobs.reproduce import judge_differences
 from marginome.storage import write_table
 from workspace import ROOT, Workspace, small_config
 

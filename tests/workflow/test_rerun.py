@@ -63,6 +63,24 @@ def test_an_edit_of_the_marginalization_reruns_what_depends_on_it(copied):
     assert not planned & {"make_background", "collect_motifs", "check_model", "list_inserts"}
 
 
+def test_a_line_that_a_shard_does_not_run_costs_no_shard(copied):
+    """Of a comparison, of readers of other models, of what draws: hours of GPU would be for nothing."""
+    library = copied.repository / "workflow" / "lib" / "marginome"
+    for name in ("agreements.py", "discoveries.py", "figures.py", "models/keras/layers.py", "models/beluga.py"):
+        (library / name).write_text((library / name).read_text() + "\nCHANGED = 1\n")
+    planned = _planned(copied)
+    assert {"summarize_screen", "plot_screen"} <= planned
+    assert not planned & {"check_model", "predict_baseline", "list_inserts", "marginalize", "summarize_batch"}
+
+
+def test_an_edit_of_what_reads_the_model_checks_it_again(copied):
+    module = copied.repository / "workflow" / "lib" / "marginome" / "models" / "bpnet.py"
+    module.write_text(module.read_text() + "\nCHANGED = 1\n")
+    planned = _planned(copied)
+    assert {"check_model", "predict_baseline", "marginalize"} <= planned
+    assert not planned & {"make_background", "collect_motifs", "list_inserts"}
+
+
 def test_an_edit_of_the_report_reruns_the_report(copied):
     template = copied.repository / "workflow" / "lib" / "marginome" / "report" / "assets" / "style.css"
     template.write_text(template.read_text() + "\n/* changed */\n")

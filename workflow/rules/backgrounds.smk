@@ -30,7 +30,7 @@ rule make_background:
         settings=settings_of("backgrounds", "background"),
         digests=digests_of("backgrounds", "background"),
         seed=CONFIG["seed"],
-        code=code_digest("jobs.backgrounds"),
+        code=code_digest("jobs.make_background"),
     script:
         "../../scripts/make_background.py"
 
@@ -58,6 +58,6 @@ rule report_background:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=code_digest("jobs.background_page"),
+        code=code_digest("jobs.report_background"),
     script:
         "../../scripts/report_background.py"

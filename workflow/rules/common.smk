@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str((Path(str(workflow.current_basedir)) / ".." / "lib").resolve()))
 
+from marginome.attribution_entries import used_entries
 from marginome.config import check_keys, entry_files, job_config, resolve_config
 from marginome.errors import MarginomeError
 from marginome.figure_names import SCREEN_FIGURES
@@ -220,7 +221,9 @@ def entries_with_background(background):
     """The screens and attributions that use a background set, and their models."""
     screens = [name for name, entry in CONFIG["screens"].items() if background in entry["backgrounds"]]
     attributions = [
-        name for name in CONFIG["attributions"] if background in entries_of_attribution(name)["backgrounds"]
+        name
+        for name, entry in CONFIG["attributions"].items()
+        if background in used_entries(entry)["backgrounds"]
     ]
     models = {model for name in screens for model in CONFIG["screens"][name]["models"]}
     models |= {CONFIG["attributions"][name]["model"] for name in attributions}
@@ -337,6 +340,13 @@ def screen_section(screen):
     return {"screen": {screen: entry}, "seed": CONFIG["seed"], **engine_settings(), **named}
 
 
+def modules_of_screen(screen):
+    """The modules that compute a screen, with what reads the files of its models."""
+    readers = {module for model in CONFIG["screens"][screen]["models"] for module in model_readers(model)}
+    jobs = ("marginalize", "summarize_batch", "summarize_screen", "apply_functions")
+    return [*(f"jobs.{job}" for job in jobs), *sorted(readers)]
+
+
 def screen_digests(screen):
     """SHA-256 of every file that a screen's entries name."""
     entry = CONFIG["screens"][screen]
@@ -381,256 +391,3 @@ def functions_of_screen(wildcards):
         rules.merge_functions.output.functions,
         screen=[screen for screen in (wildcards.screen,) if has_functions(screen)],
     )
-
-
-# ------------------------------------------------------------------------------------------- attributions
-def attribution_of(*keys):
-    """Params function: the keys of an attribution entry that a rule uses."""
-    check_keys("attributions", keys)
-    return lambda wildcards: {key: CONFIG["attributions"][wildcards.attribution].get(key) for key in keys}
-
-
-def attributed_model(function):
-    """Input or params function of the model that an attribution entry names, e.g. `settings_of`'s."""
-
-    def inputs(wildcards):
-        return function(CONFIG["attributions"][wildcards.attribution]["model"])
-
-    return inputs
-
-
-def part_files(*path):
-    """Input function: the files that one part of an attribution entry names, marked ancient (see `files_of`)."""
-    return lambda wildcards: ancient(_part_files(wildcards, path))
-
-
-def part_digests(*path):
-    """Params function: digests of those files."""
-    return lambda wildcards: content_digests(_part_files(wildcards, path))
-
-
-def _part_files(wildcards, path):
-    # the entry of that name with nothing but the part, so that a change elsewhere in it reruns nothing
-    part = found = {}
-    entry = CONFIG["attributions"][wildcards.attribution]
-    for key in path[:-1]:
-        part[key], entry = {}, entry.get(key) or {}
-        part = part[key]
-    if path[-1] in entry:
-        part[path[-1]] = entry[path[-1]]
-    return entry_files(
-        {"attributions": {wildcards.attribution: found}}, "attributions", wildcards.attribution
-    )
-
-
-def background_of(*path):
-    """Input function: the FASTA of the background set that a part of an attribution entry names, if it does."""
-
-    def inputs(wildcards):
-        entry = CONFIG["attributions"][wildcards.attribution]
-        for key in path:
-            entry = (entry or {}).get(key)
-        return expand(rules.make_background.output.fasta, background=[entry] if entry else [])
-
-    return inputs
-
-
-def insert_collection(wildcards):
-    """Input function: the table of the collection that the insert of the loci is from, if it is from one."""
-    insert = CONFIG["attributions"][wildcards.attribution]["loci"].get("insert") or {}
-    return expand(
-        rules.collect_motifs.output.table, collection=[insert[k] for k in ("collection",) if k in insert]
-    )
-
-
-def element_settings(wildcards):
-    """Params function: how elements are put into backgrounds, without how many shards."""
-    entry = CONFIG["attributions"][wildcards.attribution]["marginalize"]
-    used = ("outputs", "annotations", "flank", "samples", "controls")
-    return {key: entry[key] for key in used if key in entry}
-
-
-def element_screen(wildcards):
-    """Params function: what `marginalize` takes of a screen's entry."""
-    entry = CONFIG["attributions"][wildcards.attribution]["marginalize"]
-    return {"outputs": entry.get("outputs"), "keep": entry["keep"]}
-
-
-def element_functions(wildcards):
-    """Params function: what `apply_functions` takes of a screen's entry."""
-    entry = CONFIG["attributions"][wildcards.attribution]["marginalize"]
-    return {"outputs": entry.get("outputs")} | {key: entry[key] for key in ("functions", "function_settings")}
-
-
-def element_merge(wildcards):
-    """Params function: what the shards of elements are put together by, as `merge_functions` takes a screen's."""
-    entry = CONFIG["attributions"][wildcards.attribution]
-    chosen = {"batches": {"": [entry["model"]]}, "backgrounds": entry["marginalize"]["backgrounds"]}
-    return chosen | {"shards": [entry["marginalize"]["shards"]]} | element_functions(wildcards)
-
-
-def collections_of(wildcards):
-    """Input function: tables of the motif collections that name seqlets and patterns."""
-    entry = CONFIG["attributions"][wildcards.attribution].get("annotate") or {}
-    return expand(rules.collect_motifs.output.table, collection=entry.get("motifs", []))
-
-
-def attribution_shards(wildcards):
-    """Input function: every shard of an attribution entry."""
-    count = CONFIG["attributions"][wildcards.attribution]["shards"]
-    return expand(
-        rules.attribute.output.shard,
-        attribution=wildcards.attribution,
-        shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
-    )
-
-
-def element_file(wildcards, elements, what):
-    """Input function: a table of seqlets or patterns, named where the config says how, or their isolated effects.
-
-    Empty where the config does not ask for it.
-    """
-    entry = CONFIG["attributions"][wildcards.attribution]
-    if elements == "patterns" and entry.get("patterns") is None:
-        return []
-    if what == "effects":
-        files = rules.summarize_elements.output.effects if entry.get("marginalize") else []
-    elif elements == "patterns":
-        files = (
-            rules.annotate_patterns.output.matches
-            if entry.get("annotate")
-            else rules.find_patterns.output.patterns
-        )
-    else:
-        files = (
-            rules.annotate_seqlets.output.annotations
-            if entry.get("annotate")
-            else rules.call_seqlets.output.seqlets
-        )
-    return expand(files, attribution=wildcards.attribution, elements=elements)
-
-
-def element_table(wildcards):
-    """Input function: the table of the seqlets or patterns that are put into backgrounds."""
-    return element_file(wildcards, wildcards.elements, "table")
-
-
-def pattern_members(wildcards):
-    """Input function: the seqlets of the patterns, which samples are drawn from."""
-    return rules.find_patterns.output.seqlets if wildcards.elements == "patterns" else []
-
-
-def per_attribution(pattern):
-    """Input function: a pattern expanded over the background sets that elements are put into."""
-
-    def inputs(wildcards):
-        entry = CONFIG["attributions"][wildcards.attribution]
-        names = {"model": entry["model"], "background": entry["marginalize"]["backgrounds"]}
-        return expand(pattern, **dict(wildcards.items()), **names, batch=BATCH_OF[entry["model"]])
-
-    return inputs
-
-
-def element_shards(pattern):
-    """Input function: every shard of the seqlets or patterns of an attribution entry."""
-
-    def inputs(wildcards):
-        entry = CONFIG["attributions"][wildcards.attribution]
-        count = entry["marginalize"]["shards"]
-        return expand(
-            pattern,
-            attribution=wildcards.attribution,
-            elements=wildcards.elements,
-            model=entry["model"],
-            background=entry["marginalize"]["backgrounds"],
-            shard=shards_of(count, wildcards.elements),
-        )
-
-    return inputs
-
-
-def attribution_files():
-    """What a reader gets of every attribution entry, by name."""
-    wanted = {}
-    for name, entry in CONFIG["attributions"].items():
-        files = [
-            "attributions.h5",
-            "seqlets.parquet",
-            "seqlets.bed",
-            "figures/elements.svg",
-            "report.html",
-            "provenance.json",
-        ]
-        elements = ["seqlets"]
-        if entry.get("annotate"):
-            files.append("annotations.parquet")
-        if entry.get("patterns") is not None:
-            files += ["patterns.h5", "patterns.parquet"]
-            elements.append("patterns")
-            if entry.get("annotate"):
-                files.append("pattern_matches.parquet")
-        if entry.get("marginalize"):
-            files += [f"{kind}/effects.parquet" for kind in elements]
-            if any(function != "predict" for function in entry["marginalize"]["functions"]):
-                files += [f"{kind}/functions.{suffix}" for kind in elements for suffix in ("h5", "svg")]
-        wanted[name] = [f"results/attributions/{name}/{file}" for file in files]
-    return wanted
-
-
-def recorded_results(wildcards):
-    """Input function: the tables and arrays of an attribution entry, whose checksums are recorded."""
-    return [file for file in attribution_files()[wildcards.attribution] if file.endswith((".parquet", ".h5"))]
-
-
-def recorded_parts(wildcards):
-    """Input function: every shard of an attribution entry: of attributions, then of its isolated elements."""
-    entry = CONFIG["attributions"][wildcards.attribution]
-    found = attribution_shards(wildcards)
-    if not entry.get("marginalize"):
-        return found
-    patterns = [rules.marginalize_elements.output.shard]
-    if any(function != "predict" for function in entry["marginalize"]["functions"]):
-        patterns.append(rules.apply_elements_after.output.shard)
-    count = entry["marginalize"]["shards"]
-    return found + expand(
-        patterns,
-        attribution=wildcards.attribution,
-        elements=["seqlets", *(["patterns"] if entry.get("patterns") is not None else [])],
-        model=entry["model"],
-        background=entry["marginalize"]["backgrounds"],
-        shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
-    )
-
-
-def entries_of_attribution(attribution):
-    """The names in other sections that an attribution entry uses, by section."""
-    entry = CONFIG["attributions"][attribution]
-    loci, annotate, marginalize = (entry.get(key) or {} for key in ("loci", "annotate", "marginalize"))
-    motifs = [*annotate.get("motifs", []), (loci.get("insert") or {}).get("collection")]
-    backgrounds = [loci.get("background"), (entry.get("references") or {}).get("background")]
-    named = {"models": [entry["model"]], "motifs": motifs}
-    named["backgrounds"] = [*backgrounds, *marginalize.get("backgrounds", [])]
-    return {section: sorted({name for name in names if name}) for section, names in named.items()}
-
-
-def attribution_section(attribution):
-    """An attribution entry with the entries that it names, and the run's settings."""
-    named = {
-        section: {name: CONFIG[section][name] for name in names}
-        for section, names in entries_of_attribution(attribution).items()
-    }
-    entry = {attribution: CONFIG["attributions"][attribution]}
-    return {"attribution": entry, "seed": CONFIG["seed"], **engine_settings(), **named}
-
-
-def attribution_digests(attribution):
-    """SHA-256 of every file that an attribution entry and the entries that it names need."""
-    files = entry_files(CONFIG, "attributions", attribution)
-    for section, names in entries_of_attribution(attribution).items():
-        files = [*files, *(file for name in names for file in entry_files(CONFIG, section, name))]
-    return file_digests(with_imported(files))
-
-
-def attribution_results():
-    """Everything a reader gets of every attribution entry."""
-    return [file for files in attribution_files().values() for file in files]

@@ -199,7 +199,7 @@ rule list_elements:
         mem_mb=memory(3000),
         runtime=60,
     params:
-        marginalize=element_settings,
+        marginalize=settings_of_elements,
         annotations=part_digests("marginalize", "annotations"),
         digests=attributed_model(lambda model: named_digests("models", model)),
         seed=CONFIG["seed"],
@@ -231,7 +231,7 @@ rule marginalize_elements:
     params:
         models=model_settings,
         digests=model_digests,
-        screen=element_screen,
+        screen=screen_of_elements("keep"),
         engine=engine_settings(),
         code=code_with_models("jobs.marginalize_elements"),
     script:
@@ -295,7 +295,7 @@ rule plot_elements:
         mem_mb=memory(2000),
         runtime=30,
     params:
-        code=code_digest("jobs.element_figures"),
+        code=code_digest("jobs.plot_elements"),
     script:
         "../../scripts/plot_elements.py"
 
@@ -321,16 +321,19 @@ rule write_attribution_provenance:
     params:
         config=lambda wildcards: attribution_section(wildcards.attribution),
         digests=lambda wildcards: attribution_digests(wildcards.attribution),
-        modules=[
-            "jobs.attribute",
-            "jobs.call_seqlets",
-            "jobs.find_patterns",
-            "jobs.marginalize_elements",
-            "jobs.summarize_elements",
-            "jobs.apply_functions",
-        ],
+        modules=attributed_model(
+            lambda model: [
+                "jobs.attribute",
+                "jobs.call_seqlets",
+                "jobs.find_patterns",
+                "jobs.marginalize_elements",
+                "jobs.summarize_elements",
+                "jobs.apply_functions",
+                *model_readers(model),
+            ]
+        ),
         command=lambda wildcards: run_command(f"results/attributions/{wildcards.attribution}/report.html"),
-        code=code_digest("jobs.provenance"),
+        code=code_digest("jobs.write_provenance"),
     script:
         "../../scripts/write_provenance.py"
 
@@ -362,7 +365,7 @@ rule report_elements:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=code_digest("jobs.element_page"),
+        code=code_digest("jobs.report_elements"),
     script:
         "../../scripts/report_elements.py"
 
@@ -379,7 +382,7 @@ use rule apply_before as apply_elements_before with:
         models=model_settings,
         digests=model_digests,
         name=lambda wildcards: f"attributions.{wildcards.attribution}.marginalize",
-        screen=element_functions,
+        screen=screen_of_elements("functions", "function_settings"),
         user_code=part_digests("marginalize", "functions"),
         seed=CONFIG["seed"],
         engine=engine_settings(),
@@ -401,7 +404,7 @@ use rule apply_after as apply_elements_after with:
         models=model_settings,
         digests=model_digests,
         name=lambda wildcards: f"attributions.{wildcards.attribution}.marginalize",
-        screen=element_functions,
+        screen=screen_of_elements("functions", "function_settings"),
         user_code=part_digests("marginalize", "functions"),
         seed=CONFIG["seed"],
         engine=engine_settings(),

@@ -47,7 +47,7 @@ rule report_model:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=code_digest("jobs.model_page"),
+        code=code_digest("jobs.report_model"),
     script:
         "../../scripts/report_model.py"
 

@@ -23,9 +23,9 @@ rule write_provenance:
     params:
         config=lambda wildcards: screen_section(wildcards.screen),
         digests=lambda wildcards: screen_digests(wildcards.screen),
-        modules=["jobs.marginalize", "jobs.summarize_batch", "jobs.summarize_screen", "jobs.apply_functions"],
+        modules=lambda wildcards: modules_of_screen(wildcards.screen),
         command=lambda wildcards: run_command(f"results/screens/{wildcards.screen}/report.html"),
-        code=code_digest("jobs.provenance"),
+        code=code_digest("jobs.write_provenance"),
     script:
         "../../scripts/write_provenance.py"
 
@@ -58,7 +58,7 @@ rule report_screen:
         mem_mb=memory(4000),
         runtime=30,
     params:
-        code=code_digest("jobs.report"),
+        code=code_digest("jobs.report_screen"),
     script:
         "../../scripts/report_screen.py"
 
@@ -89,8 +89,8 @@ rule write_overview:
         screens=SCREEN_FILES,
         backgrounds=BACKGROUND_FILES,
         models=MODEL_FILES,
-        attributions=attribution_files(),
+        attributions={name: attribution_files(name) for name in CONFIG["attributions"]},
         command=run_command(),
-        code=code_digest("jobs.report"),
+        code=code_digest("jobs.write_overview"),
     script:
         "../../scripts/write_overview.py"

@@ -57,7 +57,7 @@ rule check_entries:
         length=lambda wildcards: CONFIG["backgrounds"][wildcards.background].get("length"),
         screens=asked_of_models("screens", "models", "outputs"),
         attributions=asked_of_models("attributions", "model", "output", "target", "marginalize"),
-        code=code_digest("jobs.entries"),
+        code=code_digest("jobs.check_entries"),
     script:
         "../../scripts/check_entries.py"
 
@@ -181,7 +181,7 @@ rule plot_screen:
         runtime=30,
     params:
         top=CONFIG["report"]["top"],
-        code=code_digest("jobs.figures"),
+        code=code_digest("jobs.plot_screen"),
     script:
         "../../scripts/plot_screen.py"
 
@@ -210,7 +210,7 @@ rule plot_gaps:
         runtime=20,
     params:
         top=6,
-        code=code_digest("jobs.figures"),
+        code=code_digest("jobs.plot_gaps"),
     script:
         "../../scripts/plot_gaps.py"
 
@@ -237,7 +237,7 @@ rule compare_screen:
         mem_mb=memory(2000),
         runtime=20,
     params:
-        code=code_digest("jobs.reproduction"),
+        code=code_digest("jobs.compare_screen"),
         digests=lambda wildcards: file_digests([EXPECTED[wildcards.screen]]),
     script:
         "../../scripts/compare_screen.py"

@@ -52,7 +52,7 @@ _PUBLIC = {
     "controls_needed": "discoveries",
     "agreement": "agreements",
     "consensus": "agreements",
-    "compare_tables": "jobs.reproduction",
+    "compare_tables": "jobs.compare_screen",
     "list_controls": "controls",
     "motif_families": "families",
     "read_screen": "results",

@@ -82,7 +82,7 @@ def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY, *, test: str | No
     return out
 
 
-def controls_needed(tests: int, findings: int = 1, *, q: float = 0.05) -> int:
+def controls_needed(tests: int, findings: int = 1, *, q: float = 0.05, alternative: str = "two-sided") -> int:
     """Tell how many controls a screen needs for its findings to be told from chance.
 
     Parameters
@@ -94,11 +94,13 @@ def controls_needed(tests: int, findings: int = 1, *, q: float = 0.05) -> int:
         that stands alone.
     q : float, default 0.05
         The false discovery rate they are to have.
+    alternative : str, default "two-sided"
+        As for `score_effects`: distances, which cannot be negative, are tested one-sided and need half as many.
 
     Returns
     -------
     int
-        The smallest n with ``tests * resolution(n) / findings <= q`` (Benjamini-Hochberg), at least 1.
+        The smallest n with ``tests * resolution(n, alternative) / findings <= q`` (Benjamini-Hochberg), at least 1.
 
     Raises
     ------
@@ -108,25 +110,25 @@ def controls_needed(tests: int, findings: int = 1, *, q: float = 0.05) -> int:
     Examples
     --------
     >>> controls_needed(1437), controls_needed(1437, 6)
-    (28739, 4789)
+    (57479, 9579)
     """
     if not 1 <= findings <= tests or not 0 < q <= 1:
         raise MarginomeError(
             f"{findings} findings of {tests} tests at q {q}, wanted at least 1, at most all, and q between 0 and 1",
             where="controls_needed",
         )
-    return max(1, math.ceil(round(tests / (findings * q), 9)) - 1)
+    return max(1, math.ceil(round(tests * 2 * resolution(1, alternative) / (findings * q), 9)) - 1)
 
 
-def findings_needed(tests: int, n_controls: int, *, q: float = 0.05) -> int:
+def findings_needed(tests: int, p_resolution: float, *, q: float = 0.05) -> int:
     """Tell how many inserts have to do more than every control before any of them has a q as low.
 
     Parameters
     ----------
     tests : int
         Distinct inserts that are tested together.
-    n_controls : int
-        Controls of the null.
+    p_resolution : float
+        What the controls can show (`Scores.p_resolution`).
     q : float, default 0.05
         The false discovery rate.
 
@@ -135,4 +137,4 @@ def findings_needed(tests: int, n_controls: int, *, q: float = 0.05) -> int:
     int
         At least 1; more than `tests` where there are too few controls for any finding.
     """
-    return max(1, math.ceil(round(tests * resolution(n_controls) / q, 9)))
+    return max(1, math.ceil(round(tests * p_resolution / q, 9)))

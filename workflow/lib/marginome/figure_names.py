@@ -1,7 +1,7 @@
 """The figures of every screen, as Snakemake's report and the overview call them. Imports nothing.
 
-`marginome.jobs.figures` draws them into ``results/screens/<screen>/figures/<name>.svg``; the caption for a reader is
-``workflow/report/<name>.rst``.
+`marginome.jobs.plot_screen` draws them into ``results/screens/<screen>/figures/<name>.svg``; the caption for a reader
+is ``workflow/report/<name>.rst``.
 """
 
 from __future__ import annotations

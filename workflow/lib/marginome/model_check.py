@@ -40,7 +40,7 @@ log = logging.getLogger("marginome")
 
 N_SEQUENCES = 8
 INSERT_WIDTH = 12
-BLOCKS = (16, 64, 128)
+BLOCKS = {"cpu": (16, 64, 128), "cuda": (64, 128, 256, 512)}
 BLOCK_SECONDS = 10.0  # a block that would take longer than this to try is not tried
 RACES = 3
 # Memory of DeepLIFT's pair of sequence and reference, in activations of one sequence: measured 4 to 5 for stacks of
@@ -401,17 +401,17 @@ def _engine(
     settings = dict(device=device, precision=precision, engine=engine, memory_bytes=memory_bytes)
     runner = Engine(module, X, args, **settings)
     info = runner.info
-    width = min(INSERT_WIDTH, loaded.input_length)
+    width, blocks = min(INSERT_WIDTH, loaded.input_length), BLOCKS[device.type]
     inserts = random_one_hot(
-        (max(BLOCKS), 4, width), random_state=stable_seed(seed, "check_model inserts", width) % 2**32
+        (blocks[-1], 4, width), random_state=stable_seed(seed, "check_model inserts", width) % 2**32
     )
-    starts = torch.full((max(BLOCKS),), loaded.input_length // 2 - width // 2, dtype=torch.int64)
+    starts = torch.full((blocks[-1],), loaded.input_length // 2 - width // 2, dtype=torch.int64)
     block, rates, kernels = info.block, {}, {}
     if info.path == "incremental":
         few = Edits(inserts[:1], starts[:1])
         pair = _timed(runner, few, device, 1)  # the first makes plans, so that it is slower than those that follow
-        backgrounds = max(1, min(len(X), int(BLOCK_SECONDS / (pair * BLOCKS[0]))))
-        for size in sorted({*BLOCKS, info.block}):
+        backgrounds = max(1, min(len(X), int(BLOCK_SECONDS / (pair * blocks[0]))))
+        for size in blocks:
             if pair * size * backgrounds > min(BLOCK_SECONDS, part.left) and rates:
                 part.leave_out(f"blocks of {size} and more inserts were not tried")
                 break

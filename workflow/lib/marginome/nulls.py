@@ -227,8 +227,8 @@ class Scores(NamedTuple):
     n_controls : int
         Number of control inserts in the null.
     p_resolution : float
-        How far the controls reach, 1 / (n_controls + 1): see `marginome.tails.resolution`. Below it p is an
-        extrapolation that orders the inserts, no more; q is made of the larger of the two (`add_q`).
+        How far the controls reach, see `marginome.tails.resolution`. Below it p is an extrapolation that orders the
+        inserts, no more; q is made of the larger of the two (`add_q`).
     """
 
     control_mean: np.ndarray
@@ -301,7 +301,7 @@ def score_effects(
         p[:, j] = null.p((effects[:, j] - mean[:, j]) / sd[:, j], alternative)
     z = np.divide(effects - mean, sd, out=np.full(effects.shape, np.nan), where=sd > 0)
     n = len(control_effects)
-    return Scores(mean, sd, z, p, n, resolution(n))
+    return Scores(mean, sd, z, p, n, resolution(n, alternative))
 
 
 def _as_table(values: np.ndarray, sequences: Sequence[str], name: str) -> np.ndarray:

@@ -15,7 +15,7 @@ import pandas as pd
 from marginome.arrays import group_of, plain_name, read_hdf5
 from marginome.batch_files import parts_of
 from marginome.errors import MarginomeError
-from marginome.storage import read_json
+from marginome.storage import read_json, read_table
 from marginome.tables import read_effects
 
 # Above this many values the effects of single backgrounds are left out of a page (they stay in effects.h5).
@@ -193,3 +193,9 @@ def read_profiles(handle: h5py.File, table: pd.DataFrame) -> list[Profiles]:
                 )
             )
     return blocks
+
+
+def read_motif_matrices(path: str | os.PathLike) -> pd.DataFrame:
+    """Return ``collection, motif_id, motif_name, pwm`` with matrices of shape (4, w)."""
+    table = read_table(path)[["collection", "motif_id", "motif_name", "pwm"]]
+    return table.assign(pwm=[np.asarray(values).reshape(-1, 4).T for values in table["pwm"]])

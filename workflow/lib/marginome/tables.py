@@ -60,7 +60,7 @@ _EFFECT = [
     Column("control_sd", _FLOAT, "Spread of the effects of such inserts.", False),
     Column("z", _FLOAT, "(effect - control_mean) / control_sd.", False),
     Column("p", _FLOAT, "Two-sided p of the effect under the null of the controls.", False),
-    Column("p_resolution", _FLOAT, "How far controls reach, 1 / (n_controls + 1); a smaller p orders rows.", False),
+    Column("p_resolution", _FLOAT, "The least p that n_controls can show; a smaller p orders rows.", False),
     Column("q", _FLOAT, "Benjamini-Hochberg of the larger of p and p_resolution, over inserts of a null.", False),
     Column("interaction", _FLOAT, "Pairs: effect minus the sum of the two motifs' effects alone.", False),
     Column("interaction_se", _FLOAT, "Its standard error over backgrounds.", False),

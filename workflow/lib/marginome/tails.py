@@ -20,26 +20,30 @@ _SHAPES = np.linspace(-0.5, 1.0, 46)
 _LOG_SCALES = np.linspace(-1.6, 1.6, 49)
 
 
-def resolution(n: int) -> float:
-    """Return the smallest p that n controls can show: the share of one among them and what is tested.
+def resolution(n: int, alternative: str = "two-sided") -> float:
+    """Return the smallest p that n controls can show: that of what does more than all of them.
 
     Parameters
     ----------
     n : int
         Number of controls.
+    alternative : str, default "two-sided"
+        As for `Tails.p`.
 
     Returns
     -------
     float
-        1 / (n + 1).
+        2 / (n + 1), or 1 / (n + 1) for "greater".
 
     Notes
     -----
     What is tested is exchangeable with the controls if it means nothing. So the chance that it does more than all of
     them, in one direction, is 1 / (n + 1), whatever their distribution: also where a few inserts are of another kind
     (they hold a site) and none of those happens to be a control. Any smaller p rests on a tail that nobody has seen.
+    The larger of p and its resolution is a rank among the controls and nothing else; Benjamini-Hochberg on such ranks
+    keeps what it promises although all of them share their controls (Bates et al. 2023, Ann. Stat. 51:149).
     """
-    return 1 / (n + 1)
+    return (1 if alternative == "greater" else 2) / (n + 1)
 
 
 class Tails:
@@ -84,7 +88,7 @@ class Tails:
         Returns
         -------
         numpy.ndarray
-            As `values`. Below `resolution` of the number of controls it is an extrapolation.
+            As `values`. Below `resolution` it is an extrapolation.
         """
         upper = self._upper.survival(values)
         if alternative == "greater":

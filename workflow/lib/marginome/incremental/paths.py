@@ -361,7 +361,8 @@ class Incremental:
         length = self.X.shape[-1]
         spans.clamp_(max=length)
         spans[:, 0].clamp_(max=length - 1)
-        order = sorted(range(len(spans)), key=lambda i: (int(spans[i, 0]), int(spans[i, 1]), i))
+        places = spans.tolist()  # a tensor's numbers one by one take longer than all that follows
+        order = sorted(range(len(places)), key=lambda i: (*places[i], i))
 
         def cost(pairs: int, width: int) -> float:
             size = max(1.0, BATCH_BYTES[self.device.type] / self._machine.bytes_per_second / max(1e-9, self._per_pair))
@@ -369,7 +370,7 @@ class Incremental:
 
         groups: list[tuple[list[int], int, int]] = []
         for i in order:
-            lo, hi = (int(v) for v in spans[i])
+            lo, hi = places[i]
             if groups:
                 rows, a, b = groups[-1]
                 n, wide = len(rows) * backgrounds, max(b, hi) - a

@@ -374,9 +374,8 @@ def _rows(
     if (~motif).any():
         scored = _score(table, motif, part)
         rows["n_controls"] = np.repeat(scored["n_controls"], k)
-        rows["p_resolution"] = np.repeat(scored["p_resolution"], k)
         rows["control_kind"] = np.repeat(named["control_kind"].to_numpy(object), k)
-        for column in ("control_mean", "control_sd", "z", "p"):
+        for column in ("control_mean", "control_sd", "z", "p", "p_resolution"):
             rows[column] = scored[column].ravel()
     for column in ("family", "family_representative"):
         rows[column] = np.repeat(named[column].to_numpy(), k)
@@ -388,7 +387,7 @@ def _score(table: pd.DataFrame, motif: np.ndarray, part: Part) -> dict[str, np.n
     """Effects against the null of their position: one null per position and readout."""
     n, k = int(motif.sum()), part.effect.shape[1]
     found = {name: np.full((n, k), np.nan) for name in ("control_mean", "control_sd", "z", "p")}
-    found["n_controls"], found["p_resolution"] = np.zeros(n, dtype=np.int64), np.zeros(n)
+    found["n_controls"], found["p_resolution"] = np.zeros(n, dtype=np.int64), np.zeros((n, k))
     positions = table["position"].to_numpy()
     sequences = table["insert"].to_numpy(object)
     for position in np.unique(positions):
@@ -400,7 +399,7 @@ def _score(table: pd.DataFrame, motif: np.ndarray, part: Part) -> dict[str, np.n
                                    alternative=alternative)  # fmt: skip
             for name in ("control_mean", "control_sd", "z", "p"):
                 found[name][rows, j] = getattr(scores, name)[:, 0]
-            found["n_controls"][rows], found["p_resolution"][rows] = scores.n_controls, scores.p_resolution
+            found["n_controls"][rows], found["p_resolution"][rows, j] = scores.n_controls, scores.p_resolution
     return found
 
 

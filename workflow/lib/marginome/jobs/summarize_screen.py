@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from marginome.agreements import INSERT, agreement, consensus
 from marginome.arrays import read_hdf5, write_hdf5
-from marginome.discoveries import add_q, controls_needed, findings_needed
+from marginome.discoveries import add_q, findings_needed
 from marginome.errors import MarginomeError
 from marginome.storage import atomic, filled_columns, read_json, read_row_groups, table_writer, write_table
 from marginome.tables import EFFECTS, conform
@@ -117,16 +117,19 @@ def merged_rows(parts: Sequence[str | os.PathLike]) -> Iterator[pd.DataFrame]:
 
 
 def _tell_reach(rows: pd.DataFrame) -> None:
-    """Log what the number of controls allows, where that is less than to find an insert that stands alone."""
+    """Log what the number of controls allows, where that is less than to find an insert that stands alone.
+
+    Of the output that needs most: a distance, tested on one side, needs half as many.
+    """
     tested = rows[rows["p"].notna()]
-    one = tested[(tested["output"] == rows["output"].iloc[0]) & (tested["position"] == rows["position"].iloc[0])]
-    if one.empty:
+    if tested.empty:
         return
-    tests, n = one["insert"].nunique(), int(one["n_controls"].min())
-    least = findings_needed(tests, n)
+    worst = tested.loc[tested["p_resolution"].idxmax()]
+    one = tested[(tested["output"] == worst["output"]) & (tested["position"] == worst["position"])]
+    tests, least = one["insert"].nunique(), findings_needed(one["insert"].nunique(), worst["p_resolution"])
     if least > 1:
-        log.info("%d controls reach to p %.2g: q <= 0.05 takes %d of %d inserts that far out, one alone %d controls",
-                 n, one["p_resolution"].max(), least, tests, controls_needed(tests))  # fmt: skip
+        log.info("%s: %d controls reach to p %.2g, q <= 0.05 takes %d of %d inserts that do more than all of them",
+                 worst["output"], worst["n_controls"], worst["p_resolution"], least, tests)  # fmt: skip
 
 
 class _Writer:

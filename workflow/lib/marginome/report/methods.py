@@ -136,6 +136,6 @@ def _controls(controls: Any) -> str:
         f"The null is the distribution of the effects of shuffled inserts ({many}) in the same "
         "backgrounds, standardised by insert width and GC content; p is two-sided (one-sided for distances), with "
         "generalised Pareto tails averaged over the posterior of their parameters; q is Benjamini-Hochberg over "
-        "distinct inserts within model, background set, output and position, with no p below 1 in the number of "
-        "controls and 1."
+        "distinct inserts within model, background set, output and position, with p by rank among the "
+        "controls and none smaller than their number can show."
     )

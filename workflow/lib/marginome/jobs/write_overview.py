@@ -1,145 +1,26 @@
-"""What a reader opens: the page of a screen, the overview of all results, and a file that says what each file is."""
+"""The overview of all results, and a file that says what each file is."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-import pandas as pd
-
 from marginome import report as marginome_report
-from marginome.arrays import group_of, plain_name, read_hdf5
 from marginome.batch_files import failed_records, read_records
 from marginome.figure_names import SCREEN_FIGURES
 from marginome.report import (
-    AttributionLogos,
     Badge,
     Entry,
     Link,
     ScreenEntry,
-    methods_paragraph,
-    write_report,
 )
-from marginome.results import combinations, read_baselines, read_profiles, single_effects
-from marginome.storage import atomic, damaged, read_json, read_table
+from marginome.storage import atomic, read_json, read_table
 from marginome.tables import EFFECTS, describe, read_effects
 
 log = logging.getLogger("marginome")
-
-
-def report_screen(
-    screen: str,
-    *,
-    effects: str | os.PathLike,
-    backgrounds: str | os.PathLike,
-    profiles: str | os.PathLike,
-    baselines: Sequence[str | os.PathLike],
-    motifs: Sequence[str | os.PathLike],
-    provenance: str | os.PathLike,
-    functions: str | os.PathLike | None,
-    page: str | os.PathLike,
-) -> None:
-    """Write the interactive page of one screen.
-
-    Parameters
-    ----------
-    screen : str
-        Its name.
-    effects, backgrounds, profiles : path
-        Tables of `summarize_screen`.
-    baselines : sequence of path
-        Predictions on the backgrounds.
-    motifs : sequence of path
-        Tables of the collections.
-    provenance : path
-        The screen's record.
-    functions : path or None
-        What functions beside predict gave before and after every insert, where the screen asks for any.
-    page : path
-        HTML to write.
-    """
-    table = read_effects(effects)
-    record = read_json(provenance)
-    with ExitStack() as stack:
-        handle = stack.enter_context(read_hdf5(profiles))
-        made = None if functions is None else stack.enter_context(read_hdf5(functions))
-        packed = write_report(
-            page,
-            effects=table,
-            motifs=pd.concat([read_motif_matrices(path) for path in motifs], ignore_index=True),
-            per_background=single_effects(backgrounds, table),
-            baseline=read_baselines(baselines),
-            profiles=read_profiles(handle, table),
-            attributions=[] if made is None else read_attributions(made, table, where=str(functions)),
-            provenance=record,
-            commands=[record["command"]],
-            methods=methods_paragraph(record),
-            title=f"Screen {screen}",
-            name=screen,
-            overview="../../index.html",
-        )
-    log.info("%s: %.1f MB, %d rows, %d inserts, %d profiles, %d attributions", page, packed.bytes / 1e6, packed.rows,
-             packed.inserts, packed.profiles, packed.attributions)  # fmt: skip
-
-
-def read_motif_matrices(path: str | os.PathLike) -> pd.DataFrame:
-    """Return ``collection, motif_id, motif_name, pwm`` with matrices of shape (4, w)."""
-    table = read_table(path)[["collection", "motif_id", "motif_name", "pwm"]]
-    return table.assign(pwm=[np.asarray(values).reshape(-1, 4).T for values in table["pwm"]])
-
-
-def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> list[AttributionLogos]:
-    """Return the attributions of an open functions.h5, tied to rows of the effect table.
-
-    A function of the user's that gives another shape than attributions (a number, say) is left to the file.
-
-    Parameters
-    ----------
-    handle : h5py.File
-        What `merge_functions` wrote.
-    table : pandas.DataFrame
-        The effect table of the same screen.
-    where : str
-        For messages.
-
-    Returns
-    -------
-    list of AttributionLogos
-        One per model, background set, function and target, the functions in the config's order.
-    """
-    keys = ["motif_id", "orientation", "start", "insert"]
-    listed = pd.DataFrame({k: handle[f"inserts/{k}"].asstr()[...] if k != "start" else handle["inserts/start"][...]
-                           for k in keys})  # fmt: skip
-    size = int(handle.attrs["window"])
-    first = (listed["start"] + listed["insert"].str.len() // 2 - size // 2).to_numpy()
-    blocks = []
-    for model, background in combinations(table):
-        here = np.flatnonzero(((table["model"] == model) & (table["background"] == background)).to_numpy())
-        part = table.iloc[here]
-        per = len(part) // len(listed) if len(listed) else 0  # rows of an insert follow one another, a row per output
-        heads = part.iloc[::per] if per else part
-        if len(heads) != len(listed) or not all(np.array_equal(heads[k], listed[k]) for k in keys):
-            raise damaged(where, "it holds other inserts than the effect table")
-        outputs, units = part["output"].iloc[:per].tolist(), part["unit"].iloc[:per].tolist()
-        for function, targets in handle.get(group_of(model, background), {}).items():
-            function = plain_name(function)
-            for step, made in targets.items():
-                target = plain_name(step)
-                if made["after"].shape[1:] != (4, size):
-                    log.info("%s of %s has shape %s: not drawn", function, target, made["after"].shape[1:])
-                    continue
-                at = outputs.index(target) if target in outputs else 0
-                unit = units[at] if target in outputs and pd.notna(units[at]) else ""
-                blocks.append(
-                    AttributionLogos(here[at::per], made["before"], made["after"], first, target, function, unit)
-                )
-    return blocks
 
 
 def write_overview(
@@ -259,6 +140,8 @@ def _attribution_entry(name: str, files: Sequence[str], link: Callable[[str, str
 
 
 _BACKGROUND_LINKS = {"page": "What the checks found", "fasta": "FASTA", "bed": "BED", "tsv": "TSV"}
+
+
 _SCREEN_LINKS = {
     "effects": "effects.parquet",
     "tsv": "effects.tsv.gz",
@@ -272,6 +155,7 @@ _SCREEN_LINKS = {
     "functions_figure": "attributions",
     "gaps": "effect against gap",
 }
+
 
 _README = f"""\
 # What is here

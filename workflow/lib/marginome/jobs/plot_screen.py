@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 
 from marginome import figures
 from marginome.arrays import read_hdf5
-from marginome.jobs.report import read_motif_matrices
 from marginome.plots import save_figure
-from marginome.results import Profiles, read_baselines, read_profiles, single_effects
+from marginome.results import Profiles, read_baselines, read_motif_matrices, read_profiles, single_effects
 from marginome.tables import read_effects
 
 
@@ -71,18 +70,3 @@ def plot_screen(
         )  # fmt: skip
         for name, path in files.items():
             save_figure(FIGURES[name](screen, top), path)
-
-
-def plot_gaps(*, effects: str | os.PathLike, top: int, figure: str | os.PathLike) -> None:
-    """Draw the effect of pairs against their gap.
-
-    Parameters
-    ----------
-    effects : path
-        Effect table of a screen of pairs.
-    top : int
-        Pairs shown.
-    figure : path
-        SVG to write.
-    """
-    save_figure(figures.gap_figure(read_effects(effects), top=top), figure)

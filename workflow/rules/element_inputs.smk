@@ -1,0 +1,212 @@
+# Functions of the rules in elements.smk: what an entry of attributions asks for (marginome.attribution_entries), as files
+# and params. No rules here.
+
+from marginome.attribution_entries import (
+    element_functions,
+    element_kinds,
+    element_screen,
+    element_settings,
+    only_part,
+    part_of,
+    result_files,
+)
+
+
+def attribution_of(*keys):
+    """Params function: the keys of an attribution entry that a rule uses."""
+    check_keys("attributions", keys)
+    return lambda wildcards: {key: CONFIG["attributions"][wildcards.attribution].get(key) for key in keys}
+
+
+def attributed_model(function):
+    """Input or params function of the model that an attribution entry names, e.g. `settings_of`'s."""
+
+    def inputs(wildcards):
+        return function(CONFIG["attributions"][wildcards.attribution]["model"])
+
+    return inputs
+
+
+def part_files(*path):
+    """Input function: the files that one part of an attribution entry names, marked ancient (see `files_of`)."""
+    return lambda wildcards: ancient(_part_files(wildcards, path))
+
+
+def part_digests(*path):
+    """Params function: digests of those files."""
+    return lambda wildcards: content_digests(_part_files(wildcards, path))
+
+
+def _part_files(wildcards, path):
+    entry = only_part(CONFIG["attributions"][wildcards.attribution], path)
+    return entry_files(
+        {"attributions": {wildcards.attribution: entry}}, "attributions", wildcards.attribution
+    )
+
+
+def background_of(*path):
+    """Input function: the FASTA of the background set that a part of an attribution entry names, if it does."""
+
+    def inputs(wildcards):
+        name = part_of(CONFIG["attributions"][wildcards.attribution], path)
+        return expand(rules.make_background.output.fasta, background=[name] if name else [])
+
+    return inputs
+
+
+def insert_collection(wildcards):
+    """Input function: the table of the collection that the insert of the loci is from, if it is from one."""
+    name = part_of(CONFIG["attributions"][wildcards.attribution], ("loci", "insert", "collection"))
+    return expand(rules.collect_motifs.output.table, collection=[name] if name else [])
+
+
+def settings_of_elements(wildcards):
+    """Params function: how elements are put into backgrounds, without how many shards."""
+    return element_settings(CONFIG["attributions"][wildcards.attribution])
+
+
+def screen_of_elements(*keys):
+    """Params function: what a rule takes of a screen's entry, of the isolated elements."""
+    return lambda wildcards: element_screen(CONFIG["attributions"][wildcards.attribution], *keys)
+
+
+def element_merge(wildcards):
+    """Params function: what the shards of elements are put together by, as `merge_functions` takes a screen's."""
+    entry = CONFIG["attributions"][wildcards.attribution]
+    chosen = {"batches": {"": [entry["model"]]}, "backgrounds": entry["marginalize"]["backgrounds"]}
+    asked = element_screen(entry, "functions", "function_settings")
+    return chosen | {"shards": [entry["marginalize"]["shards"]]} | asked
+
+
+def collections_of(wildcards):
+    """Input function: tables of the motif collections that name seqlets and patterns."""
+    names = part_of(CONFIG["attributions"][wildcards.attribution], ("annotate", "motifs"))
+    return expand(rules.collect_motifs.output.table, collection=names or [])
+
+
+def attribution_shards(wildcards):
+    """Input function: every shard of an attribution entry."""
+    count = CONFIG["attributions"][wildcards.attribution]["shards"]
+    return expand(
+        rules.attribute.output.shard,
+        attribution=wildcards.attribution,
+        shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
+    )
+
+
+def element_file(wildcards, elements, what):
+    """Input function: a table of seqlets or patterns, named where the config says how, or their isolated effects.
+
+    Empty where the config does not ask for it.
+    """
+    entry = CONFIG["attributions"][wildcards.attribution]
+    if elements not in element_kinds(entry):
+        return []
+    if what == "effects":
+        files = rules.summarize_elements.output.effects if entry.get("marginalize") else []
+    elif elements == "patterns":
+        files = (
+            rules.annotate_patterns.output.matches
+            if entry.get("annotate")
+            else rules.find_patterns.output.patterns
+        )
+    else:
+        files = (
+            rules.annotate_seqlets.output.annotations
+            if entry.get("annotate")
+            else rules.call_seqlets.output.seqlets
+        )
+    return expand(files, attribution=wildcards.attribution, elements=elements)
+
+
+def element_table(wildcards):
+    """Input function: the table of the seqlets or patterns that are put into backgrounds."""
+    return element_file(wildcards, wildcards.elements, "table")
+
+
+def pattern_members(wildcards):
+    """Input function: the seqlets of the patterns, which samples are drawn from."""
+    return rules.find_patterns.output.seqlets if wildcards.elements == "patterns" else []
+
+
+def per_attribution(pattern):
+    """Input function: a pattern expanded over the background sets that elements are put into."""
+
+    def inputs(wildcards):
+        entry = CONFIG["attributions"][wildcards.attribution]
+        names = {"model": entry["model"], "background": entry["marginalize"]["backgrounds"]}
+        return expand(pattern, **dict(wildcards.items()), **names, batch=BATCH_OF[entry["model"]])
+
+    return inputs
+
+
+def element_shards(pattern):
+    """Input function: every shard of the seqlets or patterns of an attribution entry."""
+
+    def inputs(wildcards):
+        entry = CONFIG["attributions"][wildcards.attribution]
+        count = entry["marginalize"]["shards"]
+        return expand(
+            pattern,
+            attribution=wildcards.attribution,
+            elements=wildcards.elements,
+            model=entry["model"],
+            background=entry["marginalize"]["backgrounds"],
+            shard=shards_of(count, wildcards.elements),
+        )
+
+    return inputs
+
+
+def attribution_files(attribution):
+    """What a reader gets of an attribution entry."""
+    folder = f"results/attributions/{attribution}"
+    return [f"{folder}/{file}" for file in result_files(CONFIG["attributions"][attribution])]
+
+
+def recorded_results(wildcards):
+    """Input function: the tables and arrays of an attribution entry, whose checksums are recorded."""
+    return [file for file in attribution_files(wildcards.attribution) if file.endswith((".parquet", ".h5"))]
+
+
+def recorded_parts(wildcards):
+    """Input function: every shard of an attribution entry: of attributions, then of its isolated elements."""
+    entry = CONFIG["attributions"][wildcards.attribution]
+    found = attribution_shards(wildcards)
+    if not entry.get("marginalize"):
+        return found
+    patterns = [rules.marginalize_elements.output.shard]
+    if element_functions(entry):
+        patterns.append(rules.apply_elements_after.output.shard)
+    count = entry["marginalize"]["shards"]
+    return found + expand(
+        patterns,
+        attribution=wildcards.attribution,
+        elements=element_kinds(entry),
+        model=entry["model"],
+        background=entry["marginalize"]["backgrounds"],
+        shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
+    )
+
+
+def attribution_section(attribution):
+    """An attribution entry with the entries that it names, and the run's settings."""
+    named = {
+        section: {name: CONFIG[section][name] for name in names}
+        for section, names in used_entries(CONFIG["attributions"][attribution]).items()
+    }
+    entry = {attribution: CONFIG["attributions"][attribution]}
+    return {"attribution": entry, "seed": CONFIG["seed"], **engine_settings(), **named}
+
+
+def attribution_digests(attribution):
+    """SHA-256 of every file that an attribution entry and the entries that it names need."""
+    files = entry_files(CONFIG, "attributions", attribution)
+    for section, names in used_entries(CONFIG["attributions"][attribution]).items():
+        files = [*files, *(file for name in names for file in entry_files(CONFIG, section, name))]
+    return file_digests(with_imported(files))
+
+
+def attribution_results():
+    """Everything a reader gets of every attribution entry."""
+    return [file for name in CONFIG["attributions"] for file in attribution_files(name)]
