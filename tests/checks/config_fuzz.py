@@ -145,7 +145,7 @@ def integer_keys() -> set[str]:
         for sub in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
             walk(sub)
 
-    for file in (ROOT / "workflow" / "schemas").glob("*.yaml"):
+    for file in (ROOT / "workflow" / "lib" / "marginome" / "schemas").glob("*.yaml"):
         walk(yaml.safe_load(file.read_text()))
     own = {'"integer"', '"#/$defs/n"', '"#/$defs/length"'}
     return {name for name, found in kinds.items() if found <= own}

@@ -298,7 +298,7 @@ def test_commands_name_targets_before_the_config():
     """`--configfile` takes every word that follows it."""
     pages = [ROOT / "README.md", ROOT / "Snakefile", *(ROOT / "docs").glob("*.md")]
     pages += [ROOT / "config" / "README.md", *(ROOT / "config").rglob("*.yaml")]
-    pages += [*(ROOT / "workflow" / "rules").glob("*.smk"), *(ROOT / "workflow" / "schemas").glob("*.yaml")]
+    pages += [*(ROOT / "workflow" / "rules").glob("*.smk"), *(ROOT / "workflow" / "lib" / "marginome" / "schemas").glob("*.yaml")]
     targets = "estimate|reproduce|screens|attributions|backgrounds|motifs|models|results/"
     shown = [line for page in pages for line in page.read_text().splitlines() if "--configfile" in line]
     assert len(shown) > 15 and not [line for line in shown if re.search(rf"--configfile \S+\s+({targets})", line)]
@@ -308,7 +308,7 @@ def test_no_pattern_of_the_schemas_lets_a_newline_pass():
     """`$` also matches before a newline at the end."""
     patterns = [
         found
-        for file in (ROOT / "workflow" / "schemas").glob("*.schema.yaml")
+        for file in (ROOT / "workflow" / "lib" / "marginome" / "schemas").glob("*.schema.yaml")
         for found in re.findall(r"pattern: (.*)", file.read_text())
     ]
     assert len(patterns) >= 8 and all("\\Z" in pattern and "$" not in pattern for pattern in patterns)
@@ -320,7 +320,7 @@ def test_words_of_the_schemas_are_those_of_the_code():
     from marginome.models.loaders import LOADERS
     from marginome.models.reading import TRANSFORMS
 
-    models = yaml.safe_load((ROOT / "workflow" / "schemas" / "models.schema.yaml").read_text())
+    models = yaml.safe_load((ROOT / "workflow" / "lib" / "marginome" / "schemas" / "models.schema.yaml").read_text())
     output = models["$defs"]["output"]["properties"]
     for schema, words in (
         (models["properties"]["loader"], tuple(LOADERS)),
@@ -453,7 +453,7 @@ def _undescribed(schema, path):
 
 
 def test_every_key_is_described():
-    for file in (ROOT / "workflow" / "schemas").glob("*.schema.yaml"):
+    for file in (ROOT / "workflow" / "lib" / "marginome" / "schemas").glob("*.schema.yaml"):
         assert not list(_undescribed(yaml.safe_load(file.read_text()), file.name))
 
 

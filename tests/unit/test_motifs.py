@@ -659,7 +659,7 @@ def test_find_motif(jaspar):
 def test_the_schema_has_the_same_keys_and_defaults():
     import yaml
 
-    schema = yaml.safe_load((ROOT / "workflow" / "schemas" / "motifs.schema.yaml").read_text())
+    schema = yaml.safe_load((ROOT / "workflow" / "lib" / "marginome" / "schemas" / "motifs.schema.yaml").read_text())
     described = {key: value.get("default") for key, value in schema["properties"].items()}
     assert set(described) == set(DEFAULTS)
     for key, default in described.items():

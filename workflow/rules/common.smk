@@ -8,7 +8,29 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str((Path(str(workflow.current_basedir)) / ".." / "lib").resolve()))
+VERSION = "0.1.0"  # of these rules, which are made for this version of the library
+
+# The library beside these rules comes before an installed one, here and in the jobs. A workflow that Snakemake fetches
+# by its address has none beside it: rules and scripts come file by file, so the library is installed.
+LIBRARY = (Path(str(workflow.current_basedir)) / ".." / "lib").resolve()
+if (LIBRARY / "marginome").is_dir():
+    sys.path.insert(0, str(LIBRARY))
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(LIBRARY), *filter(None, others)]))
+HOW = (
+    f"Install it: pip install 'marginome @ git+<address of marginome>@v{VERSION}#subdirectory=workflow/lib', "
+    "into the environment that snakemake runs in."
+)
+try:
+    import marginome
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"{error.name or 'marginome'}: this Python package is missing in {sys.prefix}. {HOW}"
+    ) from None
+if marginome.__version__ != VERSION:
+    raise WorkflowError(
+        f"marginome {marginome.__version__} in {Path(marginome.__file__).parent} is not the {VERSION} of this workflow. {HOW}"
+    )
 
 from marginome.attribution_entries import used_entries
 from marginome.config import check_keys, entry_files, job_config, resolve_config

@@ -23,7 +23,7 @@ from marginome.errors import MarginomeError, shown, unknown_name
 from marginome.textfiles import expand_files
 from marginome.usercode import check_reference
 
-SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+SCHEMAS = Path(__file__).resolve().parent / "schemas"
 SECTIONS = ("models", "motifs", "backgrounds", "screens", "attributions")
 #: Whole numbers that the schema gives no maximum of their own: no count or length of a person's comes near it.
 LARGEST = 2**31 - 1

@@ -29,7 +29,7 @@ Whole numbers may be written 4 or 4.0. Text that YAML takes for something else g
 spaces and quotes, but no `{`, `}` or `<...>`, which are patterns to Snakemake. A file that is not UTF-8, or not YAML
 at all, Snakemake itself refuses before it reads the workflow: the last line of what it prints says why.
 
-This page is made from `workflow/schemas/*.schema.yaml` by `python -m marginome.config_reference`.
+This page is made from `workflow/lib/marginome/schemas/*.schema.yaml` by `python -m marginome.config_reference`.
 """
 
 

@@ -116,7 +116,7 @@ def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "floa
     name : str
         Its name in the config.
     settings : mapping
-        Its entry under ``models:``; the keys are described in ``workflow/schemas/models.schema.yaml``
+        Its entry under ``models:``; the keys are described in ``workflow/lib/marginome/schemas/models.schema.yaml``
         and in docs/models.md. ``loader`` is recognised from the file when it is left out.
     precision : str, default "float32"
         ``float64`` casts the weights; with any other they are float32.
