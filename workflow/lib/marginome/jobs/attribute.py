@@ -18,8 +18,8 @@ from marginome.arrays import append, write_hdf5
 from marginome.attribution import deep_lift_shap
 from marginome.attribution.functions import FUNCTIONS, Asked
 from marginome.attribution.functions import Attributed as Found
-from marginome.attribution_file import CHUNK_BYTES, METHODS
-from marginome.attribution_names import ATTRIBUTIONS
+from marginome.attribution_file import CHUNK_BYTES
+from marginome.attribution_names import ATTRIBUTIONS, METHODS
 from marginome.devices import peak_memory, resolve_device
 from marginome.errors import MarginomeError, unknown_name
 from marginome.fasta import count_sequences, read_background, read_some

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 
 from marginome.arrays import append, dataset, hdf5_metadata, read_hdf5, write_hdf5
-from marginome.attribution_file import CHUNK_BYTES, METHODS
-from marginome.attribution_names import ATTRIBUTIONS
+from marginome.attribution_file import CHUNK_BYTES
+from marginome.attribution_names import ATTRIBUTIONS, METHODS
 from marginome.fasta import count_sequences
 from marginome.intervals import regions_of
 from marginome.shards import rows_of_shard

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.errors import MarginomeError
+from marginome.measures import MEASURES
 from marginome.report.packing import (
     Arrays,
     AttributionLogos,
@@ -208,6 +209,7 @@ def _page(
         "profiles": profile_meta,
         "attributions": attribution_meta,
         "positions": _many_positions(effects),
+        "distances": [measure.name for measure in MEASURES.values() if not measure.signed],
         "help": {c.name: c.description for c in EFFECTS},
     }
     values = {**words, "subtitle": escape(_subtitle(effects, insert))}
