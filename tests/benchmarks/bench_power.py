@@ -80,21 +80,22 @@ def others() -> None:
 def false_discoveries(runs: int = 80) -> None:
     """Print how many runs find something among 1,000 effects that mean nothing, and the FDR beside 50 that do."""
     rng = np.random.default_rng(0)
-    laws = {"t, 3 degrees": stats.t(3), "t, 2 degrees": stats.t(2), "lognormal (1.0)": stats.lognorm(1.0)}
+    laws = {"t, 3 degrees": stats.t(3), "lognormal (1.0)": stats.lognorm(1.0)}
     print(f"{'null':20}{'controls':>9}  runs with a finding, q of p as it is  FDR beside 50, q of p as it is")
     for name, law in laws.items():
         for n in (300, 1000, 5000, 45000):
             found, share = np.zeros((2, runs), dtype=bool), np.zeros((2, runs))
             for run in range(runs):
-                p = Tails(law.rvs(size=n, random_state=rng)).p(law.rvs(size=1000, random_state=rng))
+                tails = Tails(law.rvs(size=n, random_state=rng), ranks_only=n > 5000)  # a fit of so many is slow
+                p = tails.p(law.rvs(size=1000, random_state=rng))
                 beside = np.concatenate([np.full(50, 1e-12), p[50:]])
                 for k, least in enumerate((resolution(n), 0.0)):
                     found[k, run] = (benjamini_hochberg(np.maximum(p, least)) <= 0.05).any()
                     called = benjamini_hochberg(np.maximum(beside, least)) <= 0.05
                     share[k, run] = called[50:].sum() / max(1, called.sum())
+            fitted = ("-", "-") if n > 5000 else (found[1].sum(), f"{share[1].mean():.3f}")
             print(
-                f"{name:20}{n:9}  {found[0].sum():4} {found[1].sum():4} of {runs}"
-                f"  {share[0].mean():.3f} {share[1].mean():.3f}",
+                f"{name:20}{n:9}  {found[0].sum():4} {fitted[0]:>4} of {runs}  {share[0].mean():.3f} {fitted[1]}",
                 flush=True,
             )
 

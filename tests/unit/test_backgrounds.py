@@ -453,7 +453,9 @@ def test_wrong_settings(settings, words):
 def test_the_schema_has_the_same_keys_and_defaults():
     import yaml
 
-    schema = yaml.safe_load((ROOT / "workflow" / "lib" / "marginome" / "schemas" / "backgrounds.schema.yaml").read_text())
+    schema = yaml.safe_load(
+        (ROOT / "workflow" / "lib" / "marginome" / "schemas" / "backgrounds.schema.yaml").read_text()
+    )
     branches = {branch["properties"]["kind"]["const"]: branch for branch in schema["oneOf"]}
     assert set(branches) == set(REQUIRED)
     for kind, branch in branches.items():

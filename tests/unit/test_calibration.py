@@ -14,8 +14,10 @@ import pytest
 from scipy import stats
 
 import control_effects
+import many_effects
 from marginome.controls import composition
 from marginome.nulls import Null
+from marginome.tails import resolution
 
 NULLS = [f"{model} {kind}" for model in control_effects.MODELS for kind in control_effects.KINDS]
 LEVELS = (1e-2, 1e-3, 1e-4)
@@ -34,6 +36,34 @@ def test_the_table_is_what_the_model_says(table, model, kind):
     expected = table[f"{model} {kind}"][some]
     assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def test_the_many_effects_are_what_the_model_says():
+    known = many_effects.load()
+    assert len(known) == many_effects.N
+    first = int(np.random.default_rng(2).integers(many_effects.N - 40))
+    np.testing.assert_allclose(
+        many_effects.effects(many_effects.inserts(first, first + 40)), known[first : first + 40], atol=2e-6
+    )
+
+
+@pytest.mark.parametrize("n", [1000, 10_000])
+def test_what_does_more_than_all_controls_is_as_rare_as_the_resolution_says(n):
+    """100,000 meaningless inserts: those that get the smallest p that q is made of, over ten draws of controls.
+
+    Bounds: a Poisson count of what is expected of one draw (the same few are called in every draw), at 1e-3.
+    """
+    effects = many_effects.load().astype(float)
+    widths, gc = composition(many_effects.inserts(0, many_effects.N))
+    rng, calls = np.random.default_rng(3), []
+    for _ in range(10):
+        controls = rng.choice(len(effects), size=n, replace=False)
+        null = Null(effects[controls], widths[controls], gc[controls])
+        fresh = np.setdiff1d(np.arange(len(effects)), controls)
+        location, scale = (f(widths[fresh], gc[fresh]) for f in (null.location, null.scale))
+        calls.append((null.p((effects[fresh] - location) / scale) <= resolution(n)).sum())
+    expected = resolution(n) * (len(effects) - n)
+    assert stats.poisson.ppf(5e-4, expected) <= np.mean(calls) <= stats.poisson.ppf(1 - 5e-4, expected), calls
 
 
 def p_values(table, name, method):

@@ -298,7 +298,10 @@ def test_commands_name_targets_before_the_config():
     """`--configfile` takes every word that follows it."""
     pages = [ROOT / "README.md", ROOT / "Snakefile", *(ROOT / "docs").glob("*.md")]
     pages += [ROOT / "config" / "README.md", *(ROOT / "config").rglob("*.yaml")]
-    pages += [*(ROOT / "workflow" / "rules").glob("*.smk"), *(ROOT / "workflow" / "lib" / "marginome" / "schemas").glob("*.yaml")]
+    pages += [
+        *(ROOT / "workflow" / "rules").glob("*.smk"),
+        *(ROOT / "workflow" / "lib" / "marginome" / "schemas").glob("*.yaml"),
+    ]
     targets = "estimate|reproduce|screens|attributions|backgrounds|motifs|models|results/"
     shown = [line for page in pages for line in page.read_text().splitlines() if "--configfile" in line]
     assert len(shown) > 15 and not [line for line in shown if re.search(rf"--configfile \S+\s+({targets})", line)]

@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from marginome.bases import reverse_complement_text
 from marginome.errors import MarginomeError
-from marginome.inserts import insert_sequence, list_inserts, list_starts, reverse_complement
+from marginome.inserts import insert_sequence, list_inserts, list_starts
 from marginome.interactions import interaction
 from marginome.motifs import Motif, collect_motifs, read_motifs
 from workspace import RESOURCES
@@ -40,7 +41,7 @@ def test_consensus_is_the_argmax_of_the_pwm(motifs):
         assert insert_sequence(motif) == expected
     inserts = list_inserts(motifs, length=2114)
     assert [(i.motif_id, i.orientation) for i in inserts] == [(m.motif_id, o) for m in motifs for o in "+-"]
-    assert inserts[1].sequence == reverse_complement(inserts[0].sequence)
+    assert inserts[1].sequence == reverse_complement_text(inserts[0].sequence)
 
 
 @pytest.mark.parametrize("length", [50, 51])
@@ -65,7 +66,7 @@ def test_pairs_are_what_multisubstitute_makes(motifs):
         inserts = [i for i in list_inserts([ctcf, other], length=101, pairs=[pair]) if i.partner_id]
         assert [i.order for i in inserts] == ["given", "swapped"]
         for insert in inserts:
-            parts = [ctcf.consensus, reverse_complement(other.consensus)]
+            parts = [ctcf.consensus, reverse_complement_text(other.consensus)]
             expected = multisubstitute(X, parts if insert.order == "given" else parts[::-1], gap)
             found = X.clone()
             encoded = one_hot_encode(insert.sequence, ignore=["N"])
@@ -89,7 +90,7 @@ def test_samples_follow_the_pwm_and_depend_on_id_and_number_alone(motifs):
     assert all(of[i.motif_id, i.draw] == i.sequence for i in few)
     assert few[0].sequence != list_inserts(motifs, mode="sample", draws=3, seed=4, length=100)[0].sequence
     minus = [i for i in list_inserts(motifs, mode="sample", draws=3, seed=3, length=100) if i.orientation == "-"]
-    assert [i.sequence for i in minus] == [reverse_complement(i.sequence) for i in few]
+    assert [i.sequence for i in minus] == [reverse_complement_text(i.sequence) for i in few]
 
 
 def test_given_sequences_keep_their_n(tmp_path):
@@ -124,7 +125,7 @@ def test_positions_and_flanks(motifs):
             list_inserts(motifs[:1], length=100, positions=wrong)
     plus, minus = list_inserts(motifs[:1], length=100, flanks={"left": "aac", "right": "N"})
     assert plus.sequence == "AAC" + motifs[0].consensus + "N"
-    assert minus.sequence == reverse_complement(plus.sequence)
+    assert minus.sequence == reverse_complement_text(plus.sequence)
     assert plus.start == 50 - len(plus.sequence) // 2
     for bad, words in (
         ("center", "wanted centre"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import control_effects
-from marginome.controls import reverse_complement_text
+from marginome.bases import reverse_complement_text
 from marginome.discoveries import add_q
 from marginome.families import motif_families
 from marginome.incremental import Edits, Engine
@@ -93,7 +93,7 @@ def test_the_leading_families_are_found_against_controls(screen):
     )
     rows = add_q(rows.assign(p=scores.p[:, 0], p_resolution=scores.p_resolution, effect=effect), [])
     best = rows[rows["effect"] > 0].groupby("motif_id")["q"].min()
-    assert (best[["MA0605.3", "MA0591.2", "MA0076.3", "MA0527.2", "site of NRF1"]] < 0.02).all(), best.nsmallest(20)
-    assert best["MA0506.3"] > 0.02  # NRF1 by the consensus of its matrix
-    assert 6 <= rows.loc[(rows["q"] < 0.02) & (rows["effect"] > 0), "family"].nunique() < 20  # of some 350
+    assert (best[["MA0605.3", "MA0591.2", "MA0076.3", "MA0527.2", "site of NRF1"]] < 0.05).all(), best.nsmallest(20)
+    assert best["MA0506.3"] > 0.05  # NRF1 by the consensus of its matrix
+    assert 6 <= rows.loc[(rows["q"] < 0.05) & (rows["effect"] > 0), "family"].nunique() < 25  # of some 350
     assert (rows.loc[rows["motif_id"].isin(["MA0139.2", "MA0138.3"]), "q"] > 0.2).all()  # CTCF, REST

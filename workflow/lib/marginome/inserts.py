@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from marginome.bases import reverse_complement_text
 from marginome.config_checks import whole_number
 from marginome.errors import MarginomeError, unknown_name
 from marginome.motifs.motif import Motif
@@ -16,7 +17,6 @@ from marginome.seeds import stable_seed
 
 MODES = ("consensus", "sample", "given")
 ORIENTATIONS = {"+": ("+",), "-": ("-",), "both": ("+", "-")}
-_COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,6 @@ class Insert:
             self.collection, self.motif_id, self.orientation, self.start, self.draw, self.partner_id,
             self.partner_orientation, self.gap, self.order,
         )  # fmt: skip
-
-
-def reverse_complement(sequence: str) -> str:
-    """Return the reverse complement of A, C, G, T and N."""
-    return sequence.translate(_COMPLEMENT)[::-1]
 
 
 def insert_sequence(motif: Motif, *, mode: str = "consensus", draw: int | None = None, seed: int = 1) -> str:
@@ -221,7 +216,7 @@ def list_inserts(
         for motif in motifs:
             given = [left + insert_sequence(motif, mode=mode, draw=n, seed=seed) + right for n in numbers]
             for orientation in ORIENTATIONS[orientations]:
-                turned = given if orientation == "+" else [reverse_complement(sequence) for sequence in given]
+                turned = given if orientation == "+" else [reverse_complement_text(sequence) for sequence in given]
                 for start in list_starts(positions, length=length, width=len(given[0])):
                     for number, sequence in zip(numbers, turned):
                         inserts.append(
@@ -285,5 +280,5 @@ def _pair_inserts(
 
 def _alone(motif: Motif, strand: str, mode: str, number: int | None, seed: int, collection: str) -> Insert:
     sequence = insert_sequence(motif, mode=mode, draw=number, seed=seed)
-    turned = sequence if strand == "+" else reverse_complement(sequence)
+    turned = sequence if strand == "+" else reverse_complement_text(sequence)
     return Insert(motif.motif_id, motif.motif_name, strand, 0, turned, number, collection=collection)

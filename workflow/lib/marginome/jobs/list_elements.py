@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.attribution_file import AttributionFile, open_attributions
+from marginome.bases import read_off
 from marginome.errors import MarginomeError
 from marginome.insert_lists import insert_table
 from marginome.inserts import Insert
@@ -85,10 +86,7 @@ def list_elements(
 
 def _seqlets(table: pd.DataFrame, found: AttributionFile, flank: int) -> tuple[pd.DataFrame, list[tuple]]:
     """Return the seqlets' own columns, and (id, name, sequence with flanks, draw) of each."""
-    letters = np.array(list("ACGTN"))
-    sequences = []
-    for one_hot, _ in found.spans("sequences", table, flank):
-        sequences.append("".join(letters[np.where(one_hot.any(0), one_hot.argmax(0), 4)]))
+    sequences = [read_off(one_hot) for one_hot, _ in found.spans("sequences", table, flank)]
     unknown = [i for i, sequence in enumerate(sequences) if set(sequence) == {"N"}]
     if unknown:
         log.warning("%d spans hold unknown bases only: left out", len(unknown))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -64,10 +64,11 @@ def summarize_screen(
     MarginomeError
         When a model failed. What the others gave is kept.
     """
-    stop_on_failures(failed)
+    stop_on_failures([reason for file in failed for reason in read_json(file).values()])
     kept = []
     with _Writer(effects, tsv) as writer:
-        for rows in merged_rows(parts):
+        filled = set().union(*(filled_columns(path) for path in parts))
+        for rows in merged_rows((group for path in parts for group in read_row_groups(path)), filled):
             writer.write(rows)
             kept.append(rows[["model", "background", "output", *INSERT, "insert", "draw", "effect",
                               *(c for c in ("p", "q") if c in rows)]])  # fmt: skip
@@ -84,9 +85,8 @@ def summarize_screen(
     write_table(consensus_table, _consensus(everything))
 
 
-def stop_on_failures(files: Sequence[str | os.PathLike]) -> None:
-    """Stop when a model of some batches failed, with the reasons."""
-    reasons = [reason for file in files for reason in read_json(file).values()]
+def stop_on_failures(reasons: Sequence[str]) -> None:
+    """Stop when a model failed, with the reasons."""
     if reasons:
         several = f"{len(reasons)} models failed, the first is " if len(reasons) > 1 else ""
         raise MarginomeError(
@@ -96,24 +96,28 @@ def stop_on_failures(files: Sequence[str | os.PathLike]) -> None:
         )
 
 
-def merged_rows(parts: Sequence[str | os.PathLike]) -> Iterator[pd.DataFrame]:
-    """Yield the rows of some batches with their q, one model and background set after another.
+def merged_rows(groups: Iterable[pa.Table], filled: set[str]) -> Iterator[pd.DataFrame]:
+    """Yield the rows of batches with their q, one model and background set after another.
 
-    An optional column is there where any row of any batch has it.
+    Parameters
+    ----------
+    groups : iterable of pyarrow.Table
+        What `summarize_batch` wrote, a table for each model and background set.
+    filled : set of str
+        Columns in which any row of any batch has a value: an optional column is there for all or for none.
     """
-    filled = set().union(*(filled_columns(path) for path in parts)) | set(_ALWAYS)
+    filled = filled | set(_ALWAYS)
     filled = filled.union(*(others for column, others in _WITH.items() if column in filled))
     chosen = [c for c in EFFECTS if c.required or c.name in filled]
-    for path in parts:
-        for group in read_row_groups(path):
-            rows = group.to_pandas()
-            for column in chosen:  # a null made floats of whole numbers
-                if column.type == pa.int64() and column.name in rows and rows[column.name].dtype != np.int64:
-                    rows[column.name] = rows[column.name].astype("Int64")
-            if "n_controls" in filled:
-                rows = add_q(rows, ["output", "position"])
-                _tell_reach(rows)
-            yield rows[[c.name for c in EFFECTS if c.name in rows and (c in chosen or c.name == "q")]]
+    for group in groups:
+        rows = group.to_pandas()
+        for column in chosen:  # a null made floats of whole numbers
+            if column.type == pa.int64() and column.name in rows and rows[column.name].dtype != np.int64:
+                rows[column.name] = rows[column.name].astype("Int64")
+        if "n_controls" in filled:
+            rows = add_q(rows, ["output", "position"])
+            _tell_reach(rows)
+        yield rows[[c.name for c in EFFECTS if c.name in rows and (c in chosen or c.name == "q")]]
 
 
 def _tell_reach(rows: pd.DataFrame) -> None:

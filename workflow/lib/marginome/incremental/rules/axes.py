@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import fx
 
-from ..capture import CONSTANT, arguments, name_of
+from ..capture import CONSTANT
 from ..changes import Change, NeedsEverythingError, Register
+from ..nodes import arguments, name_of
 from ..plan import Plan
 from ..registry import in_place, rule
 

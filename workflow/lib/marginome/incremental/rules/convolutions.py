@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import fx
 
 from .. import fused
-from ..capture import arguments
 from ..changes import Change, NeedsEverythingError, Register
 from ..kernels import Geometry, by_batched_taps, by_columns, by_diagonals, by_taps, taps
 from ..layout import channels_last, zeros_like_layout
+from ..nodes import arguments
 from ..plan import Plan
 from ..registry import rule
 from .forms import at_least, forms_of, per_axis

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from ..capture import CONSTANT, SYMBOL, arguments, name_of
+from ..capture import CONSTANT, SYMBOL
 from ..changes import Change, NeedsEverythingError, Register
+from ..nodes import arguments, name_of
 from ..plan import Plan
 from ..registry import in_place, rule
 from .forms import at_least, forms_of, value_of

@@ -7,9 +7,9 @@ import math
 import torch.nn.functional as F
 from torch import fx
 
-from ..capture import arguments, name_of
 from ..changes import Change, NeedsEverythingError, Register
 from ..kernels import Geometry, max_of_slices, sum_of_slices
+from ..nodes import arguments, name_of
 from ..plan import Plan
 from ..registry import rule
 from .forms import per_axis

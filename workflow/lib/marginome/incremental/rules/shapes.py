@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from ..capture import BACKGROUND, CONSTANT, arguments, name_of
+from ..capture import BACKGROUND, CONSTANT
 from ..changes import Change, NeedsEverythingError, Register
 from ..kernels import slice_along
 from ..layout import channels_last, zeros_like_layout
+from ..nodes import arguments, name_of
 from ..plan import Plan
 from ..registry import in_place, rule
 from .elements import same
@@ -288,7 +289,7 @@ def pad(plan: Plan, node: fx.Node) -> Change | None:
     """Pad with a constant: along positions the change moves (or is cut off by a negative padding)."""
     a = arguments(node)
     if a.get("mode", "constant") != "constant":
-        raise NeedsEverythingError
+        return copied_pad(plan, node)
     source = node.args[0]
     c = plan.plain_window(source)
     rank = len(c.inner) + 1
@@ -313,3 +314,39 @@ def pad(plan: Plan, node: fx.Node) -> Change | None:
         return plan.step(lambda s, d: F.pad(d, others), d) if any(others) else d
 
     return Change(c.axis, lo, hi, plan.graph.shape[node], {"delta": delta})
+
+
+# Where the positions of padding come from, by the position before the sequence's first or after its last.
+COPIES = {
+    "circular": lambda i, length: i % length,
+    "reflect": lambda i, length: length - 1 - abs(length - 1 - abs(i)),
+    "replicate": lambda i, length: min(max(i, 0), length - 1),
+}
+
+
+@rule("reflection_pad1d replication_pad1d", moves=True)
+def copied_pad(plan: Plan, node: fx.Node) -> Change:
+    """Pad positions with copies of others: what lies near an end changes in two places."""
+    a = arguments(node)
+    mode = {"reflection_pad1d": "reflect", "replication_pad1d": "replicate"}.get(name_of(node), a.get("mode"))
+    widths = list(a.get("pad") or a["padding"])
+    source = node.args[0]
+    c = plan.plain_window(source)
+    if c.axis != len(c.inner) or len(widths) != 2 or not all(isinstance(w, int) and w >= 0 for w in widths):
+        raise NeedsEverythingError
+    length = c.inner[-1]
+    origin = [COPIES[mode](i, length) for i in range(-widths[0], length + widths[1])]
+    changed = [i for i, where in enumerate(origin) if c.lo <= where < c.hi]
+    lo, hi = changed[0], changed[-1] + 1
+    native = "delta" if "delta" in c.forms else "value"
+    cover = plan.delta_on if native == "delta" else plan.value_on
+    first, last = min(origin[lo:hi]), max(origin[lo:hi]) + 1
+    columns = torch.tensor([where - first for where in origin[lo:hi]])
+
+    def emit() -> Register:
+        t = cover(source, first, last)
+        if columns.tolist() == list(range(last - first)):
+            return t
+        return plan.step(lambda s, t: channels_last(t.index_select(c.axis, columns.to(t.device))), t)
+
+    return Change(c.axis, lo, hi, plan.graph.shape[node], {native: emit})
