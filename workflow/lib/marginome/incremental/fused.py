@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from marginome.devices import triton_is_interpreted, triton_works
 
-# Up to this many channels it was measured: 1.3 to 2.9 times the speed of PyTorch's steps at 256 and 512 (docs/engine.md).
+# Measured up to this many channels: 1.3 to 2.9 times as fast as PyTorch's steps at 256 and 512 (docs/engine.md).
 MOST_CHANNELS = 512
 
 
