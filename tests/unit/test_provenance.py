@@ -221,13 +221,16 @@ SHARD_JOBS = {
     "apply_functions": 43,
 }
 OTHER_JOBS = {
-    "list_inserts": 17,
-    "summarize_batch": 18,
+    "collect_loci": 22,
+    "list_inserts": 18,
+    "summarize_batch": 20,
     "summarize_screen": 12,
     "summarize_elements": 26,
     "merge_attributions": 13,
+    "merge_functions": 17,
     "call_seqlets": 11,
     "find_patterns": 10,
+    "plot_screen": 14,
 }
 
 

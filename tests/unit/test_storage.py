@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from marginome.arrays import dataset, hdf5_metadata, read_hdf5, write_hdf5
-from marginome.backgrounds import BackgroundSet, write_background
+from marginome.background_set import BackgroundSet, write_background
 from marginome.errors import MarginomeError
 from marginome.fasta import read_background, read_some
 from marginome.storage import atomic, read_json, read_table, table_metadata, to_json, write_json, write_table
