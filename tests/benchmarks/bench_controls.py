@@ -99,30 +99,18 @@ def far_calibration(sets: int = 20) -> None:
 def small_lists(table: dict, lists: int = 150) -> None:
     """Print observed over expected calls for insert lists of five inserts of one width, with controls of their own.
 
-    A list's controls have the width and the GC of its inserts, as shuffles of them have; what is scored are all other
-    ladder sequences of that width and GC. The last columns say by how much p differs from what 1,000 controls shared
-    by all of JASPAR give: median and 95 % of the absolute log10 of the ratio.
+    The last columns say by how much p differs from what 1,000 controls shared by all of JASPAR give: median and 95 % of
+    the absolute log10 of the ratio.
     """
-    widths, gc = composition(table["sequences"])
-    ladder = np.flatnonzero(table["ladder"])
-    print(
-        f"{'five inserts of one width':28} {'controls':>8}"
-        + "".join(f"{level:>9g}" for level in LEVELS[:3])
-        + "   shared"
-    )
+    (widths, gc), ladder = composition(table["sequences"]), np.flatnonzero(table["ladder"])
+    levels = "".join(f"{level:>9g}" for level in LEVELS[:3])
+    print(f"{'five inserts of one width':28} {'controls':>8}{levels}   shared")
     for name in NULLS:
         values = table[name].astype(float), widths, gc
         for n in (50, 100, 300):
-            rng, calls, ratios, done = np.random.default_rng(5), [], [], 0
-            while done < lists:
-                width = widths[rng.choice(ladder)]
-                alike = ladder[widths[ladder] == width]
-                shares = [rng.permutation(alike[np.isclose(gc[alike], value)]) for value in gc[rng.choice(alike, 5)]]
-                controls = np.unique(np.concatenate([share[: n // 5] for share in shares]))
-                fresh = np.setdiff1d(np.unique(np.concatenate(shares)), controls)
-                if len(controls) < 0.9 * n or len(fresh) < 50:  # too few sequences of that width were marginalized
-                    continue
-                done += 1
+            rng, calls, ratios = np.random.default_rng(5), [], []
+            for _ in range(lists):
+                controls, fresh = control_effects.small_list(table, n, rng)
                 p = _p(values, controls, fresh)
                 calls.append([(p <= level).mean() for level in LEVELS[:3]])
                 ratios.append(np.log10(p / _p(values, rng.choice(ladder, 1000, replace=False), fresh)))

@@ -73,7 +73,7 @@ def summarize_elements(
             reasons=reasons,
         )
     )
-    stop_on_failures([*reasons.values()])
+    stop_on_failures(reasons)
     filled = {name for group in groups for name in group.schema.names if group[name].null_count < group.num_rows}
     table = pd.concat(merged_rows(groups, filled), ignore_index=True)
     joined = table.merge(own, on="motif_id", how="left", validate="many_to_one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -64,7 +64,7 @@ def summarize_screen(
     MarginomeError
         When a model failed. What the others gave is kept.
     """
-    stop_on_failures([reason for file in failed for reason in read_json(file).values()])
+    stop_on_failures({model: reason for file in failed for model, reason in read_json(file).items()})
     kept = []
     with _Writer(effects, tsv) as writer:
         filled = set().union(*(filled_columns(path) for path in parts))
@@ -85,12 +85,13 @@ def summarize_screen(
     write_table(consensus_table, _consensus(everything))
 
 
-def stop_on_failures(reasons: Sequence[str]) -> None:
-    """Stop when a model failed, with the reasons."""
+def stop_on_failures(reasons: Mapping[str, str]) -> None:
+    """Stop when a model failed, with the reasons by model."""
     if reasons:
-        several = f"{len(reasons)} models failed, the first is " if len(reasons) > 1 else ""
+        named = ", ".join([*list(reasons)[:20], *(["..."] if len(reasons) > 20 else [])])
+        several = f"{len(reasons)} models failed ({named}); the first: " if len(reasons) > 1 else ""
         raise MarginomeError(
-            f"{several}{reasons[0]}",
+            f"{several}{next(iter(reasons.values()))}",
             remedy="Mend its entry or leave it out: what the others gave is kept. To try it again as it is, delete the "
             "file that is named.",
         )
