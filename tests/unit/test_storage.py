@@ -269,7 +269,7 @@ import sys
 import numpy as np, pandas as pd
 from matplotlib.figure import Figure
 from pathlib import Path
-from marginome.backgrounds import BackgroundSet, write_background
+from marginome.background_set import BackgroundSet, write_background
 from marginome.plots import save_figure
 from marginome.report.page import save
 from marginome.arrays import dataset, write_hdf5
