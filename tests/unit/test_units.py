@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from batch import write_checks
-from marginome.backgrounds import make_background, write_background
+from marginome.background_set import write_background
+from marginome.backgrounds import make_background
 from marginome.batch_files import failed_records, read_record
 from marginome.controls import list_controls
 from marginome.errors import MarginomeError

@@ -64,7 +64,7 @@ def marginalize_shard(
     models : mapping
         The models' entries in the config, by name.
     digests : mapping
-        SHA-256 of each model's files, by path.
+        Digests of each model's files, by path (`provenance.content_digests`).
     screen : mapping
         ``outputs`` (names or None) and ``keep`` of the screen's entry.
     engine : mapping
