@@ -1,5 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; both make the environment first.
-.PHONY: demo test check env oracle lock lint benchmark cuda kernels clean
+.PHONY: demo test check env oracle lock lint benchmark cuda kernels release clean
 .DELETE_ON_ERROR:
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
@@ -57,6 +57,15 @@ kernels: env oracle
 # Pin what is installed now. +cpu is dropped: the same pin gives Linux users a CUDA build.
 lock:
 	.venv/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+# A release: checks that the version stands alike everywhere and that nothing is uncommitted, then tags and builds.
+release: lint
+	@test -z "$$(git status --porcelain)" || { echo "release: there are changes that are not committed"; exit 1; }
+	python -m pytest -q tests/unit/test_package.py
+	@version=$$(python -c "import marginome; print(marginome.__version__)"); \
+		grep -q "^## $$version ([0-9]" CHANGELOG.md || { echo "release: give $$version its date in CHANGELOG.md"; exit 1; }; \
+		git tag "v$$version" && python -m pip wheel -q --no-deps --no-build-isolation -w dist ./workflow/lib && \
+		echo "release: v$$version is tagged, its wheel is in dist/; push it: git push origin v$$version"
 
 clean:
 	rm -rf results logs benchmarks .snakemake

@@ -9,8 +9,5 @@ with job(snakemake.log[0], threads=snakemake.threads):
         baselines=snakemake.input.baselines,
         motifs=snakemake.input.motifs,
         top=snakemake.params.top,
-        heatmap=snakemake.output.heatmap,
-        before_after=snakemake.output.before_after,
-        profile_figure=snakemake.output.profiles,
-        logos=snakemake.output.logos,
+        files=dict(snakemake.output.items()),
     )

@@ -116,6 +116,24 @@ def load() -> dict[str, np.ndarray]:
     return table
 
 
+def small_list(table: dict, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw an insert list of five inserts of one width: indices of some `n` controls of its own, and of what is scored.
+
+    The controls have the width and the GC of the five, as shuffles of them have; scored are all other ladder sequences
+    of that width and GC.
+    """
+    widths = np.array([len(s) for s in table["sequences"]])
+    gc = np.array([gc_fraction(s) for s in table["sequences"]])
+    ladder = np.flatnonzero(table["ladder"])
+    while True:
+        alike = ladder[widths[ladder] == widths[rng.choice(ladder)]]
+        shares = [rng.permutation(alike[np.isclose(gc[alike], value)]) for value in gc[rng.choice(alike, 5)]]
+        controls = np.unique(np.concatenate([share[: n // 5] for share in shares]))
+        fresh = np.setdiff1d(np.unique(np.concatenate(shares)), controls)
+        if len(controls) >= 0.9 * n and len(fresh) >= 50:  # else too few sequences of that width were marginalized
+            return controls, fresh
+
+
 def main() -> None:
     """Compute the table and save it."""
     ladder, drawn = inserts()

@@ -17,7 +17,8 @@ import pandas as pd
 import yaml
 
 import control_effects
-from marginome.controls import list_controls, reverse_complement_text
+from marginome.bases import reverse_complement_text
+from marginome.controls import list_controls
 from marginome.discoveries import add_q
 from marginome.nulls import score_effects
 

@@ -12,7 +12,8 @@ import random
 import numpy as np
 
 import control_effects
-from marginome.controls import draw_control, draw_controls, reverse_complement_text
+from marginome.bases import reverse_complement_text
+from marginome.controls import draw_control, draw_controls
 from marginome.seeds import stable_seed
 
 TABLE = control_effects.ROOT / "tests/data/many_effects.npz"

@@ -334,16 +334,64 @@ class Branches(nn.Module):
         return x * 2 if x.sum() > 0 else x
 
 
+class Stacked(nn.Module):
+    """Both strands stacked along the batch, and taken apart in one of several ways."""
+
+    def __init__(self, apart):
+        super().__init__()
+        self.model = Pooled(inplace=True)
+        self.apart = apart
+
+    def forward(self, X):
+        both = self.model.conv(torch.cat([X, X.flip([1, 2])]))
+        both = self.model.dense(both.view(both.shape[0], -1))
+        if self.apart == "length":
+            return both[: len(X)] + both[len(X) :]
+        if self.apart == "slices":
+            n = X.shape[0]
+            return {"forward": both[:n], "both": torch.maximum(both[0:n], both[n : 2 * n])}
+        if self.apart == "chunks":
+            a, b = both.chunk(2)
+            return (a + b) / 2
+        return both.view(2, -1, both.shape[1]).mean(0)
+
+
 class Tied(nn.Module):
-    """Both strands stacked along the batch, the way that ties sequences of a batch together."""
+    """Both strands alternating along the batch: sequences of a batch are tied together in a way of its own."""
 
     def __init__(self):
         super().__init__()
         self.model = Pooled()
 
     def forward(self, X):
-        both = self.model(torch.cat([X, X.flip(1, 2)]))
-        return both[: len(X)] + both[len(X) :]
+        both = self.model(torch.stack([X, X.flip(1, 2)], dim=1).flatten(0, 1))
+        return both[::2] + both[1::2]
+
+
+class Counted(nn.Module):
+    """A model that asks how many sequences there are with len, as notebooks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.dense = nn.Conv1d(4, 6, 7, padding=3), nn.Linear(6 * 160, 3)
+
+    def forward(self, X):
+        return self.dense(F.relu(self.conv(X)).reshape(len(X), -1))
+
+
+class Around(nn.Module):
+    """A first layer with circular padding, others with reflected and repeated ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv1d(4, 8, 9, padding=4, padding_mode="circular")
+        self.b = nn.Conv1d(8, 8, 5, padding=2, padding_mode="reflect")
+        self.c = nn.Conv1d(8, 6, 4, padding=3, padding_mode="replicate")
+        self.end, self.dense = nn.ReflectionPad1d((3, 1)), nn.Linear(6, 2)
+
+    def forward(self, X):
+        x = self.end(F.gelu(self.c(F.relu(self.b(F.relu(self.a(X)))))))
+        return self.dense(F.max_pool1d(x, 4).mean(2)), x[:, :, :9]
 
 
 def controls(n, length=160):
@@ -381,6 +429,12 @@ ZOO = {
     "only recurrent": (OnlyRecurrent, None, "full"),
     "branches": (Branches, None, "full"),
     "tied": (Tied, None, "full"),
+    "stacked, by length": (lambda: Stacked("length"), None, "incremental"),
+    "stacked, slices": (lambda: Stacked("slices"), None, "incremental"),
+    "stacked, chunks": (lambda: Stacked("chunks"), None, "incremental"),
+    "stacked, on an axis": (lambda: Stacked("axis"), None, "incremental"),
+    "counted": (Counted, None, "incremental"),
+    "around": (Around, None, "incremental"),
 }  # fmt: skip
 
 

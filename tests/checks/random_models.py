@@ -200,13 +200,13 @@ class Watch(logging.Handler):
             self.reason = record.getMessage().partition("because ")[2]
 
     def __enter__(self) -> Watch:
-        self.usual = marginalization.ENGINE_PAIRS, mutagenesis.ENGINE_PAIRS
-        marginalization.ENGINE_PAIRS = mutagenesis.ENGINE_PAIRS = 1
+        self.usual = marginalization.engine_pays
+        marginalization.engine_pays = mutagenesis.engine_pays = lambda *_: True
         logging.getLogger("marginome").addHandler(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        marginalization.ENGINE_PAIRS, mutagenesis.ENGINE_PAIRS = self.usual
+        marginalization.engine_pays = mutagenesis.engine_pays = self.usual
         logging.getLogger("marginome").removeHandler(self)
 
 

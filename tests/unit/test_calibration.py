@@ -161,3 +161,20 @@ def plug_in(null, z):
         return np.where(z > threshold, k / len(sample) * stats.genpareto.sf(z - threshold, shape, scale=scale), ranks)
 
     return np.minimum(1, 2 * np.minimum(upper(null.z, z), upper(-null.z[::-1], -z)))
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_a_small_list_is_calibrated_by_its_own_controls(table, name):
+    """Five inserts of one width with 300 controls of their own, 30 lists (docs/statistics.md has 150).
+
+    Bounds: on the cautious side at 0.01, within a quarter at 0.1. With fewer controls p only grows there.
+    """
+    (widths, gc), effects = composition(table["sequences"]), table[name].astype(float)
+    rng, calls = np.random.default_rng(8), []
+    for _ in range(30):
+        controls, fresh = control_effects.small_list(table, 300, rng)
+        null = Null(effects[controls], widths[controls], gc[controls])
+        z = (effects[fresh] - null.location(widths[fresh], gc[fresh])) / null.scale(widths[fresh], gc[fresh])
+        calls.append([(null.p(z) <= level).mean() / level for level in (0.1, 0.01)])
+    tenth, hundredth = np.mean(calls, axis=0)
+    assert 0.75 < tenth < 1.25 and 0.3 < hundredth < 1.3, (tenth, hundredth)

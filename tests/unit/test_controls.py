@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from marginome.bases import reverse_complement_text
 from marginome.controls import (
     MIN_DISTINCT,
     composition,
@@ -18,7 +19,6 @@ from marginome.controls import (
     draw_controls,
     gc_fraction,
     list_controls,
-    reverse_complement_text,
 )
 from marginome.errors import MarginomeError
 from marginome.nulls import score_effects

@@ -152,21 +152,6 @@ def test_logos_show_the_orientation_that_acts_most(screen):
     assert drawn == dict(zip(chosen["label"], chosen["insert"]))
 
 
-def test_rank_and_qq_points(screen):
-    figure = figures.rank_figure(screen.effects, top=3)
-    offsets = figure.axes[0].collections[0].get_offsets()
-    part = screen.effects[screen.effects["background"] == "gc_matched"]
-    np.testing.assert_allclose(offsets[:, 1], np.sort(part["effect"])[::-1])
-    assert len(figure.axes[0].texts) == 3
-    figure = figures.qq_figure(screen.effects)
-    points = figure.axes[0].collections[0].get_offsets()
-    p = np.sort(part["p"])
-    np.testing.assert_allclose(points[:, 1], -np.log10(np.maximum(p, 1e-300)))
-    np.testing.assert_allclose(points[:, 0], -np.log10(np.arange(1, len(p) + 1) / (len(p) + 1)))
-    with pytest.raises(MarginomeError, match="no p-values"):
-        figures.qq_figure(screen.effects.drop(columns="p"))
-
-
 def test_gap_lines(screen):
     first = screen.effects.iloc[[0]].loc[np.zeros(6, int)].reset_index(drop=True)
     pairs = first.assign(partner_id="MA1", partner_orientation=["+", "-"] * 3, gap=[5, 5, 0, 0, 9, 9], order="given")
@@ -196,8 +181,6 @@ def test_names_are_never_read_as_mathematics_or_markup(tmp_path):
         figures.heatmap_figure(table, screen.per_background),
         figures.before_after_figure(table, top=3),
         figures.logos_figure(table, screen.motifs, top=3),
-        figures.rank_figure(table),
-        figures.qq_figure(table),
         figures.profiles_figure(screen.profiles, table, top=2),
     ]
     import xml.etree.ElementTree as ElementTree
@@ -215,7 +198,6 @@ def test_unknown_output_is_an_error(screen):
 def test_table_without_optional_columns(screen):
     bare = screen.effects.drop(columns=["z", "p", "q", "control_mean", "control_sd", "family", "family_representative"])
     figures.heatmap_figure(bare)
-    figures.rank_figure(bare)
     assert isinstance(figures.strongest(bare.drop(columns="collection"), 3), pd.DataFrame)
 
 
@@ -236,7 +218,6 @@ def test_hostile_names_are_drawn_as_they_are(tmp_path):
         "before_after": figures.before_after_figure(table, screen.per_background, screen.baseline, top=9),
         "profiles": figures.profiles_figure(screen.profiles, table),
         "logos": figures.logos_figure(table, screen.motifs),
-        "rank": figures.rank_figure(table, top=9),
         "attributions": figures.attributions_figure(chosen, *logos, what="$<script>", unit="$"),
     }
     for name, figure in drawn.items():

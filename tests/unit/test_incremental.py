@@ -22,6 +22,7 @@ from marginome.incremental import paths as paths_module
 from marginome.incremental.kernels import Geometry, by_batched_taps, by_columns, by_diagonals, by_taps, taps
 from marginome.incremental.layout import channels_last
 from marginome.incremental.needs import needed_spans
+from marginome.incremental.worthwhile import engine_pays
 from marginome.sequences import random_one_hot
 from zoo import Attention, Controlled, Dilated, Pooled, controls
 
@@ -278,6 +279,21 @@ def test_what_no_output_reads_is_not_computed():
     full = Engine(model, X, engine="full")
     for found, truth in zip(collect(engine, edits), collect(full, edits)):
         assert (found - truth).abs().max() <= 1e-12 * truth.abs().max()
+
+
+# ---- from when on ----------------------------------------------------------------------------------------------------
+
+
+def test_the_engine_is_used_when_its_set_up_pays():
+    """By the model's arithmetic: a few hundred pairs of a large model, thousands of a small one."""
+    X = random_one_hot((2, 4, 2114), random_state=0)
+    bpnet = Dilated(filters=64, layers=8, length=2114, out=1000, kernel=21, head=75)
+    small, cpu = Dilated(filters=4, layers=2, length=2114, out=1000).half(), torch.device("cpu")
+    assert bpnet.training
+    found = [engine_pays(bpnet, X, (), pairs, cpu) for pairs in (100, 150, 200, 1000)]
+    assert found == [False, False, True, True] and bpnet.training
+    assert [engine_pays(small, X, (), pairs, cpu) for pairs in (1000, 20_000)] == [False, True]
+    assert not engine_pays(nn.Linear(5, 5), X, (), 10**6, cpu)  # it cannot run: said by who runs it
 
 
 # ---- promises --------------------------------------------------------------------------------------------------------

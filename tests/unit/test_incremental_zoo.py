@@ -138,3 +138,26 @@ def test_outputs_that_edits_do_not_reach_are_the_background_s():
     ((_, _, y),) = engine.run(edits)
     assert torch.equal(y[0], engine.before)
     assert not torch.equal(y[1], engine.before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["dilated", "pooled 2d", "controlled", "u-net", "excited"])
+def test_weights_of_16_bits(name, dtype):
+    """The numbers are those of the same weights in float64, to float32's rounding: not the full pass's in 16 bits."""
+    n = 3
+    model, args, _ = make(name, n)
+    model, args = model.to(dtype), tuple(a.to(dtype) for a in args)
+    X = random_one_hot((n, 4, LENGTH), random_state=1)
+    edits = edits_everywhere()
+    engine = Engine(model, X, args)
+    assert engine.info.path == "incremental", engine.info.reason
+    found = None
+    for some, which, y in engine.run(edits):
+        leaves = pytree.tree_leaves(y)
+        found = found or [torch.full((len(edits.starts), n, *t.shape[2:]), torch.nan) for t in leaves]
+        for f, part in zip(found, leaves):
+            f[some, which] = part
+    assert not engine.info.full_units and engine.info.confirmed_error < 0.05
+    truth = brute_force(model.double(), X, tuple(a.double() for a in args), edits)
+    for f, t in zip(found, truth):
+        assert (f - t).abs().max() <= 1e-5 * t.abs().max()

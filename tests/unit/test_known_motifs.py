@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import control_effects
-from marginome.controls import reverse_complement_text
+from marginome.bases import reverse_complement_text
 from marginome.discoveries import add_q
 from marginome.families import motif_families
 from marginome.incremental import Edits, Engine

@@ -8,6 +8,7 @@ import pytest
 
 from marginome.errors import MarginomeError
 from marginome.jobs.compare_screen import compare_tables
+from marginome.tables import EFFECTS, INSERT_KEYS
 
 
 def test_compare_tables():
@@ -41,3 +42,14 @@ def test_compare_tables_of_other_shapes():
     }
     with pytest.raises(MarginomeError, match=r"found.*two rows have the key"):
         compare_tables(expected, pd.concat([expected, expected]), keys=["id"])
+
+
+def test_the_keys_of_the_table_are_what_its_rows_are_told_apart_by():
+    """Seven lists of them were kept; a column that is a key is said once."""
+    keys = [column.name for column in EFFECTS if column.key]
+    assert keys == ["model", "background", *INSERT_KEYS, "output"]
+    assert INSERT_KEYS == (
+        "collection", "motif_id", "orientation", "start", "insert", "sample", "partner_id", "partner_orientation",
+        "gap", "order",
+    )  # fmt: skip
+    assert [column.name for column in EFFECTS if column.key and not column.required] == [*INSERT_KEYS[5:]]

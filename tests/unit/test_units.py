@@ -101,7 +101,7 @@ class Screen:
 
     def pass_check(self, batch: str) -> None:
         """What later jobs read of a check, which takes seconds."""
-        found = {name: {"block": ENGINE["block"]} for name in self.batches[batch]}
+        found = {name: {"block": ENGINE["block"], "engine": {"kernels": "torch"}} for name in self.batches[batch]}
         write_checks(self.at(batch, "check.json"), **found)
 
     def check(self, batch: str) -> None:
@@ -224,7 +224,7 @@ def test_a_model_that_fails_in_the_middle_of_a_batch_costs_only_itself(tmp_path,
     (batch, other) = broken.batches
     broken.check(batch)
     assert failed_records(broken.at(batch, "check.json")).keys() == {"m13"}
-    with pytest.raises(MarginomeError, match=r"model 'm13'.*check.json: the model failed: .*no such luck"):
+    with pytest.raises(MarginomeError, match=r"model 'm13': it failed: .*no such luck.*atlas-1/check\.json"):
         read_record(broken.at(batch, "check.json"), "m13")
     report_model(batch, check=broken.at(batch, "check.json"), page=broken.at(batch, "check.html"))
     page = broken.at(batch, "check.html").read_text()
@@ -252,13 +252,17 @@ def test_a_model_that_fails_in_the_middle_of_a_batch_costs_only_itself(tmp_path,
     for path in rest:
         broken.marginalize(other, path)
     with h5py.File(first) as handle:
-        assert handle["m3"].attrs["error"] == "RuntimeError: a bug in the third model" and len(handle["m3"]) == 0
+        assert (
+            handle["m3"].attrs["error"] == f"RuntimeError: a bug in the third model ({first})"
+            and len(handle["m3"]) == 0
+        )
         assert "effect" in handle["m2"] and "effect" in handle["m4"]
     broken.summarize(other)
     with pytest.raises(SystemExit), job(tmp_path / "job.log"):
         broken.merge()
     last = (tmp_path / "job.log").read_text().splitlines()[-1]
-    assert "ERROR: 2 models failed" in last and "m13" in last and "no such luck" in last and "m3" in last
+    assert "ERROR: 2 models failed (m13, m3); the first: model 'm13': it failed: " in last and "no such luck" in last
+    assert str(broken.at(batch, "check.json")) in last
     # the others are there to the last bit, and a merge without the two has them
     for name, kept in (("atlas-1", ["m0", "m1"]), ("atlas-2", ["m2", "m4"])):
         found = read_table(broken.at(name, "effects.parquet"))

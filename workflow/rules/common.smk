@@ -35,6 +35,7 @@ if marginome.__version__ != VERSION:
 from marginome.attribution_entries import used_entries
 from marginome.config import check_keys, entry_files, job_config, resolve_config
 from marginome.errors import MarginomeError
+from marginome.figure_names import SCREEN_FIGURES
 from marginome.models.headers import reader_modules
 from marginome.provenance import code_digest, content_digests, file_digests, with_imported
 from marginome.units import batches_of, controls_of, of_list, shards_of
@@ -280,10 +281,7 @@ SCREEN_FILES = {
         "profiles": f"results/screens/{screen}/profiles.h5",
         "agreement": f"results/screens/{screen}/agreement.parquet",
         "consensus": f"results/screens/{screen}/consensus.parquet",
-        "heatmap": f"results/screens/{screen}/figures/heatmap.svg",
-        "before_after": f"results/screens/{screen}/figures/before_after.svg",
-        "profiles_figure": f"results/screens/{screen}/figures/profiles.svg",
-        "logos": f"results/screens/{screen}/figures/logos.svg",
+        **{f"figures/{name}": f"results/screens/{screen}/figures/{name}.svg" for name in SCREEN_FIGURES},
         "provenance": f"results/screens/{screen}/provenance.json",
         **({"gaps": f"results/screens/{screen}/figures/gaps.svg"} if entry.get("pairs") else {}),
         **(
@@ -333,7 +331,9 @@ def overview_inputs():
     """The files that the overview reads or shows; it links to the rest."""
     return {
         "screens": [
-            files[k] for files in SCREEN_FILES.values() for k in ("effects", "page", "heatmap", "provenance")
+            files[k]
+            for files in SCREEN_FILES.values()
+            for k in ("effects", "page", "figures/heatmap", "provenance")
         ],
         "backgrounds": [
             files[k] for files in BACKGROUND_FILES.values() for k in ("checks", "figure", "page")

@@ -159,34 +159,16 @@ rule plot_screen:
         baselines=per_batch(rules.predict_baseline.output.predictions, background="backgrounds"),
         motifs=per_screen(rules.collect_motifs.output.table, collection="motifs"),
     output:
-        heatmap=report(
-            "results/screens/{screen}/figures/heatmap.svg",
-            caption="../report/heatmap.rst",
-            category="Screens",
-            subcategory="{screen}",
-            labels={"figure": "effects in every background"},
-        ),
-        before_after=report(
-            "results/screens/{screen}/figures/before_after.svg",
-            caption="../report/before_after.rst",
-            category="Screens",
-            subcategory="{screen}",
-            labels={"figure": "before against after"},
-        ),
-        profiles=report(
-            "results/screens/{screen}/figures/profiles.svg",
-            caption="../report/profiles.rst",
-            category="Screens",
-            subcategory="{screen}",
-            labels={"figure": "profiles of the strongest motifs"},
-        ),
-        logos=report(
-            "results/screens/{screen}/figures/logos.svg",
-            caption="../report/logos.rst",
-            category="Screens",
-            subcategory="{screen}",
-            labels={"figure": "what was put in"},
-        ),
+        **{
+            name: report(
+                f"results/screens/{{screen}}/figures/{name}.svg",
+                caption=f"../report/{name}.rst",
+                category="Screens",
+                subcategory="{screen}",
+                labels={"figure": shows},
+            )
+            for name, shows in SCREEN_FIGURES.items()
+        },
     log:
         "logs/plot_screen/{screen}.log",
     benchmark:

@@ -13,12 +13,8 @@ import numpy as np
 import pandas as pd
 
 from marginome.arrays import read_hdf5
-from marginome.attribution_names import ATTRIBUTIONS
 from marginome.errors import MarginomeError
 from marginome.intervals import regions_of
-
-#: What `method` of a locus is an index into.
-METHODS = tuple(ATTRIBUTIONS)
 
 #: Size of a chunk of its datasets, before compression.
 CHUNK_BYTES = 1 << 17

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-#: Name in the config -> how a reader sees it. `marginome.attribution.functions` calls them. The dataset `method` of
-#: attributions.h5 counts along this list, so that a new one goes to its end.
+#: Name in the config -> how a reader sees it. `marginome.attribution.functions` calls them. A new one goes to the end.
 ATTRIBUTIONS = {
     "deep_lift_shap": "DeepLIFT/SHAP",
     "saturation_mutagenesis": "saturation mutagenesis",
     "integrated_gradients": "integrated gradients",
 }
+#: What the dataset `method` of attributions.h5 is an index into.
+METHODS = tuple(ATTRIBUTIONS)

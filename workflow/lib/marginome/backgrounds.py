@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from marginome.bases import cleaned, decode, encode
 from marginome.config_checks import background_problem, whole_number
 from marginome.errors import MarginomeError, unknown_name
 from marginome.fasta import Genome, read_fasta
@@ -201,26 +202,6 @@ def composition_table(ids: Sequence[str], sequences: Sequence[str], source: Sequ
         }
     )
     return pd.concat([table, pd.DataFrame(fractions, columns=list(DINUCLEOTIDES))], axis=1)
-
-
-_CODES = np.full(256, 4, dtype=np.uint8)
-for _i, _base in enumerate(BASES):
-    _CODES[ord(_base)] = _CODES[ord(_base.lower())] = _i
-
-
-def encode(sequence: str) -> np.ndarray:
-    """Return uint8 codes: 0 to 3 for A, C, G, T (either case), 4 for anything else."""
-    return _CODES[np.frombuffer(sequence.encode("ascii", "replace"), dtype=np.uint8)]
-
-
-def decode(codes: np.ndarray) -> str:
-    """Return the sequence of codes 0 to 4."""
-    return np.frombuffer(b"ACGTN", dtype=np.uint8)[codes].tobytes().decode()
-
-
-def _clean(sequence: str) -> str:
-    """Upper case, and N for everything that is not A, C, G or T."""
-    return decode(encode(sequence))
 
 
 def _compare(made: BackgroundSet) -> dict[str, Any]:
@@ -461,7 +442,7 @@ def _source_sequences(
             rows = list(regions[["chrom", "start", "end"]].itertuples(index=False, name=None))
             sequences = [genome.fetch(*row) for row in rows]
             ids = [f"{chrom}:{start}-{end}" for chrom, start, end in rows]
-    sequences = [_clean(sequence) for sequence in sequences]
+    sequences = [cleaned(sequence) for sequence in sequences]
     unknown = np.array([sequence.count("N") / len(sequence) for sequence in sequences])
     # what is shuffled or drawn from must be known bases; windows and given sequences may be let in
     good = unknown <= settings["max_unknown_fraction"]
@@ -543,7 +524,7 @@ def _gc_matched(settings: Mapping[str, Any], name: str, seed: int) -> Background
         target = composition_table(peak_ids, [genome.fetch(*peak) for peak in peaks], peak_ids)
         chosen, checks = match_windows(settings, name, seed, genome, target["gc"].dropna().to_numpy(), peaks, finder)
         rows = list(chosen[["chrom", "start", "end"]].itertuples(index=False, name=None))
-        sequences = [_clean(genome.fetch(*row)) for row in rows]
+        sequences = [cleaned(genome.fetch(*row)) for row in rows]
     ids = [f"{chrom}:{start}-{end}" for chrom, start, end in rows]
     table = composition_table(ids, sequences, [str(settings["genome"])] * len(ids))
     checks["dropped"] = {reason: n for reason, n in (dropped | checks.pop("dropped")).items() if n}

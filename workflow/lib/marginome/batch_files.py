@@ -52,7 +52,7 @@ def read_record(path: str | os.PathLike, model: str) -> Record:
     if model not in records:
         raise outdated(path, f"model '{model}'")
     if ERROR in records[model]:
-        raise _failed(model, records[model][ERROR], path)
+        raise _failed(model, records[model][ERROR])
     return records[model]
 
 
@@ -83,20 +83,20 @@ def part_of(handle: h5py.File, model: str) -> h5py.Group:
     if group is None:
         raise outdated(handle.filename, f"model '{model}'")
     if ERROR in group.attrs:
-        raise _failed(model, group.attrs[ERROR], handle.filename)
+        raise _failed(model, group.attrs[ERROR])
     return group
 
 
 def failed_parts(files: Sequence[str | os.PathLike]) -> dict[str, str]:
-    """Return what models failed with in any of some files, and where it stands, by model."""
+    """Return what models failed with in any of some files, by model."""
     found: dict[str, str] = {}
     for file in files:
         with read_hdf5(file) as handle:
             for group in handle.values():
                 if isinstance(group, h5py.Group) and ERROR in group.attrs:
-                    found.setdefault(group.attrs["model"], f"{group.attrs[ERROR]} ({file})")
+                    found.setdefault(group.attrs["model"], group.attrs[ERROR])
     return found
 
 
-def _failed(model: str, reason: object, path: str | os.PathLike) -> FailedModelError:
-    return FailedModelError(f"the model failed: {reason}", where=f"model '{model}', {path}")
+def _failed(model: str, reason: object) -> FailedModelError:
+    return FailedModelError(f"it failed: {reason}", where=f"model '{model}'")

@@ -76,10 +76,32 @@ def summarize_effects(effects: np.ndarray, *, confidence: float = 0.95) -> Effec
     n = effects.shape[1]
     mean = effects.mean(axis=1)
     sd = effects.std(axis=1, ddof=1) if n > 1 else np.full(mean.shape, np.nan)
+    consistency = (np.sign(effects) == np.sign(mean)[:, None]).mean(axis=1)
+    return EffectSummary(mean, sd, *mean_interval(mean, sd, n, confidence=confidence), consistency, n)
+
+
+def mean_interval(
+    mean: np.ndarray, sd: np.ndarray, n: int, *, confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the standard error and the t interval of means over backgrounds.
+
+    Parameters
+    ----------
+    mean, sd : numpy.ndarray, any shape
+        Mean and standard deviation (n - 1 degrees of freedom) of effects over backgrounds.
+    n : int
+        Backgrounds.
+    confidence : float, default 0.95
+        Coverage of the interval.
+
+    Returns
+    -------
+    se, low, high : numpy.ndarray
+        ``sd / sqrt(n)`` and ``mean -/+ t(n - 1) * se``; NaN where `sd` is, as it is with one background.
+    """
     se = sd / math.sqrt(n)
     half = stats.t.ppf(0.5 + confidence / 2, n - 1) * se if n > 1 else se
-    consistency = (np.sign(effects) == np.sign(mean)[:, None]).mean(axis=1)
-    return EffectSummary(mean, sd, se, mean - half, mean + half, consistency, n)
+    return se, mean - half, mean + half
 
 
 def backgrounds_needed(effect_sd: np.ndarray, half_width: float, *, confidence: float = 0.95) -> np.ndarray:

@@ -20,7 +20,7 @@ word that follows it: `snakemake --cores 1 estimate --configfile my.yaml`. Paths
 directory.
 
 A wrong key, value, type or combination stops the run at once and says which key, what is allowed and what comes
-closest; so do lengths, starts, functions in your files and names of outputs, as far as the config and the headers of
+closest. So do lengths, starts, functions in your files and names of outputs, as far as the config and the headers of
 model files tell. What only a loaded model or a read motif tells is checked by the first jobs, before backgrounds are
 made.
 

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from marginome.bases import reverse_complement_text
 from marginome.errors import MarginomeError
 from marginome.seeds import stable_seed
 
@@ -40,8 +41,6 @@ LEAST_PER_WIDTH = 10
 MIN_CONTROLS = 40
 #: Controls of an insert list when the config says no number: as many as it has distinct inserts, within these.
 LEAST_POOL, MOST_POOL = 300, 1000
-
-_COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 
 
 def pool_size(n_inserts: int) -> int:
@@ -78,22 +77,6 @@ class ControlSet(NamedTuple):
     sequences: tuple[str, ...]
     members: tuple[np.ndarray, ...]
     kinds: tuple[str, ...]
-
-
-def reverse_complement_text(sequence: str) -> str:
-    """Return the reverse complement of a sequence given as text (A, C, G, T, N).
-
-    Parameters
-    ----------
-    sequence : str
-        Upper-case letters.
-
-    Returns
-    -------
-    str
-        As long as `sequence`.
-    """
-    return sequence.translate(_COMPLEMENT)[::-1]
 
 
 def gc_fraction(sequence: str) -> float:

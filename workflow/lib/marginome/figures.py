@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from marginome.errors import MarginomeError
 from marginome.plots import BASES, DOWN, GREY, SETS, STYLE, UP
+from marginome.tables import INSERT_KEYS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,8 +65,7 @@ def strongest(effects: pd.DataFrame, top: int, *, lowest: int | None = None) -> 
         One row per insert, from the largest effect to the lowest, with the insert's key columns, ``effect`` (mean
         over background sets) and ``label``.
     """
-    keys = [c for c in ("collection", "motif_id", "motif_name", "orientation", "start", "insert", "draw", "partner_id",
-                        "partner_orientation", "gap", "order") if c in effects]  # fmt: skip
+    keys = [c for c in (*INSERT_KEYS, "motif_name") if c in effects]
     mean = effects.groupby(keys, dropna=False, sort=False)["effect"].mean().reset_index().dropna(subset="effect")
     mean = mean.loc[mean["effect"].abs().sort_values(ascending=False, kind="stable").index]
     mean = mean.drop_duplicates(["collection", "motif_id"] if "collection" in mean else ["motif_id"])
@@ -326,8 +326,7 @@ def profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, top:
             chosen.append(i)
         if len(chosen) == top:
             break
-    keys = [c for c in ("collection", "motif_id", "orientation", "start", "insert", "draw", "partner_id",
-                        "partner_orientation", "gap", "order") if c in effects]  # fmt: skip
+    keys = [c for c in INSERT_KEYS if c in effects]
     figure = Figure(figsize=(min(9.5, 1.2 + 3.4 * len(blocks)), 0.9 + 1.25 * len(chosen)), layout="constrained")
     axes = figure.subplots(len(chosen), len(blocks), squeeze=False, sharex=True, sharey=True)
     for column, block in enumerate(blocks):
@@ -485,108 +484,6 @@ def _nothing(text: str) -> Figure:
 
 
 # --------------------------------------------------------------------------------- ranks, nulls, spacing
-@_styled
-def rank_figure(effects: pd.DataFrame, *, model: str | None = None, output: str | None = None, top: int = 8,
-                q: float = 0.05) -> Figure:  # fmt: skip
-    """All inserts by the rank of their effect, one panel per background set; the strongest motifs are named.
-
-    Parameters
-    ----------
-    effects : pandas.DataFrame
-        The effect table.
-    model, output : str, optional
-        By default the first ones of the table.
-    top : int, default 8
-        Motifs named.
-    q : float, default 0.05
-        Inserts at or below are coloured, where the table has q.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    rows, model, output = _one(effects.reset_index(drop=True), model, output)
-    sets = list(dict.fromkeys(rows["background"]))[:4]
-    figure = Figure(figsize=(min(9.5, 3.5 * len(sets)), 2.9), layout="constrained")
-    axes = figure.subplots(1, len(sets), squeeze=False, sharey=True)[0]
-    for ax, name in zip(axes, sets):
-        part = rows[rows["background"] == name].dropna(subset="effect")
-        part = part.sort_values("effect", ascending=False, kind="stable").reset_index(drop=True)
-        effect = part["effect"].to_numpy()
-        real = part["q"].to_numpy() <= q if "q" in part else np.zeros(len(part), dtype=bool)
-        colour = np.where(~real, GREY, np.where(effect > 0, UP, DOWN))
-        ax.axhline(0, color=GREY, linewidth=0.6)
-        ax.scatter(np.arange(1, len(part) + 1), effect, s=6, c=colour, linewidth=0, rasterized=len(part) > 20000)
-        named = part.loc[part["effect"].abs().sort_values(ascending=False, kind="stable").index]
-        named = named.drop_duplicates("motif_id").head(top).sort_values("effect", ascending=False)
-        names = named["motif_name"] if "motif_name" in named else named["motif_id"]
-        _name_points(ax, named.index.to_numpy() + 1, named["effect"].to_numpy(), list(names), len(part))
-        ax.set_title(f"{name}: {int(real.sum())} of {len(part)} at q \u2264 {q:g}" if "q" in part else str(name))
-        ax.set_xlabel("rank")
-    axes[0].set_ylabel(f"effect on {output} ({_unit(rows)})")
-    return figure
-
-
-def _name_points(ax: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str], n: int) -> None:
-    """Write names beside points, at least a line apart, with thin leaders."""
-    low, high = ax.get_ylim()
-    step = 0.062 * (high - low)
-    for right in (False, True):
-        last = np.inf
-        for i in np.flatnonzero((x > n / 2) == right):
-            place = min(y[i], last - step)
-            last = place
-            ax.annotate(
-                names[i], (x[i], y[i]), (x[i] + (-0.06 if right else 0.06) * n, place), fontsize=7, va="center",
-                ha="right" if right else "left", arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.4},
-            )  # fmt: skip
-
-
-@_styled
-def qq_figure(effects: pd.DataFrame, *, model: str | None = None, output: str | None = None) -> Figure:
-    """Observed against uniform p-values: where the points leave the line, motifs do more than their controls.
-
-    Parameters
-    ----------
-    effects : pandas.DataFrame
-        The effect table, with column ``p``.
-    model, output : str, optional
-        By default the first ones of the table.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One colour per background set; the band holds 95 % of uniform p-values at each rank.
-
-    Raises
-    ------
-    MarginomeError
-        When the table has no p.
-    """
-    from scipy.stats import beta
-
-    rows, model, output = _one(effects.reset_index(drop=True), model, output)
-    if "p" not in rows or rows["p"].isna().all():
-        raise MarginomeError("there are no p-values", where="effects", remedy="Run the screen with controls.")
-    figure = Figure(figsize=(3.3, 3.1), layout="constrained")
-    ax = figure.subplots()
-    most = 0.0
-    for i, (name, part) in enumerate(rows.groupby("background", sort=False)):
-        p = np.sort(part["p"].dropna().to_numpy())
-        n, k = len(p), np.arange(1, len(p) + 1)
-        expected = -np.log10(k / (n + 1))
-        ax.scatter(expected, -np.log10(np.maximum(p, 1e-300)), s=8, color=SETS[i % len(SETS)], linewidth=0, label=name,
-                   zorder=3)  # fmt: skip
-        if expected[0] > most:
-            most = expected[0]
-            ax.collections[0].set_zorder(3)
-            band = [-np.log10(beta.ppf(side, k, n + 1 - k)) for side in (0.975, 0.025)]
-            shade = (expected, *band)
-    ax.fill_between(*shade, color=GREY, alpha=0.22, linewidth=0, zorder=1)
-    ax.plot([0, most], [0, most], color=GREY, linewidth=0.8, zorder=2)
-    ax.set(xlabel="expected \u2212log10 p (uniform)", ylabel="observed \u2212log10 p", title=f"{output}")
-    ax.legend(loc="upper left")
-    return figure
 
 
 @_styled

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from marginome.backgrounds import encode
+from marginome.bases import cleaned, reverse_complement_text
 from marginome.errors import MarginomeError
 from marginome.fasta import Genome, read_background, read_fasta
-from marginome.inserts import insert_sequence, reverse_complement
+from marginome.inserts import insert_sequence
 from marginome.intervals import place_regions, regions_of, unknown_contigs_error
 from marginome.motifs.table import find_motif, motifs_from_table
 from marginome.regions import read_regions
@@ -112,7 +112,7 @@ def _from_regions(settings: Mapping[str, Any], length: int | None, where: str) -
             log.info("%s: %d loci are there twice and are used once", source, again.sum())
         placed = placed[~again].reset_index(drop=True)
         rows = list(placed[["chrom", "start", "end"]].itertuples(index=False, name=None))
-        sequences = [_clean(genome.fetch(*row)) for row in rows]
+        sequences = [cleaned(genome.fetch(*row)) for row in rows]
     ids = [f"{chrom}:{start}-{end}" for chrom, start, end in rows]
     kept = _known_bases(ids, sequences, settings["max_unknown_fraction"], drop, where)
     return Loci(
@@ -142,7 +142,7 @@ def _of_width(regions: pd.DataFrame, length: int, drop: bool, where: str, source
 def _from_fasta(settings: Mapping[str, Any], length: int | None, where: str) -> Loci:
     source, drop = str(settings["fasta"]), settings["unusable"] == "drop"
     ids, sequences = read_fasta(source)
-    sequences = [_clean(sequence) for sequence in sequences]
+    sequences = [cleaned(sequence) for sequence in sequences]
     if length is not None:
         wrong = [i for i, s in enumerate(sequences) if (len(s) < length if settings["resize"] else len(s) != length)]
         if wrong and (not drop or len(wrong) == len(ids)):
@@ -173,7 +173,7 @@ def _from_background(
             found = motifs_from_table(motifs)
             text = insert_sequence(find_motif(found, insert["motif"], where=f"{where}.insert.motif"))
         if insert["orientation"] == "-":
-            text = reverse_complement(text)
+            text = reverse_complement_text(text)
         length = len(sequences[0])
         start = insert.get("start", length // 2 - len(text) // 2)
         if start + len(text) > length:
@@ -186,11 +186,6 @@ def _from_background(
         ]
         log.info("insert %s at %d of every background", text, start)
     return Loci(ids, sequences, regions_of(ids))
-
-
-def _clean(sequence: str) -> str:
-    codes = encode(sequence)
-    return np.frombuffer(b"ACGTN", dtype=np.uint8)[codes].tobytes().decode()
 
 
 def _known_bases(ids: Sequence[str], sequences: Sequence[str], most: float, drop: bool, where: str) -> list[int]:

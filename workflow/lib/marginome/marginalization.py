@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
+from marginome.incremental.worthwhile import engine_pays
 from marginome.prediction import check_args, check_finite, map_structure, model_dtype, predict
 from marginome.sequences import (
     DNA,
@@ -24,9 +25,6 @@ from marginome.sequences import (
     torch_dtype,
     validate_one_hot,
 )
-
-# Below this many (insert, background) pairs, reading the model's graph and checking it costs more than it saves.
-ENGINE_PAIRS = 256
 
 
 class Marginalization(NamedTuple):
@@ -261,9 +259,11 @@ def _before_and_after(
 ) -> Marginalization:
     """Return `func` on the backgrounds, ``(n, ...)``, and after each edit, ``(m, n, ...)``."""
     m, n = len(edits.starts), len(X)
-    if func is predict and engine != "full" and (engine != "auto" or m * n >= ENGINE_PAIRS):
+    if func is predict and engine != "full":
         chosen = _engine_settings(model, **settings)
-        if chosen is not None:
+        if chosen is not None and (
+            engine != "auto" or engine_pays(model, X, check_args(chosen["args"], n), m * n, chosen["device"])
+        ):
             return _with_engine(model, X, edits, engine=engine, **chosen)
     before = func(model, X, **settings)
     after = None

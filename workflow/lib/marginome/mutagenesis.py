@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
-from marginome.marginalization import ENGINE_PAIRS, _engine_settings
+from marginome.incremental.worthwhile import engine_pays
+from marginome.marginalization import _engine_settings
 from marginome.prediction import check_args, check_finite, leaves, map_structure, predict
 from marginome.sequences import name_some, validate_one_hot
 
@@ -104,8 +105,8 @@ def saturation_mutagenesis(
     sequences = X.to("cpu", torch.int8)
     settings = {"args": args, "func": func, "batch_size": batch_size, "dtype": dtype, "device": device}
     n_edits = int((sequences[:, :, start:stop] == 0).sum())
-    chosen = _engine_settings(model, **settings) if fast and n_edits >= ENGINE_PAIRS else None
-    if chosen is None:
+    chosen = _engine_settings(model, **settings) if fast else None
+    if chosen is None or not engine_pays(model, sequences, args, n_edits, chosen["device"]):
         y0, edited = _plain(model, sequences, settings)
     else:
         y0, edited = _with_engine(model, sequences, chosen)

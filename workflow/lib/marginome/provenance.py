@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import marginome
 from marginome.seals import OPEN_SEAL, is_sealed, seal
 from marginome.storage import sha256_of
 
@@ -279,14 +280,14 @@ def _keep(cache: Path, known: Mapping) -> None:
 
 # ---------------------------------------------------------------------------------------------- run
 _PACKAGES = (
-    "marginome", "snakemake", "torch", "numpy", "pandas", "scipy", "numba", "h5py", "pyarrow", "biopython", "pyfaidx",
+    "snakemake", "torch", "numpy", "pandas", "scipy", "numba", "h5py", "pyarrow", "biopython", "pyfaidx",
     "pybedtools", "modisco-lite", "memelite", "matplotlib",
 )  # fmt: skip
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "marginome": marginome.__version__}  # of the copy that runs
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

@@ -15,33 +15,46 @@ from marginome.storage import atomic, outdated, read_table
 
 
 class Column(NamedTuple):
-    """One column: its name, Arrow type, what it means (with unit), and whether every table has it."""
+    """One column.
+
+    Attributes
+    ----------
+    name : str
+    type : pyarrow.DataType
+    description : str
+        What it means, with its unit.
+    required : bool, default True
+        Whether every table has it.
+    key : bool, default False
+        Whether it tells rows apart: no two rows are equal in all of these.
+    """
 
     name: str
     type: pa.DataType
     description: str
     required: bool = True
+    key: bool = False
 
 
 _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 _WHAT = [
-    Column("model", _TEXT, "Name of the model in the config."),
-    Column("background", _TEXT, "Name of the background set."),
-    Column("collection", _TEXT, "Name of the motif collection (or of the table of annotations or patterns)."),
-    Column("motif_id", _TEXT, "Identifier of the motif, unique in its collection."),
+    Column("model", _TEXT, "Name of the model in the config.", key=True),
+    Column("background", _TEXT, "Name of the background set.", key=True),
+    Column("collection", _TEXT, "Name of the motif collection (or of the table of annotations or patterns).", key=True),
+    Column("motif_id", _TEXT, "Identifier of the motif, unique in its collection.", key=True),
     Column("motif_name", _TEXT, "Name of the motif as its file gives it."),
-    Column("orientation", _TEXT, "+ as given, - reverse complement."),
-    Column("start", _INT, "First base of the insert in the background (0-based, bp)."),
-    Column("insert", _TEXT, "The bases that were put in; N kept the background's base."),
-    Column("draw", _INT, "Number of the PWM sample; null unless inserts are sampled.", False),
-    Column("partner_id", _TEXT, "Second motif of a pair; null for single motifs.", False),
-    Column("partner_orientation", _TEXT, "Its orientation.", False),
-    Column("gap", _INT, "Bases between the two (bp).", False),
-    Column("order", _TEXT, "Which motif of a pair comes first: given or swapped.", False),
+    Column("orientation", _TEXT, "+ as given, - reverse complement.", key=True),
+    Column("start", _INT, "First base of the insert in the background (0-based, bp).", key=True),
+    Column("insert", _TEXT, "The bases that were put in; N kept the background's base.", key=True),
+    Column("sample", _INT, "Number of the PWM sample; null unless inserts are sampled.", False, key=True),
+    Column("partner_id", _TEXT, "Second motif of a pair; null for single motifs.", False, key=True),
+    Column("partner_orientation", _TEXT, "Its orientation.", False, key=True),
+    Column("gap", _INT, "Bases between the two (bp).", False, key=True),
+    Column("order", _TEXT, "Which motif of a pair comes first: given or swapped.", False, key=True),
 ]
 _EFFECT = [
-    Column("output", _TEXT, "Name of the model's output."),
+    Column("output", _TEXT, "Name of the model's output.", key=True),
     Column("measure", _TEXT, "How before and after are compared."),
     Column("unit", _TEXT, "Unit of the effect."),
     Column("n_backgrounds", _INT, "Backgrounds averaged over."),
@@ -72,6 +85,8 @@ _EFFECT = [
 ]
 
 EFFECTS: tuple[Column, ...] = (*_WHAT, *_EFFECT)
+#: What tells the inserts of one model and background set from one another, where a table has it.
+INSERT_KEYS = tuple(c.name for c in _WHAT if c.key and c.name not in ("model", "background"))
 
 
 def conform(table: pd.DataFrame, columns: tuple[Column, ...], *, extra: bool = False, name: str = "table") -> pa.Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,11 +13,10 @@ from torch.utils import _pytree as pytree
 
 from marginome.errors import first_line
 
+from .nodes import CannotCaptureError, name_of
+from .unstacking import mentions, unstack
+
 CONSTANT, SYMBOL, BACKGROUND, SEQUENCE = "constant", "symbol", "background", "sequence"
-
-
-class CannotCaptureError(Exception):
-    """The model cannot be captured, or does something that the engine cannot follow; says what."""
 
 
 class _Call(torch.nn.Module):
@@ -31,6 +29,9 @@ class _Call(torch.nn.Module):
     def forward(self, X: torch.Tensor, args: tuple[torch.Tensor, ...]) -> Any:
         return self.model(X, *args)
 
+
+# Sequences that a model is captured with that wants to know how many there are: no number that means anything else.
+PRIME = 97
 
 # A sum of what grows like this is one of its terms; where that term is taken away again, rounding is what is left ...
 GROWING = frozenset(("exp", "exp2", "expm1", "sinh", "cosh", "pow"))
@@ -85,6 +86,8 @@ class Graph:
 
     def __init__(self, model: torch.nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, ...] = ()):
         program = _export(model, X, args)
+        if isinstance(_batch(program), int):  # len(X) is a number to PyTorch: one that can be told from others
+            program = _export(model, *_rows(X, args, PRIME))
         signature = program.graph_signature
         stored = {
             **signature.inputs_to_parameters,
@@ -96,14 +99,14 @@ class Graph:
             raise CannotCaptureError("it changes its own buffers when it runs")
         self.spec = program.call_spec.out_spec
         self.dtype = X.dtype
-        order = list(program.graph.nodes)
-        by_name = {node.name: node for node in order}
+        by_name = {node.name: node for node in program.graph.nodes}
         inputs = [by_name[name] for name in signature.user_inputs]
         self.x, self.args = inputs[0], inputs[1:]
-        self.outputs = [by_name[o] if isinstance(o, str) else o for o in signature.user_outputs]
-        batch = self.x.meta["val"].shape[0]
-        if not isinstance(batch, torch.SymInt):
-            raise CannotCaptureError("the model is tied to one number of sequences")
+        batch = _batch(program)
+        taken = unstack(program.graph, batch)
+        outputs = [by_name[o] if isinstance(o, str) else o for o in signature.user_outputs]
+        self.outputs = [taken.get(o, o) for o in outputs]
+        order = list(program.graph.nodes)
 
         needed = _ancestors(o for o in self.outputs if isinstance(o, fx.Node))
         self.kind: dict[fx.Node, str] = {}
@@ -113,6 +116,8 @@ class Graph:
         for node in order:
             if node.op == "output" or node not in needed:
                 continue
+            if isinstance(batch, int) and mentions(node, batch):
+                raise CannotCaptureError("the model is tied to one number of sequences")
             if node.op == "get_attr" or isinstance(node.target, torch._ops.HigherOrderOperator):
                 raise CannotCaptureError(f"a part of its forward runs in a mode of its own ({name_of(node)})")
             value = node.meta.get("val")
@@ -150,7 +155,7 @@ class Graph:
         return frozenset(v.untyped_storage().data_ptr() for v in self.constant.values() if isinstance(v, torch.Tensor))
 
     def _kind(self, node: fx.Node, value: Any) -> str:
-        if isinstance(value, torch.SymInt | torch.SymBool | torch.SymFloat):
+        if isinstance(value, torch.SymInt | torch.SymBool | torch.SymFloat) or name_of(node) == "sym_size":
             return SYMBOL
         kinds = {self.kind[n] for n in node.all_input_nodes}
         if SEQUENCE in kinds:
@@ -188,24 +193,27 @@ class Graph:
             node: value.to(dtype) if isinstance(value, torch.Tensor) and value.dtype == self.dtype else value
             for node, value in self.constant.items()
         }
-        other.retyped = self.dtype
+        other.retyped = (*self.retyped, self.dtype)
         other.memory = other._memory()
         return other
 
-    retyped: torch.dtype | None = None
+    retyped: tuple[torch.dtype, ...] = ()
 
     def call(self, node: fx.Node, get: Callable[[fx.Node], Any]) -> Any:
         """Compute one node from the values that `get` gives for its arguments."""
         args, kwargs = self.map_nodes(
             (node.args, node.kwargs), lambda n: self.constant.get(n, None) if self.kind[n] == CONSTANT else get(n)
         )
-        if self.retyped is not None:
+        if self.retyped:
             # The graph was captured in another dtype: its explicit dtypes go along.
-            args = tuple(self.dtype if a is self.retyped else a for a in args)
-            kwargs = {k: self.dtype if v is self.retyped else v for k, v in kwargs.items()}
+            args = tuple(self._dtype_of(a) for a in args)
+            kwargs = {k: self._dtype_of(v) for k, v in kwargs.items()}
         # Feature maps are laid out otherwise than in the model, where a view may have been one.
         target = torch.ops.aten.reshape.default if node.target is torch.ops.aten.view.default else node.target
         return target(*args, **kwargs)
+
+    def _dtype_of(self, argument: Any) -> Any:
+        return self.dtype if isinstance(argument, torch.dtype) and argument in self.retyped else argument
 
     def run(
         self, X: torch.Tensor, args: tuple[torch.Tensor, ...] = (), keep: Iterable[fx.Node] = ()
@@ -253,6 +261,17 @@ def _ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
     return found
 
 
+def _batch(program: torch.export.ExportedProgram) -> int | torch.SymInt:
+    """Return the number of sequences as the graph knows it."""
+    name = program.graph_signature.user_inputs[0]
+    size = next(node for node in program.graph.nodes if node.name == name).meta["val"].shape[0]
+    return int(size) if str(size).isdigit() else size  # a symbol may have been found to be a number
+
+
+def _rows(X: torch.Tensor, args: tuple[torch.Tensor, ...], n: int) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    return X[:1].repeat(n, 1, 1), tuple(a[:1].repeat(n, *[1] * (a.ndim - 1)) for a in args)
+
+
 def _export(model: torch.nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, ...]):
     """Export the model with a free number of sequences and no operation that writes into its input."""
     free = {0: torch.export.Dim.AUTO}
@@ -271,27 +290,3 @@ def _export(model: torch.nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, .
 def _writes(node: fx.Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     return node.op == "call_function" and schema is not None and schema.is_mutable
-
-
-# What node.target may be besides an ATen overload, for the rules' names.
-def name_of(node: fx.Node) -> str:
-    """Return the operation's name without its overload, e.g. ``conv1d``; the placeholder's for inputs."""
-    if isinstance(node.target, torch._ops.OpOverload):
-        return node.target._schema.name.split("::")[1]
-    return getattr(node.target, "__name__", str(node.target))
-
-
-def arguments(node: fx.Node) -> dict[str, Any]:
-    """Return a node's arguments by the names of the operation's schema, with its defaults."""
-    if not isinstance(node.target, torch._ops.OpOverload):
-        signature = inspect.signature(node.target)
-        return dict(signature.bind(*node.args, **node.kwargs).arguments)
-    found = {}
-    for i, argument in enumerate(node.target._schema.arguments):
-        if i < len(node.args):
-            found[argument.name] = node.args[i]
-        elif argument.name in node.kwargs:
-            found[argument.name] = node.kwargs[argument.name]
-        elif argument.has_default_value():
-            found[argument.name] = argument.default_value
-    return found

@@ -21,6 +21,8 @@ NUMBERS = 2**24
 EXACT = 1e-8
 # Largest difference from the full pass, relative to the largest output, that a precision may have.
 TOLERANCE = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 1e-1, "float64": EXACT}
+# The precision that a full pass with weights of so many bits has: float16 has as many digits as TF32.
+ROUGH = {torch.float16: "tf32", torch.bfloat16: "bfloat16"}
 
 
 class Confirmation(NamedTuple):
@@ -42,7 +44,12 @@ class Confirmation(NamedTuple):
 
 
 def tolerance_of(precision: str, dtype: torch.dtype) -> float:
-    """Return the largest difference from the full pass that outputs may have, relative to the largest output."""
+    """Return the largest difference from the full pass that outputs may have, relative to the largest output.
+
+    `dtype` is that of the weights: with 16 bits it is the full pass that rounds.
+    """
+    if dtype in ROUGH:
+        return max(TOLERANCE[precision], TOLERANCE[ROUGH[dtype]])
     return EXACT if precision == "float32" and dtype == torch.float64 else TOLERANCE[precision]
 
 

@@ -26,9 +26,10 @@ from marginome.prediction import cast_argument, check_args, model_dtype
 from marginome.seeds import stable_seed
 from marginome.sequences import refuse_meta, validate_one_hot
 
-from .capture import CannotCaptureError, Graph
-from .confirm import confirm, tolerance_of
+from .capture import Graph
+from .confirm import ROUGH, confirm, tolerance_of
 from .edits import Edits
+from .nodes import CannotCaptureError
 from .paths import Full, Incremental, middle, tensors
 from .selfcheck import SelfCheck
 
@@ -115,7 +116,8 @@ class Engine:
     device : str or torch.device, default "cpu"
         Where to run.
     precision : str, default "float32"
-        ``float32`` (the weights' dtype, TF32 off), ``tf32``, ``bfloat16``, or ``float64`` (a copy of the model in
+        ``float32`` (the weights' dtype, TF32 off; what an edit changes is computed in 32 bits and returned so where
+        weights have 16), ``tf32``, ``bfloat16``, or ``float64`` (a copy of the model in
         float64 where its weights are not).
     engine : str, default "auto"
         ``full``: every edited sequence goes through the whole model. ``incremental``: only what an edit changes is
@@ -202,9 +204,12 @@ class Engine:
         info = self._info
 
         def set_up() -> Incremental:
-            graph = captured(self.model, self.X, self.args)
+            graph, args = captured(self.model, self.X, self.args), self.args
+            if self.dtype in ROUGH:  # the weights are what they are; what is computed with them has 32 bits
+                args = tuple(a.float() if a.dtype == self.dtype else a for a in args)
+                graph = graph.to_dtype(torch.float32)
             path = Incremental(
-                graph, self.X, self.args, self.device, self.precision, self.memory_bytes, kernels=self._kernels
+                graph, self.X, args, self.device, self.precision, self.memory_bytes, kernels=self._kernels
             )
             info.full_operations = tuple(path.plan(*middle(self.X.shape[-1], 8)).whole)
             if not path.saves():

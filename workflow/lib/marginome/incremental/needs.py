@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from torch import fx
 
-from .capture import SEQUENCE, Graph, name_of
+from .capture import SEQUENCE, Graph
+from .nodes import name_of
 from .registry import RULES, in_place
 
 # The axis that is meant: of feature maps (n, channels, positions) the positions.

@@ -16,10 +16,11 @@ from marginome.devices import free_memory, is_out_of_memory, precision_context
 from marginome.prediction import map_structure, run_model
 
 from . import fused
-from .capture import GROWING, SEQUENCE, CannotCaptureError, Graph, name_of
+from .capture import GROWING, SEQUENCE, Graph
 from .changes import State
 from .edits import Edits
 from .layout import channels_last
+from .nodes import CannotCaptureError, name_of
 from .plan import Plan
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class Incremental:
     Backgrounds are always run in the graph's own dtype without TF32; the precision is that of the changes.
     """
 
-    differentiable = False  # whether plans are made to be differentiated (`marginome.attribution.edits`)
+    differentiable = False  # whether plans are made to be differentiated (`marginome.attribution.edited`)
 
     def __init__(
         self,

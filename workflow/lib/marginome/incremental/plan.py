@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import fx
 
-from .capture import BACKGROUND, CONSTANT, SUMS, SYMBOL, Graph, name_of
+from .capture import BACKGROUND, CONSTANT, SUMS, SYMBOL, Graph
 from .changes import TRANSFORMS, Base, Change, NeedsEverythingError, Register, State, Step
 from .layout import channels_back, channels_to_end, zeros_like_layout
 from .needs import LAST_AXIS, needed_spans
+from .nodes import name_of
 from .registry import RULES
 
 
@@ -128,7 +129,7 @@ class Plan:
             raise NeedsEverythingError
         return change
 
-    def plain_window(self, node: fx.Node) -> Change:
+    def unflattened_window(self, node: fx.Node) -> Change:
         """Return `window(node)` if the positions are an axis of the node itself (not flattened away)."""
         change = self.window(node)
         if change.inner != self.graph.shape[node]:
@@ -158,7 +159,7 @@ class Plan:
     def dtype(self, node: fx.Node) -> torch.dtype:
         """Return the dtype that a node has in this graph."""
         found = node.meta["val"].dtype
-        return self.graph.dtype if found == self.graph.retyped else found
+        return self.graph.dtype if found in self.graph.retyped else found
 
     def constant(self, node: Any) -> Any:
         """Return the value of a constant argument; raise NeedsEverythingError if it depends on an input."""

@@ -155,7 +155,7 @@ class SelfCheck:
             model = [t.unflatten(0, (m, b)) for t in tensors(self.full.pairs(*pairs))]
             captured = difference(model, truth)
             theirs = difference(_changes(model), effects, scales)
-            if not captured <= tolerance:
+            if not captured <= tolerance_of(precision, self.full.dtype):
                 reason = f"the captured graph differs from the model by {captured:.1e} of the largest output"
             elif not effect_error <= max(EFFECT_TOLERANCE[precision], theirs):
                 reason = (

@@ -263,7 +263,7 @@ def apply_functions(
 
     with write_hdf5(output, metadata) as handle:
         handle.attrs["length_bp"] = X.shape[2]
-        each_part(handle, list(models), apply_one)
+        each_part(handle, list(models), apply_one, output=output)
     log.info("peak memory %.0f MB", peak_memory(where) / 2**20)
 
 

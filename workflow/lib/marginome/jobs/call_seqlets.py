@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.attribution_file import AttributionFile, open_attributions
+from marginome.bases import read_off
 from marginome.seqlets import recursive_seqlets, tfmodisco_seqlets
 from marginome.storage import atomic, write_table
 
@@ -89,11 +90,7 @@ def _described(table: pd.DataFrame, found: AttributionFile, caller: str) -> pd.D
     index = table["example_idx"].to_numpy(np.int64)
     names = np.array(found.ids, dtype=object)[index] if len(index) else np.zeros(0, dtype=object)
     spans = [f"{name}|{a}-{b}" for name, a, b in zip(names, table["start"], table["end"])]
-    letters = np.array(list("ACGTN"))
-    sequences = []
-    for one_hot, _ in found.spans("sequences", table, 0):
-        codes = np.where(one_hot.any(0), one_hot.argmax(0), 4)
-        sequences.append("".join(letters[codes]))
+    sequences = [read_off(one_hot) for one_hot, _ in found.spans("sequences", table, 0)]
     described = pd.DataFrame(
         {
             "seqlet_id": spans,

@@ -56,5 +56,5 @@ def check_models(
         log.info("%s: %s, %.3g sequences/s", name, loaded.loader, found["sequences_per_second"])
         records[name] = {**found, "input_sha256": dict(digests[name])}
 
-    failed = each_model(list(models), check, failed={})
+    failed = each_model(list(models), check, output=json, failed={})
     write_records(json, records, failed)

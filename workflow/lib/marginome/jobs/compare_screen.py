@@ -13,15 +13,9 @@ import pyarrow as pa
 from marginome.errors import MarginomeError
 from marginome.seals import is_sealed
 from marginome.storage import sha256_of
-from marginome.tables import check_columns, read_effects, write_tsv
+from marginome.tables import EFFECTS, check_columns, read_effects, write_tsv
 
 log = logging.getLogger("marginome")
-
-
-_KEYS = ["model", "background", "collection", "motif_id", "orientation", "start", "insert", "output"]
-
-
-_WHERE_THEY_APPLY = ["draw", "partner_id", "partner_orientation", "gap", "order"]
 
 
 def compare_screen(*, expected: str | os.PathLike, effects: str | os.PathLike, table: str | os.PathLike) -> None:
@@ -46,11 +40,15 @@ def compare_screen(*, expected: str | os.PathLike, effects: str | os.PathLike, t
 def list_differences(expected: str | os.PathLike, effects: str | os.PathLike) -> pd.DataFrame:
     """Return every difference between a published table and one that this run made, a row per differing value."""
     published, found = _read_published(expected), read_effects(effects)
-    keys = _KEYS + [c for c in _WHERE_THEY_APPLY if c in published and published[c].notna().any()]
+    keys = [c.name for c in EFFECTS if c.key and (c.required or _has(published, c.name))]
     missing = [key for key in keys if key not in published]
     if missing:
         raise MarginomeError(f"the table has no column {', '.join(missing)}", where=str(expected), remedy=_AGAIN)
     return compare_tables(published, found, keys=keys)
+
+
+def _has(table: pd.DataFrame, column: str) -> bool:
+    return column in table and table[column].notna().any()
 
 
 def _read_published(path: str | os.PathLike) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,7 +16,9 @@ from marginome.errors import MarginomeError, first_line
 log = logging.getLogger("marginome")
 
 
-def each_model(models: Sequence[str], compute: Callable[[str], None], *, failed: Mapping[str, str]) -> dict[str, str]:
+def each_model(
+    models: Sequence[str], compute: Callable[[str], None], *, output: str | os.PathLike, failed: Mapping[str, str]
+) -> dict[str, str]:
     """Compute something for every model of a batch and return why some have no result.
 
     Parameters
@@ -24,6 +27,8 @@ def each_model(models: Sequence[str], compute: Callable[[str], None], *, failed:
         Names.
     compute : function
         Called with a name.
+    output : path
+        What the job makes: the reason names it, since the model is tried again when it is deleted.
     failed : mapping of str to str
         Models that failed in an earlier job, with the reason: passed over.
 
@@ -50,7 +55,8 @@ def each_model(models: Sequence[str], compute: Callable[[str], None], *, failed:
                 raise
             if not isinstance(error, MarginomeError):
                 log.error("%s", traceback.format_exc())
-            failed[name] = str(error) if isinstance(error, MarginomeError) else first_line(error)
+            reason = str(error) if isinstance(error, MarginomeError) else first_line(error)
+            failed[name] = f"{reason} ({output})"
             log.error("model %s failed, the others go on: %s", name, failed[name])
     return failed
 
@@ -60,6 +66,7 @@ def each_part(
     models: Sequence[str],
     compute: Callable[[str, h5py.Group], None],
     *,
+    output: str | os.PathLike,
     failed: Mapping[str, str] | None = None,
 ) -> None:
     """Compute a group of an open file for every model of a batch; a failed model's holds the reason alone.
@@ -68,7 +75,7 @@ def each_part(
     ----------
     handle : h5py.File
         Open for writing.
-    models, failed
+    models, output, failed
         See `each_model`.
     compute : function
         Called with a name and its group.
@@ -77,7 +84,7 @@ def each_part(
     def into_group(name: str) -> None:
         compute(name, handle.create_group(part_name(name)))
 
-    for name, reason in each_model(models, into_group, failed=failed or {}).items():
+    for name, reason in each_model(models, into_group, output=output, failed=failed or {}).items():
         if part_name(name) in handle:
             del handle[part_name(name)]  # what it had computed before it failed
         handle.create_group(part_name(name)).attrs.update({"model": name, ERROR: reason})

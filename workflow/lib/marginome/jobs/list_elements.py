@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.attribution_file import AttributionFile, open_attributions
+from marginome.bases import read_off
 from marginome.errors import MarginomeError
 from marginome.insert_lists import insert_table
 from marginome.inserts import Insert
@@ -45,7 +46,7 @@ def list_elements(
         ``marginalize`` of the entry.
     kind : {"seqlets", "patterns"}
         Seqlets (or the spans of a BED file) with their flanks; or the trimmed consensus of each pattern and samples of
-        its seqlets, numbered in the column ``draw``.
+        its seqlets, numbered in the column ``sample``.
     name : str
         The entry's name.
     seed : int
@@ -84,11 +85,8 @@ def list_elements(
 
 
 def _seqlets(table: pd.DataFrame, found: AttributionFile, flank: int) -> tuple[pd.DataFrame, list[tuple]]:
-    """Return the seqlets' own columns, and (id, name, sequence with flanks, draw) of each."""
-    letters = np.array(list("ACGTN"))
-    sequences = []
-    for one_hot, _ in found.spans("sequences", table, flank):
-        sequences.append("".join(letters[np.where(one_hot.any(0), one_hot.argmax(0), 4)]))
+    """Return the seqlets' own columns, and (id, name, sequence with flanks, sample) of each."""
+    sequences = [read_off(one_hot) for one_hot, _ in found.spans("sequences", table, flank)]
     unknown = [i for i, sequence in enumerate(sequences) if set(sequence) == {"N"}]
     if unknown:
         log.warning("%d spans hold unknown bases only: left out", len(unknown))

@@ -96,7 +96,7 @@ def marginalize_shard(
                 where=where, shard=shard, model_files=digests[name],
             )  # fmt: skip
 
-        each_part(handle, list(models), marginalize_one, failed=failed)
+        each_part(handle, list(models), marginalize_one, output=output, failed=failed)
     log.info("peak memory %.0f MB", peak_memory(where) / 2**20)
 
 

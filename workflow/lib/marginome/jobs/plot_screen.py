@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from marginome import figures
 from marginome.arrays import read_hdf5
 from marginome.plots import save_figure
-from marginome.results import read_baselines, read_motif_matrices, read_profiles, single_effects
+from marginome.results import Profiles, read_baselines, read_motif_matrices, read_profiles, single_effects
 from marginome.tables import read_effects
+
+
+class _Screen(NamedTuple):
+    """What the figures of a screen are drawn from."""
+
+    table: pd.DataFrame
+    singles: np.ndarray | None
+    baselines: Mapping[tuple[str, str, str], np.ndarray]
+    matrices: pd.DataFrame
+    profiles: Sequence[Profiles]
+
+
+#: Figures of `marginome.figure_names.SCREEN_FIGURES`: (screen, motifs shown) -> figure.
+FIGURES: dict[str, Callable[[_Screen, int], Figure]] = {
+    "heatmap": lambda screen, top: figures.heatmap_figure(screen.table, screen.singles, top=top),
+    "before_after": lambda screen, _: figures.before_after_figure(screen.table, screen.singles, screen.baselines),
+    "profiles": lambda screen, _: figures.profiles_figure(screen.profiles, screen.table),
+    "logos": lambda screen, top: figures.logos_figure(screen.table, screen.matrices, top=top),
+}
 
 
 def plot_screen(
@@ -22,10 +44,7 @@ def plot_screen(
     baselines: Sequence[str | os.PathLike],
     motifs: Sequence[str | os.PathLike],
     top: int,
-    heatmap: str | os.PathLike,
-    before_after: str | os.PathLike,
-    profile_figure: str | os.PathLike,
-    logos: str | os.PathLike,
+    files: Mapping[str, str | os.PathLike],
 ) -> None:
     """Draw what a reader looks at first: heatmap, before against after, profiles, and what was put in.
 
@@ -39,14 +58,15 @@ def plot_screen(
         Tables of the collections.
     top : int
         Motifs shown.
-    heatmap, before_after, profile_figure, logos : path
-        SVG to write.
+    files : mapping of name to path
+        SVG to write, by the name of the figure in `FIGURES`.
     """
     table = read_effects(effects)
-    singles = single_effects(backgrounds, table)
     matrices = pd.concat([read_motif_matrices(path) for path in motifs], ignore_index=True)
-    save_figure(figures.heatmap_figure(table, singles, top=top), heatmap)
-    save_figure(figures.before_after_figure(table, singles, read_baselines(baselines)), before_after)
-    save_figure(figures.logos_figure(table, matrices, top=top), logos)
     with read_hdf5(profiles) as handle:
-        save_figure(figures.profiles_figure(read_profiles(handle, table), table), profile_figure)
+        screen = _Screen(
+            table, single_effects(backgrounds, table), read_baselines(baselines), matrices,
+            read_profiles(handle, table),
+        )  # fmt: skip
+        for name, path in files.items():
+            save_figure(FIGURES[name](screen, top), path)

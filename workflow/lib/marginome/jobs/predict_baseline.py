@@ -81,7 +81,7 @@ def predict_baselines(
     with write_hdf5(predictions, metadata) as handle:
         handle.attrs["length_bp"] = X.shape[2]
         handle.create_dataset("ids", data=np.array(ids, dtype=object), dtype=h5py.string_dtype())
-        each_part(handle, list(models), predict_one, failed=failed_records(check))
+        each_part(handle, list(models), predict_one, output=predictions, failed=failed_records(check))
 
 
 def _write_outputs(

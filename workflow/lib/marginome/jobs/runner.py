@@ -95,9 +95,8 @@ def _memory_ran_out(error: Exception) -> bool:
 def _set_threads(threads: int) -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(threads)
-    import torch
-
-    torch.set_num_threads(threads)
+    if "torch" in sys.modules:  # else it reads them if a job that has no model imports it after all
+        sys.modules["torch"].set_num_threads(threads)
 
 
 class Progress:

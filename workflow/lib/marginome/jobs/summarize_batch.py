@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import h5py
@@ -14,22 +13,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from scipy import stats
 
 from marginome.arrays import append, dataset, fill, group_of, hdf5_name, plain_name, read_hdf5, write_hdf5
 from marginome.batch_files import FailedModelError, part_of
+from marginome.confidence import mean_interval
 from marginome.effects import probabilities
 from marginome.interactions import interaction
 from marginome.nulls import score_effects
 from marginome.placing import read_inserts
 from marginome.shards import PROFILE_ROWS, whole_blocks
 from marginome.storage import damaged, disagreeing, read_table, table_writer, write_json
-from marginome.tables import EFFECTS, conform
+from marginome.tables import EFFECTS, INSERT_KEYS, conform
 
 log = logging.getLogger("marginome")
-
-_KEYS = ["collection", "motif_id", "motif_name", "orientation", "start", "insert", "draw", "partner_id",
-         "partner_orientation", "gap", "order"]  # fmt: skip
 
 
 # What all shards of a model and background set were made with.
@@ -111,10 +107,35 @@ def summarize_batch(
         JSON: why models have no result, by model.
     """
     reasons: dict[str, str] = {}
-    with ExitStack() as stack:
-        singles = stack.enter_context(write_hdf5(backgrounds))
-        means = stack.enter_context(write_hdf5(profiles))
-        writer = stack.enter_context(table_writer(effects, BATCH_SCHEMA))
+    with table_writer(effects, BATCH_SCHEMA) as writer:
+        for rows in summarized(screen, models=models, inserts=inserts, families=families, baselines=baselines,
+                               shards=shards, backgrounds=backgrounds, profiles=profiles, reasons=reasons):  # fmt: skip
+            writer.write_table(rows, row_group_size=max(1, rows.num_rows))
+    write_json(failed, reasons)
+
+
+def summarized(
+    screen: Mapping[str, Any],
+    *,
+    models: Sequence[str],
+    inserts: Sequence[str | os.PathLike],
+    families: Sequence[str | os.PathLike],
+    baselines: Sequence[str | os.PathLike],
+    shards: Sequence[str | os.PathLike],
+    backgrounds: str | os.PathLike,
+    profiles: str | os.PathLike,
+    reasons: dict[str, str],
+) -> Iterator[pa.Table]:
+    """Yield the rows of each model and background set of a batch (`BATCH_SCHEMA`), and write what is not a row.
+
+    Parameters
+    ----------
+    screen, models, inserts, families, baselines, shards, backgrounds, profiles
+        As `summarize_batch` takes them.
+    reasons : dict
+        Gets why models have no result, by model.
+    """
+    with write_hdf5(backgrounds) as singles, write_hdf5(profiles) as means:
         lists: dict[int, list[InsertList]] = {}
         per = len(shards) // len(screen["backgrounds"])
         for model in models:
@@ -126,12 +147,10 @@ def summarize_batch(
                             lists[length] = _read_lists(inserts, families, screen["shards"], length)
                         parts = _read_parts(shards[i * per : (i + 1) * per], lists[length], model, n)
                         rows = _summarize(lists[length], parts, handle, singles, means, model, background)
-                    arrow = pa.concat_tables([conform_batch(part) for part in rows])
-                    writer.write_table(arrow, row_group_size=max(1, arrow.num_rows))
+                    yield pa.concat_tables([conform_batch(part) for part in rows])
             except FailedModelError as error:
                 reasons[model] = str(error)
                 log.error("%s", error)
-    write_json(failed, reasons)
 
 
 BATCH_SCHEMA = pa.schema([*(pa.field(c.name, c.type) for c in EFFECTS if c.name != "q"), ("position", pa.int64())])
@@ -347,9 +366,8 @@ def _rows(
     n, k = int(motif.sum()), len(part.readouts["output"])
     count = part.n_backgrounds
     effect, sd = part.effect[motif], part.effect_sd[motif]
-    se = sd / np.sqrt(count)
-    half = stats.t.ppf(0.975, count - 1) * se if count > 1 else se
-    rows = named[_KEYS].loc[named.index.repeat(k)].reset_index(drop=True)
+    se, low, high = mean_interval(effect, sd, count)
+    rows = named[[*INSERT_KEYS, "motif_name"]].loc[named.index.repeat(k)].reset_index(drop=True)
     rows.insert(0, "model", model)
     rows.insert(1, "background", background)
     for column in ("output", "measure", "unit"):
@@ -358,7 +376,7 @@ def _rows(
     rows["before_mean"] = np.tile(before, n)
     for column, values in {
         "after_mean": part.after_mean[motif], "effect": effect, "effect_sd": sd, "effect_se": se,
-        "ci_low": effect - half, "ci_high": effect + half, "sign_consistency": part.sign_consistency[motif],
+        "ci_low": low, "ci_high": high, "sign_consistency": part.sign_consistency[motif],
     }.items():  # fmt: skip
         rows[column] = values.ravel()
     if part.fold_sd is not None:

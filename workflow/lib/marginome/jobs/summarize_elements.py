@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from marginome.arrays import write_hdf5
-from marginome.jobs.summarize_batch import summarize_batch
+from marginome.jobs.summarize_batch import summarized
 from marginome.jobs.summarize_screen import merged_rows, stop_on_failures
 from marginome.storage import read_table, write_table
 from marginome.tables import EFFECTS, conform, write_tsv
@@ -60,22 +58,24 @@ def summarize_elements(
                 pass
         log.warning("there was nothing to put in: the table is empty")
         return
-    with tempfile.TemporaryDirectory(dir=Path(effects).parent) as folder:
-        at = Path(folder)
-        summarize_batch(
-            {"backgrounds": list(names), "shards": [len(shards) // len(names)]},
+    reasons: dict[str, str] = {}
+    screen = {"backgrounds": list(names), "shards": [len(shards) // len(names)]}
+    groups = list(
+        summarized(
+            screen,
             models=[model],
             inserts=[inserts],
             families=[families],
             baselines=baselines,
             shards=shards,
-            effects=at / "effects.parquet",
             backgrounds=backgrounds,
             profiles=profiles,
-            failed=at / "failed.json",
+            reasons=reasons,
         )
-        stop_on_failures([at / "failed.json"])
-        table = pd.concat(merged_rows([at / "effects.parquet"]), ignore_index=True)
+    )
+    stop_on_failures(reasons)
+    filled = {name for group in groups for name in group.schema.names if group[name].null_count < group.num_rows}
+    table = pd.concat(merged_rows(groups, filled), ignore_index=True)
     joined = table.merge(own, on="motif_id", how="left", validate="many_to_one")
     write_table(effects, conform(joined, EFFECTS, extra=True, name=str(effects)))
     write_tsv(tsv, joined)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -23,7 +23,7 @@ from marginome.tables import EFFECTS, conform
 log = logging.getLogger("marginome")
 
 #: Optional columns that every table has, null where they do not apply, and those that come with another.
-_ALWAYS = ("draw", "partner_id", "partner_orientation", "gap", "order", "sign_consistency", "family",
+_ALWAYS = ("sample", "partner_id", "partner_orientation", "gap", "order", "sign_consistency", "family",
            "family_representative")  # fmt: skip
 _WITH = {
     "n_controls": {"control_kind", "control_mean", "control_sd", "z", "p", "p_resolution"},
@@ -64,12 +64,13 @@ def summarize_screen(
     MarginomeError
         When a model failed. What the others gave is kept.
     """
-    stop_on_failures(failed)
+    stop_on_failures({model: reason for file in failed for model, reason in read_json(file).items()})
     kept = []
     with _Writer(effects, tsv) as writer:
-        for rows in merged_rows(parts):
+        filled = set().union(*(filled_columns(path) for path in parts))
+        for rows in merged_rows((group for path in parts for group in read_row_groups(path)), filled):
             writer.write(rows)
-            kept.append(rows[["model", "background", "output", *INSERT, "insert", "draw", "effect",
+            kept.append(rows[["model", "background", "output", *INSERT, "insert", "sample", "effect",
                               *(c for c in ("p", "q") if c in rows)]])  # fmt: skip
             _tell(rows)
     for target, sources in ((backgrounds, part_backgrounds), (profiles, part_profiles)):
@@ -84,36 +85,40 @@ def summarize_screen(
     write_table(consensus_table, _consensus(everything))
 
 
-def stop_on_failures(files: Sequence[str | os.PathLike]) -> None:
-    """Stop when a model of some batches failed, with the reasons."""
-    reasons = [reason for file in files for reason in read_json(file).values()]
+def stop_on_failures(reasons: Mapping[str, str]) -> None:
+    """Stop when a model failed, with the reasons by model."""
     if reasons:
-        several = f"{len(reasons)} models failed, the first is " if len(reasons) > 1 else ""
+        named = ", ".join([*list(reasons)[:20], *(["..."] if len(reasons) > 20 else [])])
+        several = f"{len(reasons)} models failed ({named}); the first: " if len(reasons) > 1 else ""
         raise MarginomeError(
-            f"{several}{reasons[0]}",
+            f"{several}{next(iter(reasons.values()))}",
             remedy="Mend its entry or leave it out: what the others gave is kept. To try it again as it is, delete the "
             "file that is named.",
         )
 
 
-def merged_rows(parts: Sequence[str | os.PathLike]) -> Iterator[pd.DataFrame]:
-    """Yield the rows of some batches with their q, one model and background set after another.
+def merged_rows(groups: Iterable[pa.Table], filled: set[str]) -> Iterator[pd.DataFrame]:
+    """Yield the rows of batches with their q, one model and background set after another.
 
-    An optional column is there where any row of any batch has it.
+    Parameters
+    ----------
+    groups : iterable of pyarrow.Table
+        What `summarize_batch` wrote, a table for each model and background set.
+    filled : set of str
+        Columns in which any row of any batch has a value: an optional column is there for all or for none.
     """
-    filled = set().union(*(filled_columns(path) for path in parts)) | set(_ALWAYS)
+    filled = filled | set(_ALWAYS)
     filled = filled.union(*(others for column, others in _WITH.items() if column in filled))
     chosen = [c for c in EFFECTS if c.required or c.name in filled]
-    for path in parts:
-        for group in read_row_groups(path):
-            rows = group.to_pandas()
-            for column in chosen:  # a null made floats of whole numbers
-                if column.type == pa.int64() and column.name in rows and rows[column.name].dtype != np.int64:
-                    rows[column.name] = rows[column.name].astype("Int64")
-            if "n_controls" in filled:
-                rows = add_q(rows, ["output", "position"])
-                _tell_reach(rows)
-            yield rows[[c.name for c in EFFECTS if c.name in rows and (c in chosen or c.name == "q")]]
+    for group in groups:
+        rows = group.to_pandas()
+        for column in chosen:  # a null made floats of whole numbers
+            if column.type == pa.int64() and column.name in rows and rows[column.name].dtype != np.int64:
+                rows[column.name] = rows[column.name].astype("Int64")
+        if "n_controls" in filled:
+            rows = add_q(rows, ["output", "position"])
+            _tell_reach(rows)
+        yield rows[[c.name for c in EFFECTS if c.name in rows and (c in chosen or c.name == "q")]]
 
 
 def _tell_reach(rows: pd.DataFrame) -> None:
@@ -166,7 +171,7 @@ def _agreement(everything: pd.DataFrame) -> pd.DataFrame:
 def _agreements(everything: pd.DataFrame) -> Iterator[pd.DataFrame]:
     columns = ["across", "model", "background", "output", "first", "second", "n", "spearman", "pearson",
                "sign_agreement", "top_overlap"]  # fmt: skip
-    of = [*INSERT, "insert", "draw"]
+    of = [*INSERT, "insert", "sample"]
     yield pd.DataFrame({c: pd.Series(dtype=object) for c in columns[:6]})
     for across, other in (("background", "model"), ("model", "background")):
         for (name, output), part in everything.groupby([other, "output"], sort=False):
@@ -177,19 +182,19 @@ def _agreements(everything: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _consensus(everything: pd.DataFrame) -> pd.DataFrame:
     """What all background sets of a model say of each insert."""
-    of = [*INSERT, "insert", "draw"]
+    of = [*INSERT, "insert", "sample"]
     parts = [
         consensus(_filled(part), "background", of=of).assign(model=model, output=output)
         for (model, output), part in everything.groupby(["model", "output"], sort=False)
     ]
     found = pd.concat(parts, ignore_index=True)
-    found["draw"] = found["draw"].where(found["draw"] >= 0)
+    found["sample"] = found["sample"].where(found["sample"] >= 0)
     return found[["model", "output", *[c for c in found if c not in ("model", "output")]]]
 
 
 def _filled(part: pd.DataFrame) -> pd.DataFrame:
     """Draw numbers as plain integers, -1 for none: a missing key would be dropped when reshaping."""
-    return part.assign(draw=part["draw"].astype("Int64").fillna(-1).astype(np.int64))
+    return part.assign(sample=part["sample"].astype("Int64").fillna(-1).astype(np.int64))
 
 
 def _tell(rows: pd.DataFrame) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from marginome import report as marginome_report
 from marginome.batch_files import failed_records, read_records
+from marginome.figure_names import SCREEN_FIGURES
 from marginome.report import (
     Badge,
     Entry,
@@ -59,7 +60,7 @@ def write_overview(
             os.path.relpath(files["page"], base),
             read_effects(files["effects"]),
             [link(text, files[kind]) for kind, text in _SCREEN_LINKS.items() if kind in files],
-            files["heatmap"],
+            files["figures/heatmap"],
             "Effects of the strongest motifs in every background.",
         )
         for name, files in screens.items()
@@ -150,10 +151,7 @@ _SCREEN_LINKS = {
     "agreement": "agreement.parquet",
     "functions": "functions.h5",
     "provenance": "provenance.json",
-    "heatmap": "heatmap",
-    "before_after": "before against after",
-    "profiles_figure": "profiles",
-    "logos": "logos",
+    **{f"figures/{name}": shows for name, shows in SCREEN_FIGURES.items()},
     "functions_figure": "attributions",
     "gaps": "effect against gap",
 }

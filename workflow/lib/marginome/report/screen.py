@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.errors import MarginomeError
+from marginome.measures import MEASURES
 from marginome.report.packing import (
     Arrays,
     AttributionLogos,
@@ -22,15 +23,10 @@ from marginome.report.packing import (
 from marginome.report.page import PAGE_BYTES, asset, document, escape, filled, joined, json_island, save
 from marginome.report.parts import commands_html, methods_html, provenance_html
 from marginome.results import Profiles
-from marginome.tables import EFFECTS
+from marginome.tables import EFFECTS, INSERT_KEYS
 
-#: What tells one insert from another, as far as a table has the column.
-_INSERT = (
-    "collection", "motif_id", "orientation", "start", "insert", "draw", "partner_id", "partner_orientation", "gap",
-    "order",
-)  # fmt: skip
-#: The same without what the opposite orientation changes.
-_SITE = ("collection", "motif_id", "start", "draw", "partner_id", "partner_orientation", "gap", "order")
+#: What tells inserts apart, without what the opposite orientation changes.
+_SITE = tuple(key for key in INSERT_KEYS if key not in ("orientation", "insert"))
 #: At most this many rows, so that a page opens within 3 s (docs/report.md).
 MOST_ROWS = 400_000
 _NEEDED = ("model", "background", "motif_id", "orientation", "output", "effect")
@@ -182,7 +178,7 @@ def _page(
 ) -> tuple[str, Packed]:
     """Return a page, and what is in it (its bytes are not counted yet)."""
     effects, per_background, profiles, attributions, baseline = given
-    insert = _codes(effects, _INSERT)
+    insert = _codes(effects, INSERT_KEYS)
     site = _codes(effects, _SITE)
     motif = _codes(effects, ("collection", "motif_id"))
     strength = _strength(effects, insert)
@@ -213,6 +209,7 @@ def _page(
         "profiles": profile_meta,
         "attributions": attribution_meta,
         "positions": _many_positions(effects),
+        "distances": [measure.name for measure in MEASURES.values() if not measure.signed],
         "help": {c.name: c.description for c in EFFECTS},
     }
     values = {**words, "subtitle": escape(_subtitle(effects, insert))}
@@ -246,7 +243,7 @@ def _rows_that_fit(effects: pd.DataFrame, q_threshold: float, most: int) -> tupl
         )
     rows = np.flatnonzero(of == order[0])
     part = effects.iloc[rows]
-    insert = _codes(part, _INSERT)
+    insert = _codes(part, INSERT_KEYS)
     strongest = np.argsort(-_strength(part, insert), kind="stable")
     kept = max(1, int(np.searchsorted(np.cumsum(np.bincount(insert)[strongest]), most, side="right")))
     return rows[np.isin(insert, strongest[:kept])], (
@@ -261,7 +258,7 @@ def _some_rows(given: _Given, rows: np.ndarray) -> _Given:
     effects, per_background, profiles, attributions, baseline = given
     part = effects.iloc[rows].reset_index(drop=True)
     # a profile is tied to any row of its model, background set and insert: to another where its own is not kept
-    of = _codes(effects, (*_INSERT, "model", "background"))
+    of = _codes(effects, (*INSERT_KEYS, "model", "background"))
     place = np.full(of.max() + 1, -1)
     place[of[rows]] = np.arange(len(rows))
     place = place[of]

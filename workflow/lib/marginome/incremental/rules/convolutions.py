@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import fx
 
 from .. import fused
-from ..capture import arguments
 from ..changes import Change, NeedsEverythingError, Register
 from ..kernels import Geometry, by_batched_taps, by_columns, by_diagonals, by_taps, taps
 from ..layout import channels_last, zeros_like_layout
+from ..nodes import arguments
 from ..plan import Plan
 from ..registry import rule
 from .forms import at_least, forms_of, per_axis
@@ -44,7 +44,7 @@ def convolution(plan: Plan, node: fx.Node) -> Change:
     """Convolve the change."""
     a = arguments(node)
     source, weight = a["input"], plan.constant(a["weight"])
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     if a.get("transposed") or weight.ndim != len(c.inner) + 1 or c.axis == 1:
         raise NeedsEverythingError
     at = c.axis - 2  # among the spatial axes
@@ -176,7 +176,7 @@ def transposed_convolution(plan: Plan, node: fx.Node) -> Change:
     """Spread the change over the outputs that it reaches."""
     a = arguments(node)
     source, weight = a["input"], plan.constant(a["weight"])
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     n = weight.ndim - 2
     at = c.axis - 2
     if at < 0 or weight.ndim != len(c.inner) + 1:

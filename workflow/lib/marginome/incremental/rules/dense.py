@@ -7,8 +7,8 @@ import math
 import torch
 from torch import fx
 
-from ..capture import arguments, name_of
 from ..changes import Change, NeedsEverythingError, Register
+from ..nodes import arguments, name_of
 from ..plan import Plan
 from ..registry import rule
 

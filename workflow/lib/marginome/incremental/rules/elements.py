@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from ..capture import CONSTANT, SYMBOL, arguments, name_of
+from ..capture import CONSTANT, SYMBOL
 from ..changes import Change, NeedsEverythingError, Register
+from ..nodes import arguments, name_of
 from ..plan import Plan
 from ..registry import in_place, rule
 from .forms import at_least, forms_of, value_of
@@ -250,7 +251,7 @@ def batch_norm(plan: Plan, node: fx.Node) -> Change:
     if a.get("training"):
         raise NeedsEverythingError
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     if c.axis == 1:
         raise NeedsEverythingError
     variance = plan.constant(a["running_var"])
