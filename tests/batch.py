@@ -24,5 +24,6 @@ def write_inserts(path: Path, table: pd.DataFrame) -> None:
 
 def write_checks(path: Path, **found: Any) -> None:
     """Write what was found of the models of a batch; None for one that failed."""
-    records = {name: record for name, record in found.items() if record is not None}
+    engine = {"kernels": "torch"}
+    records = {name: {"engine": engine, **record} for name, record in found.items() if record is not None}
     write_records(path, records, {name: "it does not load" for name in found if name not in records})

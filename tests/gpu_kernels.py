@@ -21,7 +21,7 @@ import torch
 from marginome.incremental import fused
 
 GPUS = (80, 86, 90)  # A100; A10, RTX 30; H100, H200
-CHANNELS = range(16, fused.MOST_CHANNELS + 1, 16)
+CHANNELS = (*range(16, 129, 16), 192, 256, 384, 512)
 POINTERS = ("x", "weight", "start", "floor", "out")
 # What the launcher finds to be multiples of 16 for layers of that many channels.
 EVEN = (*POINTERS, "x_pair", "x_position")

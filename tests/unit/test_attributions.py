@@ -166,8 +166,8 @@ def test_an_ensemble_is_averaged_and_its_spread_kept(case, one):
     ]
     np.testing.assert_allclose(found["hypothetical"], np.mean(members, 0), atol=1e-6)
     observed = [(m * X.numpy()).sum(1) for m in members]
-    np.testing.assert_allclose(found["spread"], np.std(observed, 0, ddof=1), atol=1e-6)
-    assert "spread" not in arrays(one)
+    np.testing.assert_allclose(found["member_sd"], np.std(observed, 0, ddof=1), atol=1e-6)
+    assert "member_sd" not in arrays(one)
 
 
 def test_saturation_mutagenesis_is_tangermemes(case):

@@ -15,8 +15,9 @@ from scipy import stats
 
 import control_effects
 import many_effects
-from marginome.controls import composition
-from marginome.nulls import Null
+from marginome.controls import composition, reverse_complement_text
+from marginome.discoveries import benjamini_hochberg, controls_needed
+from marginome.nulls import Null, score_effects
 from marginome.tails import resolution
 
 NULLS = [f"{model} {kind}" for model in control_effects.MODELS for kind in control_effects.KINDS]
@@ -64,6 +65,22 @@ def test_what_does_more_than_all_controls_is_as_rare_as_the_resolution_says(n):
         calls.append((null.p((effects[fresh] - location) / scale) <= resolution(n)).sum())
     expected = resolution(n) * (len(effects) - n)
     assert stats.poisson.ppf(5e-4, expected) <= np.mean(calls) <= stats.poisson.ppf(1 - 5e-4, expected), calls
+
+
+@pytest.mark.parametrize("kind", control_effects.KINDS)
+def test_ctcf_is_found_with_as_many_controls_as_its_matrices_need(table, kind):
+    """Three matrices, both ways round: six inserts that do more than every one of 9,579 controls, over five draws."""
+    core = [control_effects.consensuses()[name] for name in ("MA0139.2", "MA1929.2", "MA1930.2")]
+    six = [s for sequence in core for s in (sequence, reverse_complement_text(sequence))]
+    effects = control_effects.effects("bpnet", kind, six).mean(axis=1)
+    rng, n = np.random.default_rng(4), controls_needed(1437, 6)
+    for _ in range(5):
+        some = rng.choice(np.flatnonzero(table["ladder"]), size=n, replace=False)
+        found = score_effects(effects, six, table[f"bpnet {kind}"][some], list(table["sequences"][some]))
+        assert (found.p[:, 0] <= found.p_resolution).all(), found.p
+        least = np.full(1437, 1.0)
+        least[:6] = np.maximum(found.p[:, 0], found.p_resolution)
+        assert (benjamini_hochberg(least)[:6] <= 0.05 + 1e-12).all()
 
 
 def p_values(table, name, method):

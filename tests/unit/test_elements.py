@@ -94,8 +94,8 @@ def test_annotations_of_a_bed_file(case):
 def test_patterns_go_in_as_consensus_and_samples(case):
     folder, _ = case
     inserts, elements, _ = listed(folder, kind="patterns", table="patterns.parquet")
-    assert inserts["insert"].iloc[0] == "TGACT" and pd.isna(inserts["draw"].iloc[0])
-    assert inserts["draw"].tolist()[1:] == [0, 1]
+    assert inserts["insert"].iloc[0] == "TGACT" and pd.isna(inserts["sample"].iloc[0])
+    assert inserts["sample"].tolist()[1:] == [0, 1]
     assert set(inserts["insert"].iloc[1:]) <= {"TGACT", "TGACA", "CGACT", "TTACT"}
     assert "pwm" not in elements and elements["n_seqlets"].tolist() == [4]
     again, _, _ = listed(folder, kind="patterns", table="patterns.parquet", samples=4)

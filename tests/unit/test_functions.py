@@ -12,7 +12,7 @@ import torch
 
 from batch import write_inserts
 from marginome import integrated_gradients
-from marginome.attribution.edits import EditAttributions
+from marginome.attribution.edited import EditAttributions
 from marginome.backgrounds import BackgroundSet, write_background
 from marginome.errors import MarginomeError
 from marginome.functions import functions_of, window_of

@@ -23,7 +23,7 @@ def test_what_is_offered_neither_spills_nor_leaves_the_matrix_unit():
         cannot_run("Triton is not installed (make oracle)")
     command = [sys.executable, ROOT / "tests" / "gpu_kernels.py", "--gpus", "80", "90", "--channels"]
     done = subprocess.run(
-        [*command, "16", "32", "48", "64", "128"], env=environment, capture_output=True, text=True, timeout=600
+        [*command, "16", "32", "48", "64", "512"], env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert done.stdout.count("| sm_") == 2 * 5 * 3  # GPUs, channels, precisions
@@ -42,7 +42,7 @@ def test_faults_are_seen():
 
 @pytest.mark.parametrize(
     "channels, outputs, dtype",
-    [(8, 64, torch.float32), (64, 24, torch.float32), (144, 64, torch.float32), (64, 64, torch.float64)],
+    [(8, 64, torch.float32), (64, 24, torch.float32), (528, 64, torch.float32), (64, 64, torch.float64)],
 )
 def test_what_is_not_offered_takes_the_steps_of_pytorch(channels, outputs, dtype):
     assert fused.form(channels, outputs, dtype, False) is None

@@ -79,15 +79,15 @@ def test_pairs_are_what_multisubstitute_makes(motifs):
 def test_samples_follow_the_pwm_and_depend_on_id_and_number_alone(motifs):
     motif = motifs[0]
     draws = 4000
-    sampled = [insert_sequence(motif, mode="sample", draw=i, seed=3) for i in range(draws)]
+    sampled = [insert_sequence(motif, mode="sample", sample=i, seed=3) for i in range(draws)]
     codes = np.array([["ACGT".index(base) for base in s] for s in sampled])
     found = np.stack([(codes == i).mean(0) for i in range(4)], axis=1)
     # 4 standard errors of a binomial proportion, and a little for the zeros
     assert (np.abs(found - motif.pwm) <= 4 * np.sqrt(motif.pwm * (1 - motif.pwm) / draws) + 1e-3).all()
     few = list_inserts(motifs, mode="sample", draws=3, seed=3, length=100, orientations="+")
     many = list_inserts(motifs[::-1], mode="sample", draws=5, seed=3, length=100, orientations="+")
-    of = {(i.motif_id, i.draw): i.sequence for i in many}
-    assert all(of[i.motif_id, i.draw] == i.sequence for i in few)
+    of = {(i.motif_id, i.sample): i.sequence for i in many}
+    assert all(of[i.motif_id, i.sample] == i.sequence for i in few)
     assert few[0].sequence != list_inserts(motifs, mode="sample", draws=3, seed=4, length=100)[0].sequence
     minus = [i for i in list_inserts(motifs, mode="sample", draws=3, seed=3, length=100) if i.orientation == "-"]
     assert [i.sequence for i in minus] == [reverse_complement_text(i.sequence) for i in few]
@@ -97,7 +97,7 @@ def test_given_sequences_keep_their_n(tmp_path):
     given_motifs = from_text(tmp_path, "site\tacNNRt\n")
     assert insert_sequence(given_motifs[0], mode="given") == "ACNNAT"
     assert insert_sequence(given_motifs[0]) == "ACNNAT"
-    sampled = {insert_sequence(given_motifs[0], mode="sample", draw=i) for i in range(30)}
+    sampled = {insert_sequence(given_motifs[0], mode="sample", sample=i) for i in range(30)}
     assert sampled == {"ACNNAT", "ACNNGT"}
     (minus,) = list_inserts(given_motifs, length=20, orientations="-")
     assert minus.sequence == "ATNNGT"
@@ -162,7 +162,7 @@ def test_every_pair_has_its_motifs_alone_at_their_places(motifs):
     ]
     inserts = list_inserts(motifs, length=200, pairs=pairs, mode="sample", draws=2, seed=1)
     assert len(set(inserts)) == len(inserts) == len({i.insert_id for i in inserts})
-    alone = {(i.motif_id, i.orientation, i.start, i.draw) for i in inserts if i.partner_id is None}
+    alone = {(i.motif_id, i.orientation, i.start, i.sample) for i in inserts if i.partner_id is None}
     joined = [i for i in inserts if i.partner_id]
     assert len(joined) == 2 * (2 * 2 * 2 + 1)
     for insert in joined:
@@ -170,8 +170,8 @@ def test_every_pair_has_its_motifs_alone_at_their_places(motifs):
         if insert.order == "swapped":
             first, second = second, first
         width = next(m.width for m in motifs if m.motif_id == first[0])
-        assert (*first, insert.start, insert.draw) in alone
-        assert (*second, insert.start + width + insert.gap, insert.draw) in alone
+        assert (*first, insert.start, insert.sample) in alone
+        assert (*second, insert.start + width + insert.gap, insert.sample) in alone
 
 
 def effect_table(inserts, effect):
@@ -182,7 +182,7 @@ def effect_table(inserts, effect):
             "orientation": i.orientation,
             "start": i.start,
             "insert": i.sequence,
-            "draw": i.draw,
+            "sample": i.sample,
             "partner_id": i.partner_id,
             "partner_orientation": i.partner_orientation,
             "gap": i.gap,

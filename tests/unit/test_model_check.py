@@ -166,6 +166,29 @@ def test_no_kernel_is_used_that_is_slower_than_none(slower, tmp_path, monkeypatc
     assert f"convolutions of changes by {engine['kernels']}" in caplog.text
 
 
+@pytest.mark.parametrize("faster", ["float32", "bfloat16"])
+def test_bfloat16_is_offered_where_it_is_faster(faster, tmp_path, monkeypatch, caplog):
+    timed = model_check._timed
+    monkeypatch.setattr(model_check, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(model_check, "_timed", lambda runner, *a: timed(runner, *a) + (runner.precision != faster))
+    (tmp_path / "own.py").write_text(DILATED)
+    outputs = {"profile": {"head": 0, "kind": "profile"}, "counts": {"head": 1}}
+    settings = {"loader": f"{tmp_path / 'own.py'}:Model", "input_length": 150, "outputs": outputs}
+    with caplog.at_level("INFO"):
+        check = check_model(load_model("m", settings), random_one_hot((3, 4, 150), random_state=0))
+    found = check["engine"]["bfloat16"]
+    assert found["reason"] == "" and max(found["pairs_per_second"], key=found["pairs_per_second"].get) == faster
+    assert 1e-4 < found["effect_error"] < 0.2  # it ran in bfloat16
+    assert ("precision: bfloat16 would compute" in caplog.text) == (faster == "bfloat16")
+    assert check["precision"] == "float32" and check["engine"]["effect_error"] < 1e-4
+
+
+def test_bfloat16_is_not_tried_without_the_instructions(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_check, "multiplies_bfloat16", lambda: False)
+    found = check_model(load(tmp_path), attribution=False)["engine"]["bfloat16"]
+    assert found == {"reason": "this processor has no instructions for products of bfloat16"}
+
+
 def page_of(check, folder):
     write_checks(folder / "check.json", m=check)
     report_model("m", check=folder / "check.json", page=folder / "check.html")

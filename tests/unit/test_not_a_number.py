@@ -60,7 +60,7 @@ REFUSED = {
     "all probabilities": lambda: composition(NAN, NAN, NAN, NAN),
     "p of hits": lambda: HitFinder(read_motifs(JASPAR)[:1], NAN),
     "bin width": lambda: gc_bins(np.array([0.5]), NAN),
-    "drawn from no matrix": lambda: insert_sequence(without_numbers(), mode="sample", draw=0),
+    "drawn from no matrix": lambda: insert_sequence(without_numbers(), mode="sample", sample=0),
     "consensus of no matrix": lambda: insert_sequence(without_numbers()),
     "selected by no information": lambda: select_motifs([without_numbers()], min_information_bits=1),
     "selected by NaN bits": lambda: select_motifs(read_motifs(JASPAR)[:3], min_information_bits=NAN),

@@ -49,7 +49,7 @@ def test_the_keys_of_the_table_are_what_its_rows_are_told_apart_by():
     keys = [column.name for column in EFFECTS if column.key]
     assert keys == ["model", "background", *INSERT_KEYS, "output"]
     assert INSERT_KEYS == (
-        "collection", "motif_id", "orientation", "start", "insert", "draw", "partner_id", "partner_orientation", "gap",
-        "order",
+        "collection", "motif_id", "orientation", "start", "insert", "sample", "partner_id", "partner_orientation",
+        "gap", "order",
     )  # fmt: skip
     assert [column.name for column in EFFECTS if column.key and not column.required] == [*INSERT_KEYS[5:]]

@@ -144,7 +144,7 @@ def test_the_motif_works_in_isolation(elements, kind):
     table = results(elements, "ctcf_peaks", kind, "effects.parquet")
     counts = table[(table["output"] == "counts") & table["match_name"].fillna("").str.contains("CTCF")]
     if kind == "patterns":
-        counts = counts[counts["draw"].isna()]  # the consensus
+        counts = counts[counts["sample"].isna()]  # the consensus
         assert len(counts) >= 1 and (counts["effect"] > 0.5).all()
     else:
         assert len(counts) >= 15

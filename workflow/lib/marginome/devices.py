@@ -60,6 +60,15 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     return found
 
 
+def multiplies_bfloat16() -> bool:
+    """Return whether the processor has instructions for products of bfloat16 (AVX512-BF16, AMX).
+
+    Without them such products are slower than those of float32.
+    """
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not public, so maybe not there
+    return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+
+
 def check_precision(precision: str) -> str:
     """Return `precision` if it is ``float32``, ``tf32``, ``bfloat16`` or ``float64``; raise MarginomeError if not."""
     if precision not in PRECISIONS:

@@ -13,8 +13,8 @@ from marginome.errors import MarginomeError
 from marginome.tables import check_columns
 from marginome.tails import resolution
 
-#: Columns whose values together name one family of hypotheses: the tests are the inserts (motifs in both orientations).
-FAMILY = ("model", "output", "background", "start")
+#: Columns whose values together name one test set: the tests are the inserts (motifs in both orientations).
+TEST_SET = ("model", "output", "background", "start")
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     p : numpy.ndarray
-        P-values of one family, shape (n,). NaN is not a test: it stays NaN and is not counted.
+        P-values of one test set, shape (n,). NaN is not a test: it stays NaN and is not counted.
 
     Returns
     -------
@@ -39,8 +39,8 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     return q
 
 
-def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY, *, test: str | None = "insert") -> pd.DataFrame:
-    """Return a table with its column `q`: Benjamini-Hochberg within each family.
+def add_q(table: pd.DataFrame, test_set: Sequence[str] = TEST_SET, *, test: str | None = "insert") -> pd.DataFrame:
+    """Return a table with its column `q`: Benjamini-Hochberg within each test set.
 
     Where the table says how far its controls reach (column `p_resolution`), q is made of the larger of that and p:
     what lies below is an extrapolation, and no number of findings may rest on it.
@@ -48,11 +48,11 @@ def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY, *, test: str | No
     Parameters
     ----------
     table : pandas.DataFrame
-        Has the column `p` and those of `family`; with `p_resolution` see above.
-    family : sequence of str, default ("model", "output", "background", "start")
-        Rows that agree in these columns are one family. Inserts (motifs in both orientations) are what is tested in it.
+        Has the column `p` and those of `test_set`; with `p_resolution` see above.
+    test_set : sequence of str, default ("model", "output", "background", "start")
+        Rows that agree in these columns are tested together. What is tested are inserts, in both orientations.
     test : str or None, default "insert"
-        Rows of a family with the same value in this column are one test, which is counted once: motifs with the same
+        Rows of a test set with the same value in this column are one test, which is counted once: motifs with the same
         consensus (1,019 JASPAR motifs in both orientations are 2,038 rows but 1,437 sequences), and both orientations
         of a palindrome. None, or a column the table does not have: each row is a test.
 
@@ -66,19 +66,19 @@ def add_q(table: pd.DataFrame, family: Sequence[str] = FAMILY, *, test: str | No
     MarginomeError
         If a column is missing.
     """
-    check_columns(table, [*family, "p"], "add_q")
-    keys = table[list(family)].assign(**{"": 0})  # one family if no column is named
+    check_columns(table, [*test_set, "p"], "add_q")
+    keys = table[list(test_set)].assign(**{"": 0})  # one test set if no column is named
     number = keys.groupby(list(keys.columns), dropna=False, sort=False).ngroup().to_numpy()
     name = table[test].to_numpy() if test is not None and test in table.columns else np.arange(len(table))
     p = table["p"].to_numpy(dtype=float)
     if "p_resolution" in table.columns:
         p = np.maximum(p, table["p_resolution"].to_numpy(dtype=float))  # NaN, no test, stays NaN
-    tests = pd.DataFrame({"family": number, "test": name, "p": p})
+    tests = pd.DataFrame({"set": number, "test": name, "p": p})
     # The largest p of a test's rows: they are equal, but for rounding where blocks of work differ.
-    once = tests.groupby(["family", "test"], sort=False, dropna=False)["p"].max()
-    q = once.groupby(level="family", sort=False).transform(benjamini_hochberg)
+    once = tests.groupby(["set", "test"], sort=False, dropna=False)["p"].max()
+    q = once.groupby(level="set", sort=False).transform(benjamini_hochberg)
     out = table.copy()
-    out["q"] = q.reindex(pd.MultiIndex.from_frame(tests[["family", "test"]])).to_numpy()
+    out["q"] = q.reindex(pd.MultiIndex.from_frame(tests[["set", "test"]])).to_numpy()
     return out
 
 

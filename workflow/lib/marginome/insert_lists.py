@@ -38,7 +38,7 @@ def insert_table(listed: Sequence[Insert], controls: Mapping[str, Any] | bool, s
     """
     rows = pd.DataFrame([asdict(insert) for insert in listed]).rename(columns={"sequence": "insert", "start": "offset"})
     rows.insert(0, "role", "motif")
-    for column in ("draw", "gap"):
+    for column in ("sample", "gap"):
         rows[column] = rows[column].astype("Int64")
     rows["position"] = _position_numbers(rows)
     pairs = rows["partner_id"].notna().any()
@@ -75,7 +75,7 @@ def insert_table(listed: Sequence[Insert], controls: Mapping[str, Any] | bool, s
             for position, offset in sorted(offsets[len(sequence)].items())
         ]
     ).reindex(columns=rows.columns)
-    for column in ("draw", "gap", "control"):
+    for column in ("sample", "gap", "control"):
         extra[column] = extra[column].astype("Int64")
     return pd.concat([rows, extra], ignore_index=True)
 

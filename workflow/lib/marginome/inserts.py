@@ -33,7 +33,7 @@ class Insert:
         First base of `sequence` in the background (0-based, bp).
     sequence : str
         A, C, G, T, and N, which keeps the background's base.
-    draw : int or None
+    sample : int or None
         Number of the PWM sample, from 0.
     partner_id, partner_orientation, gap, order :
         Of a pair: the second motif, its orientation, the bases between the two (bp), and whether the
@@ -47,7 +47,7 @@ class Insert:
     orientation: str
     start: int
     sequence: str
-    draw: int | None = None
+    sample: int | None = None
     partner_id: str | None = None
     partner_orientation: str | None = None
     gap: int | None = None
@@ -58,12 +58,12 @@ class Insert:
     def insert_id(self) -> str:
         """Text that identifies the insert in its screen: a seed or a key may be made from it."""
         return insert_id(
-            self.collection, self.motif_id, self.orientation, self.start, self.draw, self.partner_id,
+            self.collection, self.motif_id, self.orientation, self.start, self.sample, self.partner_id,
             self.partner_orientation, self.gap, self.order,
         )  # fmt: skip
 
 
-def insert_sequence(motif: Motif, *, mode: str = "consensus", draw: int | None = None, seed: int = 1) -> str:
+def insert_sequence(motif: Motif, *, mode: str = "consensus", sample: int | None = None, seed: int = 1) -> str:
     """Return the bases that stand for a motif, in its own orientation.
 
     Parameters
@@ -74,10 +74,10 @@ def insert_sequence(motif: Motif, *, mode: str = "consensus", draw: int | None =
         base per position drawn from the PWM. ``given``: the sequence of a TSV or FASTA entry.
         A motif with a given sequence goes in as given under ``consensus`` too; N in it keeps the
         background's base and other ambiguity codes become the first of their bases.
-    draw : int, optional
+    sample : int, optional
         Number of the sample.
     seed : int, default 1
-        The config's seed. A sample depends on it, the motif's id and `draw` alone.
+        The config's seed. A sample depends on it, the motif's id and `sample` alone.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def insert_sequence(motif: Motif, *, mode: str = "consensus", draw: int | None =
     if not (motif.pwm >= 0).all():  # NaN would be read as A
         raise MarginomeError("its matrix holds what is no probability", where=f"motif '{motif.motif_id}'")
     if mode == "sample":
-        rng = np.random.default_rng(stable_seed(seed, "motif sample", motif.motif_id, draw))
+        rng = np.random.default_rng(stable_seed(seed, "motif sample", motif.motif_id, sample))
         cumulative = motif.pwm.cumsum(1)
         chosen = (rng.random(motif.width)[:, None] * cumulative[:, -1:] >= cumulative).sum(1)
         bases = np.array(list("ACGT"))[np.minimum(chosen, 3)]
@@ -194,8 +194,8 @@ def list_inserts(
     Returns
     -------
     list of Insert
-        Motifs in their order; for each, orientations (+ first), positions, draws. With pairs: in the
-        order of the pairs, their orders, orientations, gaps, positions and draws, each followed by its two
+        Motifs in their order; for each, orientations (+ first), positions, samples. With pairs: in the
+        order of the pairs, their orders, orientations, gaps, positions and samples, each followed by its two
         motifs alone unless these are in the list already.
 
     Raises
@@ -214,7 +214,7 @@ def list_inserts(
     else:
         inserts = []
         for motif in motifs:
-            given = [left + insert_sequence(motif, mode=mode, draw=n, seed=seed) + right for n in numbers]
+            given = [left + insert_sequence(motif, mode=mode, sample=n, seed=seed) + right for n in numbers]
             for orientation in ORIENTATIONS[orientations]:
                 turned = given if orientation == "+" else [reverse_complement_text(sequence) for sequence in given]
                 for start in list_starts(positions, length=length, width=len(given[0])):
@@ -279,6 +279,6 @@ def _pair_inserts(
 
 
 def _alone(motif: Motif, strand: str, mode: str, number: int | None, seed: int, collection: str) -> Insert:
-    sequence = insert_sequence(motif, mode=mode, draw=number, seed=seed)
+    sequence = insert_sequence(motif, mode=mode, sample=number, seed=seed)
     turned = sequence if strand == "+" else reverse_complement_text(sequence)
     return Insert(motif.motif_id, motif.motif_name, strand, 0, turned, number, collection=collection)

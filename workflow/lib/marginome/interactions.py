@@ -17,7 +17,7 @@ def interaction(table: pd.DataFrame, effects: np.ndarray | None = None) -> pd.Da
     ----------
     table : pandas.DataFrame
         Rows of an effect table with ``motif_id, orientation, start, insert, partner_id,
-        partner_orientation, gap, order, effect``, and ``draw, model, background, collection, output,
+        partner_orientation, gap, order, effect``, and ``sample, model, background, collection, output,
         measure`` where they exist; the motifs alone are among the rows, at the places that they have
         in the pairs (as `list_inserts` lists them).
     effects : numpy.ndarray, shape (rows, n_backgrounds), optional
@@ -35,7 +35,7 @@ def interaction(table: pd.DataFrame, effects: np.ndarray | None = None) -> pd.Da
     MarginomeError
         A pair whose motif alone is not in the table.
     """
-    columns = [name for name in [*_CASE, "draw"] if name in table.columns]
+    columns = [name for name in [*_CASE, "sample"] if name in table.columns]
     case = table[columns].astype(object).where(table[columns].notna(), None).itertuples(index=False, name=None)
     keys = list(case)
     paired = table["partner_id"].notna().to_numpy()

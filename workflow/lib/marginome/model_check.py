@@ -8,7 +8,7 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from marginome.check_budget import Cost, Counting, Part, Parts
 from marginome.devices import (
     device_name,
     is_out_of_memory,
+    multiplies_bfloat16,
     peak_memory,
     precision_context,
     resolve_device,
@@ -61,6 +62,7 @@ NOT_RUN: dict[str, Any] = {
         "full_operations": [],
         "kernels": "torch",
         "kernels_pairs_per_second": {},
+        "bfloat16": {},
         "check_error": None,
         "precision_error": None,
         "effect_error": None,
@@ -399,14 +401,16 @@ def _engine(
 ) -> dict[str, Any]:
     """Which path the engine takes, and the block size that makes most pairs a second."""
     settings = dict(device=device, precision=precision, engine=engine, memory_bytes=memory_bytes)
+    start = time.perf_counter()
     runner = Engine(module, X, args, **settings)
+    set_up = time.perf_counter() - start
     info = runner.info
     width, blocks = min(INSERT_WIDTH, loaded.input_length), BLOCKS[device.type]
     inserts = random_one_hot(
         (blocks[-1], 4, width), random_state=stable_seed(seed, "check_model inserts", width) % 2**32
     )
     starts = torch.full((blocks[-1],), loaded.input_length // 2 - width // 2, dtype=torch.int64)
-    block, rates, kernels = info.block, {}, {}
+    block, rates, kernels, rough = info.block, {}, {}, {}
     if info.path == "incremental":
         few = Edits(inserts[:1], starts[:1])
         pair = _timed(runner, few, device, 1)  # the first makes plans, so that it is slower than those that follow
@@ -427,9 +431,15 @@ def _engine(
         if rates[fastest] > 1.25 * rates.get(str(info.block), 0.0):
             block = int(fastest)
         if info.kernels == "triton":
-            kernels = _race(runner, Engine(module, X, args, kernels=False, **settings), inserts, starts, block)
+            other = Engine(module, X, args, kernels=False, **settings)
+            kernels = _race({e.info.kernels: e for e in (runner, other)}, inserts, starts, block)
             log.info("convolutions of changes by %s (pairs/s: %s)", max(kernels, key=kernels.get),
                      ", ".join(f"{name} {rate:,.4g}" for name, rate in kernels.items()))  # fmt: skip
+        if runner.device.type == "cpu" and precision == "float32":
+            rough = _bfloat16(
+                runner, lambda: Engine(module, X, args, **{**settings, "precision": "bfloat16"}),
+                inserts, starts, block, 2 * set_up < part.left,
+            )  # fmt: skip
     elif engine != "full":
         part.notes.append(f"every insert goes through the whole model: {info.reason}")
     errors = {key: getattr(info, key) for key in ("check_error", "precision_error", "effect_error")}
@@ -445,21 +455,45 @@ def _engine(
             "full_operations": list(info.full_operations),
             "kernels": max(kernels, key=kernels.get) if kernels else info.kernels,
             "kernels_pairs_per_second": kernels,
+            "bfloat16": rough,
             **{key: _number(error) for key, error in errors.items()},
         },
     }
 
 
-def _race(ours: Engine, other: Engine, inserts: Tensor, starts: Tensor, block: int) -> dict[str, float]:
-    """Return pairs per second with the kernel of our own and with PyTorch's operations, taking turns."""
+def _bfloat16(
+    runner: Engine, build: Callable[[], Engine], inserts: Tensor, starts: Tensor, block: int, in_time: bool
+) -> dict[str, Any]:
+    """Return what ``precision: bfloat16`` would give on a processor that multiplies such numbers: rates, and its error.
+
+    It is offered in the log where it is faster, never taken by itself. Elsewhere ``reason`` says why it was not tried.
+    """
+    if not multiplies_bfloat16():
+        return {"reason": "this processor has no instructions for products of bfloat16"}
+    if not in_time:
+        return {"reason": "there was no time left to set it up"}
+    rough = build()
+    if rough.info.path != "incremental":
+        return {"reason": rough.info.reason}
+    rates = _race({"float32": runner, "bfloat16": rough}, inserts, starts, block)
+    error = rough.info.effect_error
+    if rates["bfloat16"] > rates["float32"]:
+        log.info("precision: bfloat16 would compute %s pairs/s in place of %s; largest error of an effect in the "
+                 "sample: %s of the largest effect", f"{rates['bfloat16']:,.4g}", f"{rates['float32']:,.4g}",
+                 "unknown" if error is None else f"{error:.1g}")  # fmt: skip
+    return {"pairs_per_second": rates, "effect_error": None if error is None else _number(error), "reason": ""}
+
+
+def _race(engines: dict[str, Engine], inserts: Tensor, starts: Tensor, block: int) -> dict[str, float]:
+    """Return pairs per second of engines on the same backgrounds, which take turns."""
     edits = Edits(inserts[:block], starts[:block])
-    seconds: dict[str, list[float]] = {ours.info.kernels: [], other.info.kernels: []}
+    seconds: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(RACES + 1):
-        for runner in (ours, other):
+        for name, runner in engines.items():
             runner.block = block
-            seconds[runner.info.kernels].append(_timed(runner, edits, runner.device, len(ours.X)))
+            seconds[name].append(_timed(runner, edits, runner.device, len(runner.X)))
     # the first round makes plans and compiles
-    pairs = len(edits.starts) * len(ours.X)
+    pairs = len(edits.starts) * len(next(iter(engines.values())).X)
     return {name: float(f"{pairs / statistics.median(times[1:]):.4g}") for name, times in seconds.items()}
 
 

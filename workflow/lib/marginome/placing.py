@@ -21,7 +21,7 @@ def insert_id(
     motif_id: str,
     orientation: str,
     start: int,
-    draw: int | None = None,
+    sample: int | None = None,
     partner_id: str | None = None,
     partner_orientation: str | None = None,
     gap: int | None = None,
@@ -29,14 +29,14 @@ def insert_id(
 ) -> str:
     """Return the text that identifies an insert in its screen; the arguments are the fields of `Insert`."""
     parts = [collection, motif_id, orientation, str(start)]
-    if draw is not None:
-        parts.append(f"draw {draw}")
+    if sample is not None:
+        parts.append(f"sample {sample}")
     if partner_id is not None:
         parts += [partner_id, str(partner_orientation), f"gap {gap}", str(order)]
     return "|".join(parts)
 
 
-_ID = ("collection", "motif_id", "orientation", "start", "draw", "partner_id", "partner_orientation", "gap", "order")
+_ID = ("collection", "motif_id", "orientation", "start", "sample", "partner_id", "partner_orientation", "gap", "order")
 
 
 def place(table: pd.DataFrame, length: int, *, counted_from: str) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 - ``deep_lift_shap.py``: the function, its arguments and batches;
 - ``recording.py``: seeing a model's operations, and attaching rules to them;
 - ``rules.py``: the mathematics of each operation;
-- ``edits.py``: edited backgrounds against the backgrounds themselves, on what an edit changes only.
+- ``edited.py``: edited backgrounds against the backgrounds themselves, on what an edit changes only.
 """
 
 from marginome.attribution.deep_lift_shap import (
@@ -13,7 +13,7 @@ from marginome.attribution.deep_lift_shap import (
     deep_lift_shap,
     find_unsupported_operations,
 )
-from marginome.attribution.edits import EditAttributions, EditAttributor
+from marginome.attribution.edited import EditAttributions, EditAttributor
 
 __all__ = [
     "Attributions",

@@ -119,7 +119,7 @@ class Incremental:
     Backgrounds are always run in the graph's own dtype without TF32; the precision is that of the changes.
     """
 
-    differentiable = False  # whether plans are made to be differentiated (`marginome.attribution.edits`)
+    differentiable = False  # whether plans are made to be differentiated (`marginome.attribution.edited`)
 
     def __init__(
         self,

@@ -129,7 +129,7 @@ class Plan:
             raise NeedsEverythingError
         return change
 
-    def plain_window(self, node: fx.Node) -> Change:
+    def unflattened_window(self, node: fx.Node) -> Change:
         """Return `window(node)` if the positions are an axis of the node itself (not flattened away)."""
         change = self.window(node)
         if change.inner != self.graph.shape[node]:

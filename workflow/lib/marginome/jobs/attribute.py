@@ -48,7 +48,7 @@ class Attributed(NamedTuple):
         Mean over the ensemble's members.
     observed : torch.Tensor, float32, (n, length)
         Of the base that is there.
-    spread : torch.Tensor or None
+    member_sd : torch.Tensor or None
         Ensembles: standard deviation of `observed` between members, (n, length).
     deltas : torch.Tensor, float32, (n, references)
         Largest convergence delta of any member; no references with mutagenesis alone.
@@ -58,7 +58,7 @@ class Attributed(NamedTuple):
 
     hypothetical: torch.Tensor
     observed: torch.Tensor
-    spread: torch.Tensor | None
+    member_sd: torch.Tensor | None
     deltas: torch.Tensor
     method: torch.Tensor
 
@@ -296,9 +296,9 @@ class _Attributor:
         self, parts: list[torch.Tensor], X: torch.Tensor, deltas: torch.Tensor, method: torch.Tensor
     ) -> Attributed:
         observed = torch.stack([(part * X).sum(1) for part in parts])
-        spread = observed.double().std(0).float() if len(parts) > 1 else None
+        member_sd = observed.double().std(0).float() if len(parts) > 1 else None
         hypothetical = torch.stack(parts).double().mean(0).float()
-        return Attributed(hypothetical, observed.double().mean(0).float(), spread, deltas, method)
+        return Attributed(hypothetical, observed.double().mean(0).float(), member_sd, deltas, method)
 
 
 def _write_block(
@@ -322,7 +322,7 @@ def _write_block(
         "method": found.method.numpy(),
         "seeds": np.array(seeds, dtype=np.int64),
     }
-    if found.spread is not None:
-        columns["spread"] = found.spread.numpy().astype(kind)
+    if found.member_sd is not None:
+        columns["member_sd"] = found.member_sd.numpy().astype(kind)
     for name, values in columns.items():
         append(handle, name, values, chunk_bytes=CHUNK_BYTES)

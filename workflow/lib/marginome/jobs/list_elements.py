@@ -46,7 +46,7 @@ def list_elements(
         ``marginalize`` of the entry.
     kind : {"seqlets", "patterns"}
         Seqlets (or the spans of a BED file) with their flanks; or the trimmed consensus of each pattern and samples of
-        its seqlets, numbered in the column ``draw``.
+        its seqlets, numbered in the column ``sample``.
     name : str
         The entry's name.
     seed : int
@@ -85,7 +85,7 @@ def list_elements(
 
 
 def _seqlets(table: pd.DataFrame, found: AttributionFile, flank: int) -> tuple[pd.DataFrame, list[tuple]]:
-    """Return the seqlets' own columns, and (id, name, sequence with flanks, draw) of each."""
+    """Return the seqlets' own columns, and (id, name, sequence with flanks, sample) of each."""
     sequences = [read_off(one_hot) for one_hot, _ in found.spans("sequences", table, flank)]
     unknown = [i for i, sequence in enumerate(sequences) if set(sequence) == {"N"}]
     if unknown:

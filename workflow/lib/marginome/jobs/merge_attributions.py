@@ -65,7 +65,7 @@ def merge_attributions(
         for name, what in _DESCRIPTIONS.items():
             if name in target:
                 target[name].attrs["description"] = what
-                if name in ("hypothetical", "observed", "spread", "deltas"):
+                if name in ("hypothetical", "observed", "member_sd", "deltas"):
                     target[name].attrs["unit"] = metadata["unit"]
         target.attrs["alphabet"] = "ACGT"
         target.attrs["methods"] = json.dumps(METHODS)
@@ -78,7 +78,7 @@ _DESCRIPTIONS = {
     "sequences": "One-hot (locus, A C G T, position); all-zero where the base is unknown.",
     "hypothetical": "Attribution of each base at each position as if it were there.",
     "observed": "Attribution of the base that is there.",
-    "spread": "Standard deviation of `observed` between the members of the ensemble.",
+    "member_sd": "Standard deviation of `observed` between the members of the ensemble.",
     "deltas": "Convergence delta of every (locus, reference) pair, the largest of any member.",
     "method": ", ".join(f"{i} {title}" for i, title in enumerate(ATTRIBUTIONS.values())) + ".",
     "seeds": "Seed of the locus's references.",

@@ -133,7 +133,7 @@ _SEQLETS = {
     "sequence": _column("sequence"),
 }  # fmt: skip
 _EFFECTS = {
-    "element": _place("motif_id"), "sample": _column("draw"), "motif": _column("match_name"),
+    "element": _place("motif_id"), "sample": _column("sample"), "motif": _column("match_name"),
     "background set": _column("background"), "output": _column("output"), "effect": _signed("effect"),
     "95 % interval": _interval, "unit": lambda table: table["unit"] if table["unit"].nunique() > 1 else None,
     "p": _column("p"), "q": _column("q"),

@@ -23,7 +23,7 @@ from marginome.tables import EFFECTS, conform
 log = logging.getLogger("marginome")
 
 #: Optional columns that every table has, null where they do not apply, and those that come with another.
-_ALWAYS = ("draw", "partner_id", "partner_orientation", "gap", "order", "sign_consistency", "family",
+_ALWAYS = ("sample", "partner_id", "partner_orientation", "gap", "order", "sign_consistency", "family",
            "family_representative")  # fmt: skip
 _WITH = {
     "n_controls": {"control_kind", "control_mean", "control_sd", "z", "p", "p_resolution"},
@@ -70,7 +70,7 @@ def summarize_screen(
         filled = set().union(*(filled_columns(path) for path in parts))
         for rows in merged_rows((group for path in parts for group in read_row_groups(path)), filled):
             writer.write(rows)
-            kept.append(rows[["model", "background", "output", *INSERT, "insert", "draw", "effect",
+            kept.append(rows[["model", "background", "output", *INSERT, "insert", "sample", "effect",
                               *(c for c in ("p", "q") if c in rows)]])  # fmt: skip
             _tell(rows)
     for target, sources in ((backgrounds, part_backgrounds), (profiles, part_profiles)):
@@ -171,7 +171,7 @@ def _agreement(everything: pd.DataFrame) -> pd.DataFrame:
 def _agreements(everything: pd.DataFrame) -> Iterator[pd.DataFrame]:
     columns = ["across", "model", "background", "output", "first", "second", "n", "spearman", "pearson",
                "sign_agreement", "top_overlap"]  # fmt: skip
-    of = [*INSERT, "insert", "draw"]
+    of = [*INSERT, "insert", "sample"]
     yield pd.DataFrame({c: pd.Series(dtype=object) for c in columns[:6]})
     for across, other in (("background", "model"), ("model", "background")):
         for (name, output), part in everything.groupby([other, "output"], sort=False):
@@ -182,19 +182,19 @@ def _agreements(everything: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _consensus(everything: pd.DataFrame) -> pd.DataFrame:
     """What all background sets of a model say of each insert."""
-    of = [*INSERT, "insert", "draw"]
+    of = [*INSERT, "insert", "sample"]
     parts = [
         consensus(_filled(part), "background", of=of).assign(model=model, output=output)
         for (model, output), part in everything.groupby(["model", "output"], sort=False)
     ]
     found = pd.concat(parts, ignore_index=True)
-    found["draw"] = found["draw"].where(found["draw"] >= 0)
+    found["sample"] = found["sample"].where(found["sample"] >= 0)
     return found[["model", "output", *[c for c in found if c not in ("model", "output")]]]
 
 
 def _filled(part: pd.DataFrame) -> pd.DataFrame:
     """Draw numbers as plain integers, -1 for none: a missing key would be dropped when reshaping."""
-    return part.assign(draw=part["draw"].astype("Int64").fillna(-1).astype(np.int64))
+    return part.assign(sample=part["sample"].astype("Int64").fillna(-1).astype(np.int64))
 
 
 def _tell(rows: pd.DataFrame) -> None:

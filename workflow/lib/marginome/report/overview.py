@@ -166,7 +166,7 @@ def screen_summary(effects: pd.DataFrame, top: int = 8, q: float = 0.05) -> tupl
         )
     unit = rows["unit"].iat[0] if "unit" in rows and pd.notna(rows["unit"].iat[0]) else ""
     name = "motif_name" if "motif_name" in rows else "motif_id"
-    keys = list(dict.fromkeys([name, "motif_id", "orientation", *[c for c in ("start", "draw", "gap") if c in rows]]))
+    keys = list(dict.fromkeys([name, "motif_id", "orientation", *[c for c in ("start", "sample", "gap") if c in rows]]))
     scored = "q" in rows and rows["q"].notna().any()
     values = ["effect", "q"] if scored else ["effect"]
     wide = rows.pivot_table(index=keys, columns="background", values=values, aggfunc="mean", dropna=False, sort=False)

@@ -29,7 +29,7 @@ def _dims(a: dict[str, Any], rank: int) -> list[int] | None:
 def along(plan: Plan, node: fx.Node) -> Change:
     """Apply an operation along axes that are neither the positions nor the batch to the changed span."""
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     dims = _dims(arguments(node), len(c.inner) + 1)
     if dims is None or c.axis in dims or 0 in dims:
         raise NeedsEverythingError
@@ -60,7 +60,7 @@ def _on_span(plan: Plan, node: fx.Node, source: fx.Node, axis: int) -> Change:
 def layer_norm(plan: Plan, node: fx.Node) -> Change:
     """Normalize over channels, position by position."""
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     if c.axis > len(c.inner) - len(arguments(node)["normalized_shape"]):
         raise NeedsEverythingError
     return _on_span(plan, node, source, c.axis)
@@ -70,7 +70,7 @@ def layer_norm(plan: Plan, node: fx.Node) -> Change:
 def prelu(plan: Plan, node: fx.Node) -> Change:
     """Apply a rectifier with a slope per channel."""
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     if c.axis == 1:
         raise NeedsEverythingError
     return _on_span(plan, node, source, c.axis)
@@ -81,7 +81,7 @@ def total(plan: Plan, node: fx.Node) -> Change:
     """Sum (or average) the change: over positions this is global but linear."""
     a = arguments(node)
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     rank = len(c.inner) + 1
     dims = _dims(a, rank)
     if dims is None or 0 in dims or not node.meta["val"].is_floating_point():

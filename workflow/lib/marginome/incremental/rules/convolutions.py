@@ -44,7 +44,7 @@ def convolution(plan: Plan, node: fx.Node) -> Change:
     """Convolve the change."""
     a = arguments(node)
     source, weight = a["input"], plan.constant(a["weight"])
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     if a.get("transposed") or weight.ndim != len(c.inner) + 1 or c.axis == 1:
         raise NeedsEverythingError
     at = c.axis - 2  # among the spatial axes
@@ -176,7 +176,7 @@ def transposed_convolution(plan: Plan, node: fx.Node) -> Change:
     """Spread the change over the outputs that it reaches."""
     a = arguments(node)
     source, weight = a["input"], plan.constant(a["weight"])
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     n = weight.ndim - 2
     at = c.axis - 2
     if at < 0 or weight.ndim != len(c.inner) + 1:

@@ -251,7 +251,7 @@ def batch_norm(plan: Plan, node: fx.Node) -> Change:
     if a.get("training"):
         raise NeedsEverythingError
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     if c.axis == 1:
         raise NeedsEverythingError
     variance = plan.constant(a["running_var"])

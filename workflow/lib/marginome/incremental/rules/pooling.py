@@ -33,7 +33,7 @@ def _pooling(plan: Plan, node: fx.Node) -> tuple[fx.Node, Change, Geometry, int,
     """Return source, its change, the geometry along positions and the span of outputs; None if there is none."""
     a = arguments(node)
     source = a["self"] if "self" in a else a["input"]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     n = 2 if "2d" in name_of(node) else 1
     at = c.axis - (len(c.inner) + 1 - n)
     if at < 0:
@@ -107,7 +107,7 @@ def average_pool(plan: Plan, node: fx.Node) -> Change | None:
 def adaptive_pool(plan: Plan, node: fx.Node) -> Change:
     """Pool into equal parts: one part is a mean (linear) or a maximum over all positions."""
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     shape = plan.graph.shape.get(node) or _first_shape(node)
     parts, length = shape[c.axis - 1], c.inner[c.axis - 1]
     others = [i for i in range(len(shape)) if i != c.axis - 1]
@@ -145,7 +145,7 @@ def upsample(plan: Plan, node: fx.Node) -> Change:
     if not isinstance(arguments(node).get("repeats", 1), int):
         raise NeedsEverythingError  # a number of its own for each position
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     shape = plan.graph.shape[node]
     if len(shape) != len(c.inner):
         raise NeedsEverythingError

@@ -39,7 +39,7 @@ def _moved(plan: Plan, node: fx.Node, source: fx.Node, axis: int, view: Callable
 def permute(plan: Plan, node: fx.Node) -> Change:
     """Move axes, the batch staying first."""
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     rank = len(c.inner) + 1
     a = arguments(node)
     order = list(range(rank))
@@ -97,7 +97,7 @@ def reshape(plan: Plan, node: fx.Node) -> Change:
 def expand(plan: Plan, node: fx.Node) -> Change:
     """Repeat along axes other than the positions, without copying."""
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     shape = plan.graph.shape[node]
     if len(shape) != len(c.inner) or shape[c.axis - 1] != c.inner[c.axis - 1]:
         raise NeedsEverythingError
@@ -130,7 +130,7 @@ def cut(plan: Plan, node: fx.Node) -> Change | None:
     """Take a part of an axis: along positions the change is cut and shifted."""
     name = name_of(node)
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     if name not in ("slice", "select", "narrow"):
         # Several results: the rule of getitem does the work.
         return Change(c.axis, c.lo, c.hi, c.inner, {})
@@ -195,7 +195,7 @@ def getitem(plan: Plan, node: fx.Node) -> Change | None:
     if name not in ("split", "chunk", "split_with_sizes", "unbind", "unsafe_split", "tensor_split"):
         raise NeedsEverythingError
     source = parent.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     dim = (arguments(parent).get("dim") or 0) % (len(c.inner) + 1)
     if dim == 0:
         raise NeedsEverythingError
@@ -212,7 +212,7 @@ def getitem(plan: Plan, node: fx.Node) -> Change | None:
 def flip(plan: Plan, node: fx.Node) -> Change:
     """Reverse axes: along positions the span is mirrored."""
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     dims = [d % (len(c.inner) + 1) for d in arguments(node)["dims"]]
     length = c.inner[c.axis - 1]
     lo, hi = (length - c.hi, length - c.lo) if c.axis in dims else (c.lo, c.hi)
@@ -225,7 +225,7 @@ def index(plan: Plan, node: fx.Node) -> Change:
     """Pick entries of an axis other than the positions (complementing the bases, say)."""
     a = arguments(node)
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     if name_of(node) == "index_select":
         dim, rows = a["dim"] % (len(c.inner) + 1), plan.constant(a["index"])
     else:
@@ -248,7 +248,7 @@ def concatenate(plan: Plan, node: fx.Node) -> Change:
     shape = plan.graph.shape[node]
     rank = len(shape) + 1
     dim = (arguments(node).get("dim") or 0) % rank
-    changed = [(i, plan.plain_window(p)) for i, p in enumerate(parts) if plan.change(p) is not None]
+    changed = [(i, plan.unflattened_window(p)) for i, p in enumerate(parts) if plan.change(p) is not None]
     axis = changed[0][1].axis
     if dim == 0 or any(c.axis != axis for _, c in changed):
         raise NeedsEverythingError
@@ -291,7 +291,7 @@ def pad(plan: Plan, node: fx.Node) -> Change | None:
     if a.get("mode", "constant") != "constant":
         return copied_pad(plan, node)
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     rank = len(c.inner) + 1
     widths = list(a["pad"])
     if not all(isinstance(w, int) for w in widths):
@@ -331,7 +331,7 @@ def copied_pad(plan: Plan, node: fx.Node) -> Change:
     mode = {"reflection_pad1d": "reflect", "replication_pad1d": "replicate"}.get(name_of(node), a.get("mode"))
     widths = list(a.get("pad") or a["padding"])
     source = node.args[0]
-    c = plan.plain_window(source)
+    c = plan.unflattened_window(source)
     if c.axis != len(c.inner) or len(widths) != 2 or not all(isinstance(w, int) and w >= 0 for w in widths):
         raise NeedsEverythingError
     length = c.inner[-1]

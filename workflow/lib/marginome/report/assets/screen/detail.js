@@ -202,8 +202,8 @@ function drawDetail() {
       element(
         'p',
         { className: 'note' },
-        `Not resolved with ${show('n_controls', row)} controls: none of them does as much, but that alone is no ` +
-          'finding among so many inserts. More controls, or more inserts that do as much, would tell.',
+        `Not resolved with ${show('n_controls', row)} controls: none of them does as much, but among so many inserts ` +
+          'that alone is no finding. More controls, or more inserts that do as much, would tell.',
       ),
     );
   else if (given('z') && hasQ && Math.abs(number('z', row)) >= 4 && !significant(row))

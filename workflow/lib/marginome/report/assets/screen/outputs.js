@@ -94,7 +94,7 @@ function alongSection(row, section) {
     'background',
     'output',
     'collection',
-    ...(along === 'gap' ? ['partner_id', 'order', 'draw'] : ['orientation', 'draw']),
+    ...(along === 'gap' ? ['partner_id', 'order', 'sample'] : ['orientation', 'sample']),
   ].filter(has);
   const rows = Array.from(rowsOfMotif(motifOf[row])).filter(
     (r) => sameRow(r, fixed) && number(along, r) === number(along, r),

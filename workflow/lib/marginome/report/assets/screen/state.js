@@ -28,7 +28,7 @@ const KEY = [
   'orientation',
   'start',
   'insert',
-  'draw',
+  'sample',
   'partner_id',
   'partner_orientation',
   'gap',

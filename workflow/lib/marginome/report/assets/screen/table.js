@@ -17,7 +17,7 @@ function shownColumns() {
   ];
   if (!has('motif_name')) list[1].id = 'motif_id';
   list.push({ id: 'orientation', title: 'Strand', minor: true });
-  for (const name of ['model', 'output', 'background', 'start', 'gap', 'draw'])
+  for (const name of ['model', 'output', 'background', 'start', 'gap', 'sample'])
     if (varies(name) && (!FILTERS.includes(name) || state[name] === ''))
       list.push({
         id: name,
