@@ -110,6 +110,20 @@ def _emit_simple(plan, source, geometry, lo, hi, weight, key, start, floor, axis
         return y if start is None else (s.split(y) + squeezed(s.bases[start])).flatten(0, 1)
 
     plan.count(2 * c.width * channels * kernel * outputs, fixed=weight.numel())
+    if plan.fused and kernel > 1 and fused.worthwhile(channels, outputs, low):
+        d = plan.delta(source)
+        w = plan.static((*key, "fused"), lambda: fused.tap_weights(weight.to(low)))
+        plan.count(elements=c.width * channels + out_width * outputs)
+        shift = c.lo + geometry.padding - lo  # output j reads inputs of the span from j - shift on
+
+        def run(s, x):
+            start_, floor_ = (None if base is None else squeezed(s.bases[base]) for base in (start, floor))
+            y = fused.convolve(
+                squeezed(x), w, out_width, shift=shift, dilation=geometry.dilation, start=start_, floor=floor_
+            )
+            return restored(y)
+
+        return plan.step(run, d)
     if channels * out_width <= outputs * c.width or kernel == 1:
         # Few channels (the first layer, of one-hot sequences): unfolding is cheap.
         w = plan.static((*key, "columns"), lambda: weight.permute(2, 1, 0).reshape(-1, outputs).to(low).contiguous())
@@ -133,20 +147,6 @@ def _emit_simple(plan, source, geometry, lo, hi, weight, key, start, floor, axis
         return at_least(plan, plan.step(run, d), floor)
 
     d = plan.delta(source)
-    if plan.fused and fused.worthwhile(channels, outputs, low):
-        w = plan.static((*key, "fused"), lambda: fused.tap_weights(weight.to(low)))
-        plan.count(elements=c.width * channels + out_width * outputs)
-        shift = c.lo + geometry.padding - lo  # output j reads inputs of the span from j - shift on
-
-        def run(s, x):
-            start_, floor_ = (None if base is None else squeezed(s.bases[base]) for base in (start, floor))
-            y = fused.convolve(
-                squeezed(x), w, out_width, shift=shift, dilation=geometry.dilation, start=start_, floor=floor_
-            )
-            return restored(y)
-
-        return plan.step(run, d)
-
     parts = taps(geometry, c.lo, c.width, lo, hi)
     plan.count(elements=c.width * (channels + 4 * kernel * outputs) + out_width * outputs)
     missing = 2 * sum(count for *_, count in parts) <= kernel * c.width  # near a border most taps of an input are
