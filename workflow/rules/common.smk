@@ -139,7 +139,7 @@ def of_batch(pattern):
     """Input function: a file of the batch that the model of a job is in."""
     return lambda wildcards: expand(
         pattern, **{**dict(wildcards.items()), "batch": BATCH_OF[wildcards.model]}
-    )
+    )[0]
 
 
 def checks_of(models):
