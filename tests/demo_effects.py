@@ -65,7 +65,7 @@ class Demo:
     def effects(self, kind: str, sequences: list[str]) -> np.ndarray:
         """Mean effect of each sequence in the centre of a set's backgrounds, (n, readouts), float32."""
         from marginome.incremental import Edits
-        from marginome.jobs.screen import marginalize_blocks
+        from marginome.jobs.marginalize import marginalize_blocks
         from marginome.sequences import encode_insert
 
         engine = self.engines[kind]
