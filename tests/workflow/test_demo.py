@@ -255,7 +255,7 @@ def test_ctcf_passes_in_both_background_sets_and_a_scrambled_ctcf_does_not(tmp_p
         ctcf, others = rows[rows["motif_id"].isin(CTCF)], rows[rows["collection"] == "scrambled"]
         assert len(others) == 20 and len(rows) == len(MOTIFS) * 2 + 20
         assert set(rows.nlargest(6, "effect")["motif_id"]) == set(CTCF), background
-        assert (ctcf["q"] < 0.01).all(), (background, ctcf["q"])
+        assert (ctcf["q"] < 0.05).all(), (background, ctcf["q"])  # 44 inserts, six of them CTCF's
         assert (others["q"] > 0.01).all() and (others["q"] > 0.05).mean() > 0.9, (background, others["q"])
         assert others["effect"].max() < ctcf["effect"].min() / 3
         assert (others["n_controls"] > 380).all()
