@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from batch import write_checks
-from marginome.backgrounds import make_background, write_background
+from marginome.background_set import write_background
+from marginome.backgrounds import make_background
 from marginome.insert_lists import insert_table
 from marginome.inserts import Insert
 from marginome.jobs.apply_functions import apply_functions

@@ -1,7 +1,7 @@
 """Whether findings survive another draw of controls, and how often there are findings where there is nothing.
 
 ``python tests/benchmarks/bench_power.py`` prints the tables of power and of false discoveries of docs/statistics.md,
-from tests/data/demo_effects.npz (the demo's model and backgrounds, controls of 20 seeds that are not its own).
+from the effects of tests/control_effects.py and tests/demo_effects.py.
 """
 
 from __future__ import annotations
@@ -16,59 +16,60 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import control_effects
 import demo_effects
-from marginome.controls import reverse_complement_text
+from marginome.controls import composition, reverse_complement_text
 from marginome.discoveries import benjamini_hochberg
-from marginome.nulls import score_effects
+from marginome.nulls import Null, score_effects
 from marginome.tails import Tails, resolution
 
 DRAWS = 20
 
 
-def power() -> None:
-    """Print, for each number of controls, in how many draws CTCF's matrices have q < 0.05."""
-    table = demo_effects.load()
-    rng = np.random.default_rng(6)
-    seeds = [s for s in table["seeds"] if s != 1]
-    print(f"{'background':16}{'output':10}{'controls':>9}{'draws':>6}  q median, largest  all < 0.05  MA0139.2  calls")
+def ahead() -> None:
+    """Print how many of the demo's fresh controls do more than CTCF, by z and by the effect itself."""
+    table, sequences = demo_effects.load(), demo_effects.inserts()
+    print(f"{'set':16}{'output':10}{'insert':10}{'controls':>9}  more by z, by effect")
     for kind in demo_effects.SETS:
+        controls = demo_effects.drawn(table, kind)
+        widths, gc = composition(list(controls))
         for j, output in enumerate(table["readouts"]):
-            alternative = "greater" if output == "profile" else "two-sided"
-            for parts in (1, 2, 5, 10):
-                found = []
-                for draw in range(DRAWS):
-                    some = [seeds[draw % len(seeds)]] if parts == 1 else rng.choice(seeds, size=parts, replace=False)
-                    found.append(demo_effects.scored(table, kind, j, some, alternative))
-                ctcf = np.array([rows.loc[rows["ctcf"], "q"].to_numpy() for rows in found])
-                core = np.array([rows.loc[rows["core"], "q"].to_numpy() for rows in found])
-                n = np.median([rows["n_controls"].iloc[0] for rows in found])
-                print(
-                    f"{kind:16}{output:10}{n:9.0f}{DRAWS:6}  {np.median(ctcf):.4f}  {ctcf.max():.4f}"
-                    f"  {(ctcf < 0.05).all(axis=1).mean():9.2f}  {(core < 0.05).all(axis=1).mean():9.2f}"
-                    f"  {np.median([(rows['q'] < 0.05).sum() for rows in found]):5.0f}",
-                    flush=True,
-                )
+            known = np.array([x[j] for x in controls.values()], dtype=float)
+            null = Null(known, widths, gc)
+            theirs = (known - null.location(widths, gc)) / null.scale(widths, gc)
+            for name in demo_effects.CTCF:
+                for insert in (c := control_effects.consensuses()[name], reverse_complement_text(c)):
+                    width, fraction = composition([insert])
+                    effect = float(table[f"inserts {kind}"][sequences.index(insert), j])
+                    z = (effect - null.location(width, fraction)[0]) / null.scale(width, fraction)[0]
+                    more = (theirs >= z).sum(), (known >= effect).sum()
+                    print(f"{kind:16}{output:10}{name:10}{len(known):9}  {more[0]:4} {more[1]:4}")
 
 
 def others() -> None:
-    """Print the same for the nulls of tests/control_effects.py: counts in 8 backgrounds, the MPRA model in 16."""
+    """Print the same for the nulls of tests/control_effects.py: counts in 8 backgrounds, the MPRA model in 16.
+
+    Of the BPNet only CTCF's inserts are computed; all others are taken to do nothing, so q is no smaller than it says.
+    """
     known, sequences = control_effects.load(), demo_effects.inserts()
     ladder, rng = np.flatnonzero(known["ladder"]), np.random.default_rng(8)
-    leading = {"bpnet": ("MA0139.2", "MA1929.2", "MA1930.2"), "mpra": ("MA0527.2", "MA0605.3", "MA0591.2", "MA0076.3")}
+    leading = {"bpnet": demo_effects.CTCF, "mpra": ("MA0527.2", "MA0605.3", "MA0591.2", "MA0076.3")}
     print(f"{'null':30}{'controls':>9}{'draws':>6}  leading: q median, largest, share < 0.05   calls")
     for model, motifs in leading.items():
         mine = {control_effects.consensuses()[motif] for motif in motifs}
         mine |= {reverse_complement_text(sequence) for sequence in mine}
-        rows = np.isin(sequences, list(mine))
+        computed = sorted(mine) if model == "bpnet" else sequences
+        rows = np.isin(computed, list(mine))
         for kind in control_effects.KINDS:
-            effects = control_effects.effects(model, kind, sequences).mean(axis=1)
+            effects = control_effects.effects(model, kind, computed).mean(axis=1)
             for n in (1000, 2000, 5000, 10000):
                 q = []
                 for _ in range(DRAWS):
                     some = rng.choice(ladder, size=n, replace=False)
                     found = score_effects(
-                        effects, sequences, known[f"{model} {kind}"][some], list(known["sequences"][some])
+                        effects, computed, known[f"{model} {kind}"][some], list(known["sequences"][some])
                     )
-                    q.append(benjamini_hochberg(np.maximum(found.p[:, 0], found.p_resolution)))
+                    p = np.ones(len(sequences))
+                    p[: len(computed)] = np.maximum(found.p[:, 0], found.p_resolution)
+                    q.append(benjamini_hochberg(p)[: len(computed)])
                 q = np.array(q)
                 print(
                     f"{model + ' ' + kind:30}{n:9}{DRAWS:6}  {np.median(q[:, rows]):.4f}  {q[:, rows].max():.4f}"
@@ -102,5 +103,5 @@ def false_discoveries(runs: int = 80) -> None:
 
 if __name__ == "__main__":
     false_discoveries()
-    power()
+    ahead()
     others()

@@ -13,7 +13,7 @@ import torch
 
 from marginome import dinucleotide_shuffle, integrated_gradients
 from marginome.attribution_file import open_attributions
-from marginome.backgrounds import BackgroundSet, write_background
+from marginome.background_set import BackgroundSet, write_background
 from marginome.errors import MarginomeError
 from marginome.jobs.attribute import attribute_shard
 from marginome.jobs.call_seqlets import call_seqlets

@@ -11,17 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from marginome.backgrounds import (
-    COMMON,
-    DINUCLEOTIDES,
-    OPTIONAL,
-    REQUIRED,
-    HitFinder,
-    check_settings,
-    composition_table,
-    make_background,
-    write_background,
-)
+from marginome.background_set import composition_table, write_background
+from marginome.backgrounds import COMMON, OPTIONAL, REQUIRED, HitFinder, check_settings, make_background
+from marginome.bases import DINUCLEOTIDES
 from marginome.errors import MarginomeError
 from marginome.fasta import Genome, read_background
 from marginome.gc_matching import gc_bins, quotas

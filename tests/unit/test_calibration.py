@@ -14,6 +14,7 @@ import pytest
 from scipy import stats
 
 import control_effects
+import demo_effects
 import many_effects
 from marginome.controls import composition, reverse_complement_text
 from marginome.discoveries import benjamini_hochberg, controls_needed
@@ -46,6 +47,14 @@ def test_the_many_effects_are_what_the_model_says():
     np.testing.assert_allclose(
         many_effects.effects(many_effects.inserts(first, first + 40)), known[first : first + 40], atol=2e-6
     )
+
+
+def test_the_demos_effects_are_what_the_model_says():
+    known, demo = demo_effects.load(), demo_effects.Demo()
+    assert list(known["readouts"]) == list(demo.readouts)
+    for kind in demo_effects.SETS:
+        some = demo_effects.controls(2)[500:504]
+        np.testing.assert_allclose(demo.effects(kind, some), known[f"controls 2 {kind}"][500:504], atol=2e-5)
 
 
 @pytest.mark.parametrize("n", [1000, 10_000])

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from batch import write_checks
-from marginome.backgrounds import make_background, write_background
+from marginome.background_set import write_background
+from marginome.backgrounds import make_background
 from marginome.jobs.estimate import disk_mb, estimate
 from marginome.storage import write_table
 

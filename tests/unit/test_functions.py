@@ -13,7 +13,7 @@ import torch
 from batch import write_inserts
 from marginome import integrated_gradients
 from marginome.attribution.edited import EditAttributions
-from marginome.backgrounds import BackgroundSet, write_background
+from marginome.background_set import BackgroundSet, write_background
 from marginome.errors import MarginomeError
 from marginome.functions import functions_of, window_of
 from marginome.incremental import Edits

@@ -112,7 +112,7 @@ def test_a_flat_motif_has_nothing_to_put_in():
     flat = Motif("flat", "flat", np.full((4, 4), 0.25), "x.meme", 3, "meme")
     with pytest.raises(MarginomeError, match="four equal probabilities"):
         insert_sequence(flat)
-    assert set(insert_sequence(flat, mode="sample", draw=0)) <= set("ACGT")
+    assert set(insert_sequence(flat, mode="sample", sample=0)) <= set("ACGT")
 
 
 def test_positions_and_flanks(motifs):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from Bio import bgzf
 
-from marginome.backgrounds import BackgroundSet, write_background
+from marginome.background_set import BackgroundSet, write_background
 from marginome.errors import MarginomeError
 from marginome.fasta import Genome, count_sequences, read_some
 from marginome.intervals import regions_of

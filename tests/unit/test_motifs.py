@@ -15,10 +15,8 @@ import pytest
 from marginome.bases import reverse_complement_text
 from marginome.errors import MarginomeError
 from marginome.motifs import (
-    DEFAULTS,
     Motif,
     OddMotif,
-    _keep_apart,
     collect_motifs,
     databases,
     find_motif,
@@ -28,6 +26,7 @@ from marginome.motifs import (
     read_motifs,
     select_motifs,
 )
+from marginome.motifs.collection import DEFAULTS, _keep_apart
 from marginome.storage import read_table, write_table
 from workspace import RESOURCES, ROOT
 

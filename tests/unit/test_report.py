@@ -525,7 +525,7 @@ def test_a_methods_paragraph_says_what_the_record_holds(tmp_path):
     for controls, said in (
         ({"pool": {"j": 2000, "f": 300}}, "(2,000 for j and 300 for f, each collection with its own)"),
         ({"per_insert": 16}, "(16 for every insert)"),
-        ({}, "as many as it has distinct inserts, at least 300 and at most 1,000"),
+        ({}, "40 for each distinct insert, at least 300 and at most 1,000"),
     ):
         assert said in methods_paragraph(
             {**record, "config": record["config"] | {"screen": {"s": screen | {"controls": controls}}}}

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from batch import write_checks, write_inserts
-from marginome.backgrounds import make_background, write_background
+from marginome.background_set import write_background
+from marginome.backgrounds import make_background
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine, paths
 from marginome.jobs import marginalize

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from marginome.arrays import dataset, hdf5_metadata, read_hdf5, write_hdf5
-from marginome.backgrounds import BackgroundSet, write_background
+from marginome.background_set import BackgroundSet, write_background
 from marginome.errors import MarginomeError
 from marginome.fasta import read_background, read_some
 from marginome.storage import atomic, read_json, read_table, table_metadata, to_json, write_json, write_table
@@ -269,7 +269,7 @@ import sys
 import numpy as np, pandas as pd
 from matplotlib.figure import Figure
 from pathlib import Path
-from marginome.backgrounds import BackgroundSet, write_background
+from marginome.background_set import BackgroundSet, write_background
 from marginome.plots import save_figure
 from marginome.report.page import save
 from marginome.arrays import dataset, write_hdf5

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from marginome.attribution.kernels import relu_on_cpu, relu_on_gpu
 from marginome.incremental import Edits, Engine, fused
-from marginome.incremental.plan import channels_last
+from marginome.incremental.layout import channels_last
 from marginome.sequences import random_one_hot
 from workspace import cannot_run
 from zoo import Dilated

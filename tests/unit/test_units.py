@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 from batch import write_checks
-from marginome.backgrounds import make_background, write_background
+from marginome.background_set import write_background
+from marginome.backgrounds import make_background
 from marginome.batch_files import failed_records, read_record
 from marginome.controls import list_controls
+from marginome.discoveries import controls_needed
 from marginome.errors import MarginomeError
 from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
@@ -326,14 +328,16 @@ def test_a_list_placed_later_is_one_that_knew_the_length(motifs, positions, leng
 
 def test_how_many_controls_a_list_has(motifs):
     """A number of its own where the config names one; else as many as inserts, within limits."""
-    few, many = (list_inserts(motifs[:n], length=None, collection="c") for n in (3, 400))
+    few, some, many = (list_inserts(motifs[:n], length=None, collection="c") for n in (3, 7, 60))
 
     def count(listed, controls):
         return int((insert_table(listed, controls, 1)["role"] == "control").sum())
 
     assert count(few, {}) == 300
-    distinct = len({i.sequence for i in many})
-    assert 300 < distinct < 1000 and count(many, {}) == pytest.approx(distinct, abs=3)
+    distinct = len({i.sequence for i in some})
+    assert count(some, {}) == pytest.approx(40 * distinct, abs=3) and count(many, {}) == pytest.approx(1000, abs=3)
+    # enough that one insert alone that does more than all of them is a finding among the list's own
+    assert count(some, {}) + 3 >= controls_needed(distinct) > 300
     assert count(few, controls_of({"pool": {"mine": 60}}, "mine")) == 60
     assert count(few, controls_of({"pool": {"mine": 60}}, "other")) == 300
     assert count(few, controls_of({"pool": 50}, "mine")) == 50

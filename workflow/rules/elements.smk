@@ -4,7 +4,7 @@
 rule collect_loci:
     input:
         files=part_files("loci"),
-        check=attributed_model(lambda model: checks_of([model])),
+        check=attributed_model(lambda model: checks_of([model])[0]),
         background=background_of("loci", "background"),
         motifs=insert_collection,
     output:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-LETTERS = b"ACGTN"
+BASES = "ACGT"
+DINUCLEOTIDES = tuple(a + b for a in BASES for b in BASES)
 _COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 _CODES = np.full(256, 4, dtype=np.uint8)
 for _code, _pair in enumerate(("Aa", "Cc", "Gg", "Tt")):
@@ -23,7 +24,7 @@ def encode(sequence: str) -> np.ndarray:
 
 def decode(codes: np.ndarray) -> str:
     """Return the sequence of codes 0 to 4."""
-    return np.frombuffer(LETTERS, dtype=np.uint8)[codes].tobytes().decode()
+    return np.frombuffer(b"ACGTN", dtype=np.uint8)[codes].tobytes().decode()
 
 
 def cleaned(sequence: str) -> str:

@@ -100,7 +100,7 @@ def largest_difference(a: Any, b: Any, scales: Any = None) -> float:
     Returns
     -------
     float
-        NaN or infinite where one of the two is and the other is not; equal infinities do not differ.
+        Infinite where one of the two is infinite or NaN and the other is not; where both are, they do not differ.
     """
     found: list[float] = []
 
@@ -108,14 +108,28 @@ def largest_difference(a: Any, b: Any, scales: Any = None) -> float:
         check_same(x, y)
         if not x.numel():
             return
-        x, y, scale = (t if t.is_complex() else t.double() for t in (x, y, scale))
-        difference = torch.where(x == y, 0.0, (x - y).abs())
-        sizes = scale.abs()
-        size = float(sizes[sizes.isfinite()].max()) if sizes.isfinite().any() else 0.0
-        found.append(float(difference.max()) / (size or 1.0))  # max() of PyTorch keeps NaN
+        found.append(gap(x, y) / (largest(scale) or 1.0))
 
     map_structure(compare, a, b, b if scales is None else scales)
-    return next((x for x in found if x != x), max(found, default=0.0))
+    return max(found, default=0.0)
+
+
+def gap(x: torch.Tensor, y: torch.Tensor) -> float:
+    """Return the largest difference of two tensors' numbers, in 64 bits.
+
+    0 where both are infinite alike or NaN; infinite where one is and the other is not.
+    """
+    if not x.numel():
+        return 0.0
+    kind = torch.complex128 if x.is_complex() or y.is_complex() else torch.float64
+    x, y = x.detach().to(kind), y.detach().to(kind)
+    apart = float(torch.where((x == y) | (x.isnan() & y.isnan()), 0.0, (x - y).abs()).max())
+    return apart if apart == apart else torch.inf
+
+
+def largest(t: torch.Tensor) -> float:
+    """Return the largest finite value of a tensor, without its sign; 0 if there is none."""
+    return float(torch.where(t.isfinite(), t, 0).detach().abs().max()) if t.numel() else 0.0
 
 
 @torch.no_grad()
@@ -182,14 +196,10 @@ def _apart(all_: Any, some: Any, rows: torch.Tensor, rough: bool) -> float:
     """Return the largest difference between rows of one run and another, in units of what rounding may do."""
     worst = 0.0
     for (_, t), (_, s) in zip(leaves(all_), leaves(some)):
-        kind = torch.complex128 if t.is_complex() else torch.float64
-        t, s = t.to(kind), s.to(kind)
-        spread = torch.stack([t[0] - t[1], t[1] - t[2], t[0] - t[2]]).abs().nan_to_num(0, 0).max() if t.numel() else 0
-        largest = t.abs().nan_to_num(0, 0).max() if t.numel() else 0
-        allowed = (ROUGH_SPREAD if rough else SPREAD) * spread + (ROUGH_OUTPUT if rough else OUTPUT) * largest
-        t = t[rows.to(t.device)]
-        off = torch.where((t == s) | (t.isnan() & s.isnan()), 0.0, (t - s).abs())
-        if off.numel() and not off.max() == 0:
-            ratio = float(off.max() / allowed)
-            worst = max(worst, ratio if ratio == ratio else torch.inf)
+        t = t.to(torch.complex128 if t.is_complex() else torch.float64)
+        spread = largest(torch.stack([t[0] - t[1], t[1] - t[2], t[0] - t[2]]))
+        allowed = (ROUGH_SPREAD if rough else SPREAD) * spread + (ROUGH_OUTPUT if rough else OUTPUT) * largest(t)
+        off = gap(t[rows.to(t.device)], s)
+        if off > 0:
+            worst = max(worst, off / allowed if allowed > 0 else torch.inf)
     return worst

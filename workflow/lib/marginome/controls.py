@@ -39,8 +39,10 @@ MIN_DISTINCT = 20
 LEAST_PER_WIDTH = 10
 #: Fewer controls than this in all give no tail to fit and no p-values.
 MIN_CONTROLS = 40
-#: Controls of an insert list when the config says no number: as many as it has distinct inserts, within these.
-LEAST_POOL, MOST_POOL = 300, 1000
+#: Controls of an insert list when the config says no number: what one finding among its own inserts needs (q of 0.05,
+#: `marginome.discoveries.controls_needed`), at least what a null of one width is calibrated with, and no more than most
+#: lists can make use of.
+POOL_PER_INSERT, LEAST_POOL, MOST_POOL = 40, 300, 1000
 
 
 def pool_size(n_inserts: int) -> int:
@@ -54,9 +56,9 @@ def pool_size(n_inserts: int) -> int:
     Returns
     -------
     int
-        `n_inserts`, at least 300 and at most 1,000.
+        40 for each, at least 300 and at most 1,000.
     """
-    return min(max(n_inserts, LEAST_POOL), MOST_POOL)
+    return min(max(POOL_PER_INSERT * n_inserts, LEAST_POOL), MOST_POOL)
 
 
 class ControlSet(NamedTuple):

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from marginome.bases import DINUCLEOTIDES
 from marginome.seals import MARK, OPEN_SEAL, seal
 from marginome.storage import atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from marginome.backgrounds import BackgroundSet
+    from marginome.background_set import BackgroundSet
 
 #: Colours that stay apart for colour-blind readers: of effects, of what is beside the point, and of sets.
 UP, DOWN, GREY = "#b54400", "#0068ac", "#8b95a1"
@@ -70,8 +71,6 @@ def composition_figure(made: BackgroundSet) -> Figure:
 
 def _composition(made: BackgroundSet) -> Figure:
     from matplotlib.figure import Figure
-
-    from marginome.backgrounds import DINUCLEOTIDES
 
     figure = Figure(figsize=(7.2, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])

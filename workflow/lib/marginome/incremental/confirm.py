@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import torch
 
+from marginome.batches import gap, largest
+
 # One pair in so many is confirmed, and of every unit at least so many.
 ONE_IN, AT_LEAST = 500, 2
 # More pairs that are not finite than this (and than are confirmed anyway): the whole unit goes through the model.
@@ -134,17 +136,9 @@ def difference(found: list[torch.Tensor], truth: list[torch.Tensor], scales: lis
         if not t.numel():
             continue
         if t.is_floating_point() or t.is_complex():
-            kind = torch.complex128 if t.is_complex() else torch.float64
-            f, t = f.to(kind), t.to(kind)
-            off = float(torch.where((f == t) | (f.isnan() & t.isnan()), 0.0, (f - t).abs()).max().detach())
             scale = largest(t) if scales is None else scales[i]
-            apart = off / scale if scale > 0 else off
+            apart = gap(f, t) / (scale or 1.0)
         else:
             apart = float((f != t).double().mean())
-        worst = max(worst, apart if apart == apart else torch.inf)
+        worst = max(worst, apart)
     return worst
-
-
-def largest(t: torch.Tensor) -> float:
-    """Return the largest finite value of a tensor; 0 if there is none."""
-    return float(torch.where(t.isfinite(), t, 0).detach().abs().max()) if t.numel() else 0.0

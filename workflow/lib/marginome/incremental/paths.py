@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from .changes import State
 from .edits import Edits
 from .layout import channels_last
 from .nodes import CannotCaptureError, name_of
+from .pairs import Outputs, by_background, cut_out
 from .plan import Plan
 
 log = logging.getLogger(__name__)
@@ -224,13 +224,13 @@ class Incremental:
         """Return ``(m, b, ...)`` for every edit in every background of a slice (no more than are cached)."""
         self.before()
         m, b = len(edits.starts), backgrounds.stop - backgrounds.start
-        out = _Outputs(self, (m, b), backgrounds)
+        out = Outputs(self.graph, self._before, (m, b), backgrounds)
         inserts = edits.one_hot.to(self.device)
         groups = [(rows, self.plan(lo, hi), lo, hi) for rows, lo, hi in self._groups(edits, b)]
         self._ensure([plan for _, plan, _, _ in groups], backgrounds)
         tasks = []
         for rows, plan, lo, hi in groups:
-            cut = _cut_out(inserts, edits.starts, rows, lo, hi)
+            cut = cut_out(inserts, edits.starts, rows, lo, hi)
             size = self._pairs_at_a_time(plan)
             per = min(len(rows), size)
             for b0 in range(backgrounds.start, backgrounds.stop, max(1, size // per)):
@@ -248,7 +248,7 @@ class Incremental:
     def pairs(self, edits: Edits, index: torch.Tensor) -> Any:
         """Return ``(m, ...)`` for edit i in background ``index[i]``."""
         self.before()
-        out = _Outputs(self, (len(index),), index.to(self.device))
+        out = Outputs(self.graph, self._before, (len(index),), index.to(self.device))
         for tasks in self._tasks_of_pairs(edits, index, lambda plan, rows, y: out.write(plan, (rows,), y)):
             self._each(tasks)
         return out.nest()
@@ -273,9 +273,9 @@ class Incremental:
             tasks = []
             for rows, plan, lo, hi in groups:
                 size = self._pairs_at_a_time(plan)
-                for some, backgrounds in _by_background(rows, index, size):
+                for some, backgrounds in by_background(rows, index, size):
                     m, b = len(some) // len(backgrounds), len(backgrounds)
-                    cut = _cut_out(inserts, edits.starts, some, lo, hi).unflatten(0, (m, b))
+                    cut = cut_out(inserts, edits.starts, some, lo, hi).unflatten(0, (m, b))
                     old = self.X[backgrounds.to(self.device), :, lo:hi]
                     per, grid = max(1, size // b), some.view(m, b)
 
@@ -428,94 +428,6 @@ def _largest_of(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     )
     largest, at = sizes.nan_to_num(torch.inf, torch.inf).max(-1)
     return largest.double().clamp(min=1e-300).cpu(), (at.double() / max(1, sizes.shape[-1] - 1)).cpu()
-
-
-class _Outputs:
-    """Outputs of a set of pairs, filled part by part."""
-
-    def __init__(self, path: Incremental, leading: tuple[int, ...], backgrounds: slice | torch.Tensor):
-        self.path = path
-        self.leading = leading
-        assert path._before is not None
-        self.before = [None if b is None else b[backgrounds] for b in path._before]
-        self.tensors: list[torch.Tensor | None] = [None] * len(self.before)
-        self._lock = threading.Lock()
-
-    def write(self, plan: Plan, where: tuple, values: list[torch.Tensor | None]) -> None:
-        """Write the registers of a run, ``(m, b, ...)``, to their rows."""
-        for i, ((how, change, _), value) in enumerate(zip(plan.outputs, values)):
-            if how == "same":
-                continue
-            target = self._tensor(i)
-            at = _rows(where, target.device)
-            if how == "whole":
-                target[at] = value.to(target.dtype)
-                continue
-            span = target.view(*self.leading, *change.inner).narrow(
-                len(self.leading) + change.axis - 1, change.lo, change.width
-            )
-            if all(isinstance(a, slice) for a in at):
-                span[at].add_(value)
-            else:
-                span[at] = span[at] + value
-
-    def _tensor(self, i: int) -> torch.Tensor:
-        with self._lock:
-            if self.tensors[i] is None:
-                before = self.before[i]
-                shape = (*self.leading, *before.shape[1:])
-                # Starts as the background's outputs: edits may reach only a part of them.
-                self.tensors[i] = before.expand(shape).clone(memory_format=torch.contiguous_format)
-            return self.tensors[i]
-
-    def nest(self) -> Any:
-        """Return the outputs as the model nests them."""
-        flat = []
-        for i, before in enumerate(self.before):
-            if before is None:
-                flat.append(None)
-            elif self.tensors[i] is None:
-                flat.append(before.expand(*self.leading, *before.shape[1:]))
-            else:
-                flat.append(self.tensors[i])
-        return self.path.graph.nest(flat)
-
-
-def _by_background(rows: torch.Tensor, index: torch.Tensor, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Divide pairs into batches of about `size`: (pairs as edits x backgrounds, the latter fastest; backgrounds).
-
-    Where every background has as many pairs, those of one background come together, so that its values are read once
-    for all of them; else each pair brings its own.
-    """
-    rows = rows[torch.argsort(index[rows], stable=True)]
-    which, counts = index[rows].unique_consecutive(return_counts=True)
-    each = int(counts[0])
-    if each > 1 and bool((counts == each).all()):
-        grid = rows.view(len(which), each)
-        b = max(1, size // each)
-        return [(grid[i : i + b].t().flatten(), which[i : i + b]) for i in range(0, len(which), b)]
-    return [(rows[i : i + size], index[rows[i : i + size]]) for i in range(0, len(rows), size)]
-
-
-def _rows(where: tuple, device: torch.device) -> tuple:
-    """Return an index of rows ``(edits, backgrounds)`` or ``(pairs,)``: slices where they are consecutive."""
-    rows = where[0]
-    first = int(rows.flatten()[0])
-    if rows.ndim == 1 and torch.equal(rows, torch.arange(first, first + len(rows))):
-        return (slice(first, first + len(rows)), *where[1:])
-    if len(where) == 1:
-        return (rows.to(device),)
-    return rows[:, None].to(device), torch.arange(where[1].start, where[1].stop, device=device)[None]
-
-
-def _cut_out(inserts: torch.Tensor, starts: torch.Tensor, rows: torch.Tensor, lo: int, hi: int) -> torch.Tensor:
-    """Return inserts as they lie in ``[lo, hi)``: ``(rows, 4, hi - lo)``, all-zero columns around them."""
-    width = inserts.shape[-1]
-    places = torch.arange(lo, hi)[None] - starts[rows][:, None]  # column of the insert at each position
-    inside = (places >= 0) & (places < width)
-    rows, places, inside = rows.to(inserts.device), places.to(inserts.device), inside.to(inserts.device)
-    cut = inserts[rows].gather(2, places.clamp(0, width - 1)[:, None].expand(-1, 4, -1))
-    return cut * inside[:, None]
 
 
 def _note(notes: list[str], text: str, device: torch.device) -> None:

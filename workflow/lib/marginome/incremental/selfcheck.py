@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from marginome.batches import largest
 from marginome.sequences import random_one_hot
 
 from .capture import Graph
-from .confirm import EXACT, difference, effect_sizes, largest, tolerance_of
+from .confirm import EXACT, difference, effect_sizes, tolerance_of
 from .edits import Edits
 from .paths import Full, Incremental, tensors
 

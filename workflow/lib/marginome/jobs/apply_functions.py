@@ -221,7 +221,7 @@ def apply_functions(
     name : str
         Of the entry in the config, e.g. ``screens.ctcf``.
     digests : mapping
-        SHA-256 of each model's files, by path.
+        Digests of each model's files, by path (`provenance.content_digests`).
     screen : mapping
         ``outputs, functions, function_settings`` of the screen's entry.
     seed : int

@@ -30,7 +30,7 @@ def check_models(
     models : mapping
         The entries in the config of a batch's models, by name. A batch of one stops when its model fails.
     digests : mapping
-        SHA-256 of each model's files, by path.
+        Digests of each model's files, by path (`provenance.content_digests`).
     engine : mapping
         precision, engine, block, threads, memory_mb of the run.
     device : str
@@ -54,7 +54,7 @@ def check_models(
         for text in found["warnings"]:
             log.info("note: %s", text)
         log.info("%s: %s, %.3g sequences/s", name, loaded.loader, found["sequences_per_second"])
-        records[name] = {**found, "input_sha256": dict(digests[name])}
+        records[name] = {**found, "input_digests": dict(digests[name])}
 
     failed = each_model(list(models), check, output=json, failed={})
     write_records(json, records, failed)

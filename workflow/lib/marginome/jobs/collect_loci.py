@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from marginome.backgrounds import BackgroundSet, write_background
+from marginome.background_set import BackgroundSet, write_background
 from marginome.batch_files import read_record
 from marginome.errors import MarginomeError, unknown_name
 from marginome.loci import collect_loci as read_loci

@@ -52,7 +52,7 @@ def list_elements(
     seed : int
         The config's seed.
     digests : mapping
-        SHA-256 of the model's files: the attributions must be of this model.
+        Digests of the model's files: the attributions must be of this model.
     attributions, table : path
         HDF5, and the table of seqlets or patterns, with or without matches.
     members : path or None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from marginome import backgrounds
+from marginome.background_set import write_background
 from marginome.plots import composition_figure, save_figure
 
 log = logging.getLogger("marginome")
@@ -43,7 +44,7 @@ def make_background(
         what the checks found as JSON.
     """
     made = backgrounds.make_background(settings, name=name, seed=seed)
-    backgrounds.write_background(made, fasta=fasta, bed=bed, tsv=tsv, checks=checks)
+    write_background(made, fasta=fasta, bed=bed, tsv=tsv, checks=checks)
     save_figure(composition_figure(made), figure)
     log.info("%d backgrounds of %d bp", len(made.ids), len(made.sequences[0]))
     for check, value in made.checks.items():

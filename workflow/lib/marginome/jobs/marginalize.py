@@ -64,7 +64,7 @@ def marginalize_shard(
     models : mapping
         The models' entries in the config, by name.
     digests : mapping
-        SHA-256 of each model's files, by path.
+        Digests of each model's files, by path (`provenance.content_digests`).
     screen : mapping
         ``outputs`` (names or None) and ``keep`` of the screen's entry.
     engine : mapping
@@ -126,32 +126,34 @@ def _marginalize_one(
     readouts = effect_columns(outputs)
     log.info("shard %s: %d of %d inserts x %d backgrounds, outputs %s", shard, _size(blocks), len(table), len(ids),
              ", ".join(names))  # fmt: skip
-    several = MemberReadouts if loaded.members > 1 else Readouts
-    members = member_outputs(outputs, loaded.members)
-    runner = Engine(
-        several(loaded.module, outputs).eval(),
-        X,
-        loaded.arguments(ids, X),
-        device=where,
-        precision=engine["precision"],
-        engine=engine["engine"],
-        memory_bytes=int(engine["memory_mb"]) << 20,
-        block=block,
-        kernels=checked["engine"]["kernels"] == "triton",
-    )
-    log.info("engine: %s%s", runner.info.path, f" ({runner.info.reason})" if runner.info.reason else "")
     keep = _keeps_backgrounds(len(table), len(ids), len(readouts.output), screen["keep"])
     wanted = (table["role"] == "motif").to_numpy() & bool(screen["keep"]["profiles"])
-    before |= {o.name: runner.before[o.name] for o in members}
-    results = marginalize_blocks(
-        runner,
-        [*outputs, *members],
-        before,
-        edits_of(table),
-        blocks=blocks,
-        with_profiles=wanted,
-        with_predictions=bool(screen["keep"].get("predictions")),
-    )
+    runner, results = None, iter(())
+    if blocks:  # else there are more shards than blocks: a small list in many
+        several = MemberReadouts if loaded.members > 1 else Readouts
+        members = member_outputs(outputs, loaded.members)
+        runner = Engine(
+            several(loaded.module, outputs).eval(),
+            X,
+            loaded.arguments(ids, X),
+            device=where,
+            precision=engine["precision"],
+            engine=engine["engine"],
+            memory_bytes=int(engine["memory_mb"]) << 20,
+            block=block,
+            kernels=checked["engine"]["kernels"] == "triton",
+        )
+        log.info("engine: %s%s", runner.info.path, f" ({runner.info.reason})" if runner.info.reason else "")
+        before |= {o.name: runner.before[o.name] for o in members}
+        results = marginalize_blocks(
+            runner,
+            [*outputs, *members],
+            before,
+            edits_of(table),
+            blocks=blocks,
+            with_profiles=wanted,
+            with_predictions=bool(screen["keep"].get("predictions")),
+        )
     metadata = {"model": name, "model_files": dict(model_files), "shard": shard, "threads": engine["threads"],
                 "device": where.type, "precision": engine["precision"], "block": block}  # fmt: skip
     group.attrs["marginome"] = to_json(metadata, sort_keys=True)
@@ -166,6 +168,10 @@ def _marginalize_one(
         ensemble=loaded.members > 1,
         engine=runner,
     )
+
+
+#: Of the engine, in a shard without inserts.
+NOTHING_RUN = {"path": "none", "reason": "no inserts in this shard"}
 
 
 def edits_of(table: pd.DataFrame) -> Edits:
@@ -183,7 +189,7 @@ def write_part(
     with_profiles: np.ndarray,
     keep_backgrounds: bool,
     ensemble: bool,
-    engine: Engine,
+    engine: Engine | None,
 ) -> None:
     """Stream a model's results to its group of a shard; memory is bounded by a block.
 
@@ -240,7 +246,7 @@ def write_part(
         progress.update(m * n_backgrounds)
     if profile_rows:
         dataset(group, "profiles/rows", data=np.concatenate(profile_rows))
-    group.attrs["engine"] = to_json(dataclasses.asdict(engine.info))
+    group.attrs["engine"] = to_json(dataclasses.asdict(engine.info) if engine else NOTHING_RUN)
 
 
 def _keeps_backgrounds(inserts: int, backgrounds: int, readouts: int, keep: Mapping[str, Any]) -> bool:

@@ -44,7 +44,7 @@ def predict_baselines(
     models : mapping
         The models' entries in the config, by name.
     digests : mapping
-        SHA-256 of each model's files, by path.
+        Digests of each model's files, by path (`provenance.content_digests`).
     engine : mapping
         precision, threads, ... of the run.
     device : str

@@ -230,7 +230,7 @@ def _read_parts(
                 readouts = json.loads(group.attrs["readouts"])
                 n, single = int(group.attrs["n_backgrounds"]), "effects" in group
                 engine, metadata = json.loads(group.attrs["engine"]), json.loads(group.attrs["marginome"])
-            engines.add(engine["path"])
+            engines |= {engine["path"]} if len(columns["rows"][-1]) else set()
             kept.add(single)
             if n != n_backgrounds:
                 raise damaged(file, f"it is of {n} backgrounds, the baseline of {n_backgrounds}")
