@@ -13,7 +13,7 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from marginome.report import ScreenEntry, write_overview, write_report
-from marginome.report.screen import MOST_ROWS
+from marginome.report.screen.writing import MOST_ROWS
 from synthetic_screen import synthetic_screen
 
 pytestmark = pytest.mark.browser

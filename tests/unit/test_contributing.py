@@ -17,7 +17,7 @@ from marginome.jobs.plot_screen import FIGURES
 from marginome.measures import MEASURES
 from marginome.models.loaders import LOADERS
 from marginome.motifs.formats import FORMATS, read_file
-from marginome.report import methods
+from marginome.report.screen import methods
 from workspace import ROOT
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -80,6 +80,25 @@ def test_digest_follows_code_and_data_but_not_comments(tmp_path, monkeypatch):
     _forget()
 
 
+def test_data_of_a_package_below_count_for_those_that_import_it(tmp_path, monkeypatch):
+    package = _copy_package(tmp_path, monkeypatch)
+    first = _digest()
+    below = package / "sub" / "below"
+    (below / "assets").mkdir(parents=True)
+    (below / "__init__.py").write_text("")
+    (below / "assets" / "page.js").write_text("1")
+    assert _digest() == first
+    (package / "sub" / "assets").mkdir()
+    (package / "sub" / "assets" / "page.js").write_text("1")  # no package: of the package that it lies in
+    second = _digest()
+    assert second != first
+    (package / "sub" / "c.py").write_text("from marginome.sub import below\n\n\ndef h():\n    return below\n")
+    third = _digest()
+    (below / "assets" / "page.js").write_text("2")
+    assert third != second and _digest() != third
+    _forget()
+
+
 def test_sources_are_remembered_and_changes_noticed(tmp_path, monkeypatch):
     package = _copy_package(tmp_path, monkeypatch)
     first = _digest()
@@ -258,6 +277,13 @@ def test_a_job_with_a_model_depends_on_no_other_kind_of_model_no_motif_reader_no
     assert "models/bpnet.py" in with_bpnet and not [name for name in with_bpnet if name.startswith("models/keras")]
     with_keras = _closure(f"jobs.{job}", *reader_modules({"loader": "chrombpnet"}))
     assert {"models/keras/file.py", "models/keras/layers.py"} <= with_keras
+
+
+@pytest.mark.parametrize("job", ["report_model", "report_background", "report_elements", "write_overview"])
+def test_a_plain_page_depends_on_nothing_of_the_screens_page(job):
+    found = _closure(f"jobs.{job}")
+    assert "report/page.py" in found and not [name for name in found if name.startswith("report/screen")]
+    assert "report/screen/writing.py" in _closure("jobs.report_screen")
 
 
 @pytest.mark.parametrize(("job", "most"), [*SHARD_JOBS.items(), *OTHER_JOBS.items()])

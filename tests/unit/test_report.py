@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import marginome.report
-import marginome.report.screen as screen_module
+import marginome.report.screen.writing as screen_module
 from marginome.errors import MarginomeError
 from marginome.report import (
     AttributionLogos,
@@ -32,11 +31,12 @@ from marginome.report import (
     write_report,
 )
 from marginome.report.overview import screen_summary
-from marginome.report.packing import Arrays, shortened
 from marginome.report.page import asset, document, filled, json_island, save
-from marginome.report.screen import ECHARTS, SCREEN_FILES
+from marginome.report.screen.packing import Arrays, shortened
+from marginome.report.screen.writing import ECHARTS, SCREEN_FILES
 from synthetic_screen import synthetic_screen
 
+SCREEN = "marginome.report.screen"
 ECHARTS_SHA256 = (
     "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"  # npm echarts 6.1.0, dist/echarts.min.js
 )
@@ -154,11 +154,11 @@ def test_document_refuses_a_script_that_ends_its_own_element(script):
 
 
 def test_the_page_of_a_screen_is_joined_from_short_files_of_their_own_names():
-    folder = Path(marginome.report.__file__).parent / "assets" / "screen"
-    assert {path.stem for path in folder.iterdir()} == set(SCREEN_FILES) and SCREEN_FILES[-1] == "controls"
+    files = [*(Path(screen_module.__file__).parent / "assets").glob("*.js")]
+    assert {path.stem for path in files} == set(SCREEN_FILES) and SCREEN_FILES[-1] == "controls"
     named = re.compile(r"^(?:async )?(?:function|const|let) ([\w$]+)", re.MULTILINE)
     names = []
-    for path in folder.iterdir():
+    for path in files:
         lines = path.read_text(encoding="utf-8").split("\n")
         assert len(lines) <= 300 and max(map(len, lines)) <= 120 and lines[0].startswith("/* "), path.name
         names += named.findall("\n".join(lines))
@@ -171,10 +171,10 @@ def test_filled_does_not_search_values_again():
 
 
 def test_vendored_library_is_the_published_file_with_its_licence():
-    assert hashlib.sha256(asset(ECHARTS).encode()).hexdigest() == ECHARTS_SHA256
-    licence = asset("vendor/echarts-6.1.0.LICENSE.txt")
+    assert hashlib.sha256(asset(ECHARTS, SCREEN).encode()).hexdigest() == ECHARTS_SHA256
+    licence = asset("vendor/echarts-6.1.0.LICENSE.txt", SCREEN)
     assert "Apache License" in licence and "The Apache Software Foundation" in licence and "Mike Bostock" in licence
-    assert "Licensed to the Apache Software Foundation" in asset(ECHARTS)[:400]  # stays in every page
+    assert "Licensed to the Apache Software Foundation" in asset(ECHARTS, SCREEN)[:400]  # stays in every page
 
 
 def test_table_of_the_page_is_the_table_given(tmp_path):

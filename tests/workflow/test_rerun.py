@@ -81,6 +81,12 @@ def test_an_edit_of_what_reads_the_model_checks_it_again(copied):
     assert not planned & {"make_background", "collect_motifs", "list_inserts"}
 
 
+def test_an_edit_of_a_figure_of_the_screens_page_reruns_that_page(copied):
+    script = copied.repository / "workflow" / "lib" / "marginome" / "report" / "screen" / "assets" / "heatmap.js"
+    script.write_text(script.read_text() + "\n/* changed */\n")
+    assert _planned(copied) == {"report_screen", "write_overview", "all"}
+
+
 def test_an_edit_of_the_report_reruns_the_report(copied):
     template = copied.repository / "workflow" / "lib" / "marginome" / "report" / "assets" / "style.css"
     template.write_text(template.read_text() + "\n/* changed */\n")

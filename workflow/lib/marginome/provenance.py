@@ -50,10 +50,16 @@ def code_digest(*modules: str) -> str:
     folders = {path.parent for path in closure if path.parent != PACKAGE}
     for folder in sorted(folders):
         for data in sorted(folder.rglob("*")):
-            if data.is_file() and data.suffix in DATA:
+            # what lies in a package below counts for those that import it
+            if data.is_file() and data.suffix in DATA and _package_of(data) == folder:
                 digest.update(str(data.relative_to(PACKAGE)).encode())
                 digest.update(data.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _package_of(path: Path) -> Path:
+    """Return the nearest folder above a file that is a package."""
+    return next(folder for folder in path.parents if (folder / "__init__.py").is_file())
 
 
 def import_closure(*modules: str) -> set[Path]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from marginome.report import Link, Section, write_page
+from marginome.report.parts import Link
+from marginome.report.plain import Section, write_page
 from marginome.storage import damaged, read_json, sha256_of
 
 #: Checks of a set that are single values: key, what it is, how to read it.

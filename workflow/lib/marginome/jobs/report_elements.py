@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from marginome.report import Link, Section, write_page
+from marginome.report.parts import Link
+from marginome.report.plain import Section, write_page
 from marginome.storage import read_json, read_table
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from marginome.batch_files import failed_records, read_records
-from marginome.report import Link, Section, write_page
+from marginome.report.parts import Link
+from marginome.report.plain import Section, write_page
 
 _OUTPUT = ("name", "kind", "shape", "unit", "measure", "mean", "sd", "min", "max")
 

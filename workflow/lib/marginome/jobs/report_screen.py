@@ -12,11 +12,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.arrays import group_of, plain_name, read_hdf5
-from marginome.report import (
-    AttributionLogos,
-    methods_paragraph,
-    write_report,
-)
+from marginome.report.screen import AttributionLogos, methods_paragraph, write_report
 from marginome.results import combinations, read_baselines, read_motif_matrices, read_profiles, single_effects
 from marginome.storage import damaged, read_json
 from marginome.tables import read_effects

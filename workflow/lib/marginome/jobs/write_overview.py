@@ -8,15 +8,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from marginome import report as marginome_report
 from marginome.batch_files import failed_records, read_records
 from marginome.figure_names import SCREEN_FIGURES
-from marginome.report import (
-    Badge,
-    Entry,
-    Link,
-    ScreenEntry,
-)
+from marginome.report import overview
+from marginome.report.overview import Entry, ScreenEntry
+from marginome.report.parts import Badge, Link
 from marginome.storage import atomic, read_json, read_table
 from marginome.tables import EFFECTS, describe, read_effects
 
@@ -92,7 +88,7 @@ def write_overview(
         records[f"attributions {name}"] = read_json(next(f for f in files if f.endswith("/provenance.json")))
     record = next(iter(records.values()), {})
     alone = [text for what, one in records.items() for text in ("", f"# {what} alone", one["command"])]
-    marginome_report.write_overview(
+    overview.write_overview(
         page,
         title=report["title"],
         screens=entries,

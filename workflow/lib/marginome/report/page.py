@@ -28,14 +28,14 @@ _THEME = """
 """
 
 
-def asset(name: str) -> str:
-    """Return the text of a file of this package's ``assets`` folder."""
-    return resources.files("marginome.report").joinpath("assets", name).read_text(encoding="utf-8")
+def asset(name: str, package: str = "marginome.report") -> str:
+    """Return the text of a file of a package's ``assets`` folder."""
+    return resources.files(package).joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def joined(names: Iterable[str]) -> str:
-    """Return scripts of the ``assets`` folder as one: a function of its own, in which they share their names."""
-    return "\n".join(["'use strict';", "(async () => {", *map(asset, names), "})();", ""])
+def joined(scripts: Iterable[str]) -> str:
+    """Return scripts as one: a function of its own, in which they share their names."""
+    return "\n".join(["'use strict';", "(async () => {", *scripts, "})();", ""])
 
 
 def escape(text: object) -> str:

@@ -11,7 +11,9 @@ import pandas as pd
 
 from marginome.errors import MarginomeError
 from marginome.measures import MEASURES
-from marginome.report.packing import (
+from marginome.report.page import PAGE_BYTES, asset, document, escape, filled, joined, json_island, save
+from marginome.report.parts import commands_html, methods_html, provenance_html
+from marginome.report.screen.packing import (
     Arrays,
     AttributionLogos,
     pack_attributions,
@@ -20,8 +22,6 @@ from marginome.report.packing import (
     pack_motifs,
     pack_profiles,
 )
-from marginome.report.page import PAGE_BYTES, asset, document, escape, filled, joined, json_island, save
-from marginome.report.parts import commands_html, methods_html, provenance_html
 from marginome.results import Profiles
 from marginome.tables import EFFECTS, INSERT_KEYS
 
@@ -31,7 +31,7 @@ _SITE = tuple(key for key in INSERT_KEYS if key not in ("orientation", "insert")
 MOST_ROWS = 400_000
 _NEEDED = ("model", "background", "motif_id", "orientation", "output", "effect")
 ECHARTS = "vendor/echarts-6.1.0.min.js"
-#: The files of assets/screen in the order in which they are joined: a file may use, while the page loads, what files
+#: The scripts of assets/ in the order in which they are joined: a file may use, while the page loads, what files
 #: before it define; from inside its functions it may use all of them.
 SCREEN_FILES = (
     "data", "numbers", "state", "filter", "significance", "logo", "table", "chart", "scatter", "figures", "agreement",
@@ -215,13 +215,17 @@ def _page(
     values = {**words, "subtitle": escape(_subtitle(effects, insert))}
     page = document(
         title=title,
-        body=filled(asset("screen.html"), values),
+        body=filled(_own("screen.html"), values),
         islands=[json_island("meta", meta), table.island("table-data"), detail.island("detail-data")],
-        scripts=[asset(ECHARTS), asset("common.js"), joined(f"screen/{name}.js" for name in SCREEN_FILES)],
+        scripts=[_own(ECHARTS), asset("common.js"), joined(_own(f"{name}.js") for name in SCREEN_FILES)],
     )
     return page, Packed(
         0, len(effects), int(insert.max()) + 1, len(kept.get("inserts", ())), n_profiles, n_attributions
     )
+
+
+def _own(name: str) -> str:
+    return asset(name, "marginome.report.screen")
 
 
 def _rows_that_fit(effects: pd.DataFrame, q_threshold: float, most: int) -> tuple[np.ndarray, str]:
