@@ -56,7 +56,7 @@ def _own_folder() -> Path:
 
 
 def used_by_jobs(folder: Path) -> None:
-    """Have the processes that this one starts import from a folder before all others: from the same copy of the library.
+    """Have the processes that this one starts import from a folder before all others: the same copy of the library.
 
     Parameters
     ----------

@@ -40,8 +40,8 @@ LEAST_PER_WIDTH = 10
 #: Fewer controls than this in all give no tail to fit and no p-values.
 MIN_CONTROLS = 40
 #: Controls of an insert list when the config says no number: what one finding among its own inserts needs (q of 0.05,
-#: `marginome.discoveries.controls_needed`), at least what a null of one width is calibrated with. Of a long list so many
-#: that six inserts (three matrices of one factor, in both orientations) are findings where they do more than every control.
+#: `marginome.discoveries.controls_needed`), and at least what a null of one width is calibrated with. Of a long list as
+#: many as six findings need (three matrices of one factor, in both orientations).
 POOL_PER_INSERT, LEAST_POOL, MUCH_POOL, MOST_POOL = 40, 300, 1000, 10_000
 POOL_PER_INSERT_OF_MANY = 20 / 3
 
