@@ -15,8 +15,6 @@ VERSION = "0.1.0"  # of these rules, which are made for this version of the libr
 LIBRARY = (Path(str(workflow.current_basedir)) / ".." / "lib").resolve()
 if (LIBRARY / "marginome").is_dir():
     sys.path.insert(0, str(LIBRARY))
-    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(LIBRARY), *filter(None, others)]))
 HOW = (
     f"Install it: pip install 'marginome @ git+<address of marginome>@v{VERSION}#subdirectory=workflow/lib', "
     "into the environment that snakemake runs in."
@@ -33,6 +31,7 @@ if marginome.__version__ != VERSION:
     )
 
 from marginome.attribution_entries import used_entries
+from marginome.caches import used_by_jobs
 from marginome.config import check_keys, entry_files, job_config, resolve_config
 from marginome.errors import MarginomeError
 from marginome.figure_names import SCREEN_FIGURES
@@ -40,6 +39,8 @@ from marginome.models.headers import reader_modules
 from marginome.provenance import code_digest, content_digests, file_digests, with_imported
 from marginome.units import batches_of, controls_of, of_list, shards_of
 
+if LIBRARY in Path(marginome.__file__).parents:
+    used_by_jobs(LIBRARY)
 try:
     # Jobs parse this file again: each checks what it uses itself, of a config that the main process found right.
     main = workflow.is_main_process

@@ -53,3 +53,15 @@ def _own_folder() -> Path:
     if stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & 0o022:
         return folder
     return Path(tempfile.mkdtemp(prefix="marginome-"))
+
+
+def used_by_jobs(folder: Path) -> None:
+    """Have the processes that this one starts import from a folder before all others: the same copy of the library.
+
+    Parameters
+    ----------
+    folder : Path
+        What holds the package: `workflow/lib` of a checkout.
+    """
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(folder), *filter(None, others)]))

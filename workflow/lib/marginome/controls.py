@@ -40,9 +40,10 @@ LEAST_PER_WIDTH = 10
 #: Fewer controls than this in all give no tail to fit and no p-values.
 MIN_CONTROLS = 40
 #: Controls of an insert list when the config says no number: what one finding among its own inserts needs (q of 0.05,
-#: `marginome.discoveries.controls_needed`), at least what a null of one width is calibrated with, and no more than most
-#: lists can make use of.
-POOL_PER_INSERT, LEAST_POOL, MOST_POOL = 40, 300, 1000
+#: `marginome.discoveries.controls_needed`), and at least what a null of one width is calibrated with. Of a long list as
+#: many as six findings need (three matrices of one factor, in both orientations).
+POOL_PER_INSERT, LEAST_POOL, MUCH_POOL, MOST_POOL = 40, 300, 1000, 10_000
+POOL_PER_INSERT_OF_MANY = 20 / 3
 
 
 def pool_size(n_inserts: int) -> int:
@@ -56,9 +57,11 @@ def pool_size(n_inserts: int) -> int:
     Returns
     -------
     int
-        40 for each, at least 300 and at most 1,000.
+        40 for each, at least 300 and at most 1,000; of more than 150 inserts 20 for three, at most 10,000: then six
+        inserts that do more than every control have q at most 0.05.
     """
-    return min(max(POOL_PER_INSERT * n_inserts, LEAST_POOL), MOST_POOL)
+    few = min(max(POOL_PER_INSERT * n_inserts, LEAST_POOL), MUCH_POOL)
+    return max(few, min(math.ceil(POOL_PER_INSERT_OF_MANY * n_inserts), MOST_POOL))
 
 
 class ControlSet(NamedTuple):

@@ -131,7 +131,10 @@ def _controls(controls: Any) -> str:
     elif pool:
         many = f"a pool of {pool:,} for each collection"
     else:
-        many = "for each collection 40 for each distinct insert, at least 300 and at most 1,000"
+        many = (
+            "for each collection 40 for each distinct insert, at least 300 and at most 1,000, or 20 for three of more "
+            "than 150"
+        )
     return (
         f"The null is the distribution of the effects of shuffled inserts ({many}) in the same "
         "backgrounds, standardised by insert width and GC content; p is two-sided (one-sided for distances), with "
