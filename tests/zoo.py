@@ -395,7 +395,7 @@ class Around(nn.Module):
 
 
 class Mirrored(nn.Module):
-    """Reflected and repeated ends in a model that writes in place, whose graph has other names for them."""
+    """Reflected and repeated ends in a model that writes in place."""
 
     def __init__(self):
         super().__init__()
