@@ -394,6 +394,20 @@ class Around(nn.Module):
         return self.dense(F.max_pool1d(x, 4).mean(2)), x[:, :, :9]
 
 
+class Mirrored(nn.Module):
+    """Reflected and repeated ends in a model that writes in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv1d(4, 8, 9, padding=4, padding_mode="reflect")
+        self.b = nn.Conv1d(8, 6, 5, padding=2, padding_mode="replicate")
+
+    def forward(self, X):
+        x = self.a(X)
+        x += 1
+        return self.b(x.relu_())
+
+
 def controls(n, length=160):
     return (torch.rand(n, 2, length, generator=torch.Generator().manual_seed(5)),)
 
@@ -435,6 +449,7 @@ ZOO = {
     "stacked, on an axis": (lambda: Stacked("axis"), None, "incremental"),
     "counted": (Counted, None, "incremental"),
     "around": (Around, None, "incremental"),
+    "mirrored": (Mirrored, None, "incremental"),
 }  # fmt: skip
 
 

@@ -289,7 +289,7 @@ def pad(plan: Plan, node: fx.Node) -> Change | None:
     """Pad with a constant: along positions the change moves (or is cut off by a negative padding)."""
     a = arguments(node)
     if a.get("mode", "constant") != "constant":
-        return copied_pad(plan, node)
+        return _copied_pad(plan, node)
     source = node.args[0]
     c = plan.unflattened_window(source)
     rank = len(c.inner) + 1
@@ -324,12 +324,10 @@ COPIES = {
 }
 
 
-@rule("reflection_pad1d replication_pad1d", moves=True)
-def copied_pad(plan: Plan, node: fx.Node) -> Change:
+def _copied_pad(plan: Plan, node: fx.Node) -> Change:
     """Pad positions with copies of others: what lies near an end changes in two places."""
     a = arguments(node)
-    mode = {"reflection_pad1d": "reflect", "replication_pad1d": "replicate"}.get(name_of(node), a.get("mode"))
-    widths = list(a.get("pad") or a["padding"])
+    mode, widths = a["mode"], list(a["pad"])
     source = node.args[0]
     c = plan.unflattened_window(source)
     if c.axis != len(c.inner) or len(widths) != 2 or not all(isinstance(w, int) and w >= 0 for w in widths):
