@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.spatial.distance as distance
 import torch
 
 from marginome import MarginomeError, difference, euclidean, jensen_shannon_distance, log2_fold_change
-from marginome.effects import FUNCTIONS, saturated
+from marginome.effects import FUNCTIONS, measure_of, saturated
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -147,3 +149,13 @@ def test_saturated_outputs_are_counted():
         assert saturated(fine) == ""
     with_nan = np.array([NAN, 1.0])
     assert saturated(with_nan) == ""  # NaN is stopped elsewhere
+
+
+@pytest.mark.parametrize("softmax", ["both", "strand"])
+@pytest.mark.parametrize("measure", ["difference", "log2_fold_change", "euclidean", "jensen_shannon_distance"])
+def test_backgrounds_taken_once_give_the_bits_of_pairs(measure, softmax):
+    torch.manual_seed(0)
+    before, after = torch.rand(5, 2, 30), torch.rand(4, 5, 2, 30)
+    output = SimpleNamespace(measure=measure, softmax=softmax, name="y", pseudocount=1.0)
+    pairs = measure_of(output)(before.expand(after.shape).flatten(0, 1), after.flatten(0, 1))
+    assert torch.equal(measure_of(output, 2)(before[None], after), pairs.unflatten(0, (4, 5)))

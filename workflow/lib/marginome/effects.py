@@ -254,18 +254,24 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
-def measure_of(output: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Return the function ``(before, after) -> effect`` of an output, settings bound, (pairs, ...) in and out.
+def measure_of(output: Any, batch_dims: int = 1) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Return the function ``(before, after) -> effect`` of an output, settings bound.
 
+    Pairs ``(pairs, ...)`` in and out; with ``batch_dims=2`` before ``(1, backgrounds, ...)`` and after ``(inserts,
+    backgrounds, ...)``, so that what is made of the backgrounds is made once: for measures of this module only.
     A profile compared per strand is averaged over its strands, so that every output has one effect per pair.
     """
     name = output.measure
     if name == "log2_fold_change":
         return lambda before, after: log2_fold_change(before, after, output.pseudocount)
+    if name == "euclidean":
+        return lambda before, after: euclidean(before, after, batch_dims=batch_dims)
     if name == "jensen_shannon_distance":
         softmax = output.softmax or "both"
         return lambda before, after: (
-            jensen_shannon_distance(before, after, softmax=softmax).reshape(len(after), -1).mean(1)
+            jensen_shannon_distance(before, after, softmax=softmax, batch_dims=batch_dims)
+            .reshape(*after.shape[:batch_dims], -1)
+            .mean(batch_dims)
         )
     if name in FUNCTIONS:
         return FUNCTIONS[name]

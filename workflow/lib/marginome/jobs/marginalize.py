@@ -24,6 +24,7 @@ from marginome.incremental import Edits, Engine
 from marginome.jobs.each_model import each_part
 from marginome.jobs.predict_baseline import check_baseline, load_fitting, read_backgrounds, read_baseline
 from marginome.jobs.runner import Progress
+from marginome.measures import MEASURES
 from marginome.models.effect_columns import (
     MEMBER,
     EffectColumns,
@@ -314,7 +315,7 @@ def marginalize_blocks(
     BlockEffects
         On the CPU.
     """
-    functions = {output.name: measure_of(output) for output in outputs}
+    functions = {o.name: measure_of(o, 2 if o.measure in MEASURES else 1) for o in outputs}
     device = next(iter(before.values())).device
     n = len(next(iter(before.values())))
     for block in blocks:
@@ -337,9 +338,11 @@ def marginalize_blocks(
         for rows, columns, after in engine.run(part):
             for output in outputs:
                 y1, y0 = after[output.name], before[output.name][columns]
-                flat1 = y1.reshape(-1, *y1.shape[2:])
-                flat0 = y0.expand(y1.shape).reshape(flat1.shape)
-                effect = _effect(functions[output.name], flat0, flat1, output).reshape(*y1.shape[:2], -1)
+                if output.measure in MEASURES:
+                    compared = y0[None], y1
+                else:  # one's own gets pairs
+                    compared = y0.expand(y1.shape).flatten(0, 1), y1.flatten(0, 1)
+                effect = _effect(functions[output.name], *compared, output).reshape(*y1.shape[:2], -1)
                 if output.name not in filled:
                     filled[output.name] = torch.full(
                         (m, n, effect.shape[2]), float("nan"), dtype=torch.float32, device=device
