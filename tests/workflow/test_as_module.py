@@ -52,6 +52,7 @@ def test_a_workflow_fetched_by_its_address_gives_the_same_results(tmp_path, fini
         subprocess.run(["git", *command.split()], cwd=origin, env=environment, check=True)
     config = small_config()
     del config["backgrounds"]["shuffled_peaks"]
+    config["screens"]["ctcf_jaspar"]["backgrounds"] = ["gc_matched"]
     folder = tmp_path / "run"
     folder.mkdir()
     Workspace(folder, config)
