@@ -69,5 +69,5 @@ def test_a_workflow_fetched_by_its_address_gives_the_same_results(tmp_path, fini
         )
         for where in (folder, finished.folder)
     )
-    numbers = ["effect", "se", "p"]
+    numbers = ["effect", "effect_se", "p"]
     assert len(mine) and mine[numbers].reset_index(drop=True).equals(theirs[numbers].reset_index(drop=True))
