@@ -31,6 +31,17 @@ def pytest_sessionfinish(session):
             subprocess.run([ROOT / "tests" / "slurm" / "slurm-down", "--purge"], check=False, capture_output=True)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Say how many tests of each folder ran and were skipped: that Slurm's and the browser's did is to be seen."""
+    for folder in sorted(path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py"))):
+        counts = [
+            sum(f"tests/{folder}/" in report.nodeid for report in terminalreporter.stats.get(outcome, []))
+            for outcome in ("passed", "failed", "skipped")
+        ]
+        if any(counts):
+            terminalreporter.write_line("tests/{}: {} passed, {} failed, {} skipped".format(folder, *counts))
+
+
 @pytest.fixture(scope="session")
 def resources() -> Path:
     """The folder of shipped real data."""

@@ -73,7 +73,8 @@ def test_lock_files_that_were_left_behind_are_no_leases(tmp_path):
 @pytest.fixture
 def four_gpus(monkeypatch, tmp_path):
     """A stand-in for CUDA on a machine with four GPUs: as it does, it numbers what CUDA_VISIBLE_DEVICES shows anew."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     seen = []
 
     def visible():
