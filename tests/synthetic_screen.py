@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from marginome.report import Profiles
+from marginome.results import Profiles
 
 MEME = Path(__file__).parents[1] / "resources" / "motifs" / "JASPAR2026_CORE_vertebrates.meme"
 _COMPLEMENT = str.maketrans("ACGTN", "TGCAN")

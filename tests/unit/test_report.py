@@ -22,7 +22,6 @@ from marginome.report import (
     Badge,
     Entry,
     Link,
-    Profiles,
     ScreenEntry,
     Section,
     methods_paragraph,
@@ -34,6 +33,7 @@ from marginome.report.overview import screen_summary
 from marginome.report.page import asset, document, filled, json_island, save
 from marginome.report.screen.packing import Arrays, shortened
 from marginome.report.screen.writing import ECHARTS, SCREEN_FILES
+from marginome.results import Profiles
 from synthetic_screen import synthetic_screen
 
 SCREEN = "marginome.report.screen"

@@ -6,11 +6,11 @@ this package without importing PyTorch.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from marginome.attribution_names import ATTRIBUTIONS
 from marginome.caches import redirect_caches
+from marginome.lazy import loader
 
 redirect_caches()  # before numba is imported, which decides at once
 
@@ -62,14 +62,7 @@ _PUBLIC = {
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str):
-        """Import the module that holds a public name when the name is first used."""
-        if name not in _PUBLIC:
-            raise AttributeError(f"module 'marginome' has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"marginome.{_PUBLIC[name]}"), name)
-        globals()[name] = value
-        return value
+    __getattr__ = loader(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:

@@ -5,8 +5,9 @@ Names are loaded when first used: what takes motifs from a table does not depend
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from marginome.lazy import loader
 
 _PUBLIC = {
     "FORMATS": "formats",
@@ -50,9 +51,4 @@ if TYPE_CHECKING:
     from marginome.motifs.motif import SUM_TOLERANCE, Motif, OddMotif
     from marginome.motifs.table import find_motif, motif_table, motifs_from_table
 else:
-
-    def __getattr__(name: str):
-        """Import the module that holds a public name when the name is first used."""
-        if name not in _PUBLIC:
-            raise AttributeError(f"module 'marginome.motifs' has no attribute {name!r}")
-        return getattr(importlib.import_module(f"marginome.motifs.{_PUBLIC[name]}"), name)
+    __getattr__ = loader(__name__, _PUBLIC)

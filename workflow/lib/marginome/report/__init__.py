@@ -6,36 +6,29 @@ of a model is not made again because a figure of the screen's page has changed.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from marginome.lazy import loader
 
 # public name -> module that holds it
 _PUBLIC = {
-    "AttributionLogos": "report.screen",
-    "Badge": "report.parts",
-    "Entry": "report.overview",
-    "Link": "report.parts",
-    "Packed": "report.screen",
-    "Profiles": "results",
-    "ScreenEntry": "report.overview",
-    "Section": "report.plain",
-    "methods_paragraph": "report.screen",
-    "write_overview": "report.overview",
-    "write_page": "report.plain",
-    "write_report": "report.screen",
+    "AttributionLogos": "screen",
+    "Badge": "parts",
+    "Entry": "overview",
+    "Link": "parts",
+    "Packed": "screen",
+    "ScreenEntry": "overview",
+    "Section": "plain",
+    "methods_paragraph": "screen",
+    "write_overview": "overview",
+    "write_page": "plain",
+    "write_report": "screen",
 }
 
 __all__ = sorted(_PUBLIC)
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str):
-        """Import the module that holds a public name when the name is first used."""
-        if name not in _PUBLIC:
-            raise AttributeError(f"module 'marginome.report' has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"marginome.{_PUBLIC[name]}"), name)
-        globals()[name] = value
-        return value
+    __getattr__ = loader(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:

@@ -200,6 +200,7 @@ def _page(
         "title": title,
         "name": name,
         "q_threshold": q_threshold,
+        "keys": ["model", "background", "output", *INSERT_KEYS],
         "columns": columns,
         "arrays": table.directory,
         "detail": detail.directory,

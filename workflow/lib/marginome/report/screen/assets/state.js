@@ -1,7 +1,7 @@
 /* What is looked at: filters, order, figure, chosen row; kept in the address, so that a link restores the view. */
 
 const FILTERS = ['model', 'output', 'background', 'orientation', 'family'];
-const state = {
+const START = {
   search: '',
   q: null,
   reps: false,
@@ -17,23 +17,9 @@ for (const name of FILTERS) initial[name] = '';
 if (levels('output').length > 1) initial.output = levels('output')[0];
 if (levels('background').length > 1) initial.background = levels('background')[0];
 if (levels('model').length > 1) initial.model = levels('model')[0];
-Object.assign(state, initial);
+const state = { ...START, ...initial };
 const threshold = () => state.q ?? meta.q_threshold;
-const KEY = [
-  'model',
-  'background',
-  'output',
-  'collection',
-  'motif_id',
-  'orientation',
-  'start',
-  'insert',
-  'sample',
-  'partner_id',
-  'partner_orientation',
-  'gap',
-  'order',
-].filter(
+const KEY = meta.keys.filter(
   (name) =>
     has(name) &&
     (name === 'motif_id' ||
@@ -49,8 +35,8 @@ function writeHash() {
   if (state.search) out.set('search', state.search);
   if (state.q !== null) out.set('q', state.q);
   if (state.reps) out.set('reps', '1');
-  if (state.sort !== 'effect' || state.dir !== 'desc') out.set('sort', `${state.sort} ${state.dir}`);
-  if (state.tab !== 'rank') out.set('figure', state.tab);
+  if (state.sort !== START.sort || state.dir !== START.dir) out.set('sort', `${state.sort} ${state.dir}`);
+  if (state.tab !== START.tab) out.set('figure', state.tab);
   if (state.colour) out.set('colour', state.colour);
   if (state.pair) out.set('pair', state.pair);
   if (state.row >= 0) for (const name of KEY) out.set(`row.${name}`, exact(name, state.row));
@@ -60,17 +46,7 @@ function writeHash() {
 
 function readHash() {
   const asked = new URLSearchParams(location.hash.slice(1));
-  Object.assign(state, initial, {
-    search: '',
-    q: null,
-    reps: false,
-    sort: 'effect',
-    dir: 'desc',
-    tab: 'rank',
-    colour: '',
-    pair: '',
-    row: -1,
-  });
+  Object.assign(state, START, initial);
   for (const name of FILTERS) {
     const wanted = asked.get(name);
     if (wanted !== null && (wanted === '' || filterLevels(name).includes(wanted))) state[name] = wanted;
@@ -81,7 +57,7 @@ function readHash() {
   state.reps = asked.get('reps') === '1';
   const [sort, dir] = (asked.get('sort') ?? 'effect desc').split(' ');
   if (has(sort)) Object.assign(state, { sort, dir: ['asc', 'desc', 'size'].includes(dir) ? dir : 'desc' });
-  state.tab = TABS.some(([id]) => id === asked.get('figure')) ? asked.get('figure') : 'rank';
+  state.tab = TABS.some(([id]) => id === asked.get('figure')) ? asked.get('figure') : START.tab;
   state.colour = asked.get('colour') ?? '';
   state.pair = asked.get('pair') ?? '';
   if (asked.has('row.motif_id')) {
