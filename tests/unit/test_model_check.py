@@ -12,11 +12,12 @@ import torch.nn.functional as F
 import yaml
 
 from batch import write_checks
-from marginome import MarginomeError, check_budget, model_check, predict, random_one_hot, substitute
+from marginome import MarginomeError, predict, random_one_hot, substitute
 from marginome.config import resolve_config
 from marginome.incremental import fused
 from marginome.jobs.report_model import report_model
-from marginome.model_check import check_model, stop_on_problems
+from marginome.model_check import budget, check_model, running, stop_on_problems
+from marginome.model_check import engine as engine_check
 from marginome.models import load_model
 from marginome.storage import read_json, to_json, write_json
 
@@ -151,10 +152,10 @@ def test_no_kernel_is_used_that_is_slower_than_none(slower, tmp_path, monkeypatc
         y = y if floor is None else torch.maximum(y, floor.repeat(len(x) // len(floor), 1, 1))
         return fused.channels_last_copy(y)
 
-    timed = model_check._timed
+    timed = engine_check._timed
     monkeypatch.setattr(fused, "is_usable", lambda device: True)
     monkeypatch.setattr(fused, "convolve", convolve)
-    monkeypatch.setattr(model_check, "_timed", lambda runner, *a: timed(runner, *a) + (runner.info.kernels == slower))
+    monkeypatch.setattr(engine_check, "_timed", lambda runner, *a: timed(runner, *a) + (runner.info.kernels == slower))
     (tmp_path / "own.py").write_text(DILATED)
     outputs = {"profile": {"head": 0, "kind": "profile"}, "counts": {"head": 1}}
     settings = {"loader": f"{tmp_path / 'own.py'}:Model", "input_length": 150, "outputs": outputs}
@@ -168,9 +169,9 @@ def test_no_kernel_is_used_that_is_slower_than_none(slower, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("faster", ["float32", "bfloat16"])
 def test_bfloat16_is_offered_where_it_is_faster(faster, tmp_path, monkeypatch, caplog):
-    timed = model_check._timed
-    monkeypatch.setattr(model_check, "multiplies_bfloat16", lambda: True)
-    monkeypatch.setattr(model_check, "_timed", lambda runner, *a: timed(runner, *a) + (runner.precision != faster))
+    timed = engine_check._timed
+    monkeypatch.setattr(engine_check, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(engine_check, "_timed", lambda runner, *a: timed(runner, *a) + (runner.precision != faster))
     (tmp_path / "own.py").write_text(DILATED)
     outputs = {"profile": {"head": 0, "kind": "profile"}, "counts": {"head": 1}}
     settings = {"loader": f"{tmp_path / 'own.py'}:Model", "input_length": 150, "outputs": outputs}
@@ -184,7 +185,7 @@ def test_bfloat16_is_offered_where_it_is_faster(faster, tmp_path, monkeypatch, c
 
 
 def test_bfloat16_is_not_tried_without_the_instructions(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_check, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(engine_check, "multiplies_bfloat16", lambda: False)
     found = check_model(load(tmp_path), attribution=False)["engine"]["bfloat16"]
     assert found == {"reason": "this processor has no instructions for products of bfloat16"}
 
@@ -372,8 +373,8 @@ def test_an_output_that_is_1_everywhere_says_why(tmp_path):
 
 
 def test_a_check_that_is_cut_short_says_so(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(check_budget, "BUDGET", dict.fromkeys(check_budget.BUDGET, 0.0))
-    monkeypatch.setattr(model_check.log, "propagate", True)
+    monkeypatch.setattr(budget, "BUDGET", dict.fromkeys(budget.BUDGET, 0.0))
+    monkeypatch.setattr(engine_check.log, "propagate", True)
     with caplog.at_level("INFO"):
         check = check_model(load(tmp_path), engine="full")
     assert check["sequences"] == 4 and check["problems"] == []
@@ -394,7 +395,7 @@ def test_a_check_that_is_cut_short_says_so(tmp_path, monkeypatch, caplog):
 def test_outputs_that_were_not_attributed_are_named(tmp_path, monkeypatch):
     outputs = {name: {"index": i} for i, name in enumerate("ab")}
     loaded = load(tmp_path, outputs=outputs)
-    monkeypatch.setattr(check_budget, "BUDGET", dict.fromkeys(check_budget.BUDGET, 0.0))
+    monkeypatch.setattr(budget, "BUDGET", dict.fromkeys(budget.BUDGET, 0.0))
     check = check_model(loaded, engine="full")
     assert list(check["attribution"]["deltas"]) == ["a"]
     assert any("was not looked at for output 'b'" in w for w in check["warnings"])
@@ -408,9 +409,9 @@ def test_sequences_follow_the_memory(tmp_path):
 
 def test_the_memory_of_a_sequence_is_counted(tmp_path):
     loaded = load(tmp_path)
-    run = model_check._Runner(loaded.readouts(), torch.device("cpu"), "m")
+    run = running.Runner(loaded.readouts(), torch.device("cpu"), "m")
     X = random_one_hot((1, 4, LENGTH), random_state=0)
-    cost = model_check._cost(run, X, ())
+    cost = running.cost_of(run, X, ())
     floats = 2 * 8 * 46 + 8 + 2  # convolution, rectifier, mean, dense
     assert 4 * floats <= cost.bytes <= 4 * floats + 2000 and cost.seconds > 0
 
