@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import functools
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
 
-from marginome.attribution.attaching import READS_A_NUMBER, attach_rules, unseen_differences
-from marginome.attribution.dependence import Unseen
-from marginome.attribution.kernels import Backward
+from marginome.attribution.attaching import READS_A_NUMBER
+from marginome.attribution.differentiating import attributable
 from marginome.attribution.module_rules import ModuleRules
-from marginome.attribution.pairs import RepeatSequence, make_pair
-from marginome.attribution.recording import Recorder, named_modules_of
-from marginome.attribution.recurrent import RecurrentSteps
+from marginome.attribution.passes import Passes
 from marginome.attribution.references import References, ahead
 from marginome.devices import is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError
 from marginome.prediction import (
     cast_argument,
     check_args,
-    check_finite,
     evaluating,
-    leaves,
     model_dtype,
-    run_model,
     to_device,
 )
 from marginome.sequences import torch_dtype, validate_one_hot
@@ -214,7 +205,7 @@ def deep_lift_shap(
         attributable(model, allow_tf32),
         ModuleRules(model, additional_nonlinear_ops) as own,
     ):
-        pass_ = _Passes(model, model_dtype(model), dtype if dtype in REDUCED else None, device, target, own)
+        pass_ = Passes(model, model_dtype(model), dtype if dtype in REDUCED else None, device, target, own)
         start, last = 0, None
 
         def store(part: slice, group: tuple[torch.Tensor, ...]) -> None:
@@ -275,7 +266,7 @@ def deep_lift_shap(
 
 
 def _attribute_group(
-    passes: _Passes,
+    passes: Passes,
     X: torch.Tensor,
     args: list[torch.Tensor],
     references: torch.Tensor,
@@ -312,176 +303,11 @@ def _attribute_group(
     return attributions, torch.cat(deltas, dim=1), torch.cat(differences, dim=1)
 
 
-@dataclass
-class _OnSequence:
-    """What a pass over sequences left: its calls and outputs; whether each sequence is there once per reference."""
-
-    recorder: Recorder
-    own: list
-    output: torch.Tensor
-    repeated: int
-
-
-@dataclass
-class _Passes:
-    """The two passes of a model, and what was learnt about it on the first batch."""
-
-    model: torch.nn.Module
-    dtype: torch.dtype
-    autocast: torch.dtype | None
-    device: torch.device
-    target: int
-    own: ModuleRules
-    sizes: list[torch.Tensor] = field(default_factory=list)  # of outputs: what rounding is relative to
-    operations: list | None = None  # in order, from the first pass
-    unused: set[int] = field(default_factory=set)  # calls that the target does not need
-    without_rule: list[str] = field(default_factory=list)
-    notes: set[str] = field(default_factory=set)
-    unseen: dict[tuple[str, int], Unseen] = field(default_factory=dict)  # calls that autograd does not see all of
-    repeat: bool = False  # run a sequence once per reference: its values cannot be matched otherwise
-    copy: bool = False  # the model overwrites values that autograd needs for derivatives
-
-    def multipliers(
-        self, x: torch.Tensor, r: torch.Tensor, args: list[torch.Tensor], on_sequence: _OnSequence | None, first: int
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, _OnSequence]:
-        """Return multipliers (n, n_refs, 4, length), outputs (n, 1) and (n, n_refs), and the sequences' pass."""
-        n, n_refs = r.shape[:2]
-        while True:
-            times = n_refs if self.repeat else 1
-            if on_sequence is None or on_sequence.repeated != times:
-                on_sequence = self.on_sequences(x, args, times, first)
-            flat = r.flatten(0, 1).requires_grad_()
-            recorder = Recorder(self.operations, self.unused, self.unseen)
-            own, y = self.run(flat, [a.repeat_interleave(n_refs, dim=0) for a in args], recorder)
-            check_finite(y, what=f"output on the references of sequences {first} to {first + n - 1}")
-            groups = (n * n_refs, 1) if self.repeat else (n, n_refs)
-            self.own.pair(on_sequence.own, own, n_refs // times)
-            pair = functools.partial(make_pair, n=groups[0], n_refs=groups[1])
-            relu_is_ruled = attach_rules(on_sequence.recorder, recorder, y, pair, self.notes)
-            try:
-                with differentiable(), Backward(relu_is_ruled):
-                    (gradient,) = torch.autograd.grad(y.sum(), flat)
-            except RepeatSequence as reason:
-                log.info("each sequence is run once per reference: %s", reason)
-                self.repeat, on_sequence = True, None
-                continue
-            except RuntimeError as error:
-                if self.copy or "modified by an inplace operation" not in str(error):
-                    raise
-                log.info("what autograd keeps is copied, because the model overwrites it")
-                self.copy = True
-                continue
-            yx = on_sequence.output.view(n, times)[:, :1]
-            return gradient.unflatten(0, (n, n_refs)), yx, y.detach().view(n, n_refs), on_sequence
-
-    def on_sequences(self, x: torch.Tensor, args: list[torch.Tensor], times: int, first: int) -> _OnSequence:
-        """Run the model on sequences, each `times` times; the first time, learn what it consists of."""
-        x, args = x.repeat_interleave(times, dim=0), [a.repeat_interleave(times, dim=0) for a in args]
-        learn = self.operations is None
-        recorder = Recorder(self.operations, self.unused, self.unseen, trace=learn)
-        with named_modules_of(self.model, recorder) if learn else contextlib.nullcontext():
-            own, y = self.run(x.detach().requires_grad_(), args, recorder)
-        check_finite(y, first=first)
-        if learn:
-            self.operations, self.unseen = recorder.operations, recorder.unseen
-            self.unused = recorder.unused_by(y)
-            self.without_rule = recorder.without_rule(y)
-        recorder.forget_graph()
-        return _OnSequence(recorder, own, y.detach(), times)
-
-    def run(self, X: torch.Tensor, args: list[torch.Tensor], recorder: Recorder) -> tuple[list, torch.Tensor]:
-        """Run the model under a recorder; return the calls of modules with rules of their own and the target."""
-        # A new autocast block for each pass: it keeps cast weights, and passes have to make the same calls.
-        with (
-            torch.autocast(self.device.type, self.autocast) if self.autocast else contextlib.nullcontext(),
-            torch.autograd.graph.saved_tensors_hooks(torch.clone, _same) if self.copy else contextlib.nullcontext(),
-            differentiable(),
-        ):
-            self.own.begin()
-            with recorder:
-                # A copy: models may change their input in place, which autograd allows of what was computed only.
-                y = target_of(run_model(self._forward, X.clone(), args), self.target, len(X))
-                recorder.finish()
-        return self.own.end(), y
-
-    def _forward(self, X: torch.Tensor, *args: torch.Tensor) -> Any:
-        with differentiable():  # here, before it counts as a failure of the model's own
-            return self.model(X, *args)
-
-
-def _same(t: torch.Tensor) -> torch.Tensor:
-    return t
-
-
-# What autograd says of models that can be run but not be differentiated.
-REFUSALS = (
-    "modified inplace",
-    "automatic differentiation",
-    "in an in-place operation",
-    "derivative for",
-    "not differentiable",
-)
-
-
-@contextlib.contextmanager
-def differentiable() -> Iterator[None]:
-    """Turn autograd's refusal of a change in place into a message."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not any(part in str(error) for part in REFUSALS):
-            raise
-        raise MarginomeError(
-            f"PyTorch cannot differentiate the model: {str(error).split('. ')[0]}",
-            where="model",
-            remedy="Write that step out of place (y = f(x) instead of f_(x) or out=), or attribute by "
-            "saturation_mutagenesis.",
-        ) from error
-
-
-def target_of(y: Any, target: int, n: int) -> torch.Tensor:
-    """Return the target (n,) of a model's output (n, targets)."""
-    if not isinstance(y, torch.Tensor):
-        found = f"{type(y).__name__} of {sum(1 for _ in leaves(y))} tensors"
-        raise MarginomeError(
-            f"the model returned a {found}, a tensor (n, targets) is wanted",
-            where="output of the model",
-            remedy="Wrap the model: marginome.Readout(model, head=...).",
-        )
-    while y.ndim > 2 and y.shape[-1] == 1:
-        y = y.squeeze(-1)
-    if y.ndim != 2 or y.shape[0] != n:
-        raise MarginomeError(
-            f"the model returned shape {tuple(y.shape)} for {n} sequences, (n, targets) is wanted",
-            where="output of the model",
-            remedy="Wrap the model: marginome.Readout(model, index=..., reduce=...) makes (n, targets) of it.",
-        )
-    if not -y.shape[1] <= target < y.shape[1]:
-        raise MarginomeError(
-            f"{target} is out of range: the model has {y.shape[1]} output{'s' if y.shape[1] > 1 else ''}",
-            where="target",
-        )
-    y = y[:, target]
-    if y.is_complex():
-        raise MarginomeError(
-            "its numbers are complex, which have no order",
-            where="output of the model",
-            remedy="Wrap the model: marginome.Readout(model, reduce=lambda y: y.abs()) makes real ones of them.",
-        )
-    if not y.requires_grad:
-        raise MarginomeError(
-            "the output does not depend on the sequence by differentiable operations",
-            where="output of the model",
-            remedy="Check that forward() neither detaches nor runs under torch.no_grad.",
-        )
-    return y
-
-
 # Steps of a sum's rounding, relative to the largest output, that a mean delta may have.
 ROUNDING = 64
 
 
-def _warn(passes: _Passes, deltas: torch.Tensor, differences: torch.Tensor, threshold: float) -> None:
+def _warn(passes: Passes, deltas: torch.Tensor, differences: torch.Tensor, threshold: float) -> None:
     """Say what has no rule, and which pairs did not converge."""
     # The mean of both, not of their quotients: a pair may differ by nothing. NaN is above every threshold.
     relative = float(deltas.mean() / differences.mean().clamp_min(1e-12))
@@ -508,71 +334,3 @@ def _warn(passes: _Passes, deltas: torch.Tensor, differences: torch.Tensor, thre
             RuntimeWarning,
             stacklevel=3,
         )
-
-
-@contextlib.contextmanager
-def attributable(model: torch.nn.Module, allow_tf32: bool) -> Iterator[None]:
-    """Make a model differentiable in the sequence alone, by operations that have rules, in full precision."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    fast = torch.backends.mha.get_fastpath_enabled()
-    with contextlib.ExitStack() as stack:
-        # Attention and recurrent layers as the steps they consist of, rather than as one fused operation.
-        stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
-        if any(isinstance(m, torch.nn.RNNBase | torch.nn.RNNCellBase) for m in model.modules()):
-            stack.enter_context(RecurrentSteps())
-        stack.enter_context(torch.enable_grad())
-        try:
-            torch.backends.mha.set_fastpath_enabled(False)
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allow_tf32
-            for p in trained:
-                p.requires_grad_(False)
-            yield
-        finally:
-            for p in trained:
-                p.requires_grad_(True)
-            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
-            torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def find_unsupported_operations(
-    model: torch.nn.Module, X: torch.Tensor, args: Sequence[torch.Tensor] | None = None
-) -> list[str]:
-    """Name the operations of a model for which DeepLIFT has no rule here.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Returns a tensor or a nested structure of tensors; all that depend on the sequence are looked at.
-    X : torch.Tensor, shape (n, 4, length)
-        A few sequences to run it on, on the model's own device.
-    args : sequence of torch.Tensor, optional
-        More inputs, n entries each.
-
-    Returns
-    -------
-    list of str
-        ``"aten.<operation> in module '<name> (<class>)'"``, each once; empty for a model that can be attributed.
-    """
-    validate_one_hot(X, "X")
-    args = check_args(args, len(X))
-    home = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    with evaluating(model, home), attributable(model, False):
-        dtype = model_dtype(model)
-        given = [cast_argument(a, dtype, home) for a in args]
-
-        def run(X: torch.Tensor, recorder: Recorder) -> list[torch.Tensor]:
-            with named_modules_of(model, recorder), differentiable(), recorder:
-                outputs = model(to_device(X, dtype, home).requires_grad_().clone(), *(a.clone() for a in given))
-                recorder.finish()
-            return [t for _, t in leaves(outputs) if t.requires_grad]
-
-        first = Recorder(trace=True)
-        found = first.without_rule(*run(X, first))
-        first.forget_graph()
-        if not first.unseen:
-            return found
-        # Whether these matter is told by other sequences: here, each base by its complement.
-        second = Recorder(first.operations, None, first.unseen)
-        outputs = run(X.flip(1), second)
-        return [*found, *sorted(unseen_differences(first, second, *outputs))]

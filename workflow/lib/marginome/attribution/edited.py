@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 import torch
 
 from marginome.attribution.attaching import attach_rules
-from marginome.attribution.deep_lift_shap import deep_lift_shap, target_of
+from marginome.attribution.deep_lift_shap import deep_lift_shap
+from marginome.attribution.differentiating import target_of
 from marginome.attribution.pairs import Call, Pair, RepeatSequence
 from marginome.attribution.recording import Recorder
 from marginome.devices import check_precision, precision_context, resolve_device

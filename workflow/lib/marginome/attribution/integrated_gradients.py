@@ -13,14 +13,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from marginome.attribution.deep_lift_shap import (
-    AUTO_PAIRS,
-    REDUCED,
-    AttributionsDeltas,
-    attributable,
-    differentiable,
-    target_of,
-)
+from marginome.attribution.deep_lift_shap import AUTO_PAIRS, REDUCED, AttributionsDeltas
+from marginome.attribution.differentiating import attributable, differentiable, target_of
 from marginome.attribution.references import References
 from marginome.devices import is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError
