@@ -75,7 +75,7 @@ _EFFECT = [
     Column("control_mean", _FLOAT, "Expected effect of a meaningless insert of this width and GC.", False),
     Column("control_sd", _FLOAT, "Spread of the effects of such inserts.", False),
     Column("z", _FLOAT, "(effect - control_mean) / control_sd.", False),
-    Column("p", _FLOAT, "Two-sided p of the effect under the null of the controls.", False),
+    Column("p", _FLOAT, "P of the effect under the null of the controls: two-sided, of distances one-sided.", False),
     Column("p_resolution", _FLOAT, "The least p that n_controls can show; a smaller p orders rows.", False),
     Column("q", _FLOAT, "Benjamini-Hochberg of the larger of p and p_resolution, over inserts of a null.", False),
     Column("interaction", _FLOAT, "Pairs: effect minus the sum of the two motifs' effects alone.", False),
