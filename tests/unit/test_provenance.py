@@ -19,6 +19,7 @@ import marginome
 from marginome import models, motifs, provenance
 from marginome.models.headers import reader_modules
 from marginome.models.loaders import LOADERS, OWN
+from marginome.motifs import formats
 from marginome.provenance import (
     PACKAGE,
     code_digest,
@@ -277,6 +278,23 @@ def test_a_job_with_a_model_depends_on_no_other_kind_of_model_no_motif_reader_no
     assert "models/bpnet.py" in with_bpnet and not [name for name in with_bpnet if name.startswith("models/keras")]
     with_keras = _closure(f"jobs.{job}", *reader_modules({"loader": "chrombpnet"}))
     assert {"models/keras/file.py", "models/keras/layers.py"} <= with_keras
+
+
+@pytest.mark.parametrize("job", ["collect_motifs", "make_background"])
+def test_a_job_that_takes_motifs_depends_on_the_readers_of_its_own_files(job, tmp_path):
+    readers = {f"motifs/{module}.py" for module in {*formats.READERS.values(), "formats"}}
+    assert not _closure(f"jobs.{job}") & readers
+    (tmp_path / "any.txt").write_text(">a\n0.1 0.2 0.3 0.4\n")
+    (tmp_path / "odd.txt").write_text("what is this?\n")
+    for files, wanted in (("resources/motifs/JASPAR2026_CORE_vertebrates.meme", "meme"),
+                          (str(tmp_path / "any.txt"), "blocks"), (str(tmp_path / "none.txt"), "formats"),
+                          ({"file": str(tmp_path / "odd.txt"), "format": "tsv"}, "given")):  # fmt: skip
+        settings = {"files": [files]}
+        modules = formats.reader_modules(settings, formats.readers_of(settings))
+        assert modules == (f"motifs.{wanted}",)
+        if wanted != "formats":  # which recognises, by the words that the readers know
+            assert _closure(f"jobs.{job}", *modules) & readers == {f"motifs/{wanted}.py"}
+    assert formats.reader_modules({"jaspar": {"release": 2026}}, {}) == ("motifs.databases",)
 
 
 @pytest.mark.parametrize("job", ["report_model", "report_background", "report_elements", "write_overview"])

@@ -51,7 +51,7 @@ def add_q(table: pd.DataFrame, test_set: Sequence[str] = TEST_SET, *, test: str 
         Has the column `p` and those of `test_set`; with `p_resolution` see above.
     test_set : sequence of str, default ("model", "output", "background", "position")
         Rows that agree in these columns are tested together: with the default those of one null. What is tested are
-        inserts, in both orientations. A position is that of the config, so inserts of all widths at the centre share it.
+        inserts, in both orientations. A position is that of the config: at the centre, all widths share it.
     test : str or None, default "insert"
         Rows of a test set with the same value in this column are one test, which is counted once: motifs with the same
         consensus (1,019 JASPAR motifs in both orientations are 2,038 rows but 1,437 sequences), and both orientations
