@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import inspect
 import json
@@ -257,6 +258,30 @@ OTHER_JOBS = {
 def _closure(*modules):
     _forget()
     return {str(path.relative_to(PACKAGE)) for path in import_closure(*modules)}
+
+
+def _below(path):
+    """The files of the package that a file names in its imports, also inside functions."""
+    here, found = path.relative_to(PACKAGE).parent.parts, set()
+    for level, name, names in provenance._imports(ast.parse(path.read_text(encoding="utf-8"))):
+        if not level and name.partition(".")[0] != "marginome":
+            continue
+        inner = [*here[: len(here) - level + 1]] * bool(level) + name.removeprefix("marginome").strip(".").split(".")
+        module = ".".join(filter(None, inner))
+        for one in names or [""]:  # a module of that name, else a name in the package's own file
+            files = (provenance._module_file(PACKAGE, ".".join(filter(None, [module, part]))) for part in (one, ""))
+            found.add(next((file for file in files if file), None))
+    return found - {None, path}
+
+
+def test_no_file_imports_in_a_circle():
+    """Each file imports what lies below it only: jobs the library, the engine's rules its plan, pages what is shown."""
+    below = {path: _below(path) for path in PACKAGE.rglob("*.py")}
+    engine = PACKAGE / "incremental"
+    assert engine / "changes.py" in below[engine / "rules" / "shapes.py"]  # it sees imports, relative ones too
+    assert PACKAGE / "motifs" / "reading.py" in below[PACKAGE / "motifs" / "collection.py"]
+    assert engine / "__init__.py" in below[PACKAGE / "marginalization.py"]
+    list(graphlib.TopologicalSorter(below).static_order())  # raises CycleError
 
 
 @pytest.mark.parametrize("job", [*SHARD_JOBS])
