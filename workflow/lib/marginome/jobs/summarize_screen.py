@@ -193,7 +193,7 @@ def _consensus(everything: pd.DataFrame) -> pd.DataFrame:
 
 
 def _filled(part: pd.DataFrame) -> pd.DataFrame:
-    """Draw numbers as plain integers, -1 for none: a missing key would be dropped when reshaping."""
+    """Sample numbers as plain integers, -1 for none: a missing key would be dropped when reshaping."""
     return part.assign(sample=part["sample"].astype("Int64").fillna(-1).astype(np.int64))
 
 
