@@ -86,6 +86,7 @@ def assert_same_numbers(folder: Path, finished: Workspace) -> None:
     assert len(mine) and mine[numbers].reset_index(drop=True).equals(theirs[numbers].reset_index(drop=True))
 
 
+@pytest.mark.long
 def test_the_three_commands_of_the_readme_lead_to_the_page(tmp_path, tagged, finished):
     """In an environment that sees what pip would fetch, but not our library; pip and git use no network."""
     commands = re.search(r"^Three commands .*?```bash\n(.+?)```", (ROOT / "README.md").read_text(), re.M | re.S)[1]
@@ -116,6 +117,7 @@ def test_the_three_commands_of_the_readme_lead_to_the_page(tmp_path, tagged, fin
     assert_same_numbers(folder, finished)
 
 
+@pytest.mark.long
 def test_a_workflow_fetched_by_its_address_gives_the_same_results(tmp_path, tagged, finished):
     folder = tmp_path / "run"
     folder.mkdir()
