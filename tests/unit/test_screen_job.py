@@ -25,8 +25,9 @@ from marginome.models import load_model
 from marginome.models.outputs import Output
 from marginome.motifs import read_motifs
 from marginome.prediction import predict
-from marginome.sequences import one_hot_encode, substitute
+from marginome.sequences import one_hot_encode
 from marginome.shards import whole_blocks
+from marginome.substitution import substitute
 from workspace import RESOURCES
 
 BPNET = {"weights": str(RESOURCES / "models" / "bpnet_ctcf_k562_2114.state_dict.pt"), "input_length": 2114}

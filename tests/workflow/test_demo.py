@@ -18,6 +18,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 from tangermeme.marginalize import marginalize as peer_marginalize
 
+from marginome.discoveries import add_q
 from marginome.errors import MarginomeError
 from marginome.fasta import read_background
 from marginome.models import load_model
@@ -75,6 +76,14 @@ def test_ctcf_leads_and_nothing_else_does(effects, background):
     others = counts[~counts["motif_id"].isin(CTCF)]["effect"]
     assert others.abs().max() < 0.35 * core.min()
     assert (ranked["sign_consistency"].head(6) == 1).all()
+
+
+def test_add_q_on_the_table_gives_the_q_that_is_in_it(finished, effects):
+    assert effects["start"].nunique() > effects["position"].nunique() == 1  # centred inserts of many widths
+    for table in (effects, read_screen(finished.path(SCREEN)).effects):
+        found = add_q(table.drop(columns="q"))
+        np.testing.assert_array_equal(found["q"], effects["q"])
+    assert effects["q"].notna().all()
 
 
 def test_the_interval_is_a_t_interval_over_the_backgrounds(finished, effects):

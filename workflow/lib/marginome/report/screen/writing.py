@@ -29,6 +29,8 @@ from marginome.tables import EFFECTS, INSERT_KEYS
 _SITE = tuple(key for key in INSERT_KEYS if key not in ("orientation", "insert"))
 #: At most this many rows, so that a page opens within 3 s (docs/report.md).
 MOST_ROWS = 400_000
+#: Measures of the library whose effects cannot be negative.
+_DISTANCES = tuple(measure.name for measure in MEASURES.values() if not measure.signed)
 _NEEDED = ("model", "background", "motif_id", "orientation", "output", "effect")
 ECHARTS = "vendor/echarts-6.1.0.min.js"
 #: The scripts of assets/ in the order in which they are joined: a file may use, while the page loads, what files
@@ -59,6 +61,7 @@ def write_report(
     baseline: Mapping[tuple[str, str, str], np.ndarray] | None = None,
     profiles: Sequence[Profiles] = (),
     attributions: Sequence[AttributionLogos] = (),
+    unsigned: Sequence[str] = _DISTANCES,
     provenance: Mapping | None = None,
     commands: Sequence[str] = (),
     methods: str = "",
@@ -91,6 +94,9 @@ def write_report(
         Mean profiles.
     attributions : sequence of AttributionLogos, optional
         Attributions before and after.
+    unsigned : sequence of str, default those of the library
+        Measures whose effects cannot be negative (`marginome.results.unsigned_measures` reads those of a run): without
+        controls no row of theirs is called significant, and the band of controls ends at 0.
     provenance : mapping, optional
         Shown as it is at the foot of the page.
     commands : sequence of str, optional
@@ -146,7 +152,7 @@ def write_report(
         given = _Given(effects, per_background, profiles, attributions, _baseline(baseline or {}))
         page, packed = _page(
             given if not left_out else _some_rows(given, rows), motifs, {**words, "left_out": _note(left_out)},
-            name=name, title=title, q_threshold=q_threshold, detail_bytes=detail_bytes,
+            unsigned=unsigned, name=name, title=title, q_threshold=q_threshold, detail_bytes=detail_bytes,
         )  # fmt: skip
         size = len(page.encode("utf-8", errors="replace"))
         if size <= PAGE_BYTES or len(rows) == 1:
@@ -171,6 +177,7 @@ def _page(
     motifs: pd.DataFrame,
     words: Mapping[str, str],
     *,
+    unsigned: Sequence[str],
     title: str,
     name: str,
     q_threshold: float,
@@ -210,7 +217,7 @@ def _page(
         "profiles": profile_meta,
         "attributions": attribution_meta,
         "positions": _many_positions(effects),
-        "distances": [measure.name for measure in MEASURES.values() if not measure.signed],
+        "unsigned": list(unsigned),
         "help": {c.name: c.description for c in EFFECTS},
     }
     values = {**words, "subtitle": escape(_subtitle(effects, insert))}
