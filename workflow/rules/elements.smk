@@ -455,6 +455,8 @@ rule write_attribution_provenance:
 rule report_elements:
     input:
         figure=rules.plot_elements.output.figure,
+        attributions=rules.merge_attributions.output.attributions,
+        members=lambda wildcards: element_file(wildcards, "patterns", "members"),
         seqlets=lambda wildcards: element_file(wildcards, "seqlets", "table"),
         effects=lambda wildcards: element_file(wildcards, "seqlets", "effects"),
         patterns=lambda wildcards: element_file(wildcards, "patterns", "table"),
@@ -466,7 +468,7 @@ rule report_elements:
             caption="../report/report_elements.rst",
             category="Attributions",
             subcategory="{attribution}",
-            labels={"figure": "seqlets and patterns as tables"},
+            labels={"figure": "loci, seqlets and patterns"},
         ),
     log:
         "logs/report_elements/{attribution}.log",
@@ -476,7 +478,7 @@ rule report_elements:
         "../../envs/marginome.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(2000),
         runtime=10,
     params:
         code=code_digest("jobs.report_elements"),

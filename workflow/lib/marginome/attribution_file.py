@@ -42,7 +42,7 @@ class AttributionFile:
         return self._handle[name]
 
     def track(self, row: int, start: int, end: int, base: str | None = None) -> np.ndarray:
-        """Return attributions of a part of one locus, float32: of the bases that are there, or of one base everywhere."""
+        """Return attributions of a part of one locus, float32: of the bases there, or of one base everywhere."""
         if base is None:
             return self._handle["observed"][row, start:end].astype(np.float32)
         return self._handle["hypothetical"][row, "ACGT".index(base), start:end].astype(np.float32)
