@@ -24,8 +24,9 @@ demo: env
 	@echo
 	@echo "The results are in results/screens/: open results/index.html in a browser, or read results/README.md."
 
+# LONG=1: with what takes longest too, as CI does.
 test: env oracle
-	python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	$(if $(LONG),MARGINOME_LONG=1) python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: env
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && snakemake --lint

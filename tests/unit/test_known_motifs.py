@@ -12,9 +12,9 @@ from marginome.bases import reverse_complement_text
 from marginome.discoveries import add_q
 from marginome.families import motif_families
 from marginome.incremental import Edits, Engine
+from marginome.insert_nulls import score_effects
 from marginome.models import load_model
 from marginome.motifs import read_motifs
-from marginome.nulls import score_effects
 from marginome.sequences import one_hot_encode
 from marginome.substitution import encode_insert
 

@@ -69,6 +69,7 @@ wildcard_constraints:
     attribution=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     elements=r"seqlets|patterns",
     shard=r"\d+-of-\d+",
+    track=r"observed|hypothetical_[ACGT]",
 
 
 @functools.cache

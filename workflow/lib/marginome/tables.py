@@ -88,18 +88,84 @@ _EFFECT = [
 ]
 
 EFFECTS: tuple[Column, ...] = (*_WHAT, *_EFFECT)
+#: How far two background sets, or two models that share an output, agree.
+AGREEMENT = (
+    Column("across", _TEXT, "background or model: what is compared.", key=True),
+    Column("model", _TEXT, "Name of the model; null where models are compared.", key=True),
+    Column("background", _TEXT, "Name of the background set; null where sets are compared.", key=True),
+    Column("output", _TEXT, "Name of the model's output.", key=True),
+    Column("first", _TEXT, "One of the two.", key=True),
+    Column("second", _TEXT, "The other.", key=True),
+    Column("n", _INT, "Inserts that both have."),
+    Column("spearman", _FLOAT, "Rank correlation of their effects."),
+    Column("pearson", _FLOAT, "Correlation of their effects."),
+    Column("sign_agreement", _FLOAT, "Share of inserts with the same sign."),
+    Column("top_overlap", _FLOAT, "Share of the 20 largest effects of one that are among those of the other."),
+)
+#: What all background sets of a model say together of an insert.
+CONSENSUS = (
+    _WHAT[0],
+    _EFFECT[0],
+    *(c for c in _WHAT if c.name in ("collection", "motif_id", "orientation", "start", "insert", "sample")),
+    Column("n_sets", _INT, "Background sets that have the insert."),
+    Column("mean", _FLOAT, "Mean effect over background sets."),
+    Column("spread", _FLOAT, "Standard deviation between them."),
+    Column("lowest", _FLOAT, "Lowest effect."),
+    Column("highest", _FLOAT, "Highest effect."),
+    Column("sign_agreement", _FLOAT, "Share of sets with the sign of the mean."),
+    Column("mean_rank", _FLOAT, "Rank of the absolute effect, averaged over sets."),
+    Column("worst_rank", _FLOAT, "The worst of these ranks."),
+    Column("consensus_rank", _FLOAT, "Rank of the mean rank."),
+    Column("q_max", _FLOAT, "Largest q of any set.", False),
+)
+#: A motif collection.
+MOTIFS = (
+    Column("collection", _TEXT, "Name of the collection.", key=True),
+    Column("motif_id", _TEXT, "Identifier of the motif, unique in its collection.", key=True),
+    Column("motif_name", _TEXT, "Its name as its file gives it."),
+    Column("width", _INT, "Width (bp)."),
+    Column("information_bits", _FLOAT, "Information of the whole matrix (bits)."),
+    Column("consensus", _TEXT, "The most frequent base of each position."),
+    Column("sequence", _TEXT, "Null unless the motif is a given sequence."),
+    Column("source", _TEXT, "Its file."),
+    Column("line", _INT, "Where it begins in the file."),
+    Column("format", _TEXT, "Format of the file."),
+    Column("pwm", pa.list_(_FLOAT), "Probabilities of A C G T, position by position."),
+)
+#: The motifs of a list, grouped by likeness.
+FAMILIES = (
+    Column("collection", _TEXT, "Name of the motif collection.", key=True),
+    Column("motif_id", _TEXT, "Identifier of the motif.", key=True),
+    Column("motif_name", _TEXT, "Its name."),
+    Column("family", _INT, "Number of its similarity family."),
+    Column("family_representative", _TEXT, "motif_id that the family is named after."),
+)
+#: What goes in, and its controls, before it is placed in sequences.
+INSERT_LIST = (
+    Column("role", _TEXT, "motif or control."),
+    *(c for c in _WHAT if c.name in ("motif_id", "motif_name", "orientation")),
+    Column("offset", _INT, "First base (bp), counted from what the metadata `from` says."),
+    *(c for c in _WHAT if c.name in ("insert", "sample")),
+    *(c for c in _WHAT if c.name.startswith("partner") or c.name in ("gap", "order", "collection")),
+    Column("position", _INT, "Number of the config's position, from 0."),
+    Column("control_kind", _TEXT, "dinucleotide, mononucleotide or pool."),
+    Column("controls", pa.list_(_INT), "Numbers of the controls made from the insert."),
+    Column("control", _INT, "A control's number."),
+)
 #: What tells the inserts of one model and background set from one another, where a table has it.
 INSERT_KEYS = tuple(c.name for c in _WHAT if c.key and c.name not in ("model", "background"))
 
 
-def conform(table: pd.DataFrame, columns: tuple[Column, ...], *, extra: bool = False, name: str = "table") -> pa.Table:
+def conform(table: pd.DataFrame, columns: Sequence[Column], *, extra: bool = False, name: str = "table") -> pa.Table:
     """Bring a frame to the stated columns, order and types, or say what does not fit.
+
+    A table without rows gets all columns: nothing in it says which of them apply.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Must hold every required column.
-    columns : tuple of Column
+        Must hold every required column, unless it has no rows.
+    columns : sequence of Column
         The schema, e.g. `EFFECTS`.
     extra : bool, default False
         Whether columns that the schema does not know are kept (at the end) or an error.
@@ -115,14 +181,16 @@ def conform(table: pd.DataFrame, columns: tuple[Column, ...], *, extra: bool = F
     MarginomeError
         On a missing or unknown column, or a value that its type cannot hold.
     """
-    missing = [c.name for c in columns if c.required and c.name not in table]
     unknown = [c for c in table.columns if c not in {column.name for column in columns}]
+    if not len(table):
+        table = table.reindex(columns=[*(c.name for c in columns), *unknown])
+    missing = [c.name for c in columns if c.required and c.name not in table]
     if missing or (unknown and not extra):
         raise MarginomeError(f"columns missing: {missing}; columns not in the schema: {unknown}", where=name)
     present = [c for c in columns if c.name in table]
     fields = [pa.field(c.name, c.type, metadata={"description": c.description}) for c in present]
     try:
-        arrays = [pa.array(table[c.name], type=c.type, from_pandas=True) for c in present]
+        arrays = [pa.array(table[c.name] if len(table) else [], type=c.type, from_pandas=True) for c in present]
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise MarginomeError(f"a value does not fit its column: {error}", where=name) from error
     result = pa.Table.from_arrays(arrays, schema=pa.schema(fields))

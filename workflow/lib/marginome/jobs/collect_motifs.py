@@ -10,6 +10,7 @@ from typing import Any
 from marginome.motifs import collection
 from marginome.motifs.table import motif_table
 from marginome.storage import write_table
+from marginome.tables import MOTIFS, conform
 
 log = logging.getLogger("marginome")
 
@@ -40,6 +41,7 @@ def collect_motifs(
     found = collection.collect(settings, name=name, readers=readers)
     frame = motif_table(found)
     frame.insert(0, "collection", name)
-    write_table(table, frame, {"collection": name, "settings": dict(settings), "files": dict(digests)})
+    metadata = {"collection": name, "settings": dict(settings), "files": dict(digests)}
+    write_table(table, conform(frame, MOTIFS, name=str(table)), metadata)
     widths = [len(m.pwm) for m in found]
     log.info("%d motifs, %d to %d bp wide", len(found), min(widths), max(widths))

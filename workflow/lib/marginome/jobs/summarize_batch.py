@@ -18,8 +18,8 @@ from marginome.arrays import append, dataset, fill, group_of, hdf5_name, plain_n
 from marginome.batch_files import FailedModelError, part_of
 from marginome.confidence import mean_interval
 from marginome.effects import probabilities
+from marginome.insert_nulls import score_effects
 from marginome.interactions import interaction
-from marginome.nulls import score_effects
 from marginome.placing import read_inserts
 from marginome.shards import PROFILE_ROWS, whole_blocks
 from marginome.storage import damaged, disagreeing, read_table, table_writer, write_json

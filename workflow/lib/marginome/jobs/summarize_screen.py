@@ -18,7 +18,7 @@ from marginome.arrays import read_hdf5, write_hdf5
 from marginome.discoveries import add_q, findings_needed
 from marginome.errors import MarginomeError
 from marginome.storage import atomic, filled_columns, read_json, read_row_groups, table_writer, write_table
-from marginome.tables import EFFECTS, conform
+from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS, conform
 
 log = logging.getLogger("marginome")
 
@@ -81,8 +81,8 @@ def summarize_screen(
                         part.copy(model, handle)
                         handle.flush()
     everything = pd.concat(kept, ignore_index=True)
-    write_table(agreement_table, _agreement(everything))
-    write_table(consensus_table, _consensus(everything))
+    write_table(agreement_table, conform(_agreement(everything), AGREEMENT, name=str(agreement_table)))
+    write_table(consensus_table, conform(_consensus(everything), CONSENSUS, name=str(consensus_table)))
 
 
 def stop_on_failures(reasons: Mapping[str, str]) -> None:
@@ -165,19 +165,14 @@ class _Writer:
 
 def _agreement(everything: pd.DataFrame) -> pd.DataFrame:
     """Every two background sets (and every two models that share an output), output by output."""
-    return pd.concat([*_agreements(everything)], ignore_index=True) if len(everything) else pd.DataFrame()
-
-
-def _agreements(everything: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    columns = ["across", "model", "background", "output", "first", "second", "n", "spearman", "pearson",
-               "sign_agreement", "top_overlap"]  # fmt: skip
     of = [*INSERT, "insert", "sample"]
-    yield pd.DataFrame({c: pd.Series(dtype=object) for c in columns[:6]})
+    found = [pd.DataFrame()]
     for across, other in (("background", "model"), ("model", "background")):
         for (name, output), part in everything.groupby([other, "output"], sort=False):
             if part[across].nunique() > 1:
-                found = agreement(_filled(part), across, of=of)
-                yield found.assign(**{"across": across, other: name, "output": output}).reindex(columns=columns)
+                pairs = agreement(_filled(part), across, of=of)
+                found.append(pairs.assign(**{"across": across, across: None, other: name, "output": output}))
+    return pd.concat(found, ignore_index=True)
 
 
 def _consensus(everything: pd.DataFrame) -> pd.DataFrame:
