@@ -15,10 +15,11 @@ import pytest
 
 from marginome.arrays import dataset, hdf5_metadata, read_hdf5, write_hdf5
 from marginome.background_set import BackgroundSet, write_background
+from marginome.columns import conform
 from marginome.errors import MarginomeError
 from marginome.fasta import read_background, read_some
 from marginome.storage import atomic, read_json, read_table, table_metadata, to_json, write_json, write_table
-from marginome.tables import EFFECTS, conform
+from marginome.tables import EFFECTS
 from workspace import cannot_run
 
 
@@ -274,7 +275,7 @@ from marginome.plots import save_figure
 from marginome.report.page import save
 from marginome.arrays import dataset, write_hdf5
 from marginome.storage import write_json, write_table
-from marginome.tables import write_tsv
+from marginome.columns import write_tsv
 
 folder = Path(sys.argv[1])
 big = np.random.default_rng(0).random(100_000)

@@ -12,15 +12,16 @@ import pandas as pd
 
 from marginome.attribution_file import AttributionFile, open_attributions
 from marginome.bases import read_off
+from marginome.columns import conform
 from marginome.element_tables import PATTERN_ELEMENTS, SEQLET_ELEMENTS
 from marginome.errors import MarginomeError
 from marginome.insert_lists import insert_table
 from marginome.inserts import Insert
+from marginome.list_tables import FAMILIES, INSERT_LIST
 from marginome.placing import MIDDLE
 from marginome.regions import read_regions
 from marginome.seeds import stable_seed
 from marginome.storage import read_table, write_table
-from marginome.tables import FAMILIES, INSERT_LIST, conform
 from marginome.units import controls_of
 
 log = logging.getLogger("marginome")

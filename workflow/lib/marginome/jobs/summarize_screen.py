@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from marginome.agreements import INSERT, agreement, consensus
 from marginome.arrays import read_hdf5, write_hdf5
+from marginome.columns import conform
 from marginome.discoveries import add_q, findings_needed
 from marginome.errors import MarginomeError
 from marginome.storage import atomic, filled_columns, read_json, read_row_groups, table_writer, write_table
-from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS, conform
+from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS
 
 log = logging.getLogger("marginome")
 
