@@ -80,7 +80,6 @@ class Bench:
                 parts.append(found)
         return {name: np.concatenate([p[name] for p in parts if name in p]) for name in parts[0]}
 
-
     @cached_property
     def whole(self) -> dict[str, np.ndarray]:
         """All of it by one shard, computed once for all tests that compare with it."""
