@@ -334,7 +334,7 @@ def test_a_disk_that_is_full_is_one_message_for_every_kind_of_file(tmp_path):
 
 def test_an_effect_table_must_have_its_columns():
     with pytest.raises(MarginomeError, match="effect_sd"):
-        conform(pd.DataFrame({c.name: [] for c in EFFECTS if c.name != "effect_sd"}), EFFECTS)
+        conform(pd.DataFrame({c.name: [None] for c in EFFECTS if c.name != "effect_sd"}), EFFECTS)
     with pytest.raises(MarginomeError, match="surprise"):
         conform(pd.DataFrame({**{c.name: [] for c in EFFECTS}, "surprise": []}), EFFECTS)
     assert conform(pd.DataFrame({c.name: [] for c in EFFECTS}), EFFECTS).num_columns == len(EFFECTS)
