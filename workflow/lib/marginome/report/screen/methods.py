@@ -137,8 +137,8 @@ def _controls(controls: Any) -> str:
         )
     return (
         f"The null is the distribution of the effects of shuffled inserts ({many}) in the same "
-        "backgrounds, standardised by insert width and GC content; p is two-sided (one-sided for distances), with "
-        "generalised Pareto tails averaged over the posterior of their parameters; q is Benjamini-Hochberg over "
-        "distinct inserts within model, background set, output and position, with p by rank among the "
-        "controls and none smaller than their number can show."
+        "backgrounds, standardised by insert width and GC content; p is the rank among them, two-sided (one-sided for "
+        "distances), and beyond the last of them that of generalised Pareto tails averaged over the posterior of their "
+        "parameters; q is Benjamini-Hochberg over distinct inserts within model, background set, output and position, "
+        "of no smaller p than the number of controls can show."
     )
