@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from marginome.nulls import Null
+from marginome.insert_nulls import InsertNull
 from marginome.tails import resolution
 
 
@@ -62,7 +62,7 @@ LAWS = {
 
 def call_rates(law: Mixture, n: int, levels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw n controls; return the chance that a meaningless effect gets a p of at most each level, exactly."""
-    null = Null(law.rvs(n, rng), np.full(n, 12.0), np.full(n, 0.5))
+    null = InsertNull(law.rvs(n, rng), np.full(n, 12.0), np.full(n, 0.5))
     location, scale = (float(f(np.array([12.0]), np.array([0.5]))[0]) for f in (null.location, null.scale))
     rate = np.zeros(len(levels))
     if law.round_to:

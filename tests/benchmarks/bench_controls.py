@@ -22,7 +22,7 @@ from matplotlib import pyplot as plt
 import control_effects
 import many_effects
 from marginome.controls import composition, list_controls
-from marginome.nulls import Null, score_effects
+from marginome.insert_nulls import InsertNull, score_effects
 from marginome.tails import resolution
 
 LEVELS = (0.1, 1e-2, 1e-3)
@@ -30,12 +30,12 @@ NULLS = [f"{model} {kind}" for model in control_effects.MODELS for kind in contr
 TITLES = ["BPNet, GC-matched windows", "BPNet, dinucleotide shuffles", "MPRA model, GC-matched", "MPRA model, shuffles"]
 
 
-def normal(null: Null, z: np.ndarray) -> np.ndarray:
+def normal(null: InsertNull, z: np.ndarray) -> np.ndarray:
     """Normal tails."""
     return 2 * stats.norm.sf(np.abs(z))
 
 
-def plug_in(null: Null, z: np.ndarray) -> np.ndarray:
+def plug_in(null: InsertNull, z: np.ndarray) -> np.ndarray:
     """The usual generalised Pareto tail: fitted by maximum likelihood to the largest tenth, used as if known."""
 
     def upper(sample, z):
@@ -45,7 +45,7 @@ def plug_in(null: Null, z: np.ndarray) -> np.ndarray:
         ranks = (len(sample) - np.searchsorted(sample, z) + 1) / (len(sample) + 1)
         return np.where(z > threshold, k / len(sample) * stats.genpareto.sf(z - threshold, shape, scale=scale), ranks)
 
-    return np.minimum(1, 2 * np.minimum(upper(null.z, z), upper(-null.z[::-1], -z)))
+    return np.minimum(1, 2 * np.minimum(upper(null.null.z, z), upper(-null.null.z[::-1], -z)))
 
 
 def scored(table: dict, name: str, n: int, sets: int, methods: dict) -> dict[str, list[np.ndarray]]:
@@ -55,7 +55,7 @@ def scored(table: dict, name: str, n: int, sets: int, methods: dict) -> dict[str
     rng, out = np.random.default_rng(3), {method: [] for method in methods}
     for _ in range(sets):
         controls = rng.choice(ladder, size=n, replace=False)
-        null = Null(effects[controls], widths[controls], gc[controls])
+        null = InsertNull(effects[controls], widths[controls], gc[controls])
         fresh = np.setdiff1d(np.arange(len(effects)), controls)
         z = (effects[fresh] - null.location(widths[fresh], gc[fresh])) / null.scale(widths[fresh], gc[fresh])
         for method, function in methods.items():
@@ -65,11 +65,11 @@ def scored(table: dict, name: str, n: int, sets: int, methods: dict) -> dict[str
 
 def calibration(table: dict) -> None:
     """Print observed over expected calls, averaged over sets of controls, as far as the controls reach."""
-    methods = {"marginome": Null.p, "normal tails": normal, "Pareto, plugged in": plug_in}
+    methods = {"marginome": InsertNull.p, "normal tails": normal, "Pareto, plugged in": plug_in}
     print(f"{'null':28} {'controls':>8} {'method':20}" + "".join(f"{level:>9g}" for level in LEVELS) + "  reach   KS")
     for name in NULLS:
         for n in (300, 1000, 3000):
-            found = scored(table, name, n, 20, methods if n == 1000 else {"marginome": Null.p})
+            found = scored(table, name, n, 20, methods if n == 1000 else {"marginome": InsertNull.p})
             for method, sets in found.items():
                 levels = [*LEVELS, resolution(n)]
                 ratio = [np.mean([(p <= level).mean() for p in sets]) / level for level in levels]
@@ -87,7 +87,7 @@ def far_calibration(sets: int = 20) -> None:
         levels, calls = np.array([1e-2, 1e-3, 2 * resolution(n), resolution(n)]), 0
         for _ in range(sets):
             controls = rng.choice(len(effects), size=n, replace=False)
-            null = Null(effects[controls], widths[controls], gc[controls])
+            null = InsertNull(effects[controls], widths[controls], gc[controls])
             fresh = np.setdiff1d(np.arange(len(effects)), controls)
             location, scale = (f(widths[fresh], gc[fresh]) for f in (null.location, null.scale))
             p = null.p((effects[fresh] - location) / scale)
@@ -122,7 +122,7 @@ def small_lists(table: dict, lists: int = 150) -> None:
 def _p(values: tuple, controls: np.ndarray, inserts: np.ndarray) -> np.ndarray:
     """P-values of some inserts under the null of some controls; `values` are all effects, widths and GC."""
     effects, widths, gc = values
-    null = Null(effects[controls], widths[controls], gc[controls])
+    null = InsertNull(effects[controls], widths[controls], gc[controls])
     z = (effects[inserts] - null.location(widths[inserts], gc[inserts])) / null.scale(widths[inserts], gc[inserts])
     return null.p(z)
 
@@ -132,7 +132,7 @@ def draw(table: dict, path: Path) -> None:
     plt.rcParams.update({"svg.fonttype": "none", "font.size": 8, "svg.hashsalt": "marginome"})
     figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.7), sharex=True, sharey=True, layout="constrained")
     for axis, name, title in zip(axes, NULLS, TITLES):
-        found = scored(table, name, 1000, 10, {"marginome": Null.p, "normal tails": normal})
+        found = scored(table, name, 1000, 10, {"marginome": InsertNull.p, "normal tails": normal})
         for method, colour in (("normal tails", "#d08a7c"), ("marginome", "#2b6cb0")):
             curves = []
             for p in found[method]:

@@ -18,7 +18,7 @@ import control_effects
 import demo_effects
 from marginome.controls import composition, reverse_complement_text
 from marginome.discoveries import benjamini_hochberg
-from marginome.nulls import Null, score_effects
+from marginome.insert_nulls import InsertNull, score_effects
 from marginome.tails import Tails, resolution
 
 DRAWS = 20
@@ -33,7 +33,7 @@ def ahead() -> None:
         widths, gc = composition(list(controls))
         for j, output in enumerate(table["readouts"]):
             known = np.array([x[j] for x in controls.values()], dtype=float)
-            null = Null(known, widths, gc)
+            null = InsertNull(known, widths, gc)
             theirs = (known - null.location(widths, gc)) / null.scale(widths, gc)
             for name in demo_effects.CTCF:
                 for insert in (c := control_effects.consensuses()[name], reverse_complement_text(c)):

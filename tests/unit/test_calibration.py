@@ -18,7 +18,7 @@ import demo_effects
 import many_effects
 from marginome.controls import composition, reverse_complement_text
 from marginome.discoveries import benjamini_hochberg, controls_needed
-from marginome.nulls import Null, score_effects
+from marginome.insert_nulls import InsertNull, score_effects
 from marginome.tails import resolution
 
 NULLS = [f"{model} {kind}" for model in control_effects.MODELS for kind in control_effects.KINDS]
@@ -68,7 +68,7 @@ def test_what_does_more_than_all_controls_is_as_rare_as_the_resolution_says(n):
     rng, calls = np.random.default_rng(3), []
     for _ in range(10):
         controls = rng.choice(len(effects), size=n, replace=False)
-        null = Null(effects[controls], widths[controls], gc[controls])
+        null = InsertNull(effects[controls], widths[controls], gc[controls])
         fresh = np.setdiff1d(np.arange(len(effects)), controls)
         location, scale = (f(widths[fresh], gc[fresh]) for f in (null.location, null.scale))
         calls.append((null.p((effects[fresh] - location) / scale) <= resolution(n)).sum())
@@ -102,7 +102,7 @@ def p_values(table, name, method):
     ladder = np.flatnonzero(table["ladder"])
     order = np.random.default_rng(2).permutation(ladder)
     for controls in (order[i : i + 1000] for i in range(0, len(order) - 999, 1000)):
-        null = Null(effects[controls], widths[controls], gc[controls])
+        null = InsertNull(effects[controls], widths[controls], gc[controls])
         fresh = np.ones(len(effects), dtype=bool)
         fresh[controls] = False
         z = (effects - null.location(widths, gc)) / null.scale(widths, gc)
@@ -132,14 +132,14 @@ def verdicts(table, method, names=NULLS):
 
 
 def test_p_values_are_uniform(table):
-    found = verdicts(table, Null.p)
+    found = verdicts(table, InsertNull.p)
     assert all(good for _, good in found.values()), found
 
 
 @pytest.mark.parametrize("name", NULLS)
 def test_the_whole_distribution_is_uniform(table, name):
     """Kolmogorov-Smirnov: a null from 1,000 controls may be off by what two samples differ in, at 1e-4 for each set."""
-    for ladder, drawn in p_values(table, name, Null.p):
+    for ladder, drawn in p_values(table, name, InsertNull.p):
         for p in (ladder, drawn):
             distance = stats.kstest(p, "uniform").statistic
             assert distance < np.sqrt(-np.log(0.5e-4) / 2 * (1 / 1000 + 1 / len(p))), name
@@ -169,7 +169,7 @@ def plug_in(null, z):
         ranks = (len(sample) - np.searchsorted(sample, z) + 1) / (len(sample) + 1)
         return np.where(z > threshold, k / len(sample) * stats.genpareto.sf(z - threshold, shape, scale=scale), ranks)
 
-    return np.minimum(1, 2 * np.minimum(upper(null.z, z), upper(-null.z[::-1], -z)))
+    return np.minimum(1, 2 * np.minimum(upper(null.null.z, z), upper(-null.null.z[::-1], -z)))
 
 
 @pytest.mark.parametrize("name", NULLS)
@@ -182,7 +182,7 @@ def test_a_small_list_is_calibrated_by_its_own_controls(table, name):
     rng, calls = np.random.default_rng(8), []
     for _ in range(30):
         controls, fresh = control_effects.small_list(table, 300, rng)
-        null = Null(effects[controls], widths[controls], gc[controls])
+        null = InsertNull(effects[controls], widths[controls], gc[controls])
         z = (effects[fresh] - null.location(widths[fresh], gc[fresh])) / null.scale(widths[fresh], gc[fresh])
         calls.append([(null.p(z) <= level).mean() / level for level in (0.1, 0.01)])
     tenth, hundredth = np.mean(calls, axis=0)

@@ -21,7 +21,7 @@ from marginome.controls import (
     list_controls,
 )
 from marginome.errors import MarginomeError
-from marginome.nulls import score_effects
+from marginome.insert_nulls import score_effects
 
 
 def random_text(rng, length, alphabet="ACGT"):

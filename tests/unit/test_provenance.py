@@ -16,9 +16,10 @@ import pytest
 import torch
 
 import marginome
-from marginome import models, motifs, provenance
+from marginome import figures, models, motifs, provenance
 from marginome.models.headers import reader_modules
 from marginome.models.loaders import LOADERS, OWN
+from marginome.motifs import formats
 from marginome.provenance import (
     PACKAGE,
     code_digest,
@@ -246,10 +247,10 @@ OTHER_JOBS = {
     "summarize_screen": 12,
     "summarize_elements": 26,
     "merge_attributions": 13,
-    "merge_functions": 17,
+    "merge_functions": 19,
     "call_seqlets": 11,
     "find_patterns": 10,
-    "plot_screen": 14,
+    "plot_screen": 19,
 }
 
 
@@ -277,6 +278,23 @@ def test_a_job_with_a_model_depends_on_no_other_kind_of_model_no_motif_reader_no
     assert "models/bpnet.py" in with_bpnet and not [name for name in with_bpnet if name.startswith("models/keras")]
     with_keras = _closure(f"jobs.{job}", *reader_modules({"loader": "chrombpnet"}))
     assert {"models/keras/file.py", "models/keras/layers.py"} <= with_keras
+
+
+@pytest.mark.parametrize("job", ["collect_motifs", "make_background"])
+def test_a_job_that_takes_motifs_depends_on_the_readers_of_its_own_files(job, tmp_path):
+    readers = {f"motifs/{module}.py" for module in {*formats.READERS.values(), "formats"}}
+    assert not _closure(f"jobs.{job}") & readers
+    (tmp_path / "any.txt").write_text(">a\n0.1 0.2 0.3 0.4\n")
+    (tmp_path / "odd.txt").write_text("what is this?\n")
+    for files, wanted in (("resources/motifs/JASPAR2026_CORE_vertebrates.meme", "meme"),
+                          (str(tmp_path / "any.txt"), "blocks"), (str(tmp_path / "none.txt"), "formats"),
+                          ({"file": str(tmp_path / "odd.txt"), "format": "tsv"}, "given")):  # fmt: skip
+        settings = {"files": [files]}
+        modules = formats.reader_modules(settings, formats.readers_of(settings))
+        assert modules == (f"motifs.{wanted}",)
+        if wanted != "formats":  # which recognises, by the words that the readers know
+            assert _closure(f"jobs.{job}", *modules) & readers == {f"motifs/{wanted}.py"}
+    assert formats.reader_modules({"jaspar": {"release": 2026}}, {}) == ("motifs.databases",)
 
 
 @pytest.mark.parametrize("job", ["report_model", "report_background", "report_elements", "write_overview"])
@@ -322,12 +340,12 @@ def test_what_reads_a_model_is_told_from_its_entry_or_its_file(tmp_path):
 
 def test_no_module_takes_a_name_that_a_package_makes_when_asked():
     """Such an import is not seen by the digest: the module that holds the name is to be named."""
-    lazy = {"marginome": marginome._PUBLIC, "marginome.models": models._PUBLIC, "marginome.motifs": motifs._PUBLIC}
+    lazy = {package.__name__: package._PUBLIC for package in (marginome, models, motifs, figures)}
     for path in PACKAGE.rglob("*.py"):
         for node in provenance._run(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module in lazy:
                 names = {alias.name for alias in node.names}
-                assert not names & {*lazy[node.module], "models", "motifs"}, path
+                assert not names & {*lazy[node.module], "models", "motifs", "figures"}, path
 
 
 def test_an_installed_package_has_the_digests_of_the_checkout(tmp_path):

@@ -39,6 +39,16 @@ def test_tail_is_the_average_over_its_parameters(rng, sites):
     np.testing.assert_allclose(tail.predicted(z), expected, rtol=0.05)
 
 
+@pytest.mark.parametrize(("n", "k"), [(40, 20), (300, 20), (1000, 30), (10_000, 300)])
+def test_the_fitted_tail_begins_as_the_rank_there(rng, n, k):
+    """Its share is counted: of the outermost 3 %, at least 20, and one more, as ranks count what is tested."""
+    tail = _Tail(np.sort(rng.normal(size=n)))
+    assert (tail.sample > tail.threshold).sum() == k
+    start = np.array([tail.threshold])
+    np.testing.assert_allclose(tail.predicted(start), (k + 1) / (n + 1), rtol=1e-12)
+    np.testing.assert_allclose(tail.predicted(start), tail.survival(start), rtol=1e-12)
+
+
 def test_ranks_and_ties_against_counting(rng):
     controls = np.round(rng.normal(size=300), 1)
     tails, x = Tails(controls), np.round(rng.normal(size=50) * 1.5, 1)

@@ -46,6 +46,9 @@ _WHAT = [
     Column("motif_name", _TEXT, "Name of the motif as its file gives it."),
     Column("orientation", _TEXT, "+ as given, - reverse complement.", key=True),
     Column("start", _INT, "First base of the insert in the background (0-based, bp).", key=True),
+    Column(
+        "position", _INT, "Number of the place in the config (from 0); widths that are placed alike share it.", False
+    ),
     Column("insert", _TEXT, "The bases that were put in; N kept the background's base.", key=True),
     Column("sample", _INT, "Number of the PWM sample; null unless inserts are sampled.", False, key=True),
     Column("partner_id", _TEXT, "Second motif of a pair; null for single motifs.", False, key=True),
@@ -72,7 +75,7 @@ _EFFECT = [
     Column("control_mean", _FLOAT, "Expected effect of a meaningless insert of this width and GC.", False),
     Column("control_sd", _FLOAT, "Spread of the effects of such inserts.", False),
     Column("z", _FLOAT, "(effect - control_mean) / control_sd.", False),
-    Column("p", _FLOAT, "Two-sided p of the effect under the null of the controls.", False),
+    Column("p", _FLOAT, "P of the effect under the null of the controls: two-sided, of distances one-sided.", False),
     Column("p_resolution", _FLOAT, "The least p that n_controls can show; a smaller p orders rows.", False),
     Column("q", _FLOAT, "Benjamini-Hochberg of the larger of p and p_resolution, over inserts of a null.", False),
     Column("interaction", _FLOAT, "Pairs: effect minus the sum of the two motifs' effects alone.", False),
@@ -196,7 +199,7 @@ def conform(table: pd.DataFrame, columns: Sequence[Column], *, extra: bool = Fal
     return result
 
 
-def check_columns(table: pd.DataFrame, columns: Sequence[str], where: str) -> None:
+def check_columns(table: pd.DataFrame, columns: Sequence[str], where: str, *, remedy: str | None = None) -> None:
     """Refuse a table without some columns.
 
     Parameters
@@ -207,6 +210,8 @@ def check_columns(table: pd.DataFrame, columns: Sequence[str], where: str) -> No
         Names it must have.
     where : str
         For the message: the function or file that needs them.
+    remedy : str, optional
+        What to do where they are missing.
 
     Raises
     ------
@@ -216,7 +221,9 @@ def check_columns(table: pd.DataFrame, columns: Sequence[str], where: str) -> No
     missing = [c for c in columns if c not in table.columns]
     if missing:
         raise MarginomeError(
-            f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}", where=where
+            f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}",
+            where=where,
+            remedy=remedy,
         )
 
 

@@ -16,7 +16,12 @@ log = logging.getLogger("marginome")
 
 
 def collect_motifs(
-    settings: Mapping[str, Any], *, name: str, digests: Mapping[str, str], table: str | os.PathLike
+    settings: Mapping[str, Any],
+    *,
+    name: str,
+    readers: Mapping[str, str],
+    digests: Mapping[str, str],
+    table: str | os.PathLike,
 ) -> None:
     """Read, check and select the motifs of one collection and write them as a table.
 
@@ -26,12 +31,14 @@ def collect_motifs(
         The collection's entry in the config.
     name : str
         Its name.
+    readers : mapping
+        The reader of each of its files (`marginome.motifs.formats.readers_of`).
     digests : mapping
         SHA-256 of its files, by path.
     table : path
         Parquet to write.
     """
-    found = collection.collect_motifs(settings, name=name)
+    found = collection.collect(settings, name=name, readers=readers)
     frame = motif_table(found)
     frame.insert(0, "collection", name)
     metadata = {"collection": name, "settings": dict(settings), "files": dict(digests)}

@@ -116,7 +116,7 @@ def merged_rows(groups: Iterable[pa.Table], filled: set[str]) -> Iterator[pd.Dat
             if column.type == pa.int64() and column.name in rows and rows[column.name].dtype != np.int64:
                 rows[column.name] = rows[column.name].astype("Int64")
         if "n_controls" in filled:
-            rows = add_q(rows, ["output", "position"])
+            rows = add_q(rows)
             _tell_reach(rows)
         yield rows[[c.name for c in EFFECTS if c.name in rows and (c in chosen or c.name == "q")]]
 

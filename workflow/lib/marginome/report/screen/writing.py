@@ -31,6 +31,8 @@ from marginome.tables import EFFECTS, INSERT_KEYS
 _SITE = tuple(key for key in INSERT_KEYS if key not in ("orientation", "insert"))
 #: At most this many rows, so that a page opens within 3 s (docs/report.md).
 MOST_ROWS = 400_000
+#: Measures of the library whose effects cannot be negative.
+_DISTANCES = tuple(measure.name for measure in MEASURES.values() if not measure.signed)
 _NEEDED = ("model", "background", "motif_id", "orientation", "output", "effect")
 ECHARTS = "vendor/echarts-6.1.0.min.js"
 #: The scripts of assets/ in the order in which they are joined: a file may use, while the page loads, what files
@@ -62,6 +64,7 @@ def write_report(
     baseline: Mapping[tuple[str, str, str], np.ndarray] | None = None,
     profiles: Sequence[Profiles] = (),
     attributions: Sequence[AttributionLogos] = (),
+    unsigned: Sequence[str] = _DISTANCES,
     loci: Loci | None = None,
     links: Sequence[Link] = (),
     provenance: Mapping | None = None,
@@ -96,6 +99,9 @@ def write_report(
         Mean profiles.
     attributions : sequence of AttributionLogos, optional
         Attributions before and after.
+    unsigned : sequence of str, default those of the library
+        Measures whose effects cannot be negative (`marginome.results.unsigned_measures` reads those of a run): without
+        controls no row of theirs is called significant, and the band of controls ends at 0.
     loci : Loci, optional
         Of an attribution entry: the rows are its seqlets and patterns, and each is shown where it was found.
     links : sequence of Link, optional
@@ -158,7 +164,7 @@ def write_report(
         given = _Given(effects, per_background, profiles, attributions, _baseline(baseline or {}))
         page, packed = _page(
             given if not left_out else _some_rows(given, rows), motifs, {**words, "left_out": _note(left_out)},
-            name=name, title=title, q_threshold=q_threshold, detail_bytes=detail_bytes, loci=loci,
+            unsigned=unsigned, name=name, title=title, q_threshold=q_threshold, detail_bytes=detail_bytes, loci=loci,
         )  # fmt: skip
         size = len(page.encode("utf-8", errors="replace"))
         if size <= PAGE_BYTES or len(rows) == 1:
@@ -183,6 +189,7 @@ def _page(
     motifs: pd.DataFrame,
     words: Mapping[str, str],
     *,
+    unsigned: Sequence[str],
     title: str,
     name: str,
     q_threshold: float,
@@ -225,8 +232,8 @@ def _page(
         "profiles": profile_meta,
         "attributions": attribution_meta,
         "positions": _many_positions(effects),
+        "unsigned": list(unsigned),
         "loci": placed,
-        "distances": [measure.name for measure in MEASURES.values() if not measure.signed],
         "help": {c.name: c.description for c in (*SEQLET_ELEMENTS, *PATTERN_ELEMENTS, *EFFECTS)},
     }
     values = {**words, "subtitle": escape(_subtitle(effects, insert) if loci is None else _said(effects, loci))}
