@@ -77,7 +77,8 @@ function drawDetail() {
       charts.delete(node);
     }
   if (row < 0) {
-    box.replaceChildren(element('p', { className: 'muted' }, `Choose ${LOCI ? 'an' : 'a'} ${thing} in the table or the figure.`));
+    const asked = `Choose ${LOCI ? 'an' : 'a'} ${thing} in the table or the figure.`;
+    box.replaceChildren(element('p', { className: 'muted' }, asked));
     return;
   }
   const out = [];
@@ -155,7 +156,8 @@ function drawDetail() {
       element(
         'span',
         { className: 'muted' },
-        (alone ? effectTitle(row) : `attribution (${LOCI.unit})`) + (interval(row) ? `, 95 % interval ${interval(row)}` : ''),
+        (alone ? effectTitle(row) : `attribution (${LOCI.unit})`) +
+          (interval(row) ? `, 95 % interval ${interval(row)}` : ''),
       ),
     ),
   );
