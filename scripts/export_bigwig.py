@@ -1,4 +1,4 @@
-from marginome.jobs.export_attributions import export_bigwig
+from marginome.jobs.export_bigwig import export_bigwig
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):

@@ -1,9 +1,10 @@
-from marginome.jobs.export_attributions import export_arrays
+from marginome.jobs.export_npz import export_npz
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):
-    export_arrays(
+    export_npz(
         attributions=snakemake.input.attributions,
-        layout="npz",
-        outputs=[snakemake.output.sequences, snakemake.output.hypothetical, snakemake.output.loci],
+        sequences=snakemake.output.sequences,
+        hypothetical=snakemake.output.hypothetical,
+        loci=snakemake.output.loci,
     )

@@ -1,4 +1,4 @@
-from marginome.jobs.export_elements import export_patterns
+from marginome.jobs.export_patterns import export_patterns
 from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):

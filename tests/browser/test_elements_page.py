@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from marginome.storage import write_table
 from synthetic_elements import Elements, synthetic_elements, write_elements_page
 
 pytestmark = pytest.mark.browser
@@ -270,6 +271,19 @@ def test_without_isolated_effects_it_shows_attributions(browser, made):
     assert browser.logged() == []
     browser.open(write_elements_page(made, patterns=False))
     assert "pattern" not in " ".join(browser.texts(".elements button")) and browser.logged() == []
+
+
+def test_hostile_names_stay_text(browser, tmp_path):
+    evil = "</script><img src=x onerror='window.owned=1'>"
+    made = synthetic_elements(tmp_path / "hostile", 3)
+    table = pd.read_parquet(made.folder / "effects.parquet")
+    texts = {key: evil for key in ("motif_name", "match_name", "unit", "model", "background")}
+    write_table(made.folder / "effects.parquet", table.assign(**texts))
+    browser.open(write_elements_page(made, name=evil))
+    for tab in browser.texts("#tabs button"):
+        browser.tab(tab)
+    assert browser.chosen == evil and browser.run("return window.owned === undefined")
+    assert browser.texts("h1") == [f"Elements of {evil}"] and browser.logged() == []
 
 
 def test_nothing_found_says_so(browser, tmp_path):

@@ -12,8 +12,10 @@ from marginome.arrays import write_hdf5
 from marginome.attribution_file import open_attributions
 from marginome.errors import MarginomeError
 from marginome.exports import pieces, write_elements_bed, write_instances_bed, write_meme
-from marginome.jobs.export_attributions import export_arrays, export_bigwig
-from marginome.jobs.export_elements import export_elements
+from marginome.jobs.export_bigwig import export_bigwig
+from marginome.jobs.export_h5 import export_h5
+from marginome.jobs.export_npz import export_npz
+from marginome.jobs.export_seqlets import export_seqlets
 from marginome.motifs.formats import read_file
 from marginome.storage import write_table
 
@@ -98,7 +100,7 @@ def test_loci_without_coordinates_have_no_bigwig(tmp_path):
 def test_arrays_for_modisco_and_finemo(tmp_path, places):
     one_hot, values = attributions(tmp_path / "a.h5", places)
     files = [tmp_path / name for name in ("sequences.npz", "hypothetical.npz", "loci.narrowPeak")]
-    export_arrays(attributions=tmp_path / "a.h5", layout="npz", outputs=files)
+    export_npz(attributions=tmp_path / "a.h5", sequences=files[0], hypothetical=files[1], loci=files[2])
     for file, wanted in zip(files, (one_hot, values)):
         found = np.load(file)
         assert found.files == ["arr_0"] and found["arr_0"].dtype == wanted.dtype
@@ -108,7 +110,7 @@ def test_arrays_for_modisco_and_finemo(tmp_path, places):
     with open_attributions(tmp_path / "a.h5") as found:
         assert peaks[3].tolist() == found.ids
     assert peaks[1].tolist() == [place[1] if isinstance(place, tuple) else 0 for place in places]
-    export_arrays(attributions=tmp_path / "a.h5", layout="h5", outputs=[tmp_path / "b.h5"])
+    export_h5(attributions=tmp_path / "a.h5", h5=tmp_path / "b.h5")
     with h5py.File(tmp_path / "b.h5") as handle:
         np.testing.assert_array_equal(handle["raw/seq"][...], one_hot)
         np.testing.assert_array_equal(handle["shap/seq"][...], values)
@@ -141,7 +143,7 @@ def test_elements_as_bed(tmp_path):
     attributions(tmp_path / "a.h5", PLACES)
     write_table(tmp_path / "s.parquet", named)
     write_table(tmp_path / "e.parquet", effects)
-    export_elements(attributions=tmp_path / "a.h5", seqlets=tmp_path / "s.parquet", effects=tmp_path / "e.parquet",
+    export_seqlets(attributions=tmp_path / "a.h5", seqlets=tmp_path / "s.parquet", effects=tmp_path / "e.parquet",
                     bed=tmp_path / "e.bed")  # fmt: skip
     assert rows(tmp_path / "e.bed") == [
         ["# effect (log counts) and q of counts in g"],

@@ -289,7 +289,7 @@ rule export_bigwig:
         mem_mb=memory(2000),
         runtime=60,
     params:
-        code=code_digest("jobs.export_attributions"),
+        code=code_digest("jobs.export_bigwig"),
     script:
         "../../scripts/export_bigwig.py"
 
@@ -312,7 +312,7 @@ rule export_npz:
         mem_mb=memory(2000),
         runtime=60,
     params:
-        code=code_digest("jobs.export_attributions"),
+        code=code_digest("jobs.export_npz"),
     script:
         "../../scripts/export_npz.py"
 
@@ -333,7 +333,7 @@ rule export_h5:
         mem_mb=memory(2000),
         runtime=60,
     params:
-        code=code_digest("jobs.export_attributions"),
+        code=code_digest("jobs.export_h5"),
     script:
         "../../scripts/export_h5.py"
 
@@ -356,7 +356,7 @@ rule export_seqlets:
         mem_mb=memory(1000),
         runtime=30,
     params:
-        code=code_digest("jobs.export_elements"),
+        code=code_digest("jobs.export_seqlets"),
     script:
         "../../scripts/export_seqlets.py"
 
@@ -379,7 +379,7 @@ rule export_patterns:
         mem_mb=memory(1000),
         runtime=30,
     params:
-        code=code_digest("jobs.export_elements"),
+        code=code_digest("jobs.export_patterns"),
     script:
         "../../scripts/export_patterns.py"
 

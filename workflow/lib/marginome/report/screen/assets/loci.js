@@ -1,8 +1,7 @@
 /* Where elements were found: the letters of loci, the elements of each, and small logos of them. */
 
-const locusOfLevel = LOCI
-  ? levels('sequence_id').map(((numbers) => (name) => numbers.get(name) ?? -1)(new Map(LOCI.ids.map((id, i) => [id, i]))))
-  : [];
+const locusNumbers = new Map((LOCI?.ids ?? []).map((id, i) => [id, i]));
+const locusOfLevel = LOCI ? levels('sequence_id').map((id) => locusNumbers.get(id) ?? -1) : [];
 let loci = null; // filled once the details are read
 
 /** Where a seqlet is in its locus; null for a pattern, and on the page of a screen. */

@@ -143,9 +143,10 @@ function drawLocus(node) {
   node.replaceChildren(canvas, list);
   if (focused) canvas.focus();
   return (
-    `Attributions of the bases of the locus (${LOCI.unit}). Drag or ← → to move, + and ${MINUS} to zoom, 0 for all of it. ` +
+    `Attributions of the bases of the locus (${LOCI.unit}). ` +
+    `Drag or ← → to move, + and ${MINUS} to zoom, 0 for all of it. ` +
     'Where there are no letters, grey is the strongest base of each part.' +
-    (LOCI.without_letters ? ` ${counted(LOCI.without_letters)} loci with the weakest attributions have no letters.` : '')
+    (LOCI.without_letters ? ` The ${counted(LOCI.without_letters)} weakest loci have no letters.` : '')
   );
 }
 

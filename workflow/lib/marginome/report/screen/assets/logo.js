@@ -65,7 +65,7 @@ function letter(context, base, x, top, width, height) {
   context.restore();
 }
 
-/** A column of letters as high as numbers say, [number, letter] each: above zero and below it, the largest outermost. */
+/** A column of letters as high as numbers say, [number, letter] each, above and below zero, the largest outermost. */
 function stack(context, column, x, width, zero, scale) {
   let up = zero,
     down = zero;

@@ -106,7 +106,7 @@ function cell(column, row) {
       out.append(element('span', { className: 'id' }, `+ ${show('partner_id', row)}`));
     if (has('insert')) out.append(element('span', { className: 'insert' }, show('insert', row)));
     out.title = `${rowName(row)} ${id}${has('insert') ? `\n${show('insert', row)}` : ''}`;
-  } else if (column.id === 'effect' || column.id === 'attribution' || column.id === 'interaction' || column.id === 'z') {
+  } else if (SIZED.has(column.id)) {
     const x = number(column.id, row);
     out.textContent = signed(x);
     if (column.id === 'effect') out.classList.add('strong', significant(row) ? (x > 0 ? 'up' : 'down') : 'plain');

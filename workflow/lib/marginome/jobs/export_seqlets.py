@@ -1,15 +1,15 @@
-"""Seqlets and patterns of an entry as BED and MEME files."""
+"""Seqlets of an entry as BED."""
 
 from __future__ import annotations
 
 import os
 
 from marginome.attribution_file import open_attributions
-from marginome.exports import write_elements_bed, write_instances_bed, write_meme
+from marginome.exports import write_elements_bed
 from marginome.storage import read_table
 
 
-def export_elements(
+def export_seqlets(
     *,
     attributions: str | os.PathLike,
     seqlets: str | os.PathLike,
@@ -36,24 +36,3 @@ def export_elements(
             output = alone["output"].iloc[0]
         alone = alone[(alone["output"] == output) & (alone["background"] == alone["background"].iloc[0])]
     write_elements_bed(bed, table, alone)
-
-
-def export_patterns(
-    *,
-    patterns: str | os.PathLike,
-    seqlets: str | os.PathLike,
-    meme: str | os.PathLike,
-    bed: str | os.PathLike,
-) -> None:
-    """Write the patterns of an entry as motifs, and where their seqlets are.
-
-    Parameters
-    ----------
-    patterns, seqlets : path
-        Tables of the patterns (with or without matches) and of their seqlets.
-    meme, bed : path
-        To write.
-    """
-    table = read_table(patterns)
-    write_meme(meme, table)
-    write_instances_bed(bed, read_table(seqlets), table)
