@@ -330,7 +330,7 @@ def test_what_every_shard_is_computed_from_does_not_depend_on_columns_of_later_t
     assert "list_tables.py" in found and not found & {"tables.py", "element_tables.py"}
 
 
-@pytest.mark.parametrize("job", ["report_model", "report_background", "report_elements", "write_overview"])
+@pytest.mark.parametrize("job", ["report_model", "report_background", "write_overview"])
 def test_a_plain_page_depends_on_nothing_of_the_screens_page(job):
     found = _closure(f"jobs.{job}")
     assert "report/page.py" in found and not [name for name in found if name.startswith("report/screen")]
