@@ -57,6 +57,7 @@ localrules:
 rule all:
     default_target: True
     input:
+        entries_checked(),
         rules.write_overview.output,
         screen_results(),
         attribution_results(),
@@ -80,11 +81,13 @@ rule models:
 
 rule screens:
     input:
+        entries_checked(),
         screen_results(),
 
 
 rule attributions:
     input:
+        entries_checked(),
         attribution_results(),
 
 

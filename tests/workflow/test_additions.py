@@ -139,3 +139,26 @@ def test_controls_of_one_list_compute_that_list(run):
         *(f"marginalize {model} {background} jaspar {i}-of-2"
           for model in "ab" for background in ("gc_matched", "shuffled_peaks") for i in (1, 2)),
     })  # fmt: skip
+
+
+def _shards_of(background: str) -> set[str]:
+    return {f"marginalize {model} {background} jaspar {i}-of-2" for model in "ab" for i in (1, 2)}
+
+
+def test_other_outputs_of_a_screen_compute_its_shards(run):
+    run.config["screens"]["s"]["outputs"] = ["counts"]
+    check(run, SUMMARIES | {
+        "check_entries gc_matched", "check_entries shuffled_peaks",
+        *_shards_of("gc_matched"), *_shards_of("shuffled_peaks"),
+    })  # fmt: skip
+
+
+def test_what_is_changed_together_is_all_computed(run):
+    """A job that runs first hides no change of another: of weights and a background set, both are made anew."""
+    with open(run.path("b.pt"), "ab") as handle:
+        handle.write(b"other")
+    run.config["backgrounds"]["gc_matched"]["n"] += 1
+    check(run, _units_of("b") | _shards_of("gc_matched") | SUMMARIES | {
+        "make_background gc_matched", "report_background gc_matched",
+        "predict_baseline a gc_matched", "predict_baseline b gc_matched",
+    })  # fmt: skip

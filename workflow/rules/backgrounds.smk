@@ -4,7 +4,6 @@
 rule make_background:
     input:
         files=files_of("backgrounds", "background"),
-        entries=ancient("results/entries/{background}.json"),  # of check_entries: mistakes first
     output:
         fasta="results/backgrounds/{background}.fa.gz",
         bed="results/backgrounds/{background}.bed",

@@ -260,6 +260,15 @@ def merged_screen(wildcards):
     }
 
 
+FIRST = 10  # priority of jobs that find mistakes
+
+
+def entries_checked():
+    """What check_entries makes for the background sets that screens and attributions use."""
+    used = [name for name in CONFIG["backgrounds"] if entries_with_background(name)["models"]]
+    return expand("results/entries/{background}.json", background=used)
+
+
 @functools.cache
 def entries_with_background(background):
     """The screens and attributions that use a background set, and their models."""

@@ -10,6 +10,7 @@ rule check_model:
         "logs/check_model/{batch}.log",
     benchmark:
         "benchmarks/check_model/{batch}.tsv"
+    priority: FIRST
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]

@@ -10,6 +10,7 @@ rule collect_motifs:
         "logs/collect_motifs/{collection}.log",
     benchmark:
         "benchmarks/collect_motifs/{collection}.tsv"
+    priority: FIRST
     conda:
         "../../envs/marginome.yaml"
     threads: 1

@@ -12,6 +12,7 @@ rule list_inserts:
         "logs/list_inserts/{screen}/{list}.log",
     benchmark:
         "benchmarks/list_inserts/{screen}/{list}.tsv"
+    priority: FIRST
     conda:
         "../../envs/marginome.yaml"
     threads: 2
@@ -27,9 +28,10 @@ rule list_inserts:
         "../../scripts/list_inserts.py"
 
 
-# Mistakes stop a run before anything long starts: the models of the screens and attributions that use a set are
-# loaded and checked, motifs read and placed, before the set is made. Only then: another model or screen makes no
-# background anew, since the file keeps its name and its age does not count (ancient).
+# Mistakes stop a run before anything long starts: models are loaded and checked, motifs read and placed, and what screens
+# and attributions ask of them is compared with what there is. No job takes its output, since another screen would then make
+# everything anew; an `ancient` input would hide from Snakemake (9.27) that a job's own params have changed in the same
+# run. These jobs have priority instead, so that they come first where there is a choice.
 rule check_entries:
     input:
         checks=lambda wildcards: checks_of(entries_with_background(wildcards.background)["models"]),
@@ -42,6 +44,7 @@ rule check_entries:
         "logs/check_entries/{background}.log",
     benchmark:
         "benchmarks/check_entries/{background}.tsv"
+    priority: FIRST
     conda:
         "../../envs/marginome.yaml"
     threads: 1
