@@ -24,8 +24,9 @@ demo: env
 	@echo
 	@echo "The results are in results/screens/: open results/index.html in a browser, or read results/README.md."
 
+# LONG=1: with what takes longest too, as CI does.
 test: env oracle
-	python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	$(if $(LONG),MARGINOME_LONG=1) python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: env
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow/rules && snakemake --lint
@@ -38,10 +39,11 @@ benchmark: env
 MINUTES ?= 30
 SEED ?= 0
 check: env oracle
-	@for name in random_models random_attributions config_fuzz damaged_inputs damaged_keras damaged_weights; do echo "== $$name"; \
+	@for name in random_models random_attributions null_shapes config_fuzz damaged_inputs damaged_keras damaged_weights; do echo "== $$name"; \
 		python tests/checks/$$name.py --minutes $(MINUTES) --seed $(SEED) || exit 1; done
 	python tests/checks/damaged_results.py --seed $(SEED)
 	python tests/checks/every_operation.py
+	python tests/checks/jaspar_releases.py
 
 # Everything that needs a GPU, tests first, some four minutes. It runs with the python that is there (PYTHON=...), in no
 # environment of ours; only files that have such tests are read, since others import what may not be there.

@@ -25,6 +25,12 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"  # config, input functions, the library on the path; no rules
+
+
+# None is no image; it is used with --sdm apptainer only.
+container: CONFIG.get("container")
+
+
 include: "workflow/rules/element_inputs.smk"  # the same for elements.smk
 include: "workflow/rules/backgrounds.smk"
 include: "workflow/rules/motifs.smk"

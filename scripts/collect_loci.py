@@ -12,4 +12,5 @@ with job(snakemake.log[0]):
         motifs=next(iter(snakemake.input.motifs), None),
         fasta=snakemake.output.fasta,
         bed=snakemake.output.bed,
+        sizes=snakemake.output.sizes,
     )

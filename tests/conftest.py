@@ -22,6 +22,14 @@ def pytest_configure(config):
     os.environ.setdefault("MARGINOME_TESTS", str(os.getpid()))  # one name for all processes of a run of the tests
 
 
+def pytest_collection_modifyitems(items):
+    """Leave out what takes longest, unless asked for: `make test` is to end within a quarter of an hour."""
+    if not {"MARGINOME_LONG", "MARGINOME_REQUIRE_ALL"} & os.environ.keys():
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="long: `make test LONG=1` runs it, and so does CI"))
+
+
 def pytest_sessionfinish(session):
     """Take the Slurm cluster down that this run of the tests started, when nobody's test is using it."""
     if not hasattr(session.config, "workerinput") and slurm_started().exists():

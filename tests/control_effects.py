@@ -91,7 +91,8 @@ def effects(model: str, kind: str, sequences: list[str], n: int | None = None) -
     from marginome.incremental import Edits, Engine
     from marginome.models import load_model
     from marginome.models.outputs import Readouts
-    from marginome.sequences import encode_insert, one_hot_encode
+    from marginome.sequences import one_hot_encode
+    from marginome.substitution import encode_insert
 
     settings = {k: v for k, v in MODELS[model].items() if k not in ("genome", "n")}
     loaded = load_model(model, settings)

@@ -66,7 +66,7 @@ class Demo:
         """Mean effect of each sequence in the centre of a set's backgrounds, (n, readouts), float32."""
         from marginome.incremental import Edits
         from marginome.jobs.marginalize import marginalize_blocks
-        from marginome.sequences import encode_insert
+        from marginome.substitution import encode_insert
 
         engine = self.engines[kind]
         length = engine.X.shape[-1]

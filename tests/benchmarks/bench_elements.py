@@ -26,7 +26,8 @@ from marginome.incremental import Edits, Engine
 from marginome.loci import collect_loci
 from marginome.models import load_model
 from marginome.prediction import Readout
-from marginome.sequences import insert_start, one_hot_encode
+from marginome.sequences import one_hot_encode
+from marginome.substitution import insert_start
 
 RESOURCES = Path(__file__).resolve().parents[2] / "resources"
 GENOME = str(RESOURCES / "genome" / "hg19_chr20_piece.fa.gz")

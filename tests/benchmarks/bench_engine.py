@@ -33,7 +33,8 @@ from marginome.incremental import Edits, Engine
 from marginome.marginalization import marginalize_many
 from marginome.mutagenesis import saturation_mutagenesis
 from marginome.prediction import map_structure
-from marginome.sequences import insert_start, random_one_hot
+from marginome.sequences import random_one_hot
+from marginome.substitution import insert_start
 from zoo import Dilated
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from workspace import Workspace, rules_run, small_config
 
-pytestmark = [pytest.mark.browser, pytest.mark.workflow]
+pytestmark = [pytest.mark.browser, pytest.mark.workflow, pytest.mark.long]
 SCREEN = "results/screens/ctcf_jaspar"
 OWN = """
 import torch

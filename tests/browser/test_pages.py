@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import time
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
+from marginome.arrays import write_hdf5
 from marginome.report import ScreenEntry, write_overview, write_report
 from marginome.report.screen.writing import MOST_ROWS
+from marginome.results import unsigned_measures
 from synthetic_screen import synthetic_screen
 
 pytestmark = pytest.mark.browser
@@ -520,6 +523,22 @@ def test_screen_of_one_plain_output(browser, tmp_path):
     browser.open(tmp_path / "least.html")
     assert browser.count == "5 of 5 rows, 5 motifs"
     assert browser.texts("#tabs button") == ["Rank"]
+    assert browser.logged() == []
+
+
+def test_an_unsigned_measure_of_the_users_is_one_sided(browser, tmp_path):
+    """Without controls: an interval of a distance never holds 0, which says nothing; one of a difference does."""
+    screen = synthetic_screen(5, backgrounds=("only",))
+    table = screen.effects.drop(columns=["q", "p", "z", "n_controls", "control_kind", "control_mean", "control_sd"])
+    for name, signed, drawn in (("distance", False, ""), ("change", True, "up")):
+        measure = f"mine.py:{name}"
+        readouts = {"output": ["counts"], "measure": [measure], "signed": [signed]}
+        with write_hdf5(tmp_path / "effects.h5") as handle:
+            handle.create_group("bpnet_ctcf/only").attrs["readouts"] = json.dumps(readouts)
+        write_report(tmp_path / "page.html", effects=table.assign(measure=measure), motifs=screen.motifs,
+                     unsigned=unsigned_measures(tmp_path / "effects.h5"))  # fmt: skip
+        browser.open(tmp_path / "page.html")
+        assert browser.run("return document.querySelector('.big b').className") == drawn
     assert browser.logged() == []
 
 

@@ -9,6 +9,7 @@ from marginome.attribution_entries import (
     element_kinds,
     element_screen,
     element_settings,
+    export_files,
     only_part,
     part_of,
     result_files,
@@ -77,7 +78,14 @@ def test_elements_as_a_screen():
 
 def test_results_are_those_that_are_asked_for():
     assert result_files(PLAIN) == [
-        "attributions.h5", "seqlets.parquet", "seqlets.bed", "figures/elements.svg", "report.html", "provenance.json"
+        "attributions.h5", "seqlets.parquet", "seqlets.bed", "export/elements.bed", "export/observed.bw",
+        "figures/elements.svg", "report.html", "provenance.json",
+    ]  # fmt: skip
+    assert not [name for name in result_files(PLAIN | {"loci": {"kind": "fasta"}}) if name.endswith(".bw")]
+    asked = export_files(PLAIN | {"export": ["hypothetical", "npz", "h5"]})
+    assert asked == [
+        "export/observed.bw", *(f"export/hypothetical_{base}.bw" for base in "ACGT"), "export/sequences.npz",
+        "export/hypothetical.npz", "export/loci.narrowPeak", "export/attributions.shap.h5",
     ]  # fmt: skip
     found = result_files(WHOLE)
     assert {"annotations.parquet", "patterns.h5", "pattern_matches.parquet", "patterns/effects.parquet"} < {*found}

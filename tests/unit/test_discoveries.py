@@ -25,25 +25,28 @@ def test_q_equals_statsmodels(rng):
     np.testing.assert_allclose(found[1:-1], multipletests(p, method="fdr_bh")[1], rtol=1e-12)
 
 
-def test_add_q_is_per_family(rng):
+def test_add_q_is_per_test_set(rng):
     table = pd.DataFrame(
         {
             "model": np.repeat(["a", "b"], 60),
             "output": np.tile(["x", "y"], 60),
             "background": "gc",
-            "start": np.tile(np.repeat([10, 20], 2), 30),
+            "position": np.tile(np.repeat([0, 1], 2), 30),
+            "start": rng.integers(10, 20, 120),  # of one position, by the width: no test set of its own
             "p": rng.uniform(size=120) ** 3,
         },
         index=rng.permutation(120),
     )
     found = add_q(table)
     assert "q" not in table.columns and list(found.index) == list(table.index)
-    for _, part in found.groupby(["model", "output", "background", "start"]):
+    for _, part in found.groupby(["model", "output", "background", "position"]):
         np.testing.assert_allclose(part["q"], multipletests(part["p"], method="fdr_bh")[1], rtol=1e-12)
     assert not np.allclose(found["q"], multipletests(found["p"], method="fdr_bh")[1])
     np.testing.assert_allclose(add_q(table, [])["q"], multipletests(table["p"], method="fdr_bh")[1], rtol=1e-12)
     with pytest.raises(MarginomeError, match="no column fold"):
         add_q(table, ["fold"])
+    with pytest.raises(MarginomeError, match=r"no column position; it has .*Name the columns to test within: test_set"):
+        add_q(table.drop(columns="position"))  # of an earlier version
 
 
 def test_q_is_made_of_no_smaller_p_than_controls_can_show(rng):

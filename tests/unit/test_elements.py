@@ -36,7 +36,8 @@ def case(tmp_path):
     spans = [(0, 10, 18), (0, 76, 80), (2, 42, 48)]
     seqlets = pd.DataFrame(
         {"seqlet_id": [f"s{i}" for i in range(3)], "example_idx": [i for i, _, _ in spans],
-         "sequence_id": [IDS[i] for i, _, _ in spans], "start": [a for _, a, _ in spans],
+         "sequence_id": [IDS[i] for i, _, _ in spans], "chrom": None, "genome_start": None, "genome_end": None,
+         "start": [a for _, a, _ in spans],
          "end": [b for _, _, b in spans],
          "sign": "+", "attribution": [1.0, 2.0, 3.0], "p_value": 0.01, "sequence": "x", "caller": "recursive",
          "match_id": ["M1", None, "M1"], "match_name": ["CTCF", None, "CTCF"]}
@@ -129,7 +130,7 @@ def test_nothing_is_a_valid_result_to_the_end(case):
         **out,
     )  # fmt: skip
     table = pd.read_parquet(out["effects"])
-    assert len(table) == 0 and {"motif_id", "effect"} <= set(table)
+    assert len(table) == 0 and {"motif_id", "effect", "q", "match_q"} <= set(table)
 
 
 @pytest.mark.parametrize(

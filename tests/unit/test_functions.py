@@ -20,9 +20,10 @@ from marginome.incremental import Edits
 from marginome.jobs.apply_functions import Applier, Target, apply_functions
 from marginome.jobs.merge_functions import merge_functions
 from marginome.seeds import stable_seed
-from marginome.sequences import one_hot_encode, random_one_hot, substitute
+from marginome.sequences import one_hot_encode, random_one_hot
 from marginome.shuffles import dinucleotide_shuffle
 from marginome.storage import write_table
+from marginome.substitution import substitute
 
 LENGTH, FLANK = 70, 8
 CODE = textwrap.dedent(

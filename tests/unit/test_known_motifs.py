@@ -15,7 +15,8 @@ from marginome.incremental import Edits, Engine
 from marginome.insert_nulls import score_effects
 from marginome.models import load_model
 from marginome.motifs import read_motifs
-from marginome.sequences import encode_insert, one_hot_encode
+from marginome.sequences import one_hot_encode
+from marginome.substitution import encode_insert
 
 # The palindromic site of NRF1. JASPAR's matrix (MA0506.3) mixes it with sites whose second half is another one, and the
 # most frequent base of each column, CTGCGCCTGCGC, is a site of neither kind.

@@ -135,7 +135,7 @@ def test_many_motifs(build, args, engine, monkeypatch):
 
 def test_motifs_of_read_motifs_go_in_as_their_consensus(X, tmp_path):
     from marginome import read_motifs, substitute
-    from marginome.sequences import multisubstitute
+    from marginome.substitution import multisubstitute
 
     path = tmp_path / "motifs.txt"
     path.write_text(

@@ -36,7 +36,10 @@ def test_examples_plan_a_run(tmp_path, name):
 @pytest.mark.workflow
 @pytest.mark.parametrize(
     ("name", "screen", "motifs"),
-    [("mpra_dragonn", "reporter", ["MA0506.3", "MA0138.3"]), ("own_model", "binding", ["MA0139.2", "MA0138.3"])],
+    [
+        ("mpra_dragonn", "reporter", ["MA0506.3", "MA0138.3"]),
+        pytest.param("own_model", "binding", ["MA0139.2", "MA0138.3"], marks=pytest.mark.long),
+    ],
 )
 def test_examples_whose_data_ship_run(tmp_path, name, screen, motifs):
     made = space(tmp_path, name)

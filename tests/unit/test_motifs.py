@@ -26,7 +26,7 @@ from marginome.motifs import (
     read_motifs,
     select_motifs,
 )
-from marginome.motifs.collection import DEFAULTS, _keep_apart
+from marginome.motifs.collection import DEFAULTS, keep_apart
 from marginome.storage import read_table, write_table
 from workspace import RESOURCES, ROOT
 
@@ -578,7 +578,7 @@ def test_reading_and_selecting_take_time_in_proportion(tmp_path):
     alike = [Motif("m", "m", pwm, "x", 1, "meme") for _ in range(10_000)]
     logging.getLogger("marginome.motifs").setLevel("ERROR")
     try:
-        assert seconds(lambda: assert_(len({m.motif_id for m in _keep_apart(alike)}) == 10_000)) < 2
+        assert seconds(lambda: assert_(len({m.motif_id for m in keep_apart(alike)}) == 10_000)) < 2
     finally:
         logging.getLogger("marginome.motifs").setLevel("NOTSET")
     many = [Motif(f"m{i}", f"name {i}", pwm, "x", 1, "meme") for i in range(10_000)]

@@ -24,8 +24,7 @@ from marginome.annotation import information_bits, query_of_attributions
 from marginome.backgrounds import HitFinder
 from marginome.gc_matching import gc_bins
 from marginome.inserts import insert_sequence
-from marginome.motifs import read_motifs, select_motifs
-from marginome.motifs.formats import Motif
+from marginome.motifs import Motif, read_motifs, select_motifs
 from marginome.patterns import trimmed_span
 from workspace import RESOURCES
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import inspect
 import json
@@ -16,9 +17,10 @@ import pytest
 import torch
 
 import marginome
-from marginome import models, motifs, provenance
+from marginome import figures, models, motifs, provenance
 from marginome.models.headers import reader_modules
 from marginome.models.loaders import LOADERS, OWN
+from marginome.motifs import formats
 from marginome.provenance import (
     PACKAGE,
     code_digest,
@@ -233,23 +235,23 @@ def test_code_that_is_no_python_and_data_count_byte_by_byte(tmp_path, monkeypatc
 # Jobs that compute with a model, and others, and how many files they may depend on beside the engine's own and what
 # reads the model's files.
 SHARD_JOBS = {
-    "marginalize": 38,
-    "marginalize_elements": 39,
-    "predict_baseline": 31,
-    "attribute": 38,
-    "apply_functions": 43,
+    "marginalize": 37,
+    "marginalize_elements": 38,
+    "predict_baseline": 29,
+    "attribute": 36,
+    "apply_functions": 40,
 }
 OTHER_JOBS = {
     "collect_loci": 22,
-    "list_inserts": 18,
-    "summarize_batch": 20,
+    "list_inserts": 20,
+    "summarize_batch": 22,
     "summarize_screen": 12,
-    "summarize_elements": 26,
+    "summarize_elements": 28,
     "merge_attributions": 13,
-    "merge_functions": 17,
-    "call_seqlets": 11,
+    "merge_functions": 21,
+    "call_seqlets": 12,
     "find_patterns": 10,
-    "plot_screen": 14,
+    "plot_screen": 21,
 }
 
 
@@ -258,11 +260,36 @@ def _closure(*modules):
     return {str(path.relative_to(PACKAGE)) for path in import_closure(*modules)}
 
 
+def _below(path):
+    """The files of the package that a file names in its imports, also inside functions."""
+    here, found = path.relative_to(PACKAGE).parent.parts, set()
+    for level, name, names in provenance._imports(ast.parse(path.read_text(encoding="utf-8"))):
+        if not level and name.partition(".")[0] != "marginome":
+            continue
+        inner = [*here[: len(here) - level + 1]] * bool(level) + name.removeprefix("marginome").strip(".").split(".")
+        module = ".".join(filter(None, inner))
+        for one in names or [""]:  # a module of that name, else a name in the package's own file
+            files = (provenance._module_file(PACKAGE, ".".join(filter(None, [module, part]))) for part in (one, ""))
+            found.add(next((file for file in files if file), None))
+    return found - {None, path}
+
+
+def test_no_file_imports_in_a_circle():
+    """Each file imports what lies below it only: jobs the library, the engine's rules its plan, pages what is shown."""
+    below = {path: _below(path) for path in PACKAGE.rglob("*.py")}
+    engine = PACKAGE / "incremental"
+    assert engine / "changes.py" in below[engine / "rules" / "shapes.py"]  # it sees imports, relative ones too
+    assert PACKAGE / "motifs" / "reading.py" in below[PACKAGE / "motifs" / "collection.py"]
+    assert engine / "__init__.py" in below[PACKAGE / "marginalization.py"]
+    list(graphlib.TopologicalSorter(below).static_order())  # raises CycleError
+
+
 @pytest.mark.parametrize("job", [*SHARD_JOBS])
 def test_a_job_with_a_model_depends_on_no_other_kind_of_model_no_motif_reader_no_comparison_and_no_page(job):
     """A reader that is added, or a line of a comparison, must not cost hours of GPU."""
     found = _closure(f"jobs.{job}")
     rooms = (
+        "models/loaders",
         "models/keras",
         "models/bpnet",
         "motifs/",
@@ -279,7 +306,31 @@ def test_a_job_with_a_model_depends_on_no_other_kind_of_model_no_motif_reader_no
     assert {"models/keras/file.py", "models/keras/layers.py"} <= with_keras
 
 
-@pytest.mark.parametrize("job", ["report_model", "report_background", "report_elements", "write_overview"])
+@pytest.mark.parametrize("job", ["collect_motifs", "make_background"])
+def test_a_job_that_takes_motifs_depends_on_the_readers_of_its_own_files(job, tmp_path):
+    readers = {f"motifs/{module}.py" for module in {*formats.READERS.values(), "formats"}}
+    assert not _closure(f"jobs.{job}") & readers
+    (tmp_path / "any.txt").write_text(">a\n0.1 0.2 0.3 0.4\n")
+    (tmp_path / "odd.txt").write_text("what is this?\n")
+    for files, wanted in (("resources/motifs/JASPAR2026_CORE_vertebrates.meme", "meme"),
+                          (str(tmp_path / "any.txt"), "blocks"), (str(tmp_path / "none.txt"), "formats"),
+                          ({"file": str(tmp_path / "odd.txt"), "format": "tsv"}, "given")):  # fmt: skip
+        settings = {"files": [files]}
+        modules = formats.reader_modules(settings, formats.readers_of(settings))
+        assert modules == (f"motifs.{wanted}",)
+        if wanted != "formats":  # which recognises, by the words that the readers know
+            assert _closure(f"jobs.{job}", *modules) & readers == {f"motifs/{wanted}.py"}
+    assert formats.reader_modules({"jaspar": {"release": 2026}}, {}) == ("motifs.databases",)
+
+
+@pytest.mark.parametrize("job", ["collect_motifs", "list_inserts"])
+def test_what_every_shard_is_computed_from_does_not_depend_on_columns_of_later_tables(job):
+    """A column that is added, or said otherwise, makes no list of inserts anew."""
+    found = _closure(f"jobs.{job}")
+    assert "list_tables.py" in found and not found & {"tables.py", "element_tables.py"}
+
+
+@pytest.mark.parametrize("job", ["report_model", "report_background", "write_overview"])
 def test_a_plain_page_depends_on_nothing_of_the_screens_page(job):
     found = _closure(f"jobs.{job}")
     assert "report/page.py" in found and not [name for name in found if name.startswith("report/screen")]
@@ -322,12 +373,12 @@ def test_what_reads_a_model_is_told_from_its_entry_or_its_file(tmp_path):
 
 def test_no_module_takes_a_name_that_a_package_makes_when_asked():
     """Such an import is not seen by the digest: the module that holds the name is to be named."""
-    lazy = {"marginome": marginome._PUBLIC, "marginome.models": models._PUBLIC, "marginome.motifs": motifs._PUBLIC}
+    lazy = {package.__name__: package._PUBLIC for package in (marginome, models, motifs, figures)}
     for path in PACKAGE.rglob("*.py"):
         for node in provenance._run(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module in lazy:
                 names = {alias.name for alias in node.names}
-                assert not names & {*lazy[node.module], "models", "motifs"}, path
+                assert not names & {*lazy[node.module], "models", "motifs", "figures"}, path
 
 
 def test_an_installed_package_has_the_digests_of_the_checkout(tmp_path):

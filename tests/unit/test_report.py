@@ -34,6 +34,7 @@ from marginome.report.page import asset, document, filled, json_island, save
 from marginome.report.screen.packing import Arrays, shortened
 from marginome.report.screen.writing import ECHARTS, SCREEN_FILES
 from marginome.results import Profiles
+from synthetic_elements import synthetic_elements, write_elements_page
 from synthetic_screen import synthetic_screen
 
 SCREEN = "marginome.report.screen"
@@ -446,7 +447,6 @@ def test_a_row_that_is_not_significant_says_so_on_the_overview(tmp_path):
 
 
 def test_hostile_names_stay_text_on_the_overview_and_the_page_of_elements(tmp_path):
-    from marginome.jobs.report_elements import report_elements
     from marginome.storage import write_json, write_table
 
     evil = "</td><script>window.owned=1</script>"
@@ -463,19 +463,13 @@ def test_hostile_names_stay_text_on_the_overview_and_the_page_of_elements(tmp_pa
             models=[Entry(name, {name: Badge(name, True)})], attributions=[Entry(name, {name: Link(name, name)})],
             provenance={name: [name]}, commands=[name],
         )  # fmt: skip
-        text = {key: [name] for key in ("seqlet_id", "chrom", "sign", "match_name", "match_id", "sequence")}
-        seqlets = pd.DataFrame({**text, "attribution": [1.0], "match_q": [0.1]})
-        write_table(folder / "seqlets.parquet", seqlets)
-        write_table(folder / "effects.parquet", effects.assign(motif_id=name))
-        patterns = pd.DataFrame({"pattern_id": [name], "n_seqlets": [3], "attribution": [0.1], "match_name": [name]})
-        write_table(folder / "patterns.parquet", patterns)
-        write_json(folder / "provenance.json", {"command": name, name: {"k": name}})
-        report_elements(
-            name, seqlets=folder / "seqlets.parquet", effects=folder / "effects.parquet",
-            patterns=folder / "patterns.parquet", pattern_effects=folder / "effects.parquet", figure=folder / "a.svg",
-            provenance=folder / "provenance.json", page=folder / "report.html",
-        )  # fmt: skip
-        return Page(folder / "index.html"), Page(folder / "report.html")
+        entry = synthetic_elements(folder / name.replace("/", ""), 3)
+        for kind in ("effects", "pattern_effects"):
+            own = pd.read_parquet(entry.folder / f"{kind}.parquet")
+            texts = {key: name for key in ("motif_name", "match_name", "unit", "insert", "background", "model")}
+            write_table(entry.folder / f"{kind}.parquet", own.assign(**texts))
+        write_json(entry.folder / "provenance.json", {"command": name, name: {"k": name}})
+        return Page(folder / "index.html"), Page(write_elements_page(entry, name=name))
 
     for hostile, clean in zip(made(tmp_path / "h", evil, True), made(tmp_path / "c", "x", False), strict=True):
         assert [t for t, _ in hostile.tags] == [t for t, _ in clean.tags]  # not one element more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cached_property
 
 import h5py
 import numpy as np
@@ -24,8 +25,9 @@ from marginome.models import load_model
 from marginome.models.outputs import Output
 from marginome.motifs import read_motifs
 from marginome.prediction import predict
-from marginome.sequences import one_hot_encode, substitute
+from marginome.sequences import one_hot_encode
 from marginome.shards import whole_blocks
+from marginome.substitution import substitute
 from workspace import RESOURCES
 
 BPNET = {"weights": str(RESOURCES / "models" / "bpnet_ctcf_k562_2114.state_dict.pt"), "input_length": 2114}
@@ -78,6 +80,11 @@ class Bench:
                 parts.append(found)
         return {name: np.concatenate([p[name] for p in parts if name in p]) for name in parts[0]}
 
+    @cached_property
+    def whole(self) -> dict[str, np.ndarray]:
+        """All of it by one shard, computed once for all tests that compare with it."""
+        return self.run(1)
+
 
 @pytest.fixture(scope="module")
 def mpra(tmp_path_factory):
@@ -91,14 +98,14 @@ def bpnet(tmp_path_factory):
 
 @pytest.mark.parametrize("shards", [3, 16])
 def test_any_number_of_shards_gives_the_same_bits(mpra, shards):
-    one, many = mpra.run(1), mpra.run(shards)
+    one, many = mpra.whole, mpra.run(shards)
     assert set(one) == set(many) and {"effect", "effect_sd", "after_mean", "effects"} <= set(one)
     for name in one:
         np.testing.assert_array_equal(one[name], many[name], err_msg=name)
 
 
 def test_profiles_too(bpnet):
-    one, many = bpnet.run(1), bpnet.run(3)
+    one, many = bpnet.whole, bpnet.run(3)
     assert one["profiles/profile/logits"].shape == (15, 2, 1000)  # motifs only
     for name in one:
         np.testing.assert_array_equal(one[name], many[name], err_msg=name)
@@ -131,7 +138,7 @@ def _memory_runs_out(monkeypatch, times):
 
 
 def test_a_shard_that_runs_out_of_memory_does_less_at_a_time(bpnet, monkeypatch):
-    want = bpnet.run(1)
+    want = bpnet.whole
     _memory_runs_out(monkeypatch, 1)
     found = bpnet.run(1)
     (note,) = bpnet.engine["notes"]  # kept with the result
@@ -154,7 +161,7 @@ def test_a_shard_for_which_memory_never_suffices_says_so_and_writes_nothing(bpne
 
 def test_effects_are_those_of_plain_predictions(bpnet):
     """Insert by insert: substitute, predict, subtract, average."""
-    found = bpnet.run(1)
+    found = bpnet.whole
     model = load_model("m", BPNET).module
     X = torch.stack([one_hot_encode(s) for s in bpnet.sequences])
     before = predict(model, X, device="cpu")[1].double()
@@ -182,7 +189,7 @@ def test_an_ensemble_has_the_mean_effect_and_the_spread_of_its_members(tmp_path)
 
 
 def test_raw_predictions_are_kept_when_asked_for(mpra, monkeypatch):
-    assert not any(name.startswith("predictions") for name in mpra.run(1))
+    assert not any(name.startswith("predictions") for name in mpra.whole)
     monkeypatch.setitem(SCREEN["keep"], "predictions", True)
     found = mpra.run(2)
     raw = found["predictions/tasks"]

@@ -22,7 +22,8 @@ from marginome import (
     reverse_complement,
     substitute,
 )
-from marginome.sequences import base_codes, encode_insert, insert_start, validate_one_hot
+from marginome.sequences import base_codes, validate_one_hot
+from marginome.substitution import encode_insert, insert_start
 
 bases = st.text("ACGT", min_size=1, max_size=60)
 bases_n = st.text("ACGTN", min_size=1, max_size=60).filter(lambda s: s.strip("N"))

@@ -29,6 +29,7 @@ from marginome.jobs.summarize_batch import summarize_batch
 from marginome.jobs.summarize_screen import summarize_screen
 from marginome.motifs import read_motifs
 from marginome.placing import MIDDLE, place
+from marginome.results import unsigned_measures
 from marginome.storage import read_table, write_table
 from marginome.units import controls_of, of_list, shards_of
 from workspace import RESOURCES
@@ -193,6 +194,10 @@ def same(first: Screen, second: Screen) -> None:
     assert a.keys() == b.keys()
     for name in a:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_a_run_stores_which_measures_are_unsigned(alone):
+    assert unsigned_measures(alone.folder / "effects.h5") == ["jensen_shannon_distance"]  # of counts: difference
 
 
 @pytest.mark.parametrize("shards", [1, 3])

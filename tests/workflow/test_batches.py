@@ -13,7 +13,7 @@ import pytest
 
 from workspace import MOTIFS, ROOT, Workspace, rules_run
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 CODE = textwrap.dedent(
     """
     import torch

@@ -18,6 +18,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 from tangermeme.marginalize import marginalize as peer_marginalize
 
+from marginome.discoveries import add_q
 from marginome.errors import MarginomeError
 from marginome.fasta import read_background
 from marginome.models import load_model
@@ -75,6 +76,14 @@ def test_ctcf_leads_and_nothing_else_does(effects, background):
     others = counts[~counts["motif_id"].isin(CTCF)]["effect"]
     assert others.abs().max() < 0.35 * core.min()
     assert (ranked["sign_consistency"].head(6) == 1).all()
+
+
+def test_add_q_on_the_table_gives_the_q_that_is_in_it(finished, effects):
+    assert effects["start"].nunique() > effects["position"].nunique() == 1  # centred inserts of many widths
+    for table in (effects, read_screen(finished.path(SCREEN)).effects):
+        found = add_q(table.drop(columns="q"))
+        np.testing.assert_array_equal(found["q"], effects["q"])
+    assert effects["q"].notna().all()
 
 
 def test_the_interval_is_a_t_interval_over_the_backgrounds(finished, effects):
@@ -236,6 +245,7 @@ def test_agreement_and_consensus_are_those_of_scipy(finished, effects):
         np.testing.assert_array_equal(found["q_max"], q.max(axis=1))
 
 
+@pytest.mark.long
 def test_ctcf_passes_in_both_background_sets_and_a_scrambled_ctcf_does_not(tmp_path):
     """The shipped demo with its 16 backgrounds of each kind, fewer motifs and controls, and CTCF scrambled ten ways."""
     config = small_config()
@@ -244,14 +254,17 @@ def test_ctcf_passes_in_both_background_sets_and_a_scrambled_ctcf_does_not(tmp_p
     letters, core = random.Random(1), consensus_of("MA0139.2")
     scrambled = ["".join(letters.sample(core, len(core))) for _ in range(10)]
     config["motifs"]["scrambled"] = {"files": ["scrambled.fa"]}
-    config["screens"]["ctcf_jaspar"] |= {"motifs": ["jaspar", "scrambled"], "controls": {"pool": 400}}
+    config["screens"]["ctcf_jaspar"] |= {
+        "motifs": ["jaspar", "scrambled"],
+        "outputs": ["counts"],
+        "controls": {"pool": 400},
+    }
     space = Workspace(tmp_path, config)
     space.path("scrambled.fa").write_text("".join(f">scrambled_{i}\n{s}\n" for i, s in enumerate(scrambled)))
     target = f"{SCREEN}/effects.parquet"
     space.run(target, cores=2)
     table = pd.read_parquet(space.path(target))
-    counts = table[table["output"] == "counts"]
-    for background, rows in counts.groupby("background"):
+    for background, rows in table.groupby("background"):
         ctcf, others = rows[rows["motif_id"].isin(CTCF)], rows[rows["collection"] == "scrambled"]
         assert len(others) == 20 and len(rows) == len(MOTIFS) * 2 + 20
         assert set(rows.nlargest(6, "effect")["motif_id"]) == set(CTCF), background

@@ -93,6 +93,17 @@ def test_missing_rows_and_columns_fail(published, tmp_path):
         judge(tmp_path)
 
 
+def test_a_table_that_was_published_before_it_had_positions_is_compared_without(published, tmp_path):
+    with_positions = published.assign(position=0)
+    publish(published.drop(columns="position", errors="ignore"), tmp_path)
+    for found, n in ((with_positions, 0), (with_positions.assign(other=1), 1)):
+        write_table(tmp_path / "found.parquet", found)
+        compare_screen(
+            expected=tmp_path / "table.parquet", effects=tmp_path / "found.parquet", table=tmp_path / "list.tsv"
+        )
+        assert len(pd.read_csv(tmp_path / "list.tsv", sep="\t")) == n
+
+
 def test_a_published_table_that_is_not_its_checksums_is_refused(published, tmp_path, told):
     publish(published, tmp_path)
     table, listed = tmp_path / "table.parquet", tmp_path / "list.tsv"

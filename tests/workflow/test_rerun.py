@@ -66,11 +66,39 @@ def test_an_edit_of_the_marginalization_reruns_what_depends_on_it(copied):
 def test_a_line_that_a_shard_does_not_run_costs_no_shard(copied):
     """Of a comparison, of readers of other models, of what draws: hours of GPU would be for nothing."""
     library = copied.repository / "workflow" / "lib" / "marginome"
-    for name in ("agreements.py", "discoveries.py", "figures.py", "models/keras/layers.py", "models/beluga.py"):
+    for name in ("agreements.py", "discoveries.py", "figures/heatmap.py", "models/keras/layers.py", "models/beluga.py"):
         (library / name).write_text((library / name).read_text() + "\nCHANGED = 1\n")
     planned = _planned(copied)
     assert {"summarize_screen", "plot_screen"} <= planned
     assert not planned & {"check_model", "predict_baseline", "list_inserts", "marginalize", "summarize_batch"}
+
+
+def test_a_motif_reader_that_no_file_wants_makes_nothing_anew(copied):
+    motifs = copied.repository / "workflow" / "lib" / "marginome" / "motifs"
+    _edit(motifs / "formats.py", '    "meme": "meme",\n', '    "meme": "meme",\n    "mine": "mine",\n')
+    _edit(
+        motifs / "formats.py",
+        "    first = head[0]",
+        '    if "MINE" in head:\n        return "mine"\n    first = head[0]',
+    )
+    (motifs / "mine.py").write_text("def read_mine(text, source):\n    yield from ()\n")
+    _edit(motifs / "transfac.py", "most = max(6,", "most = max(7,")
+    assert _planned(copied) == set()
+
+
+def test_a_model_format_that_no_model_wants_makes_nothing_anew(copied):
+    models = copied.repository / "workflow" / "lib" / "marginome" / "models"
+    _edit(models / "loaders.py", '    "beluga": "beluga",\n', '    "beluga": "beluga",\n    "mine": "mine",\n')
+    (models / "mine.py").write_text("def load(file, bias_file, settings, loader, where):\n    return None\n")
+    assert _planned(copied) == set()
+
+
+def test_an_edit_of_what_reads_a_collections_files_makes_it_anew(copied):
+    module = copied.repository / "workflow" / "lib" / "marginome" / "motifs" / "meme.py"
+    module.write_text(module.read_text() + "\nCHANGED = 1\n")
+    planned = _planned(copied)
+    assert {"collect_motifs", "list_inserts", "marginalize", "summarize_screen"} <= planned
+    assert not planned & {"make_background", "check_model", "predict_baseline"}
 
 
 def test_an_edit_of_what_reads_the_model_checks_it_again(copied):

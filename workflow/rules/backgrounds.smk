@@ -30,7 +30,7 @@ rule make_background:
         settings=settings_of("backgrounds", "background"),
         digests=digests_of("backgrounds", "background"),
         seed=CONFIG["seed"],
-        code=code_digest("jobs.make_background"),
+        code=code_of_background,
     script:
         "../../scripts/make_background.py"
 

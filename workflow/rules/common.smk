@@ -36,6 +36,7 @@ from marginome.config import check_keys, entry_files, job_config, resolve_config
 from marginome.errors import MarginomeError
 from marginome.figure_names import SCREEN_FIGURES
 from marginome.models.headers import reader_modules
+from marginome.motifs import formats
 from marginome.provenance import code_digest, content_digests, file_digests, with_imported
 from marginome.units import batches_of, controls_of, of_list, shards_of
 
@@ -68,6 +69,7 @@ wildcard_constraints:
     attribution=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     elements=r"seqlets|patterns",
     shard=r"\d+-of-\d+",
+    track=r"observed|hypothetical_[ACGT]",
 
 
 @functools.cache
@@ -95,6 +97,25 @@ def named_digests(section, name):
 def model_readers(model):
     """The modules that read the files of a model; looked up once, since a header tells."""
     return reader_modules(CONFIG["models"][model])
+
+
+@functools.cache
+def motif_readers(collection):
+    """What reads each file of a collection; looked up once, since the content tells."""
+    return formats.readers_of(CONFIG["motifs"][collection])
+
+
+def code_of_collection(wildcards):
+    """Params function: the digest of the code that makes a collection, with the readers of its own files alone."""
+    settings, readers = CONFIG["motifs"][wildcards.collection], motif_readers(wildcards.collection)
+    return code_digest("jobs.collect_motifs", *formats.reader_modules(settings, readers))
+
+
+def code_of_background(wildcards):
+    """Params function: the digest of the code that makes a background set; motifs are read where hits are left out."""
+    settings = (CONFIG["backgrounds"][wildcards.background].get("exclude_hits") or {}).get("motifs")
+    readers = formats.reader_modules(settings, formats.readers_of(settings)) if settings else ()
+    return code_digest("jobs.make_background", *(("motifs.formats", *readers) if settings else ()))
 
 
 def files_of(section, wildcard):

@@ -95,7 +95,8 @@ def attribution_shards(wildcards):
 
 
 def element_file(wildcards, elements, what):
-    """Input function: a table of seqlets or patterns, named where the config says how, or their isolated effects.
+    """Input function: a table of seqlets or patterns, named where the config says how, or their isolated effects, or
+    the seqlets of patterns.
 
     Empty where the config does not ask for it.
     """
@@ -104,6 +105,8 @@ def element_file(wildcards, elements, what):
         return []
     if what == "effects":
         files = rules.summarize_elements.output.effects if entry.get("marginalize") else []
+    elif what == "members":
+        files = rules.find_patterns.output.seqlets
     elif elements == "patterns":
         files = (
             rules.annotate_patterns.output.matches

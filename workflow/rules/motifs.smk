@@ -19,6 +19,7 @@ rule collect_motifs:
     params:
         settings=settings_of("motifs", "collection"),
         digests=digests_of("motifs", "collection"),
-        code=code_digest("jobs.collect_motifs"),
+        readers=lambda wildcards: motif_readers(wildcards.collection),
+        code=code_of_collection,
     script:
         "../../scripts/collect_motifs.py"

@@ -62,12 +62,28 @@ def element_functions(entry: Entry) -> bool:
     return any(function != "predict" for function in settings.get("functions", []))
 
 
+def export_files(entry: Entry) -> list[str]:
+    """Return the arrays of an entry in other programs' formats: the observed attributions always, others on request.
+
+    bigWig wants coordinates, which are known before a run where the loci are regions of a genome.
+    """
+    asked, placed = entry.get("export") or [], entry["loci"].get("kind") == "bed"
+    files = ["export/observed.bw"] if placed else []
+    if placed and "hypothetical" in asked:
+        files += [f"export/hypothetical_{base}.bw" for base in "ACGT"]
+    if "npz" in asked:
+        files += ["export/sequences.npz", "export/hypothetical.npz", "export/loci.narrowPeak"]
+    return [*files, *(["export/attributions.shap.h5"] if "h5" in asked else [])]
+
+
 def result_files(entry: Entry) -> list[str]:
     """Return what a reader gets of an entry, by name in its folder."""
     files = [
         "attributions.h5",
         "seqlets.parquet",
         "seqlets.bed",
+        "export/elements.bed",
+        *export_files(entry),
         "figures/elements.svg",
         "report.html",
         "provenance.json",
@@ -76,7 +92,7 @@ def result_files(entry: Entry) -> list[str]:
     if entry.get("annotate"):
         files.append("annotations.parquet")
     if "patterns" in kinds:
-        files += ["patterns.h5", "patterns.parquet"]
+        files += ["patterns.h5", "patterns.parquet", "export/patterns.meme", "export/pattern_seqlets.bed"]
         if entry.get("annotate"):
             files.append("pattern_matches.parquet")
     if entry.get("marginalize"):

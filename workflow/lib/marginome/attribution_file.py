@@ -37,6 +37,16 @@ class AttributionFile:
         """Return attributions of the bases that are there, float32 (loci, length)."""
         return self._handle["observed"][...].astype(np.float32)
 
+    def dataset(self, name: str) -> h5py.Dataset:
+        """Return ``sequences`` or ``hypothetical`` as they are stored, (loci, 4, length)."""
+        return self._handle[name]
+
+    def track(self, row: int, start: int, end: int, base: str | None = None) -> np.ndarray:
+        """Return attributions of a part of one locus, float32: of the bases there, or of one base everywhere."""
+        if base is None:
+            return self._handle["observed"][row, start:end].astype(np.float32)
+        return self._handle["hypothetical"][row, "ACGT".index(base), start:end].astype(np.float32)
+
     def part(self, name: str, row: int, start: int = 0, end: int | None = None) -> np.ndarray:
         """Return positions start to end of one locus of ``sequences`` or ``hypothetical``, (4, end - start)."""
         return self._handle[name][row, :, start:end]

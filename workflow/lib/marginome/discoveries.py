@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from marginome.columns import check_columns
 from marginome.errors import MarginomeError
-from marginome.tables import check_columns
 from marginome.tails import resolution
 
 #: Columns whose values together name one test set: the tests are the inserts (motifs in both orientations).
-TEST_SET = ("model", "output", "background", "start")
+TEST_SET = ("model", "output", "background", "position")
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
@@ -49,8 +49,9 @@ def add_q(table: pd.DataFrame, test_set: Sequence[str] = TEST_SET, *, test: str 
     ----------
     table : pandas.DataFrame
         Has the column `p` and those of `test_set`; with `p_resolution` see above.
-    test_set : sequence of str, default ("model", "output", "background", "start")
-        Rows that agree in these columns are tested together. What is tested are inserts, in both orientations.
+    test_set : sequence of str, default ("model", "output", "background", "position")
+        Rows that agree in these columns are tested together: with the default those of one null. What is tested are
+        inserts, in both orientations. A position is that of the config: at the centre, all widths share it.
     test : str or None, default "insert"
         Rows of a test set with the same value in this column are one test, which is counted once: motifs with the same
         consensus (1,019 JASPAR motifs in both orientations are 2,038 rows but 1,437 sequences), and both orientations
@@ -66,7 +67,7 @@ def add_q(table: pd.DataFrame, test_set: Sequence[str] = TEST_SET, *, test: str 
     MarginomeError
         If a column is missing.
     """
-    check_columns(table, [*test_set, "p"], "add_q")
+    check_columns(table, [*test_set, "p"], "add_q", remedy="Name the columns to test within: test_set.")
     keys = table[list(test_set)].assign(**{"": 0})  # one test set if no column is named
     number = keys.groupby(list(keys.columns), dropna=False, sort=False).ngroup().to_numpy()
     name = table[test].to_numpy() if test is not None and test in table.columns else np.arange(len(table))

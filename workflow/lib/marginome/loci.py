@@ -32,11 +32,14 @@ class Loci(NamedTuple):
         A, C, G, T and N, upper case.
     regions : pandas.DataFrame or None
         ``chrom, start, end`` where they are known.
+    contigs : dict of str to int, optional
+        Lengths of the genome's contigs (bp) where the loci are its regions.
     """
 
     ids: list[str]
     sequences: list[str]
     regions: pd.DataFrame | None
+    contigs: dict[str, int] | None = None
 
 
 def collect_loci(
@@ -113,12 +116,14 @@ def _from_regions(settings: Mapping[str, Any], length: int | None, where: str) -
         placed = placed[~again].reset_index(drop=True)
         rows = list(placed[["chrom", "start", "end"]].itertuples(index=False, name=None))
         sequences = [cleaned(genome.fetch(*row)) for row in rows]
+        contigs = {name: int(length) for name, length in genome.contigs.items()}
     ids = [f"{chrom}:{start}-{end}" for chrom, start, end in rows]
     kept = _known_bases(ids, sequences, settings["max_unknown_fraction"], drop, where)
     return Loci(
         [ids[i] for i in kept],
         [sequences[i] for i in kept],
         placed.iloc[kept][["chrom", "start", "end"]].reset_index(drop=True),
+        contigs,
     )
 
 

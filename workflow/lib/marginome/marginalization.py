@@ -16,15 +16,8 @@ from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
 from marginome.incremental.worthwhile import engine_pays
 from marginome.prediction import check_args, check_finite, map_structure, model_dtype, predict
-from marginome.sequences import (
-    DNA,
-    NamedMotif,
-    encode_insert,
-    insert_start,
-    substitute,
-    torch_dtype,
-    validate_one_hot,
-)
+from marginome.sequences import DNA, torch_dtype, validate_one_hot
+from marginome.substitution import NamedMotif, encode_insert, insert_start, substitute
 
 
 class Marginalization(NamedTuple):

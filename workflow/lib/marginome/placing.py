@@ -37,6 +37,8 @@ def insert_id(
 
 
 _ID = ("collection", "motif_id", "orientation", "start", "sample", "partner_id", "partner_orientation", "gap", "order")
+#: Whole numbers that not every row has: as pandas reads them they would be fractions.
+_WHOLE = ("sample", "gap", "control")
 
 
 def place(table: pd.DataFrame, length: int, *, counted_from: str) -> pd.DataFrame:
@@ -77,7 +79,8 @@ def read_inserts(path: str | os.PathLike, length: int) -> pd.DataFrame:
     table, counted_from = read_table(path), table_metadata(path).get("from")
     if counted_from is None or "offset" not in table:
         raise outdated(path, "the starts of inserts counted from the middle")
-    return place(table, length, counted_from=counted_from)
+    whole = table.astype({name: "Int64" for name in _WHOLE if name in table})
+    return place(whole, length, counted_from=counted_from)
 
 
 def check_inside(inserts: Iterable[tuple[str, int, int]], length: int) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 from marginome.arrays import group_of, plain_name, read_hdf5
 from marginome.batch_files import parts_of
 from marginome.errors import MarginomeError
-from marginome.storage import read_json, read_table
+from marginome.storage import outdated, read_json, read_table
 from marginome.tables import read_effects
 
 # Above this many values the effects of single backgrounds are left out of a page (they stay in effects.h5).
@@ -156,6 +156,24 @@ def single_effects(
             padded[:, : rows.shape[1]] = rows
             parts.append(padded)
     return np.concatenate(parts)
+
+
+def unsigned_measures(backgrounds: str | os.PathLike) -> list[str]:
+    """Return the measures whose effects cannot be negative, as the run stored what is known of each (`Measure.signed`).
+
+    Parameters
+    ----------
+    backgrounds : path
+        effects.h5 of a screen.
+    """
+    found: dict[str, None] = {}
+    with read_hdf5(backgrounds) as handle:
+        for group in (group for model in handle.values() for group in model.values()):
+            readouts = json.loads(group.attrs["readouts"])
+            if "signed" not in readouts:
+                raise outdated(backgrounds, "whether effects may be negative")
+            found |= dict.fromkeys(m for m, signed in zip(readouts["measure"], readouts["signed"]) if not signed)
+    return list(found)
 
 
 def read_baselines(files: Sequence[str | os.PathLike]) -> dict[tuple[str, str, str], np.ndarray]:

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from marginome.annotation import annotate
+from marginome.columns import conform
+from marginome.element_tables import MATCHES, PATTERNS
 from marginome.matches import annotation_columns, read_collections, tell_matches
 from marginome.storage import read_table, write_table
 
@@ -53,5 +55,6 @@ def annotate_patterns(
         threads=threads,
     )
     columns = annotation_columns(named, collection, settings["max_q"])
-    write_table(matches, pd.concat([table, columns], axis=1), {"settings": dict(settings)})
+    whole = conform(pd.concat([table, columns], axis=1), (*PATTERNS, *MATCHES), name=str(matches))
+    write_table(matches, whole, {"settings": dict(settings)})
     tell_matches(columns, "patterns")

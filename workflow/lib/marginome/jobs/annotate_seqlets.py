@@ -12,6 +12,8 @@ import pandas as pd
 
 from marginome.annotation import annotate, query_of_attributions
 from marginome.attribution_file import open_attributions
+from marginome.columns import conform
+from marginome.element_tables import MATCHES, SEQLETS
 from marginome.matches import annotation_columns, read_collections, tell_matches
 from marginome.storage import read_table, write_table
 
@@ -61,5 +63,6 @@ def annotate_seqlets(
         threads=threads,
     )
     columns = annotation_columns(named, collection, settings["max_q"])
-    write_table(annotations, pd.concat([table, columns], axis=1), {"settings": dict(settings)})
+    whole = conform(pd.concat([table, columns], axis=1), (*SEQLETS, *MATCHES), name=str(annotations))
+    write_table(annotations, whole, {"settings": dict(settings)})
     tell_matches(columns, "seqlets")

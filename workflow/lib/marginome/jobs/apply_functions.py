@@ -28,10 +28,10 @@ from marginome.models.outputs import Readouts
 from marginome.placing import read_inserts
 from marginome.prediction import Readout
 from marginome.seeds import stable_seed
-from marginome.sequences import encode_insert
 from marginome.shards import share_of_shard
 from marginome.shuffles import dinucleotide_shuffle
 from marginome.storage import to_json
+from marginome.substitution import encode_insert
 from marginome.usercode import load_user_object
 
 log = logging.getLogger("marginome")

@@ -12,17 +12,12 @@ import pandas as pd
 
 from marginome.attribution_file import AttributionFile, open_attributions
 from marginome.bases import read_off
+from marginome.columns import conform
+from marginome.element_tables import SEQLETS
 from marginome.seqlets import recursive_seqlets, tfmodisco_seqlets
 from marginome.storage import atomic, write_table
 
 log = logging.getLogger("marginome")
-
-
-SEQLETS = {
-    "seqlet_id": "str", "example_idx": "int64", "sequence_id": "str", "chrom": "str", "genome_start": "Int64",
-    "genome_end": "Int64", "start": "int64", "end": "int64", "sign": "str", "attribution": "float64",
-    "p_value": "float64", "sequence": "str", "caller": "str",
-}  # fmt: skip
 
 
 def call_seqlets(
@@ -55,7 +50,7 @@ def call_seqlets(
         table = table.sort_values(["example_idx", "start", "end"], kind="stable", ignore_index=True)
         table = _described(table, found, settings["caller"])
     metadata = {"settings": dict(settings), "attributions": str(attributions)}
-    write_table(seqlets, table, metadata)
+    write_table(seqlets, conform(table, SEQLETS, name=str(seqlets)), metadata)
     _write_bed(bed, table)
     signs = table["sign"].value_counts()
     log.info("%d seqlets in %d loci: %d positive, %d negative", len(table), len(observed), signs.get("+", 0),
@@ -113,7 +108,7 @@ def _described(table: pd.DataFrame, found: AttributionFile, caller: str) -> pd.D
         described["chrom"] = found.regions["chrom"].to_numpy(object)[index]
         described["genome_start"] = begin + described["start"].to_numpy()
         described["genome_end"] = begin + described["end"].to_numpy()
-    return described.astype({name: kind for name, kind in SEQLETS.items() if kind not in ("str",)})
+    return described
 
 
 def _write_bed(path: str | os.PathLike, table: pd.DataFrame) -> None:

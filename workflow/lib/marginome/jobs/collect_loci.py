@@ -13,7 +13,7 @@ from marginome.background_set import BackgroundSet, write_background
 from marginome.batch_files import read_record
 from marginome.errors import MarginomeError, unknown_name
 from marginome.loci import collect_loci as read_loci
-from marginome.storage import read_table
+from marginome.storage import atomic, read_table
 
 log = logging.getLogger("marginome")
 
@@ -29,6 +29,7 @@ def collect_loci(
     motifs: str | os.PathLike | None,
     fasta: str | os.PathLike,
     bed: str | os.PathLike,
+    sizes: str | os.PathLike,
 ) -> None:
     """Read and check the loci of one entry; also check that its output exists, before any long job.
 
@@ -48,6 +49,8 @@ def collect_loci(
         FASTA of the background set and table of the collection that ``loci`` names.
     fasta, bed : path
         To write; the BED file is empty where no coordinates are known.
+    sizes : path
+        To write: contigs and their lengths (bp), tab-separated; empty where the loci are no regions of a genome.
     """
     checked = read_record(check, attribution["model"])
     outputs = [output["name"] for output in checked["outputs"]]
@@ -65,4 +68,7 @@ def collect_loci(
     )
     made = BackgroundSet(name, found.ids, found.sequences, found.regions, pd.DataFrame())
     write_background(made, fasta=fasta, bed=bed)
+    with atomic(sizes) as temporary:
+        lines = [f"{chrom}\t{size}\n" for chrom, size in (found.contigs or {}).items()]
+        temporary.write_text("".join(lines), encoding="utf-8")
     log.info("%d loci of %d bp", len(found.ids), len(found.sequences[0]))

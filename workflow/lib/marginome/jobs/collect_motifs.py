@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from marginome.columns import conform
+from marginome.list_tables import MOTIFS
 from marginome.motifs import collection
 from marginome.motifs.table import motif_table
 from marginome.storage import write_table
@@ -15,7 +17,12 @@ log = logging.getLogger("marginome")
 
 
 def collect_motifs(
-    settings: Mapping[str, Any], *, name: str, digests: Mapping[str, str], table: str | os.PathLike
+    settings: Mapping[str, Any],
+    *,
+    name: str,
+    readers: Mapping[str, str],
+    digests: Mapping[str, str],
+    table: str | os.PathLike,
 ) -> None:
     """Read, check and select the motifs of one collection and write them as a table.
 
@@ -25,14 +32,17 @@ def collect_motifs(
         The collection's entry in the config.
     name : str
         Its name.
+    readers : mapping
+        The reader of each of its files (`marginome.motifs.formats.readers_of`).
     digests : mapping
         SHA-256 of its files, by path.
     table : path
         Parquet to write.
     """
-    found = collection.collect_motifs(settings, name=name)
+    found = collection.collect(settings, name=name, readers=readers)
     frame = motif_table(found)
     frame.insert(0, "collection", name)
-    write_table(table, frame, {"collection": name, "settings": dict(settings), "files": dict(digests)})
+    metadata = {"collection": name, "settings": dict(settings), "files": dict(digests)}
+    write_table(table, conform(frame, MOTIFS, name=str(table)), metadata)
     widths = [len(m.pwm) for m in found]
     log.info("%d motifs, %d to %d bp wide", len(found), min(widths), max(widths))

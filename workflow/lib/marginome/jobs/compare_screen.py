@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from marginome.columns import check_columns, write_tsv
 from marginome.errors import MarginomeError
 from marginome.seals import is_sealed
 from marginome.storage import sha256_of
-from marginome.tables import EFFECTS, check_columns, read_effects, write_tsv
+from marginome.tables import EFFECTS, read_effects
 
 log = logging.getLogger("marginome")
 
@@ -44,7 +45,12 @@ def list_differences(expected: str | os.PathLike, effects: str | os.PathLike) ->
     missing = [key for key in keys if key not in published]
     if missing:
         raise MarginomeError(f"the table has no column {', '.join(missing)}", where=str(expected), remedy=_AGAIN)
-    return compare_tables(published, found, keys=keys)
+    later = [column for column in _LATER if column not in published]
+    return compare_tables(published, found.drop(columns=later, errors="ignore"), keys=keys)
+
+
+#: Columns that tables did not have from the start: what was published before is compared without them.
+_LATER = ("position",)
 
 
 def _has(table: pd.DataFrame, column: str) -> bool:

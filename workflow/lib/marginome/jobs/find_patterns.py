@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from marginome import patterns as modisco
 from marginome.arrays import read_hdf5
 from marginome.attribution_file import open_attributions
+from marginome.columns import conform
+from marginome.element_tables import PATTERN_SEQLETS, PATTERNS
 from marginome.storage import write_table
 
 log = logging.getLogger("marginome")
@@ -56,16 +57,14 @@ def find_patterns(
         modisco.write_patterns(hdf5, made, window=window, start=start, metadata=metadata)
         with read_hdf5(hdf5) as handle:
             table, members = modisco.pattern_tables(handle, trim=settings["trim"])
-        members.insert(3, "sequence_id", [found.ids[i] for i in members["example_idx"]])
+        members["sequence_id"] = [found.ids[i] for i in members["example_idx"]]
         placed = found.regions is not None
         index = members["example_idx"].to_numpy(np.int64)
-        for at, (column, edge) in enumerate((("genome_start", "start"), ("genome_end", "end")), start=4):
-            values = found.regions["start"].to_numpy()[index] + members[edge] if placed else pd.NA
-            members.insert(at, column, pd.Series(values, index=members.index, dtype="Int64"))
-        chrom = found.regions["chrom"].to_numpy(object)[index] if placed else None
-        members.insert(4, "chrom", pd.Series(chrom, index=members.index, dtype="string"))
-    write_table(patterns, table, metadata)
-    write_table(seqlets, members, metadata)
+        members["chrom"] = found.regions["chrom"].to_numpy(object)[index] if placed else None
+        for edge in ("start", "end"):
+            members[f"genome_{edge}"] = found.regions["start"].to_numpy()[index] + members[edge] if placed else None
+    write_table(patterns, conform(table, PATTERNS, name=str(patterns)), metadata)
+    write_table(seqlets, conform(members, PATTERN_SEQLETS, name=str(seqlets)), metadata)
     log.info("window of %d bp from %d: %d patterns", window, start, len(table))
     for row in table.itertuples():
         log.info("%s: %d seqlets, %s", row.pattern_id, row.n_seqlets, row.consensus)

@@ -12,9 +12,12 @@ import pandas as pd
 
 from marginome.attribution_file import AttributionFile, open_attributions
 from marginome.bases import read_off
+from marginome.columns import conform
+from marginome.element_tables import PATTERN_ELEMENTS, SEQLET_ELEMENTS
 from marginome.errors import MarginomeError
 from marginome.insert_lists import insert_table
 from marginome.inserts import Insert
+from marginome.list_tables import FAMILIES, INSERT_LIST
 from marginome.placing import MIDDLE
 from marginome.regions import read_regions
 from marginome.seeds import stable_seed
@@ -69,18 +72,18 @@ def list_elements(
             seqlets = read_table(table) if spans is None else _annotations(spans, found, where)
             described, listed = _seqlets(seqlets, found, settings["flank"])
     rows = [
-        Insert(motif_id, motif_name, "+", -(len(sequence) // 2), sequence, draw, collection=kind)
-        for motif_id, motif_name, sequence, draw in listed
+        Insert(motif_id, motif_name, "+", -(len(sequence) // 2), sequence, sample, collection=kind)
+        for motif_id, motif_name, sequence, sample in listed
     ]
     if rows:
         controls = insert_table(rows, controls_of(settings["controls"], kind), seed)
     else:
-        columns = ("role", "collection", "motif_id", "motif_name", "orientation", "insert")
-        controls = pd.DataFrame({name: pd.Series(dtype=object) for name in columns}).assign(offset=0)
+        controls = pd.DataFrame()
         log.warning("there are no %s: the table is empty", kind)
-    write_table(inserts, controls, {"from": MIDDLE, "seed": seed})
-    write_table(families, _families(described, kind))
-    write_table(elements, described)
+    write_table(inserts, conform(controls, INSERT_LIST, name=str(inserts)), {"from": MIDDLE, "seed": seed})
+    write_table(families, conform(_families(described, kind), FAMILIES, name=str(families)))
+    columns = PATTERN_ELEMENTS if kind == "patterns" else SEQLET_ELEMENTS
+    write_table(elements, conform(described, columns, name=str(elements)))
     log.info("%d %s, %d inserts, %d controls", len(described), kind, len(rows), len(controls) - len(rows))
 
 
@@ -139,7 +142,7 @@ def _annotations(bed: str | os.PathLike, found: AttributionFile, where: str) -> 
         float(observed[i, a:b].sum(dtype=np.float64))
         for i, a, b in zip(table["example_idx"], table["start"], table["end"])
     ]
-    return table.astype({"genome_start": "Int64", "genome_end": "Int64", "chrom": "string"})
+    return table
 
 
 def _patterns(table: pd.DataFrame, members: pd.DataFrame, samples: int, seed: int) -> tuple[pd.DataFrame, list[tuple]]:
@@ -152,8 +155,8 @@ def _patterns(table: pd.DataFrame, members: pd.DataFrame, samples: int, seed: in
         listed.append((motif_id, name, consensus, None))
         mine = members.loc[members["pattern_id"] == motif_id, "sequence"].tolist()
         rng = np.random.default_rng(stable_seed(seed, "seqlets of a pattern", motif_id))
-        for draw, i in enumerate(rng.permutation(len(mine))[:samples]):
-            listed.append((motif_id, name, mine[i], draw))
+        for sample, i in enumerate(rng.permutation(len(mine))[:samples]):
+            listed.append((motif_id, name, mine[i], sample))
     return described, listed
 
 

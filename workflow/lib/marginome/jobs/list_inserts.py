@@ -12,9 +12,11 @@ from typing import Any
 
 import pandas as pd
 
+from marginome.columns import conform
 from marginome.families import motif_families
 from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
+from marginome.list_tables import FAMILIES, INSERT_LIST
 from marginome.motifs.table import motifs_from_table
 from marginome.placing import FIRST_BASE, MIDDLE
 from marginome.storage import read_table, write_table
@@ -67,7 +69,8 @@ def list_screen_inserts(
     )
     rows = insert_table(listed, controls, seed)
     centred = screen["positions"] == "centre"
-    write_table(inserts, rows, {"from": MIDDLE if centred else FIRST_BASE, "seed": seed})
+    metadata = {"from": MIDDLE if centred else FIRST_BASE, "seed": seed}
+    write_table(inserts, conform(rows, INSERT_LIST, name=str(inserts)), metadata)
     grouped = motif_families([m.pwm.T for m in found], [m.motif_id for m in found], threads=threads)
     members = {
         "collection": collection,
@@ -76,6 +79,6 @@ def list_screen_inserts(
         "family": grouped.family,
         "family_representative": grouped.representative,
     }
-    write_table(families, pd.DataFrame(members))
+    write_table(families, conform(pd.DataFrame(members), FAMILIES, name=str(families)))
     log.info("%d inserts and %d controls; %d motifs in %d families", (rows["role"] == "motif").sum(),
              (rows["role"] == "control").sum(), len(found), len(set(grouped.family)))  # fmt: skip

@@ -37,9 +37,9 @@ from marginome.models.effect_columns import (
 from marginome.models.loading import LoadedModel
 from marginome.models.outputs import Readouts
 from marginome.placing import read_inserts
-from marginome.sequences import encode_insert
 from marginome.shards import PROFILE_ROWS, whole_blocks
 from marginome.storage import to_json
+from marginome.substitution import encode_insert
 
 log = logging.getLogger("marginome")
 

@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from marginome import figures
 from marginome.arrays import dataset, fill, group_of, plain_name, read_hdf5, write_hdf5
 from marginome.attribution_names import ATTRIBUTIONS
 from marginome.batch_files import part_of
+from marginome.figures.logos import attributions_figure
 from marginome.functions import window_of
 from marginome.placing import read_inserts
 from marginome.plots import save_figure
@@ -177,7 +177,7 @@ def _figure(made: h5py.File, motif: pd.DataFrame, effects: pd.DataFrame, pair: t
     part = made.get(group_of(*pair), {})
     drawn = [(f, name) for f in part for name in part[f] if part[f][name]["after"].shape[1:] == (4, size)]
     if not drawn:
-        return figures.attributions_figure(pd.DataFrame(), np.zeros((0, 4, size)), np.zeros((0, 4, size)))
+        return attributions_figure(pd.DataFrame(), np.zeros((0, 4, size)), np.zeros((0, 4, size)))
     function, name = drawn[0]
     values = part[function][name]
     function, name = plain_name(function), plain_name(name)
@@ -190,7 +190,7 @@ def _figure(made: h5py.File, motif: pd.DataFrame, effects: pd.DataFrame, pair: t
     order = listed["effect"].abs().sort_values(ascending=False, kind="stable").index
     rows = listed.loc[order].drop_duplicates("motif_id").head(top).index.to_numpy()
     unit = mine["unit"].iloc[0] if len(mine) and pd.notna(mine["unit"].iloc[0]) else ""
-    return figures.attributions_figure(
+    return attributions_figure(
         listed.loc[rows],
         np.stack([values["before"][i] for i in rows]),
         np.stack([values["after"][i] for i in rows]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from marginome import figures
+from marginome.figures.gaps import gap_figure
 from marginome.plots import save_figure
 from marginome.tables import read_effects
 
@@ -21,4 +21,4 @@ def plot_gaps(*, effects: str | os.PathLike, top: int, figure: str | os.PathLike
     figure : path
         SVG to write.
     """
-    save_figure(figures.gap_figure(read_effects(effects), top=top), figure)
+    save_figure(gap_figure(read_effects(effects), top=top), figure)

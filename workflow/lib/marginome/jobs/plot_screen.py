@@ -10,8 +10,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from marginome import figures
 from marginome.arrays import read_hdf5
+from marginome.figures.before_after import before_after_figure
+from marginome.figures.heatmap import heatmap_figure
+from marginome.figures.logos import logos_figure
+from marginome.figures.profiles import profiles_figure
 from marginome.plots import save_figure
 from marginome.results import Profiles, read_baselines, read_motif_matrices, read_profiles, single_effects
 from marginome.tables import read_effects
@@ -29,10 +32,10 @@ class _Screen(NamedTuple):
 
 #: Figures of `marginome.figure_names.SCREEN_FIGURES`: (screen, motifs shown) -> figure.
 FIGURES: dict[str, Callable[[_Screen, int], Figure]] = {
-    "heatmap": lambda screen, top: figures.heatmap_figure(screen.table, screen.singles, top=top),
-    "before_after": lambda screen, _: figures.before_after_figure(screen.table, screen.singles, screen.baselines),
-    "profiles": lambda screen, _: figures.profiles_figure(screen.profiles, screen.table),
-    "logos": lambda screen, top: figures.logos_figure(screen.table, screen.matrices, top=top),
+    "heatmap": lambda screen, top: heatmap_figure(screen.table, screen.singles, top=top),
+    "before_after": lambda screen, _: before_after_figure(screen.table, screen.singles, screen.baselines),
+    "profiles": lambda screen, _: profiles_figure(screen.profiles, screen.table),
+    "logos": lambda screen, top: logos_figure(screen.table, screen.matrices, top=top),
 }
 
 

@@ -1,145 +1,122 @@
-"""The page of an attribution entry: its picture, its seqlets with what each does alone, its patterns."""
+"""The page of an attribution entry: its loci, their seqlets with what each does alone, their patterns."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from marginome.attribution_file import open_attributions
+from marginome.columns import conform
+from marginome.element_tables import PATTERN_SEQLETS
 from marginome.report.parts import Link
 from marginome.report.plain import Section, write_page
+from marginome.report.screen.loci import Loci
+from marginome.report.screen.writing import write_report
 from marginome.storage import read_json, read_table
+
+log = logging.getLogger("marginome")
 
 
 def report_elements(
     name: str,
     *,
+    attributions: str | os.PathLike,
     seqlets: str | os.PathLike,
     effects: str | os.PathLike | None,
     patterns: str | os.PathLike | None,
+    members: str | os.PathLike | None,
     pattern_effects: str | os.PathLike | None,
     figure: str | os.PathLike,
     provenance: str | os.PathLike,
     page: str | os.PathLike,
 ) -> None:
-    """Write the page of one attribution entry.
+    """Write the interactive page of one attribution entry; a plain one where nothing was found.
 
     Parameters
     ----------
     name : str
         Of the entry.
+    attributions : path
+        HDF5 of `merge_attributions`.
     seqlets, patterns : path
         Tables with or without matches; None where there are no patterns asked for.
+    members : path or None
+        Seqlets of the patterns.
     effects, pattern_effects : path or None
         Isolated effects.
     figure : path
-        SVG that becomes part of the page.
+        SVG that the page links to.
     provenance : path
         The entry's record.
     page : path
         HTML to write.
     """
     record = read_json(provenance)
-    named = read_table(seqlets)
-    matched = int(named["match_id"].notna().sum()) if "match_id" in named else None
-    said = f"{len(named)} seqlets" + ("" if matched is None else f", {matched} of them match a motif")
-    files = [Link(text, os.path.relpath(path, os.path.dirname(page) or "."))
-             for text, path in (("provenance.json", provenance), ("seqlets", seqlets), ("isolated effects", effects),
-                                ("patterns", patterns), ("isolated effects of patterns", pattern_effects))
-             if path is not None]  # fmt: skip
-    sections = [
-        Section(
-            "The chain",
-            f"A locus with its seqlets, what each seqlet does alone, and the patterns. {said}.",
-            figures=[(figure, f"Above: attribution around the strongest seqlet. Below: every seqlet's effect by itself "
-                      f"against what it was attributed in its locus, and the largest patterns. Entry {name}.")],
-            links=files,
-        ),
-        _section("Seqlets", "Spans of high attribution, the strongest first, named where a motif holds. p is the "
-                 "caller's, which ranks spans and is no error rate.", named,
-                 _SEQLETS, "attribution"),
-    ]  # fmt: skip
-    for title, text, file, columns, by in (
-        ("Seqlets in isolation", "Each seqlet put into the background sets by itself, the largest effects first.",
-         effects, _EFFECTS, "effect"),
-        ("Patterns", "Clusters of seqlets (TF-MoDISco), the largest first.", patterns, _PATTERNS, "n_seqlets"),
-        ("Patterns in isolation", "Each pattern's consensus, and samples of its seqlets (numbered), by themselves.",
-         pattern_effects, _EFFECTS, "effect"),
+    links = [Link(text, os.path.relpath(path, os.path.dirname(page) or "."))
+             for text, path in (("provenance.json", provenance), ("figure", figure), ("attributions", attributions),
+                                ("seqlets", seqlets), ("isolated effects", effects), ("patterns", patterns),
+                                ("isolated effects of patterns", pattern_effects)) if path is not None]  # fmt: skip
+    found = pd.DataFrame() if patterns is None else read_table(patterns)
+    with open_attributions(attributions) as opened:
+        model, output = opened.metadata["model"], opened.metadata["output"]
+        if effects is None:
+            table = _not_isolated(read_table(seqlets), found, model=model, output=output, unit=opened.metadata["unit"])
+        else:
+            parts = [read_table(path) for path in (effects, pattern_effects) if path is not None]
+            parts = [part for part in parts if len(part)]
+            table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+        if not len(table):
+            said = f"There are no seqlets and no patterns in the {len(opened):,} loci of {name}."
+            write_page(
+                page, title=f"Elements of {name}", sections=[Section("Nothing was found", said, links=links)],
+                overview="../../index.html", provenance=record, commands=[record["command"]],
+            )  # fmt: skip
+            return
+        # the attributed output first: it is what the page opens with
+        table = table.sort_values("output", key=lambda names: names.ne(output), kind="stable", ignore_index=True)
+        packed = write_report(
+            page,
+            effects=table,
+            motifs=_matrices(found),
+            loci=Loci(
+                opened,
+                conform(pd.DataFrame(), PATTERN_SEQLETS).to_pandas() if members is None else read_table(members),
+                {row.pattern_id: np.reshape(row.contributions, (-1, 4)) for row in found.itertuples()},
+            ),
+            links=links,
+            provenance=record,
+            commands=[record["command"]],
+            title=f"Elements of {name}",
+            name=name,
+            overview="../../index.html",
+        )
+    log.info("%s: %.1f MB, %d rows", page, packed.bytes / 1e6, packed.rows)
+
+
+def _not_isolated(seqlets: pd.DataFrame, patterns: pd.DataFrame, *, model: str, output: str, unit: str) -> pd.DataFrame:
+    """Return seqlets and patterns as rows of a page, where they were put into no background."""
+    parts = []
+    for kind, table, renamed in (
+        ("seqlets", seqlets, {"seqlet_id": "motif_id", "start": "seqlet_start", "end": "seqlet_end",
+                              "p_value": "seqlet_p", "sequence": "insert"}),
+        ("patterns", patterns, {"pattern_id": "motif_id", "width": "pattern_width", "consensus": "insert"}),
     ):  # fmt: skip
-        if file is not None:
-            sections.append(_section(title, text, read_table(file), columns, by))
-    write_page(
-        page,
-        title=f"Elements of {name}",
-        sections=sections,
-        overview="../../index.html",
-        provenance=record,
-        commands=[record["command"]],
-    )
+        if not len(table):
+            continue
+        left = ("example_idx", "caller", "pwm", "contributions")
+        part = table.rename(columns=renamed).drop(columns=[c for c in left if c in table])
+        named = part.get("match_name", pd.Series(index=part.index, dtype=object))
+        parts.append(part.assign(collection=kind, motif_name=named.where(named.notna(), part["motif_id"])))
+    if not parts:
+        return pd.DataFrame()
+    whole = pd.concat(parts, ignore_index=True)
+    return whole.assign(model=model, background="", orientation="+", output=output, unit=unit, effect=np.nan)
 
 
-def _section(
-    title: str, text: str, table: pd.DataFrame, columns: Mapping[str, Callable[[pd.DataFrame], Any]], by: str
-) -> Section:
-    """A table in the order of the size of `by`, with the columns that can be made of it."""
-    if not len(table):
-        return Section(title, f"{text} There are none.")
-    if "unit" in table and table["unit"].nunique() == 1:
-        text += f" Effects are in {table['unit'].iloc[0]}."
-    if len(table) > _MOST:
-        text += f" The first {_MOST} of {len(table):,} rows; the file has all."
-    table = table.loc[table[by].abs().sort_values(ascending=False, kind="stable").index].head(_MOST)
-    made = {heading: make(table) for heading, make in columns.items()}
-    return Section(title, text, pd.DataFrame({k: v for k, v in made.items() if v is not None}))
-
-
-def _column(name: str) -> Callable[[pd.DataFrame], Any]:
-    """A column as it is, where there is one with anything in it."""
-    return lambda table: table[name] if name in table and table[name].notna().any() else None
-
-
-def _place(identifier: str) -> Callable[[pd.DataFrame], Any]:
-    """Where in the genome an element is, or its identifier where that is not known."""
-
-    def places(table: pd.DataFrame) -> list[str]:
-        if "genome_start" not in table:
-            return table[identifier].astype(str).tolist()
-        return [
-            str(row[identifier])
-            if pd.isna(row["genome_start"])
-            else f"{row['chrom']}:{int(row['genome_start'])}-{int(row['genome_end'])}"
-            for _, row in table.iterrows()
-        ]
-
-    return places
-
-
-def _interval(table: pd.DataFrame) -> list[str]:
-    return [
-        "" if pd.isna(low) else f"{low:.3g} to {high:.3g}".replace("-", "\u2212")
-        for low, high in zip(table["ci_low"], table["ci_high"])
-    ]
-
-
-def _signed(name: str) -> Callable[[pd.DataFrame], Any]:
-    return lambda table: [f"{value:+.3g}".replace("-", "\u2212") for value in table[name]]
-
-
-_MOST = 200
-_MATCH = {"motif": _column("match_name"), "its identifier": _column("match_id"), "q of the match": _column("match_q")}
-_SEQLETS = {
-    "seqlet": _place("seqlet_id"), "attribution": _signed("attribution"), **_MATCH, "p": _column("p_value"),
-    "sequence": _column("sequence"),
-}  # fmt: skip
-_EFFECTS = {
-    "element": _place("motif_id"), "sample": _column("sample"), "motif": _column("match_name"),
-    "background set": _column("background"), "output": _column("output"), "effect": _signed("effect"),
-    "95 % interval": _interval, "unit": lambda table: table["unit"] if table["unit"].nunique() > 1 else None,
-    "p": _column("p"), "q": _column("q"),
-}  # fmt: skip
-_PATTERNS = {
-    "pattern": _column("pattern_id"), "seqlets": _column("n_seqlets"), "consensus": _column("consensus"),
-    "mean attribution": _signed("attribution"), **_MATCH,
-}  # fmt: skip
+def _matrices(patterns: pd.DataFrame) -> pd.DataFrame:
+    """Return the frequencies of patterns as the page takes matrices: (4, width), by collection and identifier."""
+    rows = [("patterns", row.pattern_id, np.reshape(row.pwm, (-1, 4)).T) for row in patterns.itertuples()]
+    return pd.DataFrame(rows, columns=["collection", "motif_id", "pwm"])

@@ -13,7 +13,14 @@ import pandas as pd
 
 from marginome.arrays import group_of, plain_name, read_hdf5
 from marginome.report.screen import AttributionLogos, methods_paragraph, write_report
-from marginome.results import combinations, read_baselines, read_motif_matrices, read_profiles, single_effects
+from marginome.results import (
+    combinations,
+    read_baselines,
+    read_motif_matrices,
+    read_profiles,
+    single_effects,
+    unsigned_measures,
+)
 from marginome.storage import damaged, read_json
 from marginome.tables import read_effects
 
@@ -64,6 +71,7 @@ def report_screen(
             baseline=read_baselines(baselines),
             profiles=read_profiles(handle, table),
             attributions=[] if made is None else read_attributions(made, table, where=str(functions)),
+            unsigned=unsigned_measures(backgrounds),
             provenance=record,
             commands=[record["command"]],
             methods=methods_paragraph(record),

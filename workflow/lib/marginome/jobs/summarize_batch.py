@@ -16,6 +16,7 @@ import torch
 
 from marginome.arrays import append, dataset, fill, group_of, hdf5_name, plain_name, read_hdf5, write_hdf5
 from marginome.batch_files import FailedModelError, part_of
+from marginome.columns import conform
 from marginome.confidence import mean_interval
 from marginome.effects import probabilities
 from marginome.insert_nulls import score_effects
@@ -23,7 +24,7 @@ from marginome.interactions import interaction
 from marginome.placing import read_inserts
 from marginome.shards import PROFILE_ROWS, whole_blocks
 from marginome.storage import damaged, disagreeing, read_table, table_writer, write_json
-from marginome.tables import EFFECTS, INSERT_KEYS, conform
+from marginome.tables import EFFECTS, INSERT_KEYS
 
 log = logging.getLogger("marginome")
 
@@ -98,7 +99,7 @@ def summarize_batch(
         In the order of background sets, then lists, then shards.
     effects : path
         Parquet to write: the columns of `marginome.tables.EFFECTS` but ``q``, all of them, null where they do not
-        apply, and ``position``; a row group for each model and background set.
+        apply; a row group for each model and background set.
     backgrounds : path
         HDF5: the effect of every single background, ``<model>/<background>/effects``.
     profiles : path
@@ -153,13 +154,12 @@ def summarized(
                 log.error("%s", error)
 
 
-BATCH_SCHEMA = pa.schema([*(pa.field(c.name, c.type) for c in EFFECTS if c.name != "q"), ("position", pa.int64())])
+BATCH_SCHEMA = pa.schema([pa.field(c.name, c.type) for c in EFFECTS if c.name != "q"])
 
 
 def conform_batch(rows: pd.DataFrame) -> pa.Table:
     """Bring rows to `BATCH_SCHEMA`, null where a column does not apply."""
-    known = conform(rows.drop(columns="position"), EFFECTS, name="effects of a batch")
-    known = known.append_column("position", pa.array(rows["position"], type=pa.int64()))
+    known = conform(rows, EFFECTS, name="effects of a batch")
     columns = [
         known[field.name] if field.name in known.schema.names else pa.nulls(known.num_rows, field.type)
         for field in BATCH_SCHEMA
@@ -367,7 +367,7 @@ def _rows(
     count = part.n_backgrounds
     effect, sd = part.effect[motif], part.effect_sd[motif]
     se, low, high = mean_interval(effect, sd, count)
-    rows = named[[*INSERT_KEYS, "motif_name"]].loc[named.index.repeat(k)].reset_index(drop=True)
+    rows = named[[*INSERT_KEYS, "position", "motif_name"]].loc[named.index.repeat(k)].reset_index(drop=True)
     rows.insert(0, "model", model)
     rows.insert(1, "background", background)
     for column in ("output", "measure", "unit"):
@@ -388,7 +388,6 @@ def _rows(
                 where[:, j] = place[output][motif]
         rows["largest_change_bp"] = pd.array(where.ravel(), dtype="Int64")
         rows.loc[rows["largest_change_bp"] < 0, "largest_change_bp"] = pd.NA
-    rows["position"] = np.repeat(named["position"].to_numpy(), k)
     if (~motif).any():
         scored = _score(table, motif, part)
         rows["n_controls"] = np.repeat(scored["n_controls"], k)

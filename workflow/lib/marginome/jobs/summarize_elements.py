@@ -9,10 +9,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from marginome.arrays import write_hdf5
+from marginome.columns import conform, write_tsv
+from marginome.element_tables import PATTERN_ELEMENTS, SEQLET_ELEMENTS
 from marginome.jobs.summarize_batch import summarized
 from marginome.jobs.summarize_screen import merged_rows, stop_on_failures
 from marginome.storage import read_table, write_table
-from marginome.tables import EFFECTS, conform, write_tsv
+from marginome.tables import EFFECTS
 
 log = logging.getLogger("marginome")
 
@@ -48,9 +50,10 @@ def summarize_elements(
         To write: effects of single backgrounds, mean profiles; as a screen's.
     """
     own = read_table(elements)
+    stated = PATTERN_ELEMENTS if "n_seqlets" in own else SEQLET_ELEMENTS
+    columns = (*EFFECTS, *(c for c in stated if c.name in own and not c.key))
     if len(read_table(inserts, columns=["insert"])) == 0:
-        empty = pd.DataFrame({c.name: pd.Series(dtype=object) for c in EFFECTS if c.required})
-        table = conform(empty, EFFECTS)
+        table = conform(pd.DataFrame(), columns)
         write_table(effects, table, {"empty": True})
         write_tsv(tsv, table.to_pandas())
         for path in (backgrounds, profiles):
@@ -77,5 +80,5 @@ def summarize_elements(
     filled = {name for group in groups for name in group.schema.names if group[name].null_count < group.num_rows}
     table = pd.concat(merged_rows(groups, filled), ignore_index=True)
     joined = table.merge(own, on="motif_id", how="left", validate="many_to_one")
-    write_table(effects, conform(joined, EFFECTS, extra=True, name=str(effects)))
+    write_table(effects, conform(joined, columns, name=str(effects)))
     write_tsv(tsv, joined)

@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from marginome.agreements import INSERT, agreement, consensus
 from marginome.arrays import read_hdf5, write_hdf5
+from marginome.columns import conform
 from marginome.discoveries import add_q, findings_needed
 from marginome.errors import MarginomeError
 from marginome.storage import atomic, filled_columns, read_json, read_row_groups, table_writer, write_table
-from marginome.tables import EFFECTS, conform
+from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS
 
 log = logging.getLogger("marginome")
 
@@ -81,8 +82,8 @@ def summarize_screen(
                         part.copy(model, handle)
                         handle.flush()
     everything = pd.concat(kept, ignore_index=True)
-    write_table(agreement_table, _agreement(everything))
-    write_table(consensus_table, _consensus(everything))
+    write_table(agreement_table, conform(_agreement(everything), AGREEMENT, name=str(agreement_table)))
+    write_table(consensus_table, conform(_consensus(everything), CONSENSUS, name=str(consensus_table)))
 
 
 def stop_on_failures(reasons: Mapping[str, str]) -> None:
@@ -116,7 +117,7 @@ def merged_rows(groups: Iterable[pa.Table], filled: set[str]) -> Iterator[pd.Dat
             if column.type == pa.int64() and column.name in rows and rows[column.name].dtype != np.int64:
                 rows[column.name] = rows[column.name].astype("Int64")
         if "n_controls" in filled:
-            rows = add_q(rows, ["output", "position"])
+            rows = add_q(rows)
             _tell_reach(rows)
         yield rows[[c.name for c in EFFECTS if c.name in rows and (c in chosen or c.name == "q")]]
 
@@ -165,19 +166,14 @@ class _Writer:
 
 def _agreement(everything: pd.DataFrame) -> pd.DataFrame:
     """Every two background sets (and every two models that share an output), output by output."""
-    return pd.concat([*_agreements(everything)], ignore_index=True) if len(everything) else pd.DataFrame()
-
-
-def _agreements(everything: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    columns = ["across", "model", "background", "output", "first", "second", "n", "spearman", "pearson",
-               "sign_agreement", "top_overlap"]  # fmt: skip
     of = [*INSERT, "insert", "sample"]
-    yield pd.DataFrame({c: pd.Series(dtype=object) for c in columns[:6]})
+    found = [pd.DataFrame()]
     for across, other in (("background", "model"), ("model", "background")):
         for (name, output), part in everything.groupby([other, "output"], sort=False):
             if part[across].nunique() > 1:
-                found = agreement(_filled(part), across, of=of)
-                yield found.assign(**{"across": across, other: name, "output": output}).reindex(columns=columns)
+                pairs = agreement(_filled(part), across, of=of)
+                found.append(pairs.assign(**{"across": across, across: None, other: name, "output": output}))
+    return pd.concat(found, ignore_index=True)
 
 
 def _consensus(everything: pd.DataFrame) -> pd.DataFrame:
@@ -193,7 +189,7 @@ def _consensus(everything: pd.DataFrame) -> pd.DataFrame:
 
 
 def _filled(part: pd.DataFrame) -> pd.DataFrame:
-    """Draw numbers as plain integers, -1 for none: a missing key would be dropped when reshaping."""
+    """Sample numbers as plain integers, -1 for none: a missing key would be dropped when reshaping."""
     return part.assign(sample=part["sample"].astype("Int64").fillna(-1).astype(np.int64))
 
 

@@ -14,13 +14,13 @@ _PUBLIC = {
     "SUM_TOLERANCE": "motif",
     "Motif": "motif",
     "OddMotif": "motif",
-    "collect_motifs": "collection",
+    "collect_motifs": "formats",
     "find_motif": "table",
     "motif_table": "table",
     "motifs_from_table": "table",
-    "read_jaspar_release": "collection",
-    "read_modisco": "collection",
-    "read_motifs": "collection",
+    "read_jaspar_release": "formats",
+    "read_modisco": "formats",
+    "read_motifs": "formats",
     "select_motifs": "collection",
 }
 
@@ -40,14 +40,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from marginome.motifs.collection import (
-        collect_motifs,
-        read_jaspar_release,
-        read_modisco,
-        read_motifs,
-        select_motifs,
-    )
-    from marginome.motifs.formats import FORMATS
+    from marginome.motifs.collection import select_motifs
+    from marginome.motifs.formats import FORMATS, collect_motifs, read_jaspar_release, read_modisco, read_motifs
     from marginome.motifs.motif import SUM_TOLERANCE, Motif, OddMotif
     from marginome.motifs.table import find_motif, motif_table, motifs_from_table
 else:

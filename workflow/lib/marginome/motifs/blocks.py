@@ -59,6 +59,16 @@ def read_blocks(text: str, source: str, form: str = "auto") -> Iterator[Motif | 
             yield OddMotif(record.motif_id, record.motif_name, error)
 
 
+def read_jaspar(text: str, source: str) -> Iterator[Motif | OddMotif]:
+    """Read JASPAR: rows of a base."""
+    return read_blocks(text, source, "jaspar")
+
+
+def read_homer(text: str, source: str) -> Iterator[Motif | OddMotif]:
+    """Read HOMER: a row of four per position."""
+    return read_blocks(text, source, "homer")
+
+
 def _records(text: str, source: str) -> list[Record]:
     records: list[Record] = []
     for number, line in numbered_lines(text):

@@ -1,20 +1,18 @@
-"""Motif collections: files of any common format read, odd motifs refused or left out, and a selection made."""
+"""A motif collection from its files: odd motifs refused or left out, ids kept apart, a selection made."""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
+import importlib
 import logging
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from marginome.errors import MarginomeError, unknown_name
-from marginome.motifs import databases
-from marginome.motifs.formats import read_file
 from marginome.motifs.motif import Motif, OddMotif
-from marginome.textfiles import expand_files
+from marginome.motifs.reading import named_files, read_with
 
 log = logging.getLogger(__name__)
 
@@ -34,70 +32,7 @@ DEFAULTS: dict[str, object] = {
 }
 
 
-def read_motifs(
-    files: str | os.PathLike | Mapping[str, str] | Iterable[str | os.PathLike | Mapping[str, str]],
-    *,
-    format: str = "auto",
-    modisco_trim: float = 0.3,
-    odd_motifs: str = "error",
-    exclude: Sequence[str] = (),
-) -> list[Motif]:
-    """Read motif files: as many motifs as they hold, or an error with file, line and remedy.
-
-    Parameters
-    ----------
-    files : path, or iterable of paths and mappings
-        MEME (minimal or full text), JASPAR (labelled or raw), TRANSFAC and its kin, HOMER, UniPROBE, TF-MoDISco HDF5,
-        names and sequences, or FASTA; gzip is unpacked. A path may be a folder or a pattern (``pwms/*.txt``). A
-        mapping ``{"file": ..., "format": ...}`` gives a file a format of its own. docs/formats.md has the details.
-    format : str, default "auto"
-        Format of the other files; recognised by content when "auto".
-    modisco_trim : float, default 0.3
-        See `read_modisco`.
-    odd_motifs : {"error", "skip"}, default "error"
-        What becomes of a motif that cannot be used (no matrix, a position of zeros, log-odds ...); skipped ones are
-        counted in the log.
-    exclude : sequence of str
-        Odd motifs of these ids, names or patterns are left out without a word. (Good ones are not: see
-        `select_motifs`.)
-
-    Returns
-    -------
-    list of Motif
-        In the order of the files. An id that occurs again gets ``~2``, ``~3`` ... appended, so that no
-        motif hides another.
-
-    Raises
-    ------
-    MarginomeError
-        A file that cannot be read in full; an odd motif.
-    """
-    found = [
-        motif
-        for file, form in _named_files(files, format)
-        for motif in read_file(file, form=form, modisco_trim=modisco_trim)
-    ]
-    return _keep_apart(_without_odd(found, odd_motifs, exclude))
-
-
-def _named_files(files: object, form: str) -> Iterator[tuple[str, str]]:
-    """Yield (file, format), folders and patterns expanded; what they name again is read once."""
-    entries = [named if isinstance(named, Mapping) else {"file": named} for named in _listed(files)]
-    expanded = [expand_files(entry["file"]) for entry in entries]
-    explicit = [found == [os.fspath(entry["file"])] for entry, found in zip(entries, expanded)]
-    seen = {os.path.normpath(found[0]) for found, is_one in zip(expanded, explicit) if is_one}
-    for entry, found, is_one in zip(entries, expanded, explicit):
-        for file in found:
-            if is_one or os.path.normpath(file) not in seen:
-                yield file, entry.get("format", form)
-            seen.add(os.path.normpath(file))
-
-
-def _listed(files: object) -> list:
-    return [files] if isinstance(files, (str, os.PathLike, Mapping)) else list(files)
-
-
-def _without_odd(found: Sequence[Motif | OddMotif], odd_motifs: str, exclude: Sequence[str]) -> list[Motif]:
+def without_odd(found: Sequence[Motif | OddMotif], odd_motifs: str, exclude: Sequence[str]) -> list[Motif]:
     """Return the motifs; refuse the odd ones among them, or skip and count them."""
     if odd_motifs not in ("error", "skip"):
         raise unknown_name("choice", odd_motifs, ("error", "skip"), where="odd_motifs")
@@ -118,7 +53,7 @@ def _without_odd(found: Sequence[Motif | OddMotif], odd_motifs: str, exclude: Se
     return good
 
 
-def _keep_apart(motifs: Sequence[Motif]) -> list[Motif]:
+def keep_apart(motifs: Sequence[Motif]) -> list[Motif]:
     """Append ~2, ~3 ... to ids that occurred before."""
     taken = {motif.motif_id for motif in motifs}
     seen: set[str] = set()
@@ -209,8 +144,8 @@ def select_motifs(
     return chosen
 
 
-def collect_motifs(settings: Mapping, *, name: str = "") -> list[Motif]:
-    """Read and select the motifs of one collection of the config.
+def collect(settings: Mapping, *, name: str = "", readers: Mapping[str, str]) -> list[Motif]:
+    """Read and select the motifs of one collection of the config; `formats.collect_motifs` finds the readers itself.
 
     Parameters
     ----------
@@ -218,6 +153,8 @@ def collect_motifs(settings: Mapping, *, name: str = "") -> list[Motif]:
         One entry of ``motifs:`` (keys of motifs.schema.yaml; defaults are filled in).
     name : str, optional
         The collection's name, for messages.
+    readers : mapping
+        The reader of each of its files (`formats.readers_of`).
 
     Returns
     -------
@@ -231,8 +168,12 @@ def collect_motifs(settings: Mapping, *, name: str = "") -> list[Motif]:
     chosen = DEFAULTS | dict(settings)
     if not chosen["files"] and not chosen["jaspar"]:
         raise MarginomeError("neither files nor a JASPAR release", where=where, remedy="Give files: or jaspar:.")
-    found = _databases_and_files(chosen)
-    motifs = _keep_apart(_without_odd(found, chosen["odd_motifs"], chosen["exclude"]))
+    found: list[Motif | OddMotif] = []
+    if chosen["jaspar"]:
+        found += importlib.import_module("marginome.motifs.databases").read_jaspar_release(**chosen["jaspar"])
+    for file, _ in named_files(chosen["files"], chosen["format"]):
+        found += read_with(readers[file], file, modisco_trim=chosen["modisco_trim"])
+    motifs = keep_apart(without_odd(found, chosen["odd_motifs"], chosen["exclude"]))
     keys = ("include", "exclude", "min_information_bits", "min_width", "max_width")
     try:
         selected = select_motifs(motifs, **{key: chosen[key] for key in keys})
@@ -240,36 +181,3 @@ def collect_motifs(settings: Mapping, *, name: str = "") -> list[Motif]:
         raise MarginomeError(error.what, where=f"{where}.{error.where}", remedy=error.remedy) from None
     log.info("%s: %d motifs read, %d odd, %d selected", where, len(found), len(found) - len(motifs), len(selected))
     return selected
-
-
-def _databases_and_files(chosen: Mapping) -> list[Motif | OddMotif]:
-    found: list[Motif | OddMotif] = list(databases.read_jaspar_release(**chosen["jaspar"])) if chosen["jaspar"] else []
-    for file, form in _named_files(chosen["files"], chosen["format"]):
-        found += read_file(file, form=form, modisco_trim=chosen["modisco_trim"])
-    return found
-
-
-def read_modisco(path: str | os.PathLike, *, trim: float = 0.3) -> list[Motif]:
-    """Read the patterns of a TF-MoDISco HDF5 file, as `databases.read_modisco` does; refuse an odd one."""
-    return _without_odd(databases.read_modisco(path, trim=trim), "error", ())
-
-
-def read_jaspar_release(
-    release: str | int, *, collection: str = "CORE", tax_group: list[str] | str = (), odd_motifs: str = "error"
-) -> list[Motif]:
-    """Read a JASPAR release from the installed pyjaspar, which carries the databases: no network.
-
-    Parameters
-    ----------
-    release, collection, tax_group :
-        As in `marginome.motifs.databases.read_jaspar_release`.
-    odd_motifs : {"error", "skip"}, default "error"
-        As in `read_motifs`.
-
-    Returns
-    -------
-    list of Motif
-        The newest version of every matrix, sorted by id.
-    """
-    found = databases.read_jaspar_release(release, collection=collection, tax_group=tax_group)
-    return _without_odd(found, odd_motifs, ())

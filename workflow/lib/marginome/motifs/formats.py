@@ -1,4 +1,4 @@
-"""Which reader a motif file wants: recognised by its content unless it is said.
+"""Motif files of any format: which reader a file wants, recognised by its content unless it is said.
 
 Biopython reads most of these formats too, but its MEME reader rounds probabilities to counts and none
 of its readers knows the line; they are the reference in the tests instead.
@@ -8,67 +8,91 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import NoReturn
 
 from marginome.bounded import MOTIFS, read_bytes
 from marginome.errors import MarginomeError, unknown_name
-from marginome.motifs.blocks import read_blocks, read_uniprobe, split_label
-from marginome.motifs.databases import read_modisco
-from marginome.motifs.given import is_sequence, read_fasta, read_tsv
-from marginome.motifs.meme import MATRIX, read_meme
+from marginome.motifs import collection, databases
+from marginome.motifs.blocks import split_label
+from marginome.motifs.collection import keep_apart, without_odd
+from marginome.motifs.given import is_sequence
+from marginome.motifs.meme import MATRIX
 from marginome.motifs.motif import Motif, OddMotif
-from marginome.motifs.transfac import MATRIX_HEADER, read_transfac
-from marginome.textfiles import decode, numbered_lines
+from marginome.motifs.reading import motif_text, named_files, read_with
+from marginome.motifs.transfac import MATRIX_HEADER
+from marginome.textfiles import numbered_lines
 
-_READERS: dict[str, Callable[[str, str], Iterator[Motif | OddMotif]]] = {
-    "meme": read_meme,
-    "jaspar": partial(read_blocks, form="jaspar"),
-    "homer": partial(read_blocks, form="homer"),
-    "transfac": read_transfac,
-    "uniprobe": read_uniprobe,
-    "tsv": read_tsv,
-    "fasta": read_fasta,
+#: Format, as configs name it, to the module of this package whose function ``read_<format>`` reads a file:
+#: ``(text, source) -> iterator of Motif or OddMotif``; `databases.read_modisco`, of HDF5, takes the path.
+READERS = {
+    "meme": "meme",
+    "jaspar": "blocks",
+    "homer": "blocks",
+    "transfac": "transfac",
+    "uniprobe": "blocks",
+    "tsv": "given",
+    "fasta": "given",
+    "modisco": "databases",
 }
-FORMATS = ("auto", *_READERS, "modisco")
+FORMATS = ("auto", *READERS)
 
 
-def read_file(path: str | os.PathLike, *, form: str = "auto", modisco_trim: float = 0.3) -> list[Motif | OddMotif]:
-    """Read one motif file; the format is recognised by its content unless it is given.
+# ------------------------------------------------------------------------------------------------ which reader
+def reader_of(path: str | os.PathLike, form: str = "auto") -> str:
+    """Return the reader that a motif file wants, for `reading.read_with`.
 
     Parameters
     ----------
     path : path
-        Gzip is unpacked.
     form : str, default "auto"
         One of `FORMATS`.
-    modisco_trim : float, default 0.3
-        See `read_modisco`.
-
-    Returns
-    -------
-    list of Motif and OddMotif
-        In the file's order; ids may repeat.
 
     Raises
     ------
     MarginomeError
-        A file that cannot be read, or of no known format. What is wrong with one motif is its `OddMotif`'s.
+        No such format, or a file that cannot be read or is of no known format.
     """
     if form not in FORMATS:
         raise unknown_name("motif format", form, FORMATS, where=str(path))
-    raw = read_bytes(path, MOTIFS)
-    if form == "modisco" or (form == "auto" and raw[:8] == b"\x89HDF\r\n\x1a\n"):
-        return read_modisco(path, trim=modisco_trim)
-    source, text = str(path), decode(raw, str(path))
-    if not text.strip():
-        raise MarginomeError("the file is empty", where=source, remedy="Check where it comes from.")
-    found = _recognise(text, source) if form == "auto" else form
-    motifs = list(read_blocks(text, source) if found == "blocks" else _READERS[found](text, source))
-    if not motifs:
-        raise MarginomeError(f"there is no motif in it (read as {found})", where=source, remedy="See docs/formats.md.")
-    return motifs
+    if form == "auto":
+        raw = read_bytes(path, MOTIFS)
+        hdf5 = raw[:8] == b"\x89HDF\r\n\x1a\n"
+        form = "modisco" if hdf5 else _recognise(motif_text(raw, str(path)), str(path))
+    return f"{READERS.get(form, form)}:read_{form}"
+
+
+def readers_of(settings: Mapping) -> dict[str, str]:
+    """Return the reader of every file of a collection of the config, for `collection.collect`.
+
+    Of a file that cannot be read it is `read_auto`, which says what is wrong with it when the collection is made.
+    """
+    chosen = collection.DEFAULTS | dict(settings)
+    found = {}
+    for file, form in named_files(chosen["files"], chosen["format"]):
+        try:
+            found[file] = reader_of(file, form)
+        except MarginomeError:
+            if form != "auto":
+                raise
+            found[file] = "formats:read_auto"
+    return found
+
+
+def reader_modules(settings: Mapping, readers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the modules that read a collection of the config with these readers, for `provenance.code_digest`."""
+    modules = {f"motifs.{reader.partition(':')[0]}" for reader in readers.values()}
+    return tuple(sorted(modules | ({"motifs.databases"} if settings.get("jaspar") else set())))
+
+
+def read_auto(text: str, source: str) -> NoReturn:
+    """Say what is wrong with a file that no reader was found for."""
+    form = _recognise(text, source)
+    raise MarginomeError(
+        f"the file is {form} now; when the run was planned it was of no known format", where=source,
+        remedy="Run the same command again.",
+    )  # fmt: skip
 
 
 def _recognise(text: str, source: str) -> str:
@@ -113,3 +137,122 @@ def _is_stamp(head: list[str]) -> bool:
     return any(
         re.match(r"DE\s", name) and re.match(r"[01]\s", row) and len(row.split()) > 4 for name, row in pairwise(head)
     )
+
+
+# ------------------------------------------------------------------------------------------------ files read
+def read_file(path: str | os.PathLike, *, form: str = "auto", modisco_trim: float = 0.3) -> list[Motif | OddMotif]:
+    """Read one motif file; the format is recognised by its content unless it is given.
+
+    Parameters
+    ----------
+    path, modisco_trim
+        As `reading.read_with` takes them.
+    form : str, default "auto"
+        One of `FORMATS`.
+
+    Returns
+    -------
+    list of Motif and OddMotif
+        In the file's order; ids may repeat.
+
+    Raises
+    ------
+    MarginomeError
+        A file that cannot be read, or of no known format. What is wrong with one motif is its `OddMotif`'s.
+    """
+    return read_with(reader_of(path, form), path, modisco_trim=modisco_trim)
+
+
+def read_motifs(
+    files: str | os.PathLike | Mapping[str, str] | Iterable[str | os.PathLike | Mapping[str, str]],
+    *,
+    format: str = "auto",
+    modisco_trim: float = 0.3,
+    odd_motifs: str = "error",
+    exclude: Sequence[str] = (),
+) -> list[Motif]:
+    """Read motif files: as many motifs as they hold, or an error with file, line and remedy.
+
+    Parameters
+    ----------
+    files : path, or iterable of paths and mappings
+        MEME (minimal or full text), JASPAR (labelled or raw), TRANSFAC and its kin, HOMER, UniPROBE, TF-MoDISco HDF5,
+        names and sequences, or FASTA; gzip is unpacked. A path may be a folder or a pattern (``pwms/*.txt``). A
+        mapping ``{"file": ..., "format": ...}`` gives a file a format of its own. docs/formats.md has the details.
+    format : str, default "auto"
+        Format of the other files; recognised by content when "auto".
+    modisco_trim : float, default 0.3
+        See `read_modisco`.
+    odd_motifs : {"error", "skip"}, default "error"
+        What becomes of a motif that cannot be used (no matrix, a position of zeros, log-odds ...); skipped ones are
+        counted in the log.
+    exclude : sequence of str
+        Odd motifs of these ids, names or patterns are left out without a word. (Good ones are not: see
+        `select_motifs`.)
+
+    Returns
+    -------
+    list of Motif
+        In the order of the files. An id that occurs again gets ``~2``, ``~3`` ... appended, so that no
+        motif hides another.
+
+    Raises
+    ------
+    MarginomeError
+        A file that cannot be read in full; an odd motif.
+    """
+    found = [
+        motif
+        for file, form in named_files(files, format)
+        for motif in read_file(file, form=form, modisco_trim=modisco_trim)
+    ]
+    return keep_apart(without_odd(found, odd_motifs, exclude))
+
+
+def collect_motifs(settings: Mapping, *, name: str = "") -> list[Motif]:
+    """Read and select the motifs of one collection of the config.
+
+    Parameters
+    ----------
+    settings : mapping
+        One entry of ``motifs:`` (keys of motifs.schema.yaml; defaults are filled in).
+    name : str, optional
+        The collection's name, for messages.
+
+    Returns
+    -------
+    list of Motif
+        Ids are unique.
+
+    Raises
+    ------
+    MarginomeError
+        A key that is not known, a file that cannot be read in full, an odd motif, a selection of nothing.
+    """
+    return collection.collect(settings, name=name, readers=readers_of(settings))
+
+
+def read_modisco(path: str | os.PathLike, *, trim: float = 0.3) -> list[Motif]:
+    """Read the patterns of a TF-MoDISco HDF5 file, as `databases.read_modisco` does; refuse an odd one."""
+    return without_odd(databases.read_modisco(path, trim=trim), "error", ())
+
+
+def read_jaspar_release(
+    release: str | int, *, collection: str = "CORE", tax_group: list[str] | str = (), odd_motifs: str = "error"
+) -> list[Motif]:
+    """Read a JASPAR release from the installed pyjaspar, which carries the databases: no network.
+
+    Parameters
+    ----------
+    release, collection, tax_group :
+        As in `marginome.motifs.databases.read_jaspar_release`.
+    odd_motifs : {"error", "skip"}, default "error"
+        As in `read_motifs`.
+
+    Returns
+    -------
+    list of Motif
+        The newest version of every matrix, sorted by id.
+    """
+    found = databases.read_jaspar_release(release, collection=collection, tax_group=tax_group)
+    return without_odd(found, odd_motifs, ())

@@ -9,10 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from marginome.element_tables import PATTERN_ELEMENTS, SEQLET_ELEMENTS
 from marginome.errors import MarginomeError
 from marginome.measures import MEASURES
 from marginome.report.page import PAGE_BYTES, asset, document, escape, filled, joined, json_island, save
-from marginome.report.parts import commands_html, methods_html, provenance_html
+from marginome.report.parts import Link, commands_html, links_html, methods_html, provenance_html
+from marginome.report.screen.loci import Loci, pack_loci
 from marginome.report.screen.packing import (
     Arrays,
     AttributionLogos,
@@ -29,13 +31,16 @@ from marginome.tables import EFFECTS, INSERT_KEYS
 _SITE = tuple(key for key in INSERT_KEYS if key not in ("orientation", "insert"))
 #: At most this many rows, so that a page opens within 3 s (docs/report.md).
 MOST_ROWS = 400_000
+#: Measures of the library whose effects cannot be negative.
+_DISTANCES = tuple(measure.name for measure in MEASURES.values() if not measure.signed)
 _NEEDED = ("model", "background", "motif_id", "orientation", "output", "effect")
 ECHARTS = "vendor/echarts-6.1.0.min.js"
 #: The scripts of assets/ in the order in which they are joined: a file may use, while the page loads, what files
 #: before it define; from inside its functions it may use all of them.
 SCREEN_FILES = (
     "data", "numbers", "state", "filter", "significance", "logo", "table", "chart", "scatter", "figures", "agreement",
-    "heatmap", "detail", "backgrounds", "profile", "attributions", "outputs", "controls",
+    "heatmap", "loci", "painting", "locus", "detail",
+    "backgrounds", "profile", "attributions", "outputs", "controls",
 )  # fmt: skip
 
 
@@ -59,6 +64,9 @@ def write_report(
     baseline: Mapping[tuple[str, str, str], np.ndarray] | None = None,
     profiles: Sequence[Profiles] = (),
     attributions: Sequence[AttributionLogos] = (),
+    unsigned: Sequence[str] = _DISTANCES,
+    loci: Loci | None = None,
+    links: Sequence[Link] = (),
     provenance: Mapping | None = None,
     commands: Sequence[str] = (),
     methods: str = "",
@@ -91,6 +99,13 @@ def write_report(
         Mean profiles.
     attributions : sequence of AttributionLogos, optional
         Attributions before and after.
+    unsigned : sequence of str, default those of the library
+        Measures whose effects cannot be negative (`marginome.results.unsigned_measures` reads those of a run): without
+        controls no row of theirs is called significant, and the band of controls ends at 0.
+    loci : Loci, optional
+        Of an attribution entry: the rows are its seqlets and patterns, and each is shown where it was found.
+    links : sequence of Link, optional
+        Files beside the page.
     provenance : mapping, optional
         Shown as it is at the foot of the page.
     commands : sequence of str, optional
@@ -139,6 +154,9 @@ def write_report(
         "provenance": provenance_html(provenance or {}),
         "commands": commands_html(commands),
         "methods": methods_html(methods),
+        "links": links_html(links) if links else "",
+        "things": "elements" if loci else "motifs",
+        "thing": "element" if loci else "motif",
     }
     most = MOST_ROWS
     while True:
@@ -146,7 +164,7 @@ def write_report(
         given = _Given(effects, per_background, profiles, attributions, _baseline(baseline or {}))
         page, packed = _page(
             given if not left_out else _some_rows(given, rows), motifs, {**words, "left_out": _note(left_out)},
-            name=name, title=title, q_threshold=q_threshold, detail_bytes=detail_bytes,
+            unsigned=unsigned, name=name, title=title, q_threshold=q_threshold, detail_bytes=detail_bytes, loci=loci,
         )  # fmt: skip
         size = len(page.encode("utf-8", errors="replace"))
         if size <= PAGE_BYTES or len(rows) == 1:
@@ -171,10 +189,12 @@ def _page(
     motifs: pd.DataFrame,
     words: Mapping[str, str],
     *,
+    unsigned: Sequence[str],
     title: str,
     name: str,
     q_threshold: float,
     detail_bytes: int,
+    loci: Loci | None,
 ) -> tuple[str, Packed]:
     """Return a page, and what is in it (its bytes are not counted yet)."""
     effects, per_background, profiles, attributions, baseline = given
@@ -196,6 +216,8 @@ def _page(
     left = detail_bytes - len(detail.compressed()) if attributions else 0
     attribution_meta, n_attributions = pack_attributions(detail, attributions, strength[insert], left)
 
+    placed = None if loci is None else pack_loci(detail, effects, loci)
+
     meta = {
         "title": title,
         "name": name,
@@ -210,10 +232,11 @@ def _page(
         "profiles": profile_meta,
         "attributions": attribution_meta,
         "positions": _many_positions(effects),
-        "distances": [measure.name for measure in MEASURES.values() if not measure.signed],
-        "help": {c.name: c.description for c in EFFECTS},
+        "unsigned": list(unsigned),
+        "loci": placed,
+        "help": {c.name: c.description for c in (*SEQLET_ELEMENTS, *PATTERN_ELEMENTS, *EFFECTS)},
     }
-    values = {**words, "subtitle": escape(_subtitle(effects, insert))}
+    values = {**words, "subtitle": escape(_subtitle(effects, insert) if loci is None else _said(effects, loci))}
     page = document(
         title=title,
         body=filled(_own("screen.html"), values),
@@ -341,6 +364,16 @@ def _subtitle(effects: pd.DataFrame, insert: np.ndarray) -> str:
     parts.append(f"{outputs} output{'s' if outputs > 1 else ''}")
     parts.append(f"{int(insert.max()) + 1:,} inserts, {len(effects):,} effects")
     return " · ".join(parts)
+
+
+def _said(effects: pd.DataFrame, loci: Loci) -> str:
+    """Say in one line what was found in the loci."""
+    model, output = effects["model"].iloc[0], loci.found.metadata["output"]
+    count = effects.drop_duplicates(["collection", "motif_id"])["collection"].value_counts()
+    parts = [f"{len(loci.found):,} loci of {loci.found.length:,} bp", f"model {model}, output {output}",
+             *(f"{n:,} {kind}" for kind, n in count.items())]  # fmt: skip
+    sets = [name for name in effects["background"].drop_duplicates() if name]
+    return " · ".join([*parts, *([f"in isolation in {_listed(sets)}"] if sets else [])])
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

@@ -52,21 +52,8 @@ function attributionLogos(row, k, inner) {
     context.fillStyle = colours.sunken;
     if (start === start) context.fillRect(left + (start - first) * columnWidth, top, insertWidth * columnWidth, tall);
     for (let i = 0; i < width; i++) {
-      const column = [0, 1, 2, 3]
-        .map((b) => [v[b * width + i], 'ACGT'[b]])
-        .sort((a, b) => Math.abs(a[0]) - Math.abs(b[0]));
-      let up = zero,
-        down = zero;
-      for (const [x, base] of column) {
-        const letterHeight = Math.abs(x) * scale;
-        if (x > 0) {
-          letter(context, base, left + i * columnWidth, up - letterHeight, columnWidth, letterHeight);
-          up -= letterHeight;
-        } else {
-          letter(context, base, left + i * columnWidth, down, columnWidth, letterHeight);
-          down += letterHeight;
-        }
-      }
+      const column = [0, 1, 2, 3].map((b) => [v[b * width + i], 'ACGT'[b]]);
+      stack(context, column, left + i * columnWidth, columnWidth, zero, scale);
     }
     context.fillStyle = colours['line-strong'];
     context.fillRect(left, zero, inner - left, 0.7);

@@ -8,7 +8,7 @@ function stripSection(row, section) {
       (a, b) =>
         code('background', a) - code('background', b) || (show('orientation', a) < show('orientation', b) ? -1 : 1),
     );
-  if (!rows.length) return;
+  if (!rows.length || !given('effect')) return;
   const dots = [],
     means = [],
     bands = [];

@@ -11,6 +11,7 @@ function fillControls() {
       background: 'all sets',
       orientation: 'both',
       family: 'all families',
+      collection: 'all kinds',
     }[name];
     const text = (v) => {
       if (name === 'orientation') return v === '+' ? '+ as given' : v === '-' ? `${MINUS} reverse` : v;
@@ -47,7 +48,7 @@ function fillControls() {
   });
   $('filters').addEventListener('submit', (event) => event.preventDefault());
   $('reset').addEventListener('click', () => {
-    Object.assign(state, initial, { search: '', q: null, reps: false, sort: 'effect', dir: 'desc' });
+    Object.assign(state, initial, { search: '', q: null, reps: false, sort: START.sort, dir: 'desc' });
     showControls();
     update();
   });
@@ -105,6 +106,7 @@ function fillControls() {
 
 function showControls() {
   for (const name of FILTERS) $(name).value = state[name];
+  if (LOCI) showLocus();
   $('search').value = state.search;
   $('q').value = state.q ?? '';
   $('reps').checked = state.reps;
@@ -131,9 +133,10 @@ function update({ keepRow = false, scroll = false, linked = false } = {}) {
   const motifs = new Set();
   for (const row of view) motifs.add(motifOf[row]);
   $('count').textContent =
-    `${counted(view.length)} of ${counted(N)} rows, ${counted(motifs.size)} motif${motifs.size === 1 ? '' : 's'}`;
+    `${counted(view.length)} of ${counted(N)} rows, ${counted(motifs.size)} ${thing}${motifs.size === 1 ? '' : 's'}`;
   const before = state.row;
   if (!linked) state.row = stillShown(before);
+  if (LOCI && state.row !== before) goToPlace(state.row);
   if (!keepRow && !scroll) scroller.scrollTop = 0;
   if (scroll && state.row >= 0) {
     const at = positionOf(state.row);

@@ -21,6 +21,7 @@ async function loadDetail() {
     );
     detailIndex.attributions.push(map);
   });
+  if (LOCI) indexLoci();
   drawDetail();
 }
 
@@ -76,7 +77,8 @@ function drawDetail() {
       charts.delete(node);
     }
   if (row < 0) {
-    box.replaceChildren(element('p', { className: 'muted' }, 'Choose a motif in the table or the figure.'));
+    const asked = `Choose ${LOCI ? 'an' : 'a'} ${thing} in the table or the figure.`;
+    box.replaceChildren(element('p', { className: 'muted' }, asked));
     return;
   }
   const out = [];
@@ -104,7 +106,7 @@ function drawDetail() {
     });
     segments.append(button);
   }
-  head.append(segments);
+  if (!LOCI) head.append(segments);
   out.push(head);
   if (hiddenNow) {
     const button = element('button', { type: 'button' }, 'Show it');
@@ -144,7 +146,8 @@ function drawDetail() {
   );
   if (has('insert'))
     out.push(sequence(show('insert', row), show('insert', row).length === w ? Math.min(wide / w, 76 * 0.8) : 0));
-  const x = number('effect', row);
+  const alone = !LOCI || given('effect'), // an element that was put nowhere has an attribution only
+    x = number(alone ? 'effect' : 'attribution', row);
   out.push(
     element(
       'div',
@@ -153,7 +156,8 @@ function drawDetail() {
       element(
         'span',
         { className: 'muted' },
-        effectTitle(row) + (interval(row) ? `, 95 % interval ${interval(row)}` : ''),
+        (alone ? effectTitle(row) : `attribution (${LOCI.unit})`) +
+          (interval(row) ? `, 95 % interval ${interval(row)}` : ''),
       ),
     ),
   );
@@ -234,6 +238,7 @@ function drawDetail() {
   beforeAfterSection(row, section);
   profileSection(row, section, out);
   attributionSection(row, out, inner);
+  elementSections(row, out, inner);
   outputsSection(row, section);
   alongSection(row, section);
   const rows = meta.columns
@@ -281,6 +286,7 @@ function rankOf(row) {
 function choose(row, { reveal: scroll = false, jump = false, quiet = false } = {}) {
   const before = state.row;
   state.row = row;
+  if (LOCI) goToPlace(row);
   $('tbody').querySelector(`#row-${before}`)?.setAttribute('aria-selected', 'false');
   $('tbody').querySelector(`#row-${row}`)?.setAttribute('aria-selected', 'true');
   if (scroll) {

@@ -3,7 +3,8 @@
 const anyOutput = (name) => filterLevels(name).length > 1;
 const DIMENSIONS = ['background', 'orientation', 'output', 'model'].filter(anyOutput);
 const TABS = [
-  ['rank', 'Rank'],
+  ...(LOCI ? [['locus', 'Locus']] : []),
+  ...(given('effect') ? [['rank', 'Rank']] : []),
   ...(hasQ || given('p') ? [['volcano', 'Volcano']] : []),
   ...(DIMENSIONS.length ? [['agreement', 'Agreement']] : []),
   ...(anyOutput('output') || anyOutput('background') || anyOutput('model') ? [['heatmap', 'Heatmap']] : []),
@@ -47,8 +48,15 @@ function select(options, chosen, label, onchange) {
 
 /* Every figure draws itself, says where a row is in it, and returns the note under it. */
 function drawFigure() {
-  const draw = { rank: drawRank, volcano: drawVolcano, agreement: drawAgreement, heatmap: drawHeatmap }[state.tab];
+  const draw = {
+    locus: drawLocus,
+    rank: drawRank,
+    volcano: drawVolcano,
+    agreement: drawAgreement,
+    heatmap: drawHeatmap,
+  }[state.tab];
   $('tab-options').replaceChildren();
+  $('figure').setAttribute('role', state.tab === 'locus' ? 'group' : 'img');
   $('figure-note').textContent = draw($('figure'));
 }
 
@@ -101,7 +109,7 @@ function drawRank(node) {
   const stretched = '; both ends of the order are stretched (logarithms of the rank from the top and from the bottom)';
   return (
     `Every row of the table, ordered by its effect${rows.length > 20 ? stretched : ''}. ` +
-    'Click a point to see its motif.'
+    `Click a point to see its ${thing}.`
   );
 }
 

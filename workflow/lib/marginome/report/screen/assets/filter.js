@@ -11,7 +11,10 @@ const filterLevels = (name) => {
 };
 const haystack = (() => {
   // searched per insert, not per row: there are as many rows per insert as outputs x backgrounds
-  const fields = ['motif_name', 'motif_id', 'collection', 'insert', 'partner_id'].filter(has);
+  const fields = [
+    ...['motif_name', 'motif_id', 'collection', 'insert', 'partner_id'],
+    ...['sequence_id', 'match_id'], // of elements
+  ].filter(has);
   return Array.from({ length: rowsOfInsert.groups }, (_, g) => {
     const row = rowsOfInsert(g)[0];
     return fields

@@ -20,6 +20,7 @@ function readColours() {
     'null',
     'card',
     'accent',
+    'accent-soft',
     'control',
     'sunken',
     'low',
@@ -62,6 +63,22 @@ function letter(context, base, x, top, width, height) {
   context.font = 'bold 100px Arial, Helvetica, "Liberation Sans", sans-serif';
   context.fillText(base, -g.left, g.ascent);
   context.restore();
+}
+
+/** A column of letters as high as numbers say, [number, letter] each, above and below zero, the largest outermost. */
+function stack(context, column, x, width, zero, scale) {
+  let up = zero,
+    down = zero;
+  for (const [value, base] of [...column].sort((a, b) => Math.abs(a[0]) - Math.abs(b[0]))) {
+    const height = Math.abs(value) * scale;
+    if (value > 0) {
+      letter(context, base, x, up - height, width, height);
+      up -= height;
+    } else {
+      letter(context, base, x, down, width, height);
+      down += height;
+    }
+  }
 }
 
 function canvasOf(width, height, label) {

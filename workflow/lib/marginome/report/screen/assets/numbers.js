@@ -51,6 +51,7 @@ function exact(name, row) {
       : `${(10 ** (x - whole)).toFixed(4)}e${whole}`;
 }
 
+const thing = meta.loci ? 'element' : 'motif';
 const rowName = (row) => show('motif_name', row) || show('motif_id', row);
 
 function rowLabel(row) {

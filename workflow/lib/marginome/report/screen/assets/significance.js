@@ -1,7 +1,7 @@
 /* When an effect counts, and what it was compared with. */
 
 const hasQ = given('q');
-const oneSided = levels('measure').map((m) => meta.distances.includes(m));
+const oneSided = levels('measure').map((m) => meta.unsigned.includes(m));
 
 function significant(row) {
   if (hasQ) return number('q', row) <= Math.log10(threshold()) + 1e-6;

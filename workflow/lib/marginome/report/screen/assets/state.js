@@ -1,13 +1,17 @@
 /* What is looked at: filters, order, figure, chosen row; kept in the address, so that a link restores the view. */
 
-const FILTERS = ['model', 'output', 'background', 'orientation', 'family'];
+const LOCI = meta.loci; // of an attribution entry: where its rows, the elements, were found
+const FILTERS = ['model', 'output', 'background', 'orientation', 'family', ...(LOCI ? ['collection'] : [])];
 const START = {
   search: '',
   q: null,
   reps: false,
-  sort: 'effect',
+  sort: given('effect') ? 'effect' : 'attribution',
   dir: 'desc',
-  tab: 'rank',
+  tab: LOCI ? 'locus' : 'rank',
+  locus: -1,
+  from: 0, // of the locus, what is in sight
+  to: 0,
   colour: '',
   pair: '',
   row: -1,
@@ -37,6 +41,10 @@ function writeHash() {
   if (state.reps) out.set('reps', '1');
   if (state.sort !== START.sort || state.dir !== START.dir) out.set('sort', `${state.sort} ${state.dir}`);
   if (state.tab !== START.tab) out.set('figure', state.tab);
+  if (state.locus >= 0) {
+    out.set('locus', LOCI.ids[state.locus]);
+    out.set('bp', `${state.from}-${state.to}`);
+  }
   if (state.colour) out.set('colour', state.colour);
   if (state.pair) out.set('pair', state.pair);
   if (state.row >= 0) for (const name of KEY) out.set(`row.${name}`, exact(name, state.row));
@@ -55,9 +63,13 @@ function readHash() {
   const q = parseFloat(asked.get('q'));
   state.q = q >= 0 && q <= 1 ? q : null;
   state.reps = asked.get('reps') === '1';
-  const [sort, dir] = (asked.get('sort') ?? 'effect desc').split(' ');
+  const [sort, dir] = (asked.get('sort') ?? `${START.sort} ${START.dir}`).split(' ');
   if (has(sort)) Object.assign(state, { sort, dir: ['asc', 'desc', 'size'].includes(dir) ? dir : 'desc' });
   state.tab = TABS.some(([id]) => id === asked.get('figure')) ? asked.get('figure') : START.tab;
+  if (LOCI) {
+    state.locus = LOCI.ids.indexOf(asked.get('locus'));
+    lookAt(...(asked.get('bp') ?? `0-${LOCI.length}`).split('-').map(Number));
+  }
   state.colour = asked.get('colour') ?? '';
   state.pair = asked.get('pair') ?? '';
   if (asked.has('row.motif_id')) {

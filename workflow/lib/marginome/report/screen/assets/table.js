@@ -13,10 +13,10 @@ function element(tag, properties = {}, ...children) {
 function shownColumns() {
   const list = [
     { id: '#logo', title: 'Logo', plain: true },
-    { id: 'motif_name', title: 'Motif' },
+    { id: 'motif_name', title: LOCI ? 'Element' : 'Motif' },
   ];
   if (!has('motif_name')) list[1].id = 'motif_id';
-  list.push({ id: 'orientation', title: 'Strand', minor: true });
+  if (!LOCI) list.push({ id: 'orientation', title: 'Strand', minor: true });
   for (const name of ['model', 'output', 'background', 'start', 'gap', 'sample'])
     if (varies(name) && (!FILTERS.includes(name) || state[name] === ''))
       list.push({
@@ -27,7 +27,8 @@ function shownColumns() {
         num: columns.get(name).kind !== 'text',
         minor: true,
       });
-  list.push({ id: 'effect', title: 'Effect', num: true });
+  if (given('attribution')) list.push({ id: 'attribution', title: 'Attribution', num: true });
+  if (!LOCI || given('effect')) list.push({ id: 'effect', title: LOCI ? 'Effect alone' : 'Effect', num: true });
   for (const [name, title] of [
     ['q', 'q'],
     ['z', 'z'],
@@ -40,7 +41,7 @@ function shownColumns() {
   return list;
 }
 
-const SIZED = new Set(['effect', 'z', 'interaction']); // also sorted by absolute value
+const SIZED = new Set(['effect', 'attribution', 'z', 'interaction']); // also sorted by absolute value
 let shown = [];
 
 function drawHead() {
@@ -86,7 +87,8 @@ function drawHead() {
 
 function cell(column, row) {
   const out = element('td', { className: `${column.num ? 'num ' : ''}${column.minor ? 'minor ' : ''}` });
-  if (column.id === '#logo') {
+  if (column.id === '#logo' && placeOfRow(row)) out.append(smallLogo(row, narrow() ? 84 : 120, 32));
+  else if (column.id === '#logo') {
     const w = pwmOf(motifOf[row]).width;
     out.append(
       logo(
@@ -104,7 +106,7 @@ function cell(column, row) {
       out.append(element('span', { className: 'id' }, `+ ${show('partner_id', row)}`));
     if (has('insert')) out.append(element('span', { className: 'insert' }, show('insert', row)));
     out.title = `${rowName(row)} ${id}${has('insert') ? `\n${show('insert', row)}` : ''}`;
-  } else if (column.id === 'effect' || column.id === 'interaction' || column.id === 'z') {
+  } else if (SIZED.has(column.id)) {
     const x = number(column.id, row);
     out.textContent = signed(x);
     if (column.id === 'effect') out.classList.add('strong', significant(row) ? (x > 0 ? 'up' : 'down') : 'plain');
