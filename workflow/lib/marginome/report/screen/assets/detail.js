@@ -124,7 +124,7 @@ function drawDetail() {
     show('output', row),
     show('background', row),
     varies('start') ? `start ${show('start', row)}` : '',
-    given('draw') ? `draw ${show('draw', row)}` : '',
+    show('sample', row) ? `sample ${show('sample', row)}` : '',
     given('partner_id') && show('partner_id', row)
       ? `with ${show('partner_id', row)} (${signs(show('partner_orientation', row))}), gap ${show('gap', row)}`
       : '',

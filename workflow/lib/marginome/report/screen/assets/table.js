@@ -21,7 +21,7 @@ function shownColumns() {
     if (varies(name) && (!FILTERS.includes(name) || state[name] === ''))
       list.push({
         id: name,
-        title: { model: 'Model', output: 'Output', background: 'Background', start: 'Start', gap: 'Gap', draw: 'Draw' }[
+        title: { model: 'Model', output: 'Output', background: 'Background', start: 'Start', gap: 'Gap', sample: 'Sample' }[
           name
         ],
         num: columns.get(name).kind !== 'text',
