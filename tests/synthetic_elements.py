@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from marginome.arrays import dataset, write_hdf5
+from marginome.columns import conform
 from marginome.element_tables import PATTERN_SEQLETS, PATTERNS, SEQLETS
 from marginome.jobs.report_elements import report_elements
 from marginome.storage import write_json, write_table
-from marginome.tables import EFFECTS, conform
+from marginome.tables import EFFECTS
 
 SITES = {"CTCF": "CCAGCAGGGGGCGC", "AP1": "ATGACTCATC"}
 

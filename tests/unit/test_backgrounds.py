@@ -308,6 +308,39 @@ def test_windows_with_signal_are_passed_over(tmp_path):
     refused(settings | {"n": 1, "signal": {"bigwigs": [str(track)]}}, "x.bw")
 
 
+def test_the_limit_of_the_signal_is_half_the_first_percentile_of_the_peaks(tmp_path):
+    need("bedtools", "bedtools")
+    import pyBigWig
+
+    peaks = [("a", 100, 150), ("a", 300, 350), ("a", 500, 550)]
+    settings = synthetic(tmp_path, {"a": "ACGT" * 500}, peaks)
+    with pyBigWig.open(str(tmp_path / "x.bw"), "w") as handle:
+        handle.addHeader([("a", 2000)])
+        handle.addEntries(["a"] * 3, [90, 290, 490], ends=[160, 360, 560], values=[8.0, 2.0, 4.0])
+    made = make(settings | {"n": 1, "signal": {"bigwigs": [str(tmp_path / "x.bw")], "max_fraction": 0.5}})
+    # totals of 100, 200 and 400: a hundredth of the way is 0.02 from the first to the second
+    assert made.checks["signal_limit"] == pytest.approx(0.5 * (100 + 0.02 * 100))
+
+
+def test_gc_is_that_of_the_known_bases(tmp_path):
+    need("bedtools", "bedtools")
+    # the one window that is no peak: 32 of 40 known bases are G or C, as 40 of 50 of the peak are
+    settings = synthetic(tmp_path, {"a": "GGCCA" * 10 + "GGCCA" * 8 + "N" * 10}, [("a", 0, 50)])
+    made = make(settings | {"n": 1, "stride": 50, "bin_width": 0.02, "max_unknown_fraction": 0.2})
+    assert made.ids == ["a:50-100"] and made.table["gc"].tolist() == [0.8]
+
+
+def test_which_sequences_are_shuffled_depends_on_their_names_and_not_on_their_order(tmp_path):
+    rng = np.random.default_rng(0)
+    records = [f">s{i}\n{''.join(rng.choice(list('ACGT'), 60))}\n" for i in range(8)]
+    found = []
+    for name, listed in (("as", records), ("turned", records[::-1])):
+        (tmp_path / f"{name}.fa").write_text("".join(listed))
+        kind = {"kind": "dinucleotide_shuffle", "n": 3, "length": 60, "fasta": str(tmp_path / f"{name}.fa")}
+        found.append(make(kind))
+    assert found[0].ids == found[1].ids and found[0].sequences == found[1].sequences
+
+
 # ---------------------------------------------------------------------------------------------- strong hits
 @pytest.fixture(scope="module")
 def ctcf():

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import copy
-import graphlib
 import logging
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +12,6 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from marginome import incremental
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
 from marginome.incremental import paths as paths_module
@@ -58,26 +54,6 @@ def collect(engine, edits, **settings):
             assert f[some, which].isnan().all()  # every pair once
             f[some, which] = t
     return found
-
-
-# ---- the package -----------------------------------------------------------------------------------------------------
-
-
-def test_no_file_imports_in_a_circle():
-    """Each file imports what lies below it only: rules the plan, the plan the registry that rules fill."""
-    root = Path(incremental.__file__).parent
-    files = {path.relative_to(root).with_suffix("").as_posix(): path for path in root.rglob("*.py")}
-    below = {}
-    for name, path in files.items():
-        found = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                folder = "/".join([*name.split("/")[: -node.level], *(node.module or "").split(".")]).strip("/")
-                found |= {folder, *(f"{folder}/{a.name}".strip("/") for a in node.names)}
-        below[name] = {f for f in ({*found, *(f"{f}/__init__" for f in found)}) if f in files} - {name}
-    assert "changes" in below["rules/shapes"] and "rules/shapes" in below["rules/__init__"]  # it sees imports
-    assert "rules/__init__" in below["__init__"]
-    list(graphlib.TopologicalSorter(below).static_order())  # raises CycleError
 
 
 # ---- edits -----------------------------------------------------------------------------------------------------------

@@ -315,6 +315,17 @@ def test_a_failure_later_sends_its_unit_to_the_full_pass(monkeypatch, caplog):
         list(Engine(model, X, block=3, self_check=False, engine="incremental").run(edits))
 
 
+def test_what_is_taken_from_a_value_is_scaled_by_alpha():
+    """``rsub(a, b, alpha)`` is b - alpha a: with alpha left out the check of itself would refuse the plan."""
+    model = of(lambda self, x, X: torch.rsub(x.relu(), x.square(), alpha=0.3).mean(2))
+    X, edits = sequences(), some_edits((7,))
+    engine = Engine(model, X)
+    assert engine.info.path == "incremental"
+    torch.testing.assert_close(
+        outputs(engine, edits)[0].double(), brute_force(model, X, edits)[0], rtol=1e-5, atol=1e-6
+    )
+
+
 # ---- models that mix a batch -----------------------------------------------------------------------------------------
 
 

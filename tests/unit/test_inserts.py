@@ -16,6 +16,7 @@ from marginome.errors import MarginomeError
 from marginome.inserts import insert_sequence, list_inserts, list_starts
 from marginome.interactions import interaction
 from marginome.motifs import Motif, collect_motifs, read_motifs
+from marginome.placing import FIRST_BASE, place
 from workspace import RESOURCES
 
 
@@ -42,6 +43,26 @@ def test_consensus_is_the_argmax_of_the_pwm(motifs):
     inserts = list_inserts(motifs, length=2114)
     assert [(i.motif_id, i.orientation) for i in inserts] == [(m.motif_id, o) for m in motifs for o in "+-"]
     assert inserts[1].sequence == reverse_complement_text(inserts[0].sequence)
+
+
+@pytest.mark.parametrize(("start", "fits"), [(0, True), (7, True), (-1, False), (8, False)])
+def test_an_insert_may_reach_both_ends_and_not_beyond(start, fits):
+    table = pd.DataFrame({"motif_id": ["m"], "insert": ["ACGTA"], "offset": [start], "collection": "c",
+                          "orientation": "+"})  # fmt: skip
+    if fits:
+        assert place(table, 12, counted_from=FIRST_BASE)["start"].tolist() == [start]
+    else:
+        with pytest.raises(MarginomeError, match=f"an insert of 5 bp at {start} does not lie within"):
+            place(table, 12, counted_from=FIRST_BASE)
+
+
+def test_samples_depend_on_the_motifs_id_and_not_on_its_name():
+    first, renamed, namesake = (
+        Motif(motif_id, name, np.full((30, 4), 0.25), "x", 1, "meme")
+        for motif_id, name in (("a", "CTCF"), ("a", "CTCFL"), ("b", "CTCF"))
+    )
+    drawn = [insert_sequence(motif, mode="sample", sample=0, seed=1) for motif in (first, renamed, namesake)]
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 @pytest.mark.parametrize("length", [50, 51])

@@ -54,6 +54,7 @@ def difference_of(before, after) -> torch.Tensor:
 
 
 def test_the_readme_explains_every_column():
-    from marginome.tables import EFFECTS, describe
+    from marginome.columns import describe
+    from marginome.tables import EFFECTS
 
     assert describe(EFFECTS) in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -15,10 +15,11 @@ import pytest
 
 from marginome.arrays import dataset, hdf5_metadata, read_hdf5, write_hdf5
 from marginome.background_set import BackgroundSet, write_background
+from marginome.columns import conform
 from marginome.errors import MarginomeError
 from marginome.fasta import read_background, read_some
 from marginome.storage import atomic, read_json, read_table, table_metadata, to_json, write_json, write_table
-from marginome.tables import EFFECTS, conform
+from marginome.tables import EFFECTS
 from workspace import cannot_run
 
 
@@ -274,7 +275,7 @@ from marginome.plots import save_figure
 from marginome.report.page import save
 from marginome.arrays import dataset, write_hdf5
 from marginome.storage import write_json, write_table
-from marginome.tables import write_tsv
+from marginome.columns import write_tsv
 
 folder = Path(sys.argv[1])
 big = np.random.default_rng(0).random(100_000)
@@ -333,7 +334,7 @@ def test_a_disk_that_is_full_is_one_message_for_every_kind_of_file(tmp_path):
 
 def test_an_effect_table_must_have_its_columns():
     with pytest.raises(MarginomeError, match="effect_sd"):
-        conform(pd.DataFrame({c.name: [] for c in EFFECTS if c.name != "effect_sd"}), EFFECTS)
+        conform(pd.DataFrame({c.name: [None] for c in EFFECTS if c.name != "effect_sd"}), EFFECTS)
     with pytest.raises(MarginomeError, match="surprise"):
         conform(pd.DataFrame({**{c.name: [] for c in EFFECTS}, "surprise": []}), EFFECTS)
     assert conform(pd.DataFrame({c.name: [] for c in EFFECTS}), EFFECTS).num_columns == len(EFFECTS)

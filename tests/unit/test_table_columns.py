@@ -16,6 +16,7 @@ import marginome.jobs
 from marginome import element_tables, tables
 from marginome import patterns as modisco
 from marginome.arrays import write_hdf5
+from marginome.columns import conform
 from marginome.jobs.annotate_patterns import annotate_patterns
 from marginome.jobs.annotate_seqlets import annotate_seqlets
 from marginome.jobs.call_seqlets import call_seqlets
@@ -26,7 +27,7 @@ from marginome.jobs.summarize_screen import _agreement, _consensus
 from marginome.motifs.motif import Motif
 from marginome.motifs.table import motif_table
 from marginome.storage import write_table
-from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS, conform
+from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS
 
 LENGTH, SITE = 80, "TGACTCATCA"
 SEQLETS = {"caller": "recursive", "threshold": 0.01, "signs": "both", "min_length": 4, "max_length": 25,

@@ -86,6 +86,13 @@ def test_a_motif_reader_that_no_file_wants_makes_nothing_anew(copied):
     assert _planned(copied) == set()
 
 
+def test_a_model_format_that_no_model_wants_makes_nothing_anew(copied):
+    models = copied.repository / "workflow" / "lib" / "marginome" / "models"
+    _edit(models / "loaders.py", '    "beluga": "beluga",\n', '    "beluga": "beluga",\n    "mine": "mine",\n')
+    (models / "mine.py").write_text("def load(file, bias_file, settings, loader, where):\n    return None\n")
+    assert _planned(copied) == set()
+
+
 def test_an_edit_of_what_reads_a_collections_files_makes_it_anew(copied):
     module = copied.repository / "workflow" / "lib" / "marginome" / "motifs" / "meme.py"
     module.write_text(module.read_text() + "\nCHANGED = 1\n")

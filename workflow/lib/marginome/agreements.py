@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from marginome.columns import check_columns
 from marginome.errors import MarginomeError
-from marginome.tables import check_columns
 
 #: Columns that name an insert at a place.
 INSERT = ("collection", "motif_id", "orientation", "start")

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from marginome.columns import check_columns
 from marginome.errors import MarginomeError
-from marginome.tables import check_columns
 from marginome.tails import resolution
 
 #: Columns whose values together name one test set: the tests are the inserts (motifs in both orientations).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from marginome.tables import Column
+from marginome.columns import Column
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 _NUMBERS = pa.list_(_FLOAT)

@@ -171,14 +171,14 @@ def narrow_convolution(args: tuple) -> torch.Tensor | None:
     x, weight, bias, stride, padding, dilation, transposed, _, groups = args
     if x.ndim != 3 or not _is_narrow(weight, stride, padding, dilation, transposed, groups):
         return None
-    flipped, _, _, spread, dilation = _flipped(weight, padding, dilation)
-    return F.conv_transpose1d(x, flipped, bias, padding=spread, dilation=dilation)
+    flipped, _, _, padding, dilation = _flipped(weight, padding, dilation)
+    return F.conv_transpose1d(x, flipped, bias, padding=padding, dilation=dilation)
 
 
 def _flipped(weight: torch.Tensor, padding: Sequence[int], dilation: Sequence[int]) -> tuple:
     """Return weight, bias, stride, padding and dilation of the convolution that is the derivative of another."""
-    spread = dilation[0] * (weight.shape[2] - 1) - padding[0]
-    return weight.flip(2).transpose(0, 1), None, 1, spread, dilation[0]
+    around = dilation[0] * (weight.shape[2] - 1) - padding[0]
+    return weight.flip(2).transpose(0, 1), None, 1, around, dilation[0]
 
 
 def _is_narrow(weight, stride, padding, dilation, transposed, groups) -> bool:

@@ -33,7 +33,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 def strongest(effects: pd.DataFrame, top: int, *, lowest: int | None = None) -> pd.DataFrame:
     """Choose the inserts to show: the largest mean effects over background sets, then the lowest.
 
-    Of each motif only the stronger orientation (position, draw) is taken.
+    Of each motif only the stronger orientation (position, sample) is taken.
 
     Parameters
     ----------

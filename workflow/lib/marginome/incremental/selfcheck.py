@@ -86,9 +86,9 @@ class SelfCheck:
         """Return what speaks against plans of a width; the first time that one so wide is asked for, it is tried."""
         width = min(next((w for w in WIDTHS if w >= width), self.length), self.length)
         if width not in self._verified:
-            spread = [0, self.length - width, (self.length - width) // 2]
-            inserts = list(random_one_hot((len(spread), 4, width), random_state=width))
-            self._verified[width] = self._compare(self._edits(width, inserts, spread), with_model=False).reason
+            starts = [0, self.length - width, (self.length - width) // 2]
+            inserts = list(random_one_hot((len(starts), 4, width), random_state=width))
+            self._verified[width] = self._compare(self._edits(width, inserts, starts), with_model=False).reason
         return self._verified[width]
 
     def _edits(self, width: int, inserts: list[torch.Tensor], starts: list[int]) -> Edits:

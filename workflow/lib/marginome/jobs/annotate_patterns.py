@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from marginome.annotation import annotate
+from marginome.columns import conform
 from marginome.element_tables import MATCHES, PATTERNS
 from marginome.matches import annotation_columns, read_collections, tell_matches
 from marginome.storage import read_table, write_table
-from marginome.tables import conform
 
 log = logging.getLogger("marginome")
 

@@ -12,10 +12,10 @@ import pandas as pd
 
 from marginome.annotation import annotate, query_of_attributions
 from marginome.attribution_file import open_attributions
+from marginome.columns import conform
 from marginome.element_tables import MATCHES, SEQLETS
 from marginome.matches import annotation_columns, read_collections, tell_matches
 from marginome.storage import read_table, write_table
-from marginome.tables import conform
 
 log = logging.getLogger("marginome")
 

@@ -12,10 +12,10 @@ import pandas as pd
 
 from marginome.attribution_file import AttributionFile, open_attributions
 from marginome.bases import read_off
+from marginome.columns import conform
 from marginome.element_tables import SEQLETS
 from marginome.seqlets import recursive_seqlets, tfmodisco_seqlets
 from marginome.storage import atomic, write_table
-from marginome.tables import conform
 
 log = logging.getLogger("marginome")
 

@@ -7,10 +7,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from marginome.columns import conform
+from marginome.list_tables import MOTIFS
 from marginome.motifs import collection
 from marginome.motifs.table import motif_table
 from marginome.storage import write_table
-from marginome.tables import MOTIFS, conform
 
 log = logging.getLogger("marginome")
 

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from marginome.columns import check_columns, write_tsv
 from marginome.errors import MarginomeError
 from marginome.seals import is_sealed
 from marginome.storage import sha256_of
-from marginome.tables import EFFECTS, check_columns, read_effects, write_tsv
+from marginome.tables import EFFECTS, read_effects
 
 log = logging.getLogger("marginome")
 

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from marginome.batch_files import read_record
+from marginome.columns import write_tsv
 from marginome.fasta import read_background
 from marginome.storage import read_table
-from marginome.tables import write_tsv
 from marginome.units import of_list
 
 log = logging.getLogger("marginome")

@@ -12,9 +12,9 @@ import numpy as np
 from marginome import patterns as modisco
 from marginome.arrays import read_hdf5
 from marginome.attribution_file import open_attributions
+from marginome.columns import conform
 from marginome.element_tables import PATTERN_SEQLETS, PATTERNS
 from marginome.storage import write_table
-from marginome.tables import conform
 
 log = logging.getLogger("marginome")
 

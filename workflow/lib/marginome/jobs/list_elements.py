@@ -12,15 +12,16 @@ import pandas as pd
 
 from marginome.attribution_file import AttributionFile, open_attributions
 from marginome.bases import read_off
+from marginome.columns import conform
 from marginome.element_tables import PATTERN_ELEMENTS, SEQLET_ELEMENTS
 from marginome.errors import MarginomeError
 from marginome.insert_lists import insert_table
 from marginome.inserts import Insert
+from marginome.list_tables import FAMILIES, INSERT_LIST
 from marginome.placing import MIDDLE
 from marginome.regions import read_regions
 from marginome.seeds import stable_seed
 from marginome.storage import read_table, write_table
-from marginome.tables import FAMILIES, INSERT_LIST, conform
 from marginome.units import controls_of
 
 log = logging.getLogger("marginome")
@@ -71,8 +72,8 @@ def list_elements(
             seqlets = read_table(table) if spans is None else _annotations(spans, found, where)
             described, listed = _seqlets(seqlets, found, settings["flank"])
     rows = [
-        Insert(motif_id, motif_name, "+", -(len(sequence) // 2), sequence, draw, collection=kind)
-        for motif_id, motif_name, sequence, draw in listed
+        Insert(motif_id, motif_name, "+", -(len(sequence) // 2), sequence, sample, collection=kind)
+        for motif_id, motif_name, sequence, sample in listed
     ]
     if rows:
         controls = insert_table(rows, controls_of(settings["controls"], kind), seed)
@@ -154,8 +155,8 @@ def _patterns(table: pd.DataFrame, members: pd.DataFrame, samples: int, seed: in
         listed.append((motif_id, name, consensus, None))
         mine = members.loc[members["pattern_id"] == motif_id, "sequence"].tolist()
         rng = np.random.default_rng(stable_seed(seed, "seqlets of a pattern", motif_id))
-        for draw, i in enumerate(rng.permutation(len(mine))[:samples]):
-            listed.append((motif_id, name, mine[i], draw))
+        for sample, i in enumerate(rng.permutation(len(mine))[:samples]):
+            listed.append((motif_id, name, mine[i], sample))
     return described, listed
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import pandas as pd
 
+from marginome.columns import conform
 from marginome.families import motif_families
 from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
+from marginome.list_tables import FAMILIES, INSERT_LIST
 from marginome.motifs.table import motifs_from_table
 from marginome.placing import FIRST_BASE, MIDDLE
 from marginome.storage import read_table, write_table
-from marginome.tables import FAMILIES, INSERT_LIST, conform
 
 log = logging.getLogger("marginome")
 

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from marginome.attribution_file import open_attributions
+from marginome.columns import conform
 from marginome.element_tables import PATTERN_SEQLETS
 from marginome.report.parts import Link
 from marginome.report.plain import Section, write_page
 from marginome.report.screen.loci import Loci
 from marginome.report.screen.writing import write_report
 from marginome.storage import read_json, read_table
-from marginome.tables import conform
 
 log = logging.getLogger("marginome")
 

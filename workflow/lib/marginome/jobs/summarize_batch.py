@@ -16,6 +16,7 @@ import torch
 
 from marginome.arrays import append, dataset, fill, group_of, hdf5_name, plain_name, read_hdf5, write_hdf5
 from marginome.batch_files import FailedModelError, part_of
+from marginome.columns import conform
 from marginome.confidence import mean_interval
 from marginome.effects import probabilities
 from marginome.insert_nulls import score_effects
@@ -23,7 +24,7 @@ from marginome.interactions import interaction
 from marginome.placing import read_inserts
 from marginome.shards import PROFILE_ROWS, whole_blocks
 from marginome.storage import damaged, disagreeing, read_table, table_writer, write_json
-from marginome.tables import EFFECTS, INSERT_KEYS, conform
+from marginome.tables import EFFECTS, INSERT_KEYS
 
 log = logging.getLogger("marginome")
 

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from marginome.arrays import write_hdf5
+from marginome.columns import conform, write_tsv
 from marginome.element_tables import PATTERN_ELEMENTS, SEQLET_ELEMENTS
 from marginome.jobs.summarize_batch import summarized
 from marginome.jobs.summarize_screen import merged_rows, stop_on_failures
 from marginome.storage import read_table, write_table
-from marginome.tables import EFFECTS, conform, write_tsv
+from marginome.tables import EFFECTS
 
 log = logging.getLogger("marginome")
 

@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from marginome.agreements import INSERT, agreement, consensus
 from marginome.arrays import read_hdf5, write_hdf5
+from marginome.columns import conform
 from marginome.discoveries import add_q, findings_needed
 from marginome.errors import MarginomeError
 from marginome.storage import atomic, filled_columns, read_json, read_row_groups, table_writer, write_table
-from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS, conform
+from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS
 
 log = logging.getLogger("marginome")
 
@@ -188,7 +189,7 @@ def _consensus(everything: pd.DataFrame) -> pd.DataFrame:
 
 
 def _filled(part: pd.DataFrame) -> pd.DataFrame:
-    """Draw numbers as plain integers, -1 for none: a missing key would be dropped when reshaping."""
+    """Sample numbers as plain integers, -1 for none: a missing key would be dropped when reshaping."""
     return part.assign(sample=part["sample"].astype("Int64").fillna(-1).astype(np.int64))
 
 

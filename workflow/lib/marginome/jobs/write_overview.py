@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from marginome.batch_files import failed_records, read_records
+from marginome.columns import describe
 from marginome.figure_names import SCREEN_FIGURES
 from marginome.report import overview
 from marginome.report.overview import Entry, ScreenEntry
 from marginome.report.parts import Badge, Link
 from marginome.storage import atomic, read_json, read_table
-from marginome.tables import EFFECTS, describe, read_effects
+from marginome.tables import EFFECTS, read_effects
 
 log = logging.getLogger("marginome")
 

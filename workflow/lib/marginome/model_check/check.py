@@ -126,7 +126,7 @@ def check_model(
             if attribution:
                 with parts("attribution") as part:
                     attributed = check_attribution(loaded, module, X, args, device, seed, part)
-        spread = _spread(loaded, X, args, device, where) if loaded.members > 1 else {}
+        member_sd = _member_sd(loaded, X, args, device, where) if loaded.members > 1 else {}
     except Exception as error:
         if is_out_of_memory(error):
             raise MarginomeError(
@@ -144,7 +144,7 @@ def check_model(
         "input_length": loaded.input_length,
         "arguments": [{"name": a.name, "shape": list(a.shape), "source": a.source} for a in loaded.args],
         "outputs": [_output(output, outputs[output.name]) for output in loaded.outputs],
-        "member_sd": spread,
+        "member_sd": member_sd,
         "sequences": len(X),
         "device": str(device),
         "device_name": device_name(device),
@@ -306,7 +306,7 @@ def _precision_errors(
     return errors
 
 
-def _spread(
+def _member_sd(
     loaded: LoadedModel, X: Tensor, args: Sequence[Tensor], device: torch.device, where: str
 ) -> dict[str, float | None]:
     """Standard deviation between the members of an ensemble, mean over sequences and targets, by scalar output."""

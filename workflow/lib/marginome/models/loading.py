@@ -16,11 +16,13 @@ from marginome.bounded import check_file
 from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.models.arguments import Argument, resolve_arguments
 from marginome.models.built import Built, no_memory, one_line
-from marginome.models.loaders import LOADERS, OWN, WITH_BIAS
 from marginome.models.outputs import Output, Readouts, describe, resolve_outputs
 from marginome.models.wrappers import ALPHABET, AlphabetOrder, Ensemble, average_strands
 from marginome.nested import check_returned, leaves
 from marginome.storage import sha256_of
+
+# Imported by name: a loader that is added counts for no other's models; `headers.reader_modules` names a model's own.
+loaders = importlib.import_module("marginome.models.loaders")
 
 SETTINGS = (
     "loader", "weights", "bias_weights", "component", "architecture", "input_length", "parameters", "alphabet",
@@ -144,8 +146,8 @@ def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "floa
     _check_settings(settings, where)
     weights, bias_weights = _files(settings, "weights", where), _files(settings, "bias_weights", where)
     loader = settings.get("loader") or _recognised(weights, settings, where)
-    if ".py:" not in loader and loader not in LOADERS:
-        raise unknown_name("loader", loader, [*LOADERS, "path/to/file.py:name"], where=where)
+    if ".py:" not in loader and loader not in loaders.LOADERS:
+        raise unknown_name("loader", loader, [*loaders.LOADERS, "path/to/file.py:name"], where=where)
     if ".py:" not in loader and not weights:
         raise MarginomeError(f"the loader {loader} needs weights", where=where, remedy="Give weights: path/to/file.")
     if len(bias_weights) not in (0, 1, len(weights)):
@@ -230,12 +232,12 @@ def _files(settings: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]
 
 def _build(loader: str, file: str | None, bias_file: str | None, settings: Mapping[str, Any], where: str) -> Built:
     here = f"{where}: {file}" if file else where
-    if bias_file and loader not in WITH_BIAS:
+    if bias_file and loader not in loaders.WITH_BIAS:
         raise MarginomeError(f"bias_weights mean nothing to the loader {loader}", where=where)
     # the user's function has no file of its own to be named
     told = where if ".py:" in loader else here
     with one_line("the file holds something else than a model of this loader", here):
-        reader = importlib.import_module(f"marginome.models.{LOADERS.get(loader, OWN)}")
+        reader = importlib.import_module(f"marginome.models.{loaders.LOADERS.get(loader, loaders.OWN)}")
         return reader.load(file, bias_file, settings, loader, told)
 
 

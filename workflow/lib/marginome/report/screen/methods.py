@@ -136,9 +136,9 @@ def _controls(controls: Any) -> str:
             "than 150"
         )
     return (
-        f"The null is the distribution of the effects of shuffled inserts ({many}) in the same "
-        "backgrounds, standardised by insert width and GC content; p is two-sided (one-sided for distances), with "
-        "generalised Pareto tails averaged over the posterior of their parameters; q is Benjamini-Hochberg over "
-        "distinct inserts within model, background set, output and position, with p by rank among the "
-        "controls and none smaller than their number can show."
+        f"The null is the effects of shuffled inserts ({many}) in the same backgrounds, standardised by insert width "
+        "and GC content. p is the rank of an effect among them, two-sided (one-sided for distances). Beyond the "
+        "largest of them p comes from a generalised Pareto tail, averaged over the shapes and scales that fit, and "
+        "only orders the inserts. q is Benjamini-Hochberg over distinct inserts within model, background set, output "
+        "and position, of no smaller p than so many controls can show."
     )

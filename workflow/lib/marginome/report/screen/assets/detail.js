@@ -164,12 +164,17 @@ function drawDetail() {
   const facts = element('dl', { className: 'facts' });
   const fact = (name, text, help) =>
     text && facts.append(element('div', { title: help ?? '' }, element('dt', {}, name), element('dd', {}, text)));
-  if (given('q')) fact('q', show('q', row), meta.help.q);
+  if (given('q')) fact('q', show('q', row), 'of all inserts with a q as low, about this share is there by chance');
   const beyond = given('p') && beyondControls(row);
   if (beyond) {
-    fact('p', `< ${formatLog(Math.log10(number('p_resolution', row)))}`, meta.help.p_resolution);
+    fact(
+      'p',
+      `< ${formatLog(Math.log10(number('p_resolution', row)))}`,
+      `none of ${show('n_controls', row)} controls does as much: they can say no more`,
+    );
     fact('p by the fitted tail', show('p', row), 'an extrapolation beyond all controls: it orders rows, no more');
-  } else if (given('p')) fact('p', show('p', row), meta.help.p);
+  } else if (given('p'))
+    fact('p', show('p', row), 'how rarely a control does as much: 0.01 is about one control in a hundred');
   if (given('z')) fact('z against controls', signed(number('z', row)), meta.help.z);
   if (given('control_mean'))
     fact(
@@ -207,7 +212,8 @@ function drawDetail() {
         'p',
         { className: 'note' },
         `Not resolved with ${show('n_controls', row)} controls: none of them does as much, but among so many inserts ` +
-          'that alone is no finding. More controls, or more inserts that do as much, would tell.',
+          'that alone is no finding. More controls, or more inserts that do as much, would tell (docs/statistics.md says ' +
+          'how many).',
       ),
     );
   else if (given('z') && hasQ && Math.abs(number('z', row)) >= 4 && !significant(row))
