@@ -103,6 +103,8 @@ def _effects(table: pd.DataFrame, kind: str, rng: np.random.Generator) -> pd.Dat
         "seqlet_id": "motif_id", "pattern_id": "motif_id", "start": "seqlet_start", "end": "seqlet_end",
         "sequence": "seqlet", "width": "pattern_width", "p_value": "seqlet_p"
     }).drop(columns=["example_idx", "caller", "pwm", "contributions"], errors="ignore")  # fmt: skip
+    own["family"] = pd.factorize(own["match_name"] if "match_name" in own else own["motif_id"])[0]
+    own["family_representative"] = own.groupby("family")["motif_id"].transform("first")
     parts = []
     for output in ("other", "counts"):
         effect = own["attribution"] * rng.uniform(0.6, 1.2, len(own)) + rng.normal(0, 0.02, len(own))

@@ -247,6 +247,9 @@ def test_search_filters_and_the_keyboard(browser, made, page):
     browser.set("q", "0.05")
     assert browser.count.startswith(f"{(counts['q'] <= 0.05).sum()} of ")
     browser.run("document.getElementById('reset').click()")
+    browser.set("family", "2")  # of seqlets there are 0 and 1
+    assert browser.count.startswith("1 of ") and browser.chosen == "pos_patterns.pattern_0"
+    browser.run("document.getElementById('reset').click()")
     browser.run("document.getElementById('table').focus()")
     browser.key(Keys.HOME)
     first, place = browser.chosen, label(browser)

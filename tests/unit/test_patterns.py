@@ -96,6 +96,26 @@ def test_modisco_lites_command_line_finds_the_same(data, written, tmp_path):
             np.testing.assert_array_equal(ours[name][...], theirs[name][...], err_msg=name)
 
 
+def test_above_the_limit_seqlets_are_those_of_random_loci(data, tmp_path):
+    sequences, hypothetical = (x[:, :, START : START + WINDOW] for x in data)
+    taken = {}
+    for seed in (0, 1):
+        found = find_patterns(sequences, hypothetical, max_seqlets=80, min_seqlets=40, seed=seed)
+        assert found.order is not None and sorted(found.order) == list(range(len(sequences)))
+        write_patterns(tmp_path / "p.h5", found, window=WINDOW, start=START, metadata={})
+        with h5py.File(tmp_path / "p.h5") as handle:
+            _, seqlets = pattern_tables(handle, trim=0.3)
+        assert 20 < len(seqlets) <= 80
+        # they are numbered as they were given
+        for row in seqlets.itertuples():
+            text = "".join("ACGT"[i] for i in data[0][row.example_idx, :, row.start : row.end].argmax(0))
+            assert row.sequence == (text if row.strand == "+" else text.translate(COMPLEMENT)[::-1])
+        taken[seed] = set(seqlets["example_idx"])
+        assert taken[seed] <= set(found.order[:80].tolist())
+        assert max(taken[seed]) > 160  # not those of the first loci
+    assert taken[0] != taken[1]
+
+
 def test_no_signal_is_an_empty_result(data, tmp_path):
     sequences = data[0][:, :, :WINDOW]
     assert find_patterns(sequences, np.zeros_like(sequences)) == Patterns(None, None)

@@ -83,8 +83,8 @@ def run(folder: Path, height: float, named: bool) -> dict[str, pa.Schema]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modisco, "find_patterns", lambda sequences, hypothetical, **_: (sequences, hypothetical))
         patch.setattr(modisco, "write_patterns", planted_pattern)
-        find_patterns(PATTERNS, attributions=folder / "attributions.h5", hdf5=folder / "p.h5", patterns=at["patterns"],
-                      seqlets=at["members"])  # fmt: skip
+        find_patterns(PATTERNS, seed=1, attributions=folder / "attributions.h5", hdf5=folder / "p.h5",
+                      patterns=at["patterns"], seqlets=at["members"])  # fmt: skip
     annotate_patterns(ANNOTATE, seed=1, patterns=at["patterns"], motifs=[folder / "motifs.parquet"],
                       matches=at["matches"])  # fmt: skip
     for kind, table in (("seqlets", "annotations"), ("patterns", "matches")):

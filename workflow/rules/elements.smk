@@ -150,6 +150,7 @@ rule find_patterns:
         runtime=480,
     params:
         patterns=attribution_of("patterns"),
+        seed=CONFIG["seed"],
         code=code_digest("jobs.find_patterns"),
     script:
         "../../scripts/find_patterns.py"

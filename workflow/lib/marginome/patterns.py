@@ -13,6 +13,7 @@ import pandas as pd
 
 from marginome.arrays import finish_hdf5, seal_hdf5
 from marginome.errors import MarginomeError
+from marginome.seeds import stable_seed
 from marginome.storage import atomic, to_json
 
 log = logging.getLogger("marginome")
@@ -23,10 +24,14 @@ SIGNS = {"pos_patterns": "+", "neg_patterns": "-"}
 
 
 class Patterns(NamedTuple):
-    """modisco-lite's pattern objects: positive and negative ones, None where there were too few seqlets."""
+    """modisco-lite's pattern objects: positive and negative ones, None where there were too few seqlets.
+
+    Where seqlets were sampled, `order` holds the sequence that stands for each of those that the objects number.
+    """
 
     positive: list | None
     negative: list | None
+    order: np.ndarray | None = None
 
     @property
     def n(self) -> int:
@@ -42,6 +47,7 @@ def find_patterns(
     min_seqlets: int = 100,
     leiden_runs: int = 2,
     target_fdr: float = 0.05,
+    seed: int = 0,
 ) -> Patterns:
     """Find patterns by TF-MoDISco (modisco-lite), with the settings of its command line.
 
@@ -52,7 +58,8 @@ def find_patterns(
     hypothetical : numpy.ndarray, shape (n, 4, window)
         Attribution of each base as if it were there.
     max_seqlets : int, default 20000
-        Seqlets per sign, in the order of the sequences; bounds the memory.
+        Seqlets per sign, which bounds memory and time. Of more, those of a random order of the sequences are taken,
+        the strongest of a sequence first, until there are so many: modisco-lite itself takes the first sequences.
     min_seqlets : int, default 100
         With fewer of a sign, none of its patterns are looked for (modisco-lite's ``min_metacluster_size``: more
         than this).
@@ -60,6 +67,8 @@ def find_patterns(
         Clusterings with different seeds.
     target_fdr : float, default 0.05
         Of the windows that seqlets are taken from.
+    seed : int, default 0
+        Of that order. Nothing depends on it while there are no more than `max_seqlets` of a sign.
 
     Returns
     -------
@@ -94,6 +103,13 @@ def find_patterns(
     from modiscolite.tfmodisco import TFMoDISco
 
     try:
+        order = None
+        seqlets = _seqlets_of_each_sign(sequences, hypothetical, target_fdr)
+        if max(seqlets) > max_seqlets:
+            order = np.random.default_rng(stable_seed(seed, "seqlets of patterns")).permutation(len(sequences))
+            sequences, hypothetical = sequences[order], hypothetical[order]
+            log.warning("%d positive and %d negative seqlets: up to %d of each are taken, of loci in a random order",
+                        *seqlets, max_seqlets)  # fmt: skip
         found = TFMoDISco(
             one_hot=np.ascontiguousarray(sequences.transpose(0, 2, 1), dtype=np.float32),
             hypothetical_contribs=np.ascontiguousarray(hypothetical.transpose(0, 2, 1), dtype=np.float32),
@@ -110,7 +126,21 @@ def find_patterns(
             where="patterns",
             remedy="It wants window sums of both signs and many of them: use more loci or a larger window.",
         ) from error
-    return Patterns(*found)
+    return Patterns(*found, order)
+
+
+def _seqlets_of_each_sign(sequences: np.ndarray, hypothetical: np.ndarray, target_fdr: float) -> tuple[int, int]:
+    """Return how many positive and negative seqlets modisco-lite cuts out of these sequences."""
+    from modiscolite.extract_seqlets import extract_seqlets
+
+    observed = (sequences * hypothetical).sum(1, dtype=np.float32)
+    # the sum of the core decides the sign, against modisco-lite's defaults
+    seqlets, threshold = extract_seqlets(
+        attribution_scores=observed, window_size=CORE, flank=FLANK, suppress=CORE // 2 + FLANK, target_fdr=target_fdr,
+        min_passing_windows_frac=0.03, max_passing_windows_frac=0.2, weak_threshold_for_counting_sign=0.8,
+    )  # fmt: skip
+    sums = np.array([observed[s.example_idx, s.start + FLANK : s.end - FLANK].sum() for s in seqlets])
+    return int((sums > threshold).sum()), int((sums < -threshold).sum())
 
 
 def write_patterns(
@@ -136,10 +166,18 @@ def write_patterns(
     with atomic(path) as temporary:
         save_hdf5(str(temporary), found.positive, found.negative, window)
         with h5py.File(temporary, "a") as handle:
+            if found.order is not None:
+                handle.visititems(lambda name, item: _renumber(name, item, found.order))
             handle.attrs["window_start"] = start
             handle.attrs["marginome"] = to_json(dict(metadata), sort_keys=True)
             finish_hdf5(handle)
         seal_hdf5(temporary)
+
+
+def _renumber(name: str, item: h5py.Dataset | h5py.Group, order: np.ndarray) -> None:
+    """Number the sequences of seqlets as they were before they were brought into an order."""
+    if name.endswith("/example_idx"):
+        item[...] = order[item[...].astype(np.int64)]
 
 
 def trimmed_span(contributions: np.ndarray, trim: float) -> tuple[int, int]:

@@ -26,6 +26,7 @@ WINDOW = 400
 def find_patterns(
     settings: Mapping[str, Any],
     *,
+    seed: int,
     attributions: str | os.PathLike,
     hdf5: str | os.PathLike,
     patterns: str | os.PathLike,
@@ -37,6 +38,8 @@ def find_patterns(
     ----------
     settings : mapping
         ``patterns`` of the entry.
+    seed : int
+        The config's seed.
     attributions : path
         HDF5 of `merge_attributions`.
     hdf5 : path
@@ -52,6 +55,7 @@ def find_patterns(
             found.central("sequences", start, start + window),
             found.central("hypothetical", start, start + window),
             **{key: settings[key] for key in ("max_seqlets", "min_seqlets", "leiden_runs", "target_fdr")},
+            seed=seed,
         )
         metadata = {"settings": dict(settings), "attributions": str(attributions)}
         modisco.write_patterns(hdf5, made, window=window, start=start, metadata=metadata)

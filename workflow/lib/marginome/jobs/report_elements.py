@@ -67,6 +67,8 @@ def report_elements(
         else:
             parts = [read_table(path) for path in (effects, pattern_effects) if path is not None]
             parts = [part for part in parts if len(part)]
+            if len(parts) == 2:  # a family is one of its kind
+                parts[1]["family"] += parts[0]["family"].max() + 1
             table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
         if not len(table):
             said = f"There are no seqlets and no patterns in the {len(opened):,} loci of {name}."

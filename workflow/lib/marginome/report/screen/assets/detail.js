@@ -124,7 +124,7 @@ function drawDetail() {
     show('output', row),
     show('background', row),
     varies('start') ? `start ${show('start', row)}` : '',
-    given('draw') ? `draw ${show('draw', row)}` : '',
+    show('sample', row) ? `sample ${show('sample', row)}` : '',
     given('partner_id') && show('partner_id', row)
       ? `with ${show('partner_id', row)} (${signs(show('partner_orientation', row))}), gap ${show('gap', row)}`
       : '',
@@ -212,7 +212,8 @@ function drawDetail() {
         'p',
         { className: 'note' },
         `Not resolved with ${show('n_controls', row)} controls: none of them does as much, but among so many inserts ` +
-          'that alone is no finding. More controls, or more inserts that do as much, would tell (docs/statistics.md says ' +
+          'that alone is no finding. More controls, or more inserts that do as much, would tell ' +
+          '(docs/statistics.md says ' +
           'how many).',
       ),
     );
@@ -268,19 +269,6 @@ function drawDetail() {
   }
   box.scrollTop = top;
   for (const draw of later) draw();
-}
-
-function rankOf(row) {
-  const fixed = ['model', 'background', 'output'].filter(has).map((n) => [columns.get(n).data, code(n, row)]),
-    effect = columns.get('effect').data;
-  let above = 0,
-    total = 0;
-  for (let r = 0; r < N; r++) {
-    if (effect[r] !== effect[r] || fixed.some(([data, c]) => data[r] !== c)) continue;
-    total++;
-    if (effect[r] > effect[row]) above++;
-  }
-  return effect[row] === effect[row] ? `${counted(above + 1)} of ${counted(total)}` : '';
 }
 
 function choose(row, { reveal: scroll = false, jump = false, quiet = false } = {}) {

@@ -58,7 +58,7 @@ function rowLabel(row) {
   const parts = [rowName(row)];
   if (given('partner_id'))
     parts.push(`with ${show('partner_id', row) || '?'} ${show('partner_orientation', row)} gap ${show('gap', row)}`);
-  if (given('sample')) parts.push(`sample ${show('sample', row)}`);
+  if (show('sample', row)) parts.push(`sample ${show('sample', row)}`);
   return `${parts.join(' ')} (${signs(show('orientation', row))})`;
 }
 

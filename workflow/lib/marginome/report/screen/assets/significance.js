@@ -24,3 +24,16 @@ function nullName() {
     ? 'shuffles of the motif itself'
     : 'meaningless inserts of the same width and GC';
 }
+
+function rankOf(row) {
+  const fixed = ['model', 'background', 'output'].filter(has).map((n) => [columns.get(n).data, code(n, row)]),
+    effect = columns.get('effect').data;
+  let above = 0,
+    total = 0;
+  for (let r = 0; r < N; r++) {
+    if (effect[r] !== effect[r] || fixed.some(([data, c]) => data[r] !== c)) continue;
+    total++;
+    if (effect[r] > effect[row]) above++;
+  }
+  return effect[row] === effect[row] ? `${counted(above + 1)} of ${counted(total)}` : '';
+}

@@ -21,9 +21,7 @@ function shownColumns() {
     if (varies(name) && (!FILTERS.includes(name) || state[name] === ''))
       list.push({
         id: name,
-        title: { model: 'Model', output: 'Output', background: 'Background', start: 'Start', gap: 'Gap', draw: 'Draw' }[
-          name
-        ],
+        title: name[0].toUpperCase() + name.slice(1),
         num: columns.get(name).kind !== 'text',
         minor: true,
       });
