@@ -9,14 +9,12 @@ env: .venv/.complete
 .venv/.complete: requirements.lock envs/setup.sh envs/warm_numba.py workflow/lib/pyproject.toml
 	@bash envs/setup.sh
 
-# bpnet-lite is a test oracle. It brings an older modiscolite that would replace ours, so it lives in a folder of its own
-# and runs in processes of its own. So does Triton, whose interpreter runs the GPU kernels in the tests: a CUDA build of
-# PyTorch brings the one it needs, a CPU build none, so that the lock must not name one.
+# Test oracles and tools that may not lie in one environment with ours: a folder of their own, in processes of their own.
 oracle: .venv-oracle/.complete
 
-.venv-oracle/.complete: Makefile | .venv/.complete
+.venv-oracle/.complete: tests/requirements-oracle.txt | .venv/.complete
 	rm -rf .venv-oracle
-	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --target .venv-oracle bpnet-lite==1.1.0 triton==3.6.0
+	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --target .venv-oracle -r $<
 	@touch $@
 
 demo: env

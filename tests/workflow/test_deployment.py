@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import marginome
-from workspace import ROOT, Workspace, small_config
+from workspace import ROOT, Workspace, cannot_run, small_config
 
 TAG = f"v{marginome.__version__}"
 ADDRESS = "https://github.com/someone/marginome"
@@ -130,3 +130,28 @@ def test_a_workflow_fetched_by_its_address_gives_the_same_results(tmp_path, tagg
     assert done.returncode == 0, done.stdout[-4000:]
     assert (folder / "results" / "index.html").exists()
     assert_same_numbers(folder, finished)
+
+
+@pytest.mark.long
+def test_what_snakedeploy_writes_plans_the_same_run(tmp_path, tagged):
+    """It brings the config and the profiles; the demo's data, which no deployment fetches, are the user's own."""
+    if not (ROOT / ".venv-oracle" / "snakedeploy").is_dir():
+        cannot_run("snakedeploy is not in .venv-oracle (make oracle)")
+    environment = {**tagged, "PYTHONPATH": str(ROOT / ".venv-oracle")}
+    deploy = "import sys; from snakedeploy.client import main; main()"
+    done = subprocess.run([sys.executable, "-c", deploy, "deploy-workflow", ADDRESS, tmp_path, "--tag", TAG],
+                          cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert (tmp_path / "profiles" / "slurm" / "profile.yaml").exists()
+    Workspace(tmp_path, smaller_config())  # the data
+    plans = [
+        subprocess.run([sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--nocolor", "-s", where / "Snakefile",
+                        "--configfile", tmp_path / "config" / "config.yaml"], cwd=tmp_path, env=tagged,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+        for where in (tmp_path / "workflow", ROOT)
+    ]  # fmt: skip
+    tables = [re.search(r"^job +count.*?^total +(\d+)", plan, re.M | re.S) for plan in plans]
+    assert tables[0] and tables[1], plans[0][-4000:]
+    jobs = [sorted(re.sub("marginome_", "", table[0]).split()) for table in tables]
+    assert jobs[0] == jobs[1] and int(tables[0][1]) > 10
