@@ -250,7 +250,7 @@ OTHER_JOBS = {
     "merge_attributions": 13,
     "merge_functions": 21,
     "call_seqlets": 12,
-    "find_patterns": 10,
+    "find_patterns": 11,
     "plot_screen": 21,
 }
 
