@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from workspace import ROOT, Workspace, rules_run
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 
 def small_config() -> dict:
@@ -217,7 +217,6 @@ def test_nothing_is_left_to_do_and_a_threshold_recomputes_no_attribution(copy):
     assert "annotate_seqlets" in planned and not planned & {"call_seqlets", "attribute", "find_patterns"}
 
 
-@pytest.mark.long
 def test_a_killed_run_goes_on_and_shards_do_not_change_a_bit(elements, copy):
     copy.config["attributions"]["ctcf_peaks"]["shards"] = 3
     target = "results/attributions/ctcf_peaks/attributions.h5"

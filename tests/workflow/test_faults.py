@@ -14,7 +14,7 @@ import pytest
 
 from workspace import ROOT, Workspace, rules_run, script_processes, small_config
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 TABLE = "results/screens/ctcf_jaspar/effects.parquet"
 SHARD = "results/screens/ctcf_jaspar/shards/bpnet_ctcf/gc_matched/jaspar/1-of-1.h5"
 SUMMARY = "results/screens/ctcf_jaspar/batches/bpnet_ctcf/effects.parquet"

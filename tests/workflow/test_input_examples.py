@@ -67,6 +67,7 @@ def test_the_inputs_of_the_example_are_made(name, monkeypatch):
 
 
 @pytest.mark.workflow
+@pytest.mark.long
 def test_the_spacing_screen_has_its_interaction(tmp_path):
     """Two CTCF sites next to each other give far less than their sum; far apart they add up. AP-1 adds nothing."""
     config = example("spacing")
