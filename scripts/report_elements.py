@@ -7,6 +7,7 @@ with job(snakemake.log[0]):
         attributions=snakemake.input.attributions,
         seqlets=snakemake.input.seqlets[0],
         effects=next(iter(snakemake.input.effects), None),
+        backgrounds=next(iter(snakemake.input.backgrounds), None),
         patterns=next(iter(snakemake.input.patterns), None),
         members=next(iter(snakemake.input.members), None),
         pattern_effects=next(iter(snakemake.input.pattern_effects), None),

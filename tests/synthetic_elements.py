@@ -119,14 +119,21 @@ def _effects(table: pd.DataFrame, kind: str, rng: np.random.Generator) -> pd.Dat
     return pd.concat(parts, ignore_index=True)
 
 
-def write_elements_page(made: Elements, *, isolated: bool = True, patterns: bool = True, name: str = "peaks") -> Path:
+def write_elements_page(
+    made: Elements,
+    *,
+    backgrounds: Path | None = None,
+    isolated: bool = True,
+    patterns: bool = True,
+    name: str = "peaks",
+) -> Path:
     """Write the page of the entry, with isolated effects and patterns or without, as its rule would."""
     at = {name: made.folder / f"{name}.parquet" for name in
           ("seqlets", "effects", "patterns", "members", "pattern_effects")}  # fmt: skip
     page = made.folder / f"report{'' if isolated else '_plain'}.html"
     report_elements(
         name, attributions=made.folder / "attributions.h5", seqlets=at["seqlets"],
-        effects=at["effects"] if isolated else None, patterns=at["patterns"] if patterns else None,
+        effects=at["effects"] if isolated else None, backgrounds=backgrounds, patterns=at["patterns"] if patterns else None,
         members=at["members"] if patterns else None,
         pattern_effects=at["pattern_effects"] if isolated and patterns else None, figure=made.folder / "elements.svg",
         provenance=made.folder / "provenance.json", page=page,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 import zlib
 from pathlib import Path
@@ -12,7 +13,10 @@ import pandas as pd
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from marginome.arrays import write_hdf5
+from marginome.columns import conform
 from marginome.storage import write_table
+from marginome.tables import EFFECTS
 from synthetic_elements import Elements, synthetic_elements, write_elements_page
 
 pytestmark = pytest.mark.browser
@@ -287,6 +291,22 @@ def test_hostile_names_stay_text(browser, tmp_path):
         browser.tab(tab)
     assert browser.chosen == evil and browser.run("return window.owned === undefined")
     assert browser.texts("h1") == [f"Elements of {evil}"] and browser.logged() == []
+
+
+def test_an_unsigned_measure_of_the_users_is_one_sided(browser, tmp_path):
+    """Without controls: an interval of a distance never holds 0, which says nothing; one of a difference does."""
+    made = synthetic_elements(tmp_path / "own")
+    for name, signed, drawn in (("distance", False, ""), ("change", True, "up")):
+        measure = f"mine.py:{name}"
+        table = made.effects.drop(columns=["q", "p", "z"]).assign(measure=measure, ci_low=0.1, ci_high=0.3, effect=0.2)
+        write_table(made.folder / "effects.parquet", conform(table, EFFECTS, extra=True))
+        with write_hdf5(made.folder / "effects.h5") as handle:
+            readouts = {"output": ["counts"], "measure": [measure], "signed": [signed]}
+            handle.create_group("bpnet/gc_matched").attrs["readouts"] = json.dumps(readouts)
+        browser.open(write_elements_page(made, backgrounds=made.folder / "effects.h5", patterns=False))
+        browser.run("document.querySelector('#tbody tr.row').click()")
+        assert browser.run("return document.querySelector('.big b').className") == drawn
+    assert browser.logged() == []
 
 
 def test_nothing_found_says_so(browser, tmp_path):

@@ -95,16 +95,16 @@ def attribution_shards(wildcards):
 
 
 def element_file(wildcards, elements, what):
-    """Input function: a table of seqlets or patterns, named where the config says how, or their isolated effects, or
-    the seqlets of patterns.
+    """Input function: a table of seqlets or patterns, named where the config says how, or their isolated effects (as
+    a table, and of single backgrounds), or the seqlets of patterns.
 
     Empty where the config does not ask for it.
     """
     entry = CONFIG["attributions"][wildcards.attribution]
     if elements not in element_kinds(entry):
         return []
-    if what == "effects":
-        files = rules.summarize_elements.output.effects if entry.get("marginalize") else []
+    if what in ("effects", "backgrounds"):
+        files = getattr(rules.summarize_elements.output, what) if entry.get("marginalize") else []
     elif what == "members":
         files = rules.find_patterns.output.seqlets
     elif elements == "patterns":

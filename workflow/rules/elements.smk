@@ -460,6 +460,7 @@ rule report_elements:
         members=lambda wildcards: element_file(wildcards, "patterns", "members"),
         seqlets=lambda wildcards: element_file(wildcards, "seqlets", "table"),
         effects=lambda wildcards: element_file(wildcards, "seqlets", "effects"),
+        backgrounds=lambda wildcards: element_file(wildcards, "seqlets", "backgrounds"),
         patterns=lambda wildcards: element_file(wildcards, "patterns", "table"),
         pattern_effects=lambda wildcards: element_file(wildcards, "patterns", "effects"),
         provenance=rules.write_attribution_provenance.output.json,

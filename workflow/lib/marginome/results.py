@@ -164,7 +164,7 @@ def unsigned_measures(backgrounds: str | os.PathLike) -> list[str]:
     Parameters
     ----------
     backgrounds : path
-        effects.h5 of a screen.
+        effects.h5 of a screen, or of the elements of an attribution entry.
     """
     found: dict[str, None] = {}
     with read_hdf5(backgrounds) as handle:

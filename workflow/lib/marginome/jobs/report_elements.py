@@ -15,6 +15,7 @@ from marginome.report.parts import Link
 from marginome.report.plain import Section, write_page
 from marginome.report.screen.loci import Loci
 from marginome.report.screen.writing import write_report
+from marginome.results import unsigned_measures
 from marginome.storage import read_json, read_table
 
 log = logging.getLogger("marginome")
@@ -26,6 +27,7 @@ def report_elements(
     attributions: str | os.PathLike,
     seqlets: str | os.PathLike,
     effects: str | os.PathLike | None,
+    backgrounds: str | os.PathLike | None,
     patterns: str | os.PathLike | None,
     members: str | os.PathLike | None,
     pattern_effects: str | os.PathLike | None,
@@ -47,6 +49,8 @@ def report_elements(
         Seqlets of the patterns.
     effects, pattern_effects : path or None
         Isolated effects.
+    backgrounds : path or None
+        Isolated effects of the seqlets in single backgrounds, which know what their measures are.
     figure : path
         SVG that the page links to.
     provenance : path
@@ -88,6 +92,7 @@ def report_elements(
                 conform(pd.DataFrame(), PATTERN_SEQLETS).to_pandas() if members is None else read_table(members),
                 {row.pattern_id: np.reshape(row.contributions, (-1, 4)) for row in found.itertuples()},
             ),
+            unsigned=() if backgrounds is None else unsigned_measures(backgrounds),
             links=links,
             provenance=record,
             commands=[record["command"]],
