@@ -133,8 +133,8 @@ def write_elements_page(
     page = made.folder / f"report{'' if isolated else '_plain'}.html"
     report_elements(
         name, attributions=made.folder / "attributions.h5", seqlets=at["seqlets"],
-        effects=at["effects"] if isolated else None, backgrounds=backgrounds, patterns=at["patterns"] if patterns else None,
-        members=at["members"] if patterns else None,
+        effects=at["effects"] if isolated else None, backgrounds=backgrounds,
+        patterns=at["patterns"] if patterns else None, members=at["members"] if patterns else None,
         pattern_effects=at["pattern_effects"] if isolated and patterns else None, figure=made.folder / "elements.svg",
         provenance=made.folder / "provenance.json", page=page,
     )  # fmt: skip

@@ -113,18 +113,17 @@ def write_elements_bed(path: str | os.PathLike, table: pd.DataFrame, effects: pd
     effects : pandas.DataFrame or None
         Effects of one output and background set, by ``motif_id``.
     """
-    alone = {} if effects is None else effects.set_index("motif_id")
-    largest = table["attribution"].abs().max() if len(table) else 1.0
-    lines = []
+    alone = {} if effects is None else effects.set_index("motif_id").to_dict("index")
+    lines: list[tuple] = []
     if effects is not None and len(effects):
         first = effects.iloc[0]
         lines.append((f"# effect ({first['unit']}) and q of {first['output']} in {first['background']}",))
-    for row in table.to_dict("records"):
+    for row, score in zip(table.to_dict("records"), _scores(table)):
         name, strand = row.get("match_name"), row.get("match_strand")
-        own = alone.loc[row["seqlet_id"]] if row["seqlet_id"] in getattr(alone, "index", ()) else {}
+        own = alone.get(row["seqlet_id"], {})
         lines.append((
             *_place(row), name if isinstance(name, str) else row["seqlet_id"],
-            round(1000 * abs(row["attribution"]) / largest), strand if isinstance(strand, str) else ".",
+            score, strand if isinstance(strand, str) else ".",
             *(_number(own.get(column)) for column in ("effect", "q")), _number(row["attribution"]), row["seqlet_id"],
         ))  # fmt: skip
     _write_bed(path, lines)
@@ -143,11 +142,10 @@ def write_instances_bed(path: str | os.PathLike, members: pd.DataFrame, patterns
         With or without matches.
     """
     matched = patterns.set_index("pattern_id").get("match_name", pd.Series(dtype=object)).dropna()
-    largest = members["attribution"].abs().max() if len(members) else 1.0
     _write_bed(path, [
-        (*_place(row), matched.get(row["pattern_id"], row["pattern_id"]),
-         round(1000 * abs(row["attribution"]) / largest), row["strand"], _number(row["attribution"]), row["pattern_id"])
-        for row in members.to_dict("records")
+        (*_place(row), matched.get(row["pattern_id"], row["pattern_id"]), score, row["strand"],
+         _number(row["attribution"]), row["pattern_id"])
+        for row, score in zip(members.to_dict("records"), _scores(members))
     ])  # fmt: skip
 
 
@@ -240,6 +238,12 @@ def _place(row: Mapping) -> tuple:
     if pd.isna(row["genome_start"]):
         return row["sequence_id"], row["start"], row["end"]
     return row["chrom"], int(row["genome_start"]), int(row["genome_end"])
+
+
+def _scores(table: pd.DataFrame) -> list[int]:
+    """Return BED's scores: the size of the attributions, 1000 the largest; 0 where all are 0."""
+    size = table["attribution"].abs()
+    return (1000 * size / (size.max() or 1.0)).round().astype(int).tolist()
 
 
 def _number(value: object) -> str:
