@@ -38,6 +38,7 @@ include: "workflow/rules/models.smk"
 include: "workflow/rules/screens.smk"
 include: "workflow/rules/functions.smk"
 include: "workflow/rules/elements.smk"
+include: "workflow/rules/exports.smk"
 include: "workflow/rules/report.smk"
 
 
