@@ -270,7 +270,11 @@ def summary(kind: str, path: Path, form: str = "auto") -> object:
         return [(m.motif_id, m.motif_name, m.pwm.tolist()) for m in motifs], len(found)
     if kind == "bigwig":
         with Genome(path.with_name("genome.fa")) as genome:
-            found = _Signal({"bigwigs": [path]}, [("chr1", i, i + 300) for i in range(0, 3000, 100)], genome, "signal")
+            settings, windows = (
+                {"bigwigs": [path], "max_fraction": 0.5},
+                [("chr1", i, i + 300) for i in range(0, 3000, 100)],
+            )
+            found = _Signal(settings, windows, genome, "signal")
             return found.limit, [found.total("chr1", start, start + 500) for start in range(0, 4500, 250)]
     return _sequences(kind, path)
 

@@ -14,7 +14,7 @@ import marginome
 from marginome import MarginomeError, integrated_gradients, random_one_hot
 from marginome.attribution.functions import FUNCTIONS, Asked
 from marginome.attribution_names import ATTRIBUTIONS
-from marginome.config import _schemas
+from marginome.config_schema import schemas
 
 N, LENGTH, REFERENCES = 3, 40, 2
 
@@ -133,9 +133,8 @@ def test_integrated_gradients_warn_of_deltas_and_leave_the_model_as_it_was(X, re
 def test_every_attribution_function_has_a_name_a_way_to_be_called_and_its_place_in_the_config():
     """CONTRIBUTING.md, "An attribution function"."""
     assert list(FUNCTIONS) == list(ATTRIBUTIONS)
-    schemas = _schemas()
-    assert schemas["attributions.schema.yaml"]["properties"]["method"]["enum"] == list(ATTRIBUTIONS)
-    screens = schemas["screens.schema.yaml"]["properties"]["functions"]["items"]["oneOf"][0]["enum"]
+    assert schemas()["attributions.schema.yaml"]["properties"]["method"]["enum"] == list(ATTRIBUTIONS)
+    screens = schemas()["screens.schema.yaml"]["properties"]["functions"]["items"]["oneOf"][0]["enum"]
     assert screens == ["predict", *ATTRIBUTIONS]
     assert all(callable(getattr(marginome, name)) for name in ATTRIBUTIONS)
 

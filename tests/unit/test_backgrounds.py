@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from marginome.background_set import composition_table, write_background
-from marginome.backgrounds import COMMON, OPTIONAL, REQUIRED, HitFinder, check_settings, make_background
+from marginome.backgrounds import HitFinder, check_settings, make_background
 from marginome.bases import DINUCLEOTIDES
 from marginome.errors import MarginomeError
 from marginome.fasta import Genome, read_background
@@ -473,26 +473,6 @@ def test_the_figure_shows_the_set_and_its_target():
 )
 def test_wrong_settings(settings, words):
     refused(settings, *words)
-
-
-def test_the_schema_has_the_same_keys_and_defaults():
-    import yaml
-
-    schema = yaml.safe_load(
-        (ROOT / "workflow" / "lib" / "marginome" / "schemas" / "backgrounds.schema.yaml").read_text()
-    )
-    branches = {branch["properties"]["kind"]["const"]: branch for branch in schema["oneOf"]}
-    assert set(branches) == set(REQUIRED)
-    for kind, branch in branches.items():
-        described = {}
-        for key, value in branch["properties"].items():
-            while "$ref" in value:
-                value = schema["$defs"][value["$ref"].rpartition("/")[2]]
-            assert key == "kind" or value["description"]
-            described[key] = value.get("default")
-        assert set(branch["required"]) == {"kind", *REQUIRED[kind]}
-        known = {"kind": None, **dict.fromkeys(REQUIRED[kind]), **OPTIONAL[kind], **COMMON}
-        assert described == known, kind
 
 
 def test_the_shipped_configs_background_sets_pass():

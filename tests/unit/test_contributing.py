@@ -10,7 +10,7 @@ import pytest
 
 import marginome
 from marginome import backgrounds, effects
-from marginome.config import _schemas
+from marginome.config_schema import entry_kinds, schemas
 from marginome.errors import MarginomeError
 from marginome.figure_names import SCREEN_FIGURES
 from marginome.jobs.plot_screen import FIGURES
@@ -36,7 +36,7 @@ def enums(section: str) -> list[list]:
             for part in node:
                 walk(part)
 
-    walk(_schemas()[f"{section}.schema.yaml"])
+    walk(schemas()[f"{section}.schema.yaml"])
     return found
 
 
@@ -61,12 +61,7 @@ def test_there_is_a_recipe_for_everything_that_is_added_often():
 
 
 def test_a_background_kind_is_in_every_place():
-    kinds = _schemas()["backgrounds.schema.yaml"]["oneOf"]
-    by_kind = {kind["properties"]["kind"]["const"]: kind for kind in kinds}
-    assert set(by_kind) == set(backgrounds._KINDS) == set(backgrounds.REQUIRED) == set(backgrounds.OPTIONAL)
-    assert set(methods._KINDS) == set(by_kind)
-    for name, kind in by_kind.items():
-        assert sorted(kind["required"]) == sorted(["kind", *backgrounds.REQUIRED[name]]), name
+    assert set(entry_kinds("backgrounds")) == set(backgrounds._KINDS) == set(methods._KINDS)
 
 
 def test_a_measure_is_in_every_place():

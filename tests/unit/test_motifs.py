@@ -26,7 +26,7 @@ from marginome.motifs import (
     read_motifs,
     select_motifs,
 )
-from marginome.motifs.collection import DEFAULTS, keep_apart
+from marginome.motifs.collection import keep_apart
 from marginome.storage import read_table, write_table
 from workspace import RESOURCES, ROOT
 
@@ -653,13 +653,3 @@ def test_find_motif(jaspar):
         find_motif([*jaspar[:2], *jaspar[:2]], jaspar[0].motif_name)
     with pytest.raises(MarginomeError, match="Did you mean"):
         find_motif(jaspar, "CTFC")
-
-
-def test_the_schema_has_the_same_keys_and_defaults():
-    import yaml
-
-    schema = yaml.safe_load((ROOT / "workflow" / "lib" / "marginome" / "schemas" / "motifs.schema.yaml").read_text())
-    described = {key: value.get("default") for key, value in schema["properties"].items()}
-    assert set(described) == set(DEFAULTS)
-    for key, default in described.items():
-        assert default == DEFAULTS[key] or (default is None and not DEFAULTS[key]), key

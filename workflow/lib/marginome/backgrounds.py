@@ -13,7 +13,8 @@ import pandas as pd
 from marginome.background_set import BackgroundSet, checks_of, composition_table
 from marginome.bases import BASES, cleaned, decode, encode
 from marginome.config_checks import background_problem, whole_number
-from marginome.errors import MarginomeError, unknown_name
+from marginome.config_schema import complete_entry
+from marginome.errors import MarginomeError
 from marginome.fasta import Genome, read_fasta
 from marginome.intervals import place_regions
 from marginome.motifs.motif import Motif
@@ -25,48 +26,6 @@ log = logging.getLogger(__name__)
 
 #: How often a generated sequence that holds an excluded hit is drawn anew before that is an error.
 ATTEMPTS = 100
-
-#: Keys that every kind knows, and those of each kind, with their defaults; `None` without a default.
-#: backgrounds.schema.yaml describes them.
-REQUIRED: dict[str, tuple[str, ...]] = {
-    "uniform": ("n", "length"),
-    "composition": ("n", "length"),
-    "gc_matched": ("n", "length", "genome", "peaks"),
-    "dinucleotide_shuffle": ("n", "length"),
-    "fasta": ("fasta",),
-    "bed": ("genome", "regions", "length"),
-}
-_FROM_SEQUENCES = {"fasta": None, "genome": None, "regions": None, "odd_rows": "error", "off_edge": "drop",
-                   "unknown_contigs": "error", "max_unknown_fraction": 0.0}  # fmt: skip
-OPTIONAL: dict[str, dict[str, Any]] = {
-    "uniform": {},
-    "composition": {"probabilities": None} | _FROM_SEQUENCES,
-    "gc_matched": {
-        "exclude": [],
-        "flank": 1000,
-        "stride": None,
-        "bin_width": 0.02,
-        "chromosomes": None,
-        "max_unknown_fraction": 0.0,
-        "max_soft_masked_fraction": 1.0,
-        "signal": None,
-        "overlapping": False,
-        "shortfall": "error",
-        "odd_rows": "error",
-        "off_edge": "drop",
-        "unknown_contigs": "error",
-    },
-    "dinucleotide_shuffle": dict(_FROM_SEQUENCES),
-    "fasta": {"n": None, "length": None, "max_unknown_fraction": 0.0},
-    "bed": {
-        "n": None,
-        "odd_rows": "error",
-        "off_edge": "drop",
-        "unknown_contigs": "error",
-        "max_unknown_fraction": 0.0,
-    },
-}
-COMMON: dict[str, Any] = {"exclude_hits": None}
 
 
 def make_background(settings: Mapping[str, Any], *, name: str, seed: int) -> BackgroundSet:
@@ -121,17 +80,7 @@ def make_background(settings: Mapping[str, Any], *, name: str, seed: int) -> Bac
 
 def check_settings(settings: Mapping[str, Any], *, where: str = "background") -> dict[str, Any]:
     """Return the settings of one set with defaults filled in, or say which key is unknown or missing."""
-    kind = settings.get("kind")
-    if kind not in REQUIRED:
-        raise unknown_name("kind", kind, REQUIRED, where=where)
-    allowed = ["kind", *REQUIRED[kind], *OPTIONAL[kind], *COMMON]
-    for key in settings:
-        if key not in allowed:
-            raise unknown_name(f"key of kind {kind}", key, allowed, where=where)
-    missing = [key for key in REQUIRED[kind] if settings.get(key) is None]
-    if missing:
-        raise MarginomeError(f"missing: {', '.join(missing)}", where=where, remedy=f"Kind {kind} needs them.")
-    chosen = OPTIONAL[kind] | COMMON | dict(settings)
+    chosen = complete_entry("backgrounds", settings, where=where)
     for key in ("n", "length", "flank", "stride"):
         if chosen.get(key) is not None:
             chosen[key] = whole_number(chosen[key], where=f"{where}.{key}")
@@ -206,7 +155,7 @@ def _hit_finder(settings: Mapping[str, Any], name: str) -> HitFinder | None:
     # Imported by name: how motif files are read counts for the sets that leave hits out alone (code_of_background).
     formats = importlib.import_module("marginome.motifs.formats")
     motifs = formats.collect_motifs(chosen["motifs"], name=f"{name}.exclude_hits")
-    return HitFinder(motifs, chosen.get("p_value", 1e-5))
+    return HitFinder(motifs, chosen["p_value"])
 
 
 # ------------------------------------------------------------------------------------------------ generated kinds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import functools
 import itertools
@@ -11,19 +10,16 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from marginome.config_checks import entry_problems
-from marginome.config_models import model_problems
+from marginome.config_models import model_headers, model_problems, told_lengths
 from marginome.config_reading import check_file, place, plain_values
+from marginome.config_schema import branches, complete, follow, schemas
 from marginome.errors import MarginomeError, shown, unknown_name
 from marginome.textfiles import expand_files
 from marginome.usercode import check_reference
 
-SCHEMAS = Path(__file__).resolve().parent / "schemas"
 SECTIONS = ("models", "motifs", "backgrounds", "screens", "attributions")
 #: Whole numbers that the schema gives no maximum of their own: no count or length of a person's comes near it.
 LARGEST = 2**31 - 1
@@ -54,15 +50,17 @@ def resolve_config(config: Mapping, *, files: list[str] | None = None, check_fil
     """
     for file in files or []:
         check_file(file)
-    schemas = _schemas()
     resolved = plain_values(config)
     _validate(resolved)
-    resolved = _complete(resolved, schemas["config.schema.yaml"], schemas)
-    unusable = [*_unusable_names(resolved)]
-    problems = [*entry_problems(resolved), *unusable]
-    if check_files and not unusable:
-        problems += [*_missing_files(resolved)] or [*_missing_code(resolved)]
-        problems = problems or [*model_problems(resolved)]
+    resolved = complete(resolved, schemas()["config.schema.yaml"])
+    problems = [*_unusable_names(resolved)]
+    if check_files and not problems:
+        problems = [*_missing_files(resolved)] or [*_missing_code(resolved)]
+    told = model_headers(resolved) if check_files and not problems else None
+    entries = [*entry_problems(resolved, {} if told is None else told_lengths(told))]
+    problems = [*entries, *problems]
+    if told is not None:
+        problems += model_problems(resolved, told, outputs=not entries)
     if problems:
         raise _together(problems)
     return resolved
@@ -83,11 +81,10 @@ class Entries(Mapping):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._resolved:
-            schemas = _schemas()
             schema = {"$ref": f"{self._section}.schema.yaml"}
             entry = plain_values({name: self._entries[name]})[name]
             _validate(entry, schema, (self._section, name))
-            self._resolved[name] = _complete(entry, schema, schemas)
+            self._resolved[name] = complete(entry, schema)
         return self._resolved[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -112,8 +109,7 @@ def job_config(config: Mapping) -> dict[str, Any]:
     """
     sections = {section: config.get(section) or {} for section in SECTIONS}
     rest = plain_values({key: value for key, value in config.items() if key not in SECTIONS})
-    schemas = _schemas()
-    resolved = _complete(rest, schemas["config.schema.yaml"], schemas)
+    resolved = complete(rest, schemas()["config.schema.yaml"])
     return resolved | {section: Entries(section, entries) for section, entries in sections.items()}
 
 
@@ -130,9 +126,8 @@ def file_keys(config: Mapping) -> Iterator[tuple[str, str]]:
 
 def _formatted(config: Mapping) -> Iterator[tuple[str, str, str]]:
     """Yield (key path, value, format) of every text that a schema marks as a file or as code of the user's."""
-    schemas = _schemas()
     # several kinds of one entry may know the same key: once is enough
-    yield from dict.fromkeys(_walk(config, schemas["config.schema.yaml"], schemas, ""))
+    yield from dict.fromkeys(_walk(config, schemas()["config.schema.yaml"], ""))
 
 
 def entry_files(config: Mapping, section: str, name: str) -> list[str]:
@@ -168,37 +163,13 @@ def check_keys(section: str, keys: Iterable[str]) -> None:
     MarginomeError
         Names the key and what comes close.
     """
-    known = _schemas()[f"{section}.schema.yaml"]["properties"]
+    known = schemas()[f"{section}.schema.yaml"]["properties"]
     for key in keys:
         if key not in known:
             raise unknown_name("key", key, known, where=f"a rule, of {section}")
 
 
 # ------------------------------------------------------------------------------------------------ schema
-_CACHE: dict[str, dict] = {}
-
-
-def _schemas() -> dict[str, dict]:
-    if not _CACHE:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, and every job reads them
-        for path in sorted(SCHEMAS.glob("*.schema.yaml")):
-            _CACHE[path.name] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    return _CACHE
-
-
-def _deref(schema: Mapping, schemas: Mapping, root: Mapping | None = None) -> tuple[Mapping, Mapping]:
-    """Follow `$ref` (to another schema file or inside the same one); return (schema, its root)."""
-    root = schema if root is None else root
-    while "$ref" in schema:
-        file, _, pointer = schema["$ref"].partition("#")
-        if file:
-            root = schemas[file]
-        schema = root
-        for part in filter(None, pointer.split("/")):
-            schema = schema[part]
-    return schema, root
-
-
 def _is_number(_: Any, value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -225,12 +196,12 @@ def _validator() -> Any:
     from referencing.jsonschema import DRAFT202012
 
     # a schema that says its own `$schema` would be judged by the standard's types, to which 1e308 is an integer
-    schemas = {name: {k: v for k, v in schema.items() if k != "$schema"} for name, schema in _schemas().items()}
-    resources = [(name, DRAFT202012.create_resource(schema)) for name, schema in schemas.items()]
+    plain = {name: {k: v for k, v in schema.items() if k != "$schema"} for name, schema in schemas().items()}
+    resources = [(name, DRAFT202012.create_resource(schema)) for name, schema in plain.items()]
     registry = Registry().with_resources(resources)
     types = Draft202012Validator.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer})
     strict = extend(Draft202012Validator, {"type": _check_type}, type_checker=types)
-    return strict(schemas["config.schema.yaml"], registry=registry)
+    return strict(plain["config.schema.yaml"], registry=registry)
 
 
 def _validate(config: Mapping, schema: Mapping | None = None, path: tuple[str, ...] = ()) -> None:
@@ -349,47 +320,10 @@ def _yaml_type(value: object) -> str:
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
-def _complete(value: Any, schema: Mapping, schemas: Mapping, root: Mapping | None = None) -> Any:
-    """Fill in defaults, and make integers of whole numbers where the schema wants them: 4.0 is 4 everywhere."""
-    schema, root = _deref(schema, schemas, root)
-    if isinstance(value, float) and value.is_integer():
-        allowed = schema.get("type", [])
-        if "integer" in ([allowed] if isinstance(allowed, str) else allowed) or value in schema.get("enum", []):
-            return int(value)
-    for branch in schema.get("oneOf", []) + schema.get("anyOf", []):
-        resolved, branch_root = _deref(branch, schemas, root)
-        if not isinstance(value, dict):
-            value = _complete(value, resolved, schemas, branch_root)
-        elif resolved.get("type") == "object" or "properties" in resolved:
-            kind = resolved.get("properties", {}).get("kind", {}).get("const")
-            if kind is None or value.get("kind") == kind:
-                value = _complete(value, resolved, schemas, branch_root)
-    for branch in schema.get("allOf", []):
-        value = _complete(value, branch, schemas, root)
-    if isinstance(value, dict):
-        for key, sub in schema.get("properties", {}).items():
-            resolved, _ = _deref(sub, schemas, root)
-            if key not in value and "default" in resolved:
-                value[key] = copy.deepcopy(resolved["default"])
-            if key in value:
-                value[key] = _complete(value[key], sub, schemas, root)
-        extra = schema.get("additionalProperties")
-        if isinstance(extra, Mapping):
-            for key in value:
-                if key not in schema.get("properties", {}):
-                    value[key] = _complete(value[key], extra, schemas, root)
-    elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        value = [_complete(item, schema["items"], schemas, root) for item in value]
-    return value
-
-
-def _walk(
-    value: Any, schema: Mapping, schemas: Mapping, key: str, root: Mapping | None = None
-) -> Iterator[tuple[str, str, str]]:
-    schema, root = _deref(schema, schemas, root)
-    branches = [branch for word in ("oneOf", "anyOf", "allOf") for branch in schema.get(word, [])]
-    for branch in branches:
-        yield from _walk(value, branch, schemas, key, root)
+def _walk(value: Any, schema: Mapping, key: str, root: Mapping | None = None) -> Iterator[tuple[str, str, str]]:
+    schema, root = follow(schema, root)
+    for branch in branches(schema):
+        yield from _walk(value, branch, key, root)
     if isinstance(value, str) and schema.get("format") in ("file", "code"):  # code: path/to/file.py:name
         yield key, value, schema["format"]
     elif isinstance(value, str) and schema.get("format") == "files":  # a file, a folder or a pattern
@@ -398,10 +332,10 @@ def _walk(
         for name, item in value.items():
             sub = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
             if isinstance(sub, Mapping):
-                yield from _walk(item, sub, schemas, f"{key}.{name}".lstrip("."), root)
+                yield from _walk(item, sub, f"{key}.{name}".lstrip("."), root)
     elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         for index, item in enumerate(value):
-            yield from _walk(item, schema["items"], schemas, f"{key}.{index}", root)
+            yield from _walk(item, schema["items"], f"{key}.{index}", root)
 
 
 # -------------------------------------------------------------------------------------------------- files

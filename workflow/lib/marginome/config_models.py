@@ -8,38 +8,50 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from marginome.config_checks import Outputs, entry_problems, output_problems
+from marginome.config_checks import Outputs, output_problems
 from marginome.errors import MarginomeError, unknown_name
 from marginome.measures import misfit
-from marginome.models.headers import read_header
+from marginome.models.headers import Header, read_header
 
 
-def model_problems(config: Mapping) -> Iterator[MarginomeError]:
-    """Find what a model's entry and its file's header tell before the model is loaded: lengths, outputs and heads.
+def model_headers(config: Mapping) -> dict[str, Header]:
+    """Return what the file of each model tells before the model is loaded; the files exist."""
+    return {name: read_header(entry) for name, entry in config["models"].items()}
+
+
+def told_lengths(headers: Mapping[str, Header]) -> dict[str, int]:
+    """Return input_length (bp) of the models whose file tells it."""
+    return {name: header.input_length for name, header in headers.items() if header.input_length}
+
+
+def model_problems(config: Mapping, headers: Mapping[str, Header], *, outputs: bool = True) -> Iterator[MarginomeError]:
+    """Find what the entries of models and the headers of their files tell: lengths, outputs and heads.
 
     Parameters
     ----------
     config : mapping
-        Complete; the files that it names exist.
+        Complete.
+    headers : mapping
+        Of `model_headers`.
+    outputs : bool, default True
+        Whether to look at the outputs that screens and attributions ask for too; they name models that there are.
 
     Yields
     ------
     MarginomeError
         What only loading tells, a header that cannot be read among it, is left to `check_model`.
     """
-    headers = {name: read_header(entry) for name, entry in config["models"].items()}
     known: dict[str, Outputs | None] = {}
     for name, entry in config["models"].items():
-        header, where = headers[name], f"config: models.{name}"
-        yield from _header_problems(entry, header, where)
+        yield from _header_problems(entry, headers[name], f"config: models.{name}")
         declared = {output: _target_names(settings or {}) for output, settings in (entry.get("outputs") or {}).items()}
-        known[name] = declared or (None if header.outputs is None else dict.fromkeys(header.outputs))
-    told = {name: header.input_length for name, header in headers.items() if header.input_length}
-    yield from entry_problems(config, told)
-    yield from output_problems(config["screens"], config["attributions"], known)
+        told = headers[name].outputs
+        known[name] = declared or (None if told is None else dict.fromkeys(told))
+    if outputs:
+        yield from output_problems(config["screens"], config["attributions"], known)
 
 
-def _header_problems(entry: Mapping, header: Any, where: str) -> Iterator[MarginomeError]:
+def _header_problems(entry: Mapping, header: Header, where: str) -> Iterator[MarginomeError]:
     given, loader = entry.get("input_length"), entry.get("loader") or ""
     if loader and ".py:" not in loader and not entry.get("weights"):
         yield MarginomeError(f"the loader {loader} needs weights", where=where, remedy="Give weights: path/to/file.")

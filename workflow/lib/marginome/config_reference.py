@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from marginome.config import _deref, _schemas
+from marginome.config_schema import branches, follow, schemas
 
 _INTRODUCTION = """\
 # The config, key by key
@@ -35,52 +35,49 @@ This page is made from `workflow/lib/marginome/schemas/*.schema.yaml` by `python
 
 def config_reference() -> str:
     """Return the Markdown page that explains every key: what it means, its type, allowed values and default."""
-    schemas = _schemas()
-    main = schemas["config.schema.yaml"]
-    parts = [_INTRODUCTION, "## Top level\n", _table(main, schemas, main)]
+    main = schemas()["config.schema.yaml"]
+    parts = [_INTRODUCTION, "## Top level\n", _table(main, main)]
     for key, sub in main["properties"].items():
-        entry, root = _deref(sub, schemas, main)
+        entry, root = follow(sub, main)
         each = entry.get("additionalProperties")
         if isinstance(each, Mapping):
-            described, root = _deref(each, schemas, main)
+            described, root = follow(each, main)
             parts += [f"## `{key}`: one entry each\n", described.get("description", "").strip() + "\n"]
             # A part that several kinds share is explained once.
-            parts += list(dict.fromkeys(_sections(described, schemas, root, f"{key}.<name>")))
+            parts += list(dict.fromkeys(_sections(described, root, f"{key}.<name>")))
         elif entry.get("properties"):
-            parts += [f"## `{key}`\n", _table(entry, schemas, root)]
+            parts += [f"## `{key}`\n", _table(entry, root)]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _sections(schema: Mapping, schemas: Mapping, root: Mapping, path: str, heading: str = "") -> Iterator[str]:
+def _sections(schema: Mapping, root: Mapping, path: str, heading: str = "") -> Iterator[str]:
     """An entry's table under its heading, then what is nested in it."""
     if schema.get("properties"):
-        yield heading + _table(schema, schemas, root)
+        yield heading + _table(schema, root)
         heading = ""
-    for branch in _branches(schema, schemas, root):
+    for branch in _branches(schema, root):
         if branch.get("properties"):
             kind = branch["properties"].get("kind", {}).get("const")
             title = f"### `{path}` with `kind: {kind}`\n\n" if kind else f"### `{path}`\n\n"
-            yield from _sections(branch, schemas, root, path, heading + title + _description(branch))
+            yield from _sections(branch, root, path, heading + title + _description(branch))
             heading = ""
     nested = dict(schema.get("properties", {}))
     if isinstance(schema.get("additionalProperties"), Mapping) and schema["additionalProperties"]:
         nested["<name>"] = schema["additionalProperties"]
     for key, sub in nested.items():
-        inner, inner_root = _deref(sub, schemas, root)
-        for candidate in [inner, *_branches(inner, schemas, inner_root)]:
-            item, item_root = _deref(candidate.get("items", {}) or {}, schemas, inner_root)
+        inner, inner_root = follow(sub, root)
+        for candidate in [inner, *_branches(inner, inner_root)]:
+            item, item_root = follow(candidate.get("items", {}) or {}, inner_root)
             for target, target_root in ((candidate, inner_root), (item, item_root)):
                 extra = target.get("additionalProperties")
                 if target.get("properties") and target is not schema:
-                    yield from _sections(target, schemas, target_root, f"{path}.{key}", f"### `{path}.{key}`\n\n")
+                    yield from _sections(target, target_root, f"{path}.{key}", f"### `{path}.{key}`\n\n")
                 elif isinstance(extra, Mapping) and extra and target.get("type") == "object":
-                    each, each_root = _deref(extra, schemas, target_root)
-                    for one in [each, *_branches(each, schemas, each_root)]:
+                    each, each_root = follow(extra, target_root)
+                    for one in [each, *_branches(each, each_root)]:
                         if one.get("properties"):
                             below = f"{path}.{key}.<name>"
-                            yield from _sections(
-                                one, schemas, each_root, below, f"### `{below}`\n\n{_description(one)}"
-                            )
+                            yield from _sections(one, each_root, below, f"### `{below}`\n\n{_description(one)}")
 
 
 def _description(schema: Mapping) -> str:
@@ -88,33 +85,33 @@ def _description(schema: Mapping) -> str:
     return f"{text}\n\n" if text else ""
 
 
-def _branches(schema: Mapping, schemas: Mapping, root: Mapping) -> list[Mapping]:
-    return [_deref(b, schemas, root)[0] for word in ("oneOf", "anyOf", "allOf") for b in schema.get(word, [])]
+def _branches(schema: Mapping, root: Mapping) -> list[Mapping]:
+    return [follow(branch, root)[0] for branch in branches(schema)]
 
 
-def _table(schema: Mapping, schemas: Mapping, root: Mapping) -> str:
+def _table(schema: Mapping, root: Mapping) -> str:
     required = set(schema.get("required", []))
     lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
     for key, sub in schema.get("properties", {}).items():
-        resolved, inner_root = _deref(sub, schemas, root)
+        resolved, inner_root = follow(sub, root)
         default = "**required**" if key in required else _code(resolved["default"]) if "default" in resolved else "-"
         meaning = " ".join((sub.get("description") or resolved.get("description", "")).split()).replace("|", "\\|")
-        lines.append(f"| `{key}` | {_kind(resolved, schemas, inner_root)} | {default} | {meaning} |")
+        lines.append(f"| `{key}` | {_kind(resolved, inner_root)} | {default} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
-def _kind(schema: Mapping, schemas: Mapping, root: Mapping) -> str:
+def _kind(schema: Mapping, root: Mapping) -> str:
     if "const" in schema:
         return _code(schema["const"])
     if "enum" in schema:
         return ", ".join(_code(value) for value in schema["enum"])
-    branches = _branches(schema, schemas, root)
+    branches = _branches(schema, root)
     if branches and "type" not in schema:
-        return " or ".join(dict.fromkeys(_kind(branch, schemas, root) for branch in branches))
+        return " or ".join(dict.fromkeys(_kind(branch, root) for branch in branches))
     kind = schema.get("type", "any")
     kind = " or ".join(kind) if isinstance(kind, list) else kind
     if kind == "array" and isinstance(schema.get("items"), Mapping):
-        return "list of " + _kind(_deref(schema["items"], schemas, root)[0], schemas, root)
+        return "list of " + _kind(follow(schema["items"], root)[0], root)
     limits = [f"{sign} {schema[word]}" for word, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"))
               if word in schema]  # fmt: skip
     words = {"object": "mapping", "null": "none"}

@@ -253,7 +253,7 @@ class _Signal:
                     file.path, str(genome.path),
                 )  # fmt: skip
         totals = np.array([self.total(*peak) for peak in peaks])
-        self.limit = float(settings.get("max_fraction", 0.5) * np.quantile(totals, 0.01))
+        self.limit = float(settings["max_fraction"] * np.quantile(totals, 0.01))
         if not self.limit > 0:
             raise MarginomeError(
                 "1 % of the peaks have no signal at all, so no limit follows from them",

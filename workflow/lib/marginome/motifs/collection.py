@@ -10,26 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from marginome.config_schema import complete_entry
 from marginome.errors import MarginomeError, unknown_name
 from marginome.motifs.motif import Motif, OddMotif
 from marginome.motifs.reading import named_files, read_with
 
 log = logging.getLogger(__name__)
-
-
-#: Keys of one motif collection of the config and their defaults; motifs.schema.yaml describes each.
-DEFAULTS: dict[str, object] = {
-    "files": [],
-    "format": "auto",
-    "jaspar": None,
-    "odd_motifs": "error",
-    "include": [],
-    "exclude": [],
-    "min_information_bits": 0.0,
-    "min_width": 1,
-    "max_width": None,
-    "modisco_trim": 0.3,
-}
 
 
 def without_odd(found: Sequence[Motif | OddMotif], odd_motifs: str, exclude: Sequence[str]) -> list[Motif]:
@@ -162,16 +148,13 @@ def collect(settings: Mapping, *, name: str = "", readers: Mapping[str, str]) ->
         Ids are unique.
     """
     where = f"motifs.{name}" if name else "motif collection"
-    for key in settings:
-        if key not in DEFAULTS:
-            raise unknown_name("key", key, DEFAULTS, where=where)
-    chosen = DEFAULTS | dict(settings)
+    chosen = complete_entry("motifs", settings, where=where)
     if not chosen["files"] and not chosen["jaspar"]:
         raise MarginomeError("neither files nor a JASPAR release", where=where, remedy="Give files: or jaspar:.")
     found: list[Motif | OddMotif] = []
     if chosen["jaspar"]:
         found += importlib.import_module("marginome.motifs.databases").read_jaspar_release(**chosen["jaspar"])
-    for file, _ in named_files(chosen["files"], chosen["format"]):
+    for file, _ in named_files(chosen["files"] or [], chosen["format"]):
         found += read_with(readers[file], file, modisco_trim=chosen["modisco_trim"])
     motifs = keep_apart(without_odd(found, chosen["odd_motifs"], chosen["exclude"]))
     keys = ("include", "exclude", "min_information_bits", "min_width", "max_width")

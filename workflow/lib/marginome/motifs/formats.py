@@ -68,9 +68,8 @@ def readers_of(settings: Mapping) -> dict[str, str]:
 
     Of a file that cannot be read it is `read_auto`, which says what is wrong with it when the collection is made.
     """
-    chosen = collection.DEFAULTS | dict(settings)
     found = {}
-    for file, form in named_files(chosen["files"], chosen["format"]):
+    for file, form in named_files(settings.get("files") or [], settings.get("format", "auto")):
         try:
             found[file] = reader_of(file, form)
         except MarginomeError:
