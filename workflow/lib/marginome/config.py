@@ -17,6 +17,7 @@ from marginome.config_models import model_headers, model_problems, told_lengths
 from marginome.config_reading import check_file, place, plain_values
 from marginome.config_schema import branches, complete, follow, schemas
 from marginome.errors import MarginomeError, shown, unknown_name
+from marginome.models.kinds import unread_folder
 from marginome.textfiles import expand_files
 from marginome.usercode import check_reference
 
@@ -371,7 +372,8 @@ def _missing_files(config: Mapping) -> Iterator[MarginomeError]:
             )
             continue
         if stat.S_ISDIR(found.st_mode):
-            yield MarginomeError(f"the file '{named}' is a folder", where=where, remedy="Give a file in it.")
+            model = unread_folder(file, where) if key.startswith("models.") else None
+            yield model or MarginomeError(f"the file '{named}' is a folder", where=where, remedy="Give a file in it.")
         elif not stat.S_ISREG(found.st_mode):
             yield MarginomeError(f"'{named}' is a device or a pipe", where=where, remedy="Give a file.")
         elif not os.access(file, os.R_OK):

@@ -12,6 +12,7 @@ from marginome.config_checks import Outputs, output_problems
 from marginome.errors import MarginomeError, unknown_name
 from marginome.measures import misfit
 from marginome.models.headers import Header, read_header
+from marginome.models.kinds import unread_file
 
 
 def model_headers(config: Mapping) -> dict[str, Header]:
@@ -56,6 +57,12 @@ def _header_problems(entry: Mapping, header: Header, where: str) -> Iterator[Mar
     if loader and ".py:" not in loader and not entry.get("weights"):
         yield MarginomeError(f"the loader {loader} needs weights", where=where, remedy="Give weights: path/to/file.")
         return
+    weights = entry.get("weights") or []
+    for file in [weights] if isinstance(weights, str) else weights:
+        unread = None if ".py:" in loader else unread_file(file, f"{where}.weights: {file}")
+        if unread:
+            yield unread
+            return
     if header.input_length == 0 and given is None:
         yield MarginomeError(
             "input_length is missing, and the file does not tell it",

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from marginome.errors import MarginomeError
 from marginome.models.built import Built
 from marginome.models.outputs import Output
-from marginome.models.pickles import read_torch_file
-from marginome.models.states import load_strictly, plain_state
+from marginome.models.states import load_strictly, plain_state, read_weights
 
 ALPHABET = "AGCT"  # the order of DeepSEA's one-hot encoding
 INPUT_LENGTH = 2000
@@ -58,7 +57,7 @@ def is_beluga_state(state: Mapping[str, Tensor]) -> bool:
 
 def load(file: str, bias_file: str | None, settings: Mapping[str, Any], loader: str, where: str) -> Built:
     """Build Beluga from a file of its weights; see `Built`."""
-    return Built(build(plain_state(read_torch_file(file), where), where), INPUT_LENGTH, (), OUTPUTS, ALPHABET)
+    return Built(build(plain_state(read_weights(file), where), where), INPUT_LENGTH, (), OUTPUTS, ALPHABET)
 
 
 def build(state: Mapping[str, Tensor], where: str) -> Beluga:

@@ -14,8 +14,8 @@ from marginome.models.arguments import Argument
 from marginome.models.built import Built
 from marginome.models.layers import LogSumExp
 from marginome.models.outputs import Output
-from marginome.models.pickles import Record, plain_tensors, read_torch_file, refuse_repeated
-from marginome.models.states import load_strictly, plain_state
+from marginome.models.pickles import Record, plain_tensors, refuse_repeated
+from marginome.models.states import load_strictly, plain_state, read_weights
 
 # The count head averages over the output window and this much more on either side: the half-width of
 # bpnet-lite's profile convolution (75), kept as a constant in its code whatever the width is.
@@ -145,9 +145,9 @@ OUTPUTS = (
 
 def load(file: str, bias_file: str | None, settings: Mapping[str, Any], loader: str, where: str) -> Built:
     """Build a model from a file of bpnet-lite, joined with a bias model if there is one; see `Built`."""
-    module = build(read_torch_file(file), settings, where)
+    module = build(read_weights(file), settings, where)
     if bias_file:
-        bias = build(read_torch_file(bias_file), {}, f"{where}: {bias_file}")
+        bias = build(read_weights(bias_file), {}, f"{where}: {bias_file}")
         module = join(module, bias, where)
     arguments = ()
     tracks = getattr(module, "n_control_tracks", 0)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from marginome.bounded import ARCHITECTURE
 from marginome.hdf5 import Request, read_foreign_hdf5
+from marginome.models.kinds import safetensors_names
 from marginome.models.loaders import LOADERS, OWN
 from marginome.textfiles import read_text
 
@@ -19,6 +20,7 @@ KERAS_LOADERS = tuple(loader for loader, module in LOADERS.items() if module == 
 
 #: A pickle of names is much smaller; a larger one is not looked at.
 MOST_BYTES = 1 << 26
+_BPNET = ("iconv.weight", "fconv.weight", "linear.weight")
 
 
 class Header(NamedTuple):
@@ -69,8 +71,8 @@ def read_header(settings: Mapping[str, Any]) -> Header:
 def recognise(file: str, trusted: bool = False) -> str | None:
     """Return the loader of a weights file, None where the header does not tell.
 
-    It never says another than `marginome.models.recognition.recognise_loader`, which loads the file: of torch.save's
-    files only BPNet's state dicts are told, by the names in the pickle, which is looked at as bytes.
+    It never says another than `marginome.models.recognition.recognise_loader`, which loads the file: of state dicts
+    only BPNet's are told, by the names in the pickle, which is looked at as bytes, or in the header of safetensors.
 
     Parameters
     ----------
@@ -82,6 +84,9 @@ def recognise(file: str, trusted: bool = False) -> str | None:
         with open(file, "rb") as handle:
             if handle.read(8) == b"\x89HDF\r\n\x1a\n":
                 return "keras"
+        named = safetensors_names(file)
+        if named is not None:
+            return "bpnet_lite" if all(any(name.endswith(key) for name in named) for key in _BPNET) else None
         if not zipfile.is_zipfile(file):
             return None
         with zipfile.ZipFile(file) as archive:
@@ -95,8 +100,7 @@ def recognise(file: str, trusted: bool = False) -> str | None:
         return None
     if pickles and trusted:
         return "pickled_module"
-    layers = (b"iconv.weight", b"fconv.weight", b"linear.weight")
-    return "bpnet_lite" if all(name in content for name in layers) else None
+    return "bpnet_lite" if all(name.encode() in content for name in _BPNET) else None
 
 
 def reader_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -224,6 +224,10 @@ def _files(settings: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]
     value = settings.get(key)
     files = () if value is None else (str(value),) if isinstance(value, str | Path) else tuple(map(str, value))
     for file in files:
+        if Path(file).is_dir():
+            published = importlib.import_module("marginome.models.kinds").unread_folder(file, f"{where}: {key}")
+            if published:
+                raise published
         check_file(file, where=f"{where}: {key}: {file}")
         if Path(file).stat().st_size == 0:
             raise MarginomeError(f"the file '{file}' is empty", where=f"{where}: {key}")

@@ -14,8 +14,9 @@ from marginome.devices import is_out_of_memory
 from marginome.errors import MarginomeError, first_line
 from marginome.models.built import Built
 from marginome.models.exported import load_scripted
-from marginome.models.pickles import is_archive, is_torchscript, read_torch_file
-from marginome.models.states import load_strictly, plain_state
+from marginome.models.kinds import safetensors_names
+from marginome.models.pickles import is_archive, is_torchscript
+from marginome.models.states import load_strictly, read_weights, state_of
 from marginome.usercode import load_user_object
 
 
@@ -52,8 +53,9 @@ def _own(loader: str, file: str | None, settings: Mapping[str, Any], where: str)
         raise MarginomeError(f"{loader} returned {type(module).__name__}; wanted a torch.nn.Module", where=where)
     if file is not None and not passed:
         here = f"{where}: {file}"
-        loaded = _unpickled(file, here) if settings.get("trust_pickle") else read_torch_file(file)
-        load_strictly(module, plain_state(loaded, here), here)
+        trusted = settings.get("trust_pickle") and safetensors_names(file) is None
+        loaded = _unpickled(file, here) if trusted else read_weights(file)
+        load_strictly(module, state_of(module, loaded, here), here)
     return Built(module)
 
 

@@ -9,9 +9,10 @@ from marginome.errors import MarginomeError
 from marginome.models import beluga, bpnet
 from marginome.models.built import one_line
 from marginome.models.exported import is_exported
+from marginome.models.kinds import safetensors_names, unread_file
 from marginome.models.loaders import LOADERS
-from marginome.models.pickles import Record, is_torch_file, read_torch_file
-from marginome.models.states import plain_state
+from marginome.models.pickles import Record, is_torch_file
+from marginome.models.states import plain_state, read_weights
 
 
 def recognise_loader(weights: Sequence[str], settings: Mapping[str, Any], where: str) -> str:
@@ -25,11 +26,12 @@ def recognise_loader(weights: Sequence[str], settings: Mapping[str, Any], where:
         return "keras"
     if is_exported(file):
         return "torch_export"
-    if is_torch_file(file):
-        if settings.get("trust_pickle"):
+    tensors = safetensors_names(file) is not None
+    if tensors or is_torch_file(file):
+        if settings.get("trust_pickle") and not tensors:
             return "pickled_module"
         with one_line("the file cannot be read", f"{where}: {file}"):
-            loaded = read_torch_file(file)
+            loaded = read_weights(file)
         if isinstance(loaded, Record) and loaded.class_name.startswith("bpnetlite."):
             return "bpnet_lite"
         if not isinstance(loaded, Record):
@@ -46,10 +48,12 @@ def recognise_loader(weights: Sequence[str], settings: Mapping[str, Any], where:
             where=f"{where}: {file}",
             remedy="Give a function that builds the module: loader: path/to/file.py:function (docs/models.md).",
         )
+    if unread := unread_file(file, f"{where}: {file}"):
+        raise unread
     hint = " (a .keras archive: save it as .h5)" if str(file).endswith(".keras") else ""
     raise MarginomeError(
         f"the kind of file is not recognised{hint}",
         where=f"{where}: {file}",
-        remedy=f"Known are files of torch.save, torch.export.save and Keras (.h5). Or give loader: "
+        remedy=f"Known are files of torch.save, safetensors, torch.export.save and Keras (.h5). Or give loader: "
         f"{', '.join(LOADERS)}, or path/to/file.py:name.",
     )

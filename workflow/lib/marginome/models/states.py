@@ -8,11 +8,65 @@ from typing import Any
 from torch import Tensor, nn
 
 from marginome.errors import MarginomeError
-from marginome.models.pickles import Record, plain_tensors
+from marginome.models.kinds import safetensors_names
+from marginome.models.pickles import Record, plain_tensors, read_torch_file
+from marginome.models.safetensors import read_safetensors
+
+
+def read_weights(path: str) -> Any:
+    """Read a file of weights as data: tensors of safetensors, or what ``torch.save`` wrote (`read_torch_file`)."""
+    return read_torch_file(path) if safetensors_names(path) is None else read_safetensors(path)
 
 
 def plain_state(loaded: Any, where: str) -> dict[str, Tensor]:
     """Find the state dict in what ``torch.load`` returned and strip a prefix that all its keys share."""
+    state = _named_tensors(loaded, where)
+    while all("." in key for key in state) and len({key.split(".")[0] for key in state}) == 1:
+        prefix = next(iter(state)).split(".")[0] + "."
+        if prefix not in ("module.", "model.", "net.", "_orig_mod."):
+            break
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def state_of(module: nn.Module, loaded: Any, where: str) -> dict[str, Tensor]:
+    """Find the state dict of a module in what a file held, whatever prefix its names have there.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Its names tell the prefix. A checkpoint of a trainer's holds the module as a part (``model.conv.weight``) and
+        may hold more beside it, such as weights of the loss; those are left out.
+    loaded : object
+        What `read_weights` returned.
+    where : str
+        For messages.
+
+    Raises
+    ------
+    MarginomeError
+        When there is no state dict, or the module's names are there under several prefixes.
+    """
+    state = _named_tensors(loaded, where)
+    names = list(module.state_dict())
+    if not names or set(names) <= set(state):
+        return state
+    first = names[0]
+    prefixes = [name.removesuffix(first) for name in state if name.endswith(f".{first}")]
+    fitting = [prefix for prefix in prefixes if all(f"{prefix}{name}" in state for name in names)]
+    if len(fitting) > 1:
+        raise MarginomeError(
+            f"the file holds the module's weights several times, under {', '.join(fitting)}",
+            where=where,
+            remedy="Save those that are meant in a file of their own: torch.save(module.state_dict(), file).",
+        )
+    if not fitting:
+        return plain_state(loaded, where)
+    return {k.removeprefix(fitting[0]): value for k, value in state.items() if k.startswith(fitting[0])}
+
+
+def _named_tensors(loaded: Any, where: str) -> dict[str, Tensor]:
+    """The dict of tensors in what a file held, with the names that it has there."""
     state = loaded
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
@@ -24,13 +78,7 @@ def plain_state(loaded: Any, where: str) -> dict[str, Tensor]:
             remedy="Save the weights with torch.save(model.state_dict(), file), or write a loader of your own: "
             "loader: path/to/file.py:function.",
         )
-    state = plain_tensors(state, where)
-    while all("." in key for key in state) and len({key.split(".")[0] for key in state}) == 1:
-        prefix = next(iter(state)).split(".")[0] + "."
-        if prefix not in ("module.", "model.", "net.", "_orig_mod."):
-            break
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+    return plain_tensors(state, where)
 
 
 def _describe(value: Any) -> str:

@@ -1,0 +1,261 @@
+"""Models as they are published: files that their authors' packages wrote in another process, read by config alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from marginome import MarginomeError
+from marginome.config import resolve_config
+from marginome.models import load_model
+from marginome.models.headers import recognise
+from workspace import ROOT, cannot_run, small_config
+
+ORACLE = ROOT / ".venv-oracle"
+LENGTH = 400
+
+
+def run_oracle(script: str, folder: Path, package: str) -> dict[str, np.ndarray]:
+    """Run a script with the oracles' packages on the path; what it saved in values.npz."""
+    if not (ORACLE / package).is_dir():
+        cannot_run(f"{package} is not in .venv-oracle (make oracle)")
+    done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ORACLE)})  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(np.load(folder / "values.npz"))
+
+
+def run(module: torch.nn.Module, *inputs):
+    with torch.no_grad():
+        return module(*(torch.as_tensor(x) for x in inputs))
+
+
+def code(tmp_path, text: str) -> str:
+    (tmp_path / "model.py").write_text(text)
+    return f"{tmp_path}/model.py:load"
+
+
+# ------------------------------------------------------------------------------------------ safetensors
+_SAFETENSORS = """
+import sys, numpy, torch
+torch.set_num_threads(1)
+from safetensors.torch import save_file
+from bpnetlite.bpnet import BPNet
+from bpnetlite.chrombpnet import ChromBPNet
+torch.manual_seed(0)
+X = torch.nn.functional.one_hot(torch.randint(0, 4, (3, 400)), 4).transpose(1, 2).float()
+values = {"X": X.numpy()}
+for name, model in {
+    "plain": BPNet(8, 3, n_control_tracks=0, verbose=False),
+    "chrombpnet": ChromBPNet(BPNet(4, 2, 1, 0, verbose=False), BPNet(8, 4, 1, 0, verbose=False)),
+}.items():
+    save_file(model.state_dict(), f"{sys.argv[1]}/{name}.safetensors", metadata={"format": "pt"})
+    with torch.no_grad():
+        profile, counts = model.eval()(X)
+    values |= {f"{name}.profile": profile.numpy(), f"{name}.counts": counts.numpy()}
+numpy.savez(f"{sys.argv[1]}/values.npz", **values)
+"""
+
+
+@pytest.fixture(scope="module")
+def tensors(tmp_path_factory):
+    """State dicts of bpnet-lite, written by safetensors."""
+    folder = tmp_path_factory.mktemp("safetensors")
+    return folder, run_oracle(_SAFETENSORS, folder, "bpnetlite")
+
+
+@pytest.mark.parametrize("name", ["plain", "chrombpnet"])
+def test_a_state_dict_of_safetensors_predicts_as_in_bpnet_lite(tensors, name):
+    folder, values = tensors
+    file = str(folder / f"{name}.safetensors")
+    loaded = load_model(name, {"weights": file, "input_length": LENGTH})
+    assert loaded.loader == recognise(file) == "bpnet_lite"
+    profile, counts = run(loaded.module, values["X"])
+    np.testing.assert_allclose(profile, values[f"{name}.profile"], atol=1e-6)
+    np.testing.assert_allclose(counts, values[f"{name}.counts"], atol=1e-6)
+
+
+def test_damaged_safetensors_are_one_line(tensors, tmp_path):
+    content = (tensors[0] / "plain.safetensors").read_bytes()
+    header = int.from_bytes(content[:8], "little")
+    longer = json.loads(content[8 : 8 + header])
+    longer["iconv.weight"]["data_offsets"][1] += 4  # of another length than its shape says
+    text = json.dumps(longer).encode()
+    damaged = {
+        "cut": content[:-10], "more": content + b"0000", "offsets": len(text).to_bytes(8, "little") + text
+        + content[8 + header :], "header": content[:60], "length": (1 << 62).to_bytes(8, "little") + content[8:],
+        "nested": (8 + 10**6).to_bytes(8, "little") + b'{"a":' + b"[" * 10**6 + b"   ",
+    }  # fmt: skip
+    for name, bad in damaged.items():
+        (tmp_path / f"{name}.safetensors").write_bytes(bad)
+        for loader in ({}, {"loader": "bpnet_lite"}):
+            with pytest.raises(MarginomeError, match=f"{name}.safetensors: .*(damaged|not recognised)") as refused:
+                load_model("x", {"weights": str(tmp_path / f"{name}.safetensors"), "input_length": LENGTH} | loader)
+            assert "\n" not in str(refused.value)
+
+
+# -------------------------------------------------------------------------------- checkpoints of Lightning
+_MODULE = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, width=5):
+        super().__init__()
+        self.conv = torch.nn.Conv1d(4, 3, width)
+        self.norm = torch.nn.BatchNorm1d(3)
+
+    def forward(self, X):
+        return torch.relu(self.norm(self.conv(X))).mean(-1)
+
+load = Net
+"""
+_LIGHTNING = f"""
+import sys, numpy, warnings, logging
+warnings.simplefilter("ignore")
+logging.getLogger("lightning.pytorch").setLevel("ERROR")
+import lightning
+{_MODULE}
+torch.set_num_threads(1)
+lightning.seed_everything(0, verbose=False)
+
+class Training(lightning.LightningModule):
+    def __init__(self, width=5):
+        super().__init__()
+        self.save_hyperparameters()
+        self.model = Net(width)
+        self.scale = torch.nn.Parameter(torch.ones(1))  # of the loss
+
+    def training_step(self, batch, index):
+        return (self.scale * self.model(batch[0]) - 1).pow(2).mean()
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=0.1)
+
+training = Training()
+X = torch.nn.functional.one_hot(torch.randint(0, 4, (32, 50)), 4).transpose(1, 2).float()
+data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X), batch_size=8)
+trainer = lightning.Trainer(max_epochs=3, logger=False, enable_progress_bar=False, enable_model_summary=False,
+                            accelerator="cpu", default_root_dir=sys.argv[1])
+trainer.fit(training, data)
+trainer.save_checkpoint(f"{{sys.argv[1]}}/net.ckpt")
+assert float(training.model.norm.running_var.std()) > 0
+with torch.no_grad():
+    numpy.savez(f"{{sys.argv[1]}}/values.npz", X=X[:4].numpy(), y=training.eval().model(X[:4]).numpy())
+"""
+
+
+# Importing Lightning takes half a minute.
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A checkpoint that Lightning wrote while it trained a module."""
+    folder = tmp_path_factory.mktemp("lightning")
+    return folder / "net.ckpt", run_oracle(_LIGHTNING, folder, "lightning")
+
+
+_WHOLE = """
+class Whole(torch.nn.Module):
+    def __init__(self, scale=True):
+        super().__init__()
+        self.model = Net()
+        if scale:
+            self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, X):
+        return self.model(X)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("made", "refused"),
+    [
+        ("Net()", None),  # the part of the trainer's module that predicts
+        ("Whole()", None),  # all of it
+        ("Whole(scale=False)", r"1 unknown \(scale\)"),  # of names without a prefix nothing is left out
+        ("torch.nn.Sequential(Net())", r"do not fit the architecture: 7 missing \(0\.conv\.bias, "),
+    ],
+)
+def test_a_checkpoint_of_lightning_fills_a_module_of_ones_own(checkpoint, tmp_path, made, refused):
+    file, values = checkpoint
+    loader = code(tmp_path, f"{_MODULE}{_WHOLE}\ndef load():\n    return {made}\n")
+    settings = {
+        "loader": loader,
+        "weights": str(file),
+        "input_length": 50,
+        "outputs": {"y": {"names": ["a", "b", "c"]}},
+    }
+    if refused:
+        with pytest.raises(MarginomeError, match=refused):
+            load_model("net", settings)
+    else:
+        np.testing.assert_allclose(run(load_model("net", settings).module, values["X"]), values["y"], atol=1e-6)
+
+
+@pytest.mark.long
+def test_weights_that_are_there_twice_are_not_guessed(checkpoint, tmp_path):
+    state = torch.load(checkpoint[0], weights_only=True)["state_dict"]
+    state |= {name.replace("model.", "ema."): value + 1 for name, value in state.items() if name.startswith("model.")}
+    torch.save({"state_dict": state}, tmp_path / "both.ckpt")
+    settings = {"loader": code(tmp_path, _MODULE), "weights": str(tmp_path / "both.ckpt"), "input_length": 50}
+    with pytest.raises(MarginomeError, match=r"weights several times, under model\., ema\."):
+        load_model("net", settings)
+
+
+# ------------------------------------------------------------------- kinds of files that are not read
+# What onnx 1.2x's own helper writes of one Relu; of a SavedModel its version and an empty graph.
+ONNX = bytes.fromhex(
+    "080e3a430a0c0a0178120179220452656c751201675a170a017812120a100801120c0a0208010a0208040a02080a62170a017912120a10"
+    "0801120c0a0208010a0208040a02080a4202101c"
+)
+SAVED_MODEL = b"\x08\x01\x12\x04\x0a\x02\x12\x00"
+
+
+def folder_of_transformers(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "enformer", "dim": 1536}))
+    (folder / "model.safetensors").write_bytes(b"0")
+    return folder
+
+
+def saved_model(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(SAVED_MODEL)
+    return folder
+
+
+def onnx(file: Path) -> Path:
+    file.write_bytes(ONNX)
+    return file
+
+
+UNREAD = {
+    "onnx": (lambda p: onnx(p / "net.onnx"), "an ONNX program, which is not read.*state_dict.*onnx2torch"),
+    "onnx by another name": (lambda p: onnx(p / "net.bin"), "an ONNX program"),
+    "saved model": (lambda p: saved_model(p / "m"), r"a SavedModel of TensorFlow.*load_model\(folder, compile=False\)"),
+    "its file": (lambda p: saved_model(p / "m") / "saved_model.pb", "a SavedModel of TensorFlow"),
+    "transformers": (
+        lambda p: folder_of_transformers(p / "enformer"),
+        r"folder of config\.json and model\.safetensors \(model_type: enformer\).*weights: .*r/model\.safetensors",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_kinds_that_are_not_read_say_how_to_convert(tmp_path, name):
+    """In a notebook, and when a run is planned."""
+    make, message = UNREAD[name]
+    entry = {"weights": str(make(tmp_path)), "input_length": 2114, "outputs": {"y": {}}}
+    with pytest.raises(MarginomeError, match=message) as refused:
+        load_model("net", entry)
+    assert "\n" not in str(refused.value)
+    config = small_config()
+    config["models"] = {"bpnet_ctcf": entry}
+    with pytest.raises(MarginomeError, match=message):
+        resolve_config(config)
