@@ -32,6 +32,7 @@ _PUBLIC = {
     "marginalize": "marginalization",
     "marginalize_annotations": "marginalization",
     "marginalize_many": "marginalization",
+    "space": "spacing",
     "find_unsupported_operations": "attribution",
     "recursive_seqlets": "seqlets",
     "tfmodisco_seqlets": "seqlets",

@@ -174,6 +174,17 @@ def multisubstitute(
     ['AACAAGGA']
     """
     validate_one_hot(X, "X")
+    return put(X, arrange(X, motifs, spacing, alphabet, ignore), start, name="the arrangement of motifs")
+
+
+def arrange(
+    X: torch.Tensor,
+    motifs: Sequence[str | torch.Tensor | NamedMotif],
+    spacing: int | Sequence[int],
+    alphabet: Sequence[str] = DNA,
+    ignore: Sequence[str] = UNKNOWN,
+) -> torch.Tensor:
+    """Return several motifs with gaps between them as one insert, ``(1 or n, 4, width)``; see `multisubstitute`."""
     motifs = list(motifs) if not isinstance(motifs, str) else [motifs]
     if not motifs:
         raise MarginomeError("there is no motif in the list", where="motifs")
@@ -193,7 +204,7 @@ def multisubstitute(
     parts = [inserts[0].expand(n, -1, -1)]
     for gap, insert in zip(gaps, inserts[1:]):
         parts += [insert.new_zeros((n, X.shape[1], gap)), insert.expand(n, -1, -1)]
-    return put(X, torch.cat(parts, dim=2), start, name="the arrangement of motifs")
+    return torch.cat(parts, dim=2)
 
 
 def put(X: torch.Tensor, inserts: torch.Tensor, start: int | None = None, *, name: str = "motif") -> torch.Tensor:
