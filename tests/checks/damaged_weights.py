@@ -26,12 +26,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import safetensors.torch
 import torch
 from torch import nn
 
 from marginome.errors import MarginomeError
 from marginome.models import load_model
 from marginome.models.arguments import Argument
+from marginome.models.cherimoya import Cherimoya
 
 LENGTH = 60
 SECONDS = 20  # what takes longer never ends
@@ -99,6 +101,13 @@ def cases(exported: bool) -> list[Case]:
     """Whole files of every kind, with or without torch.export's, which take seconds to make."""
     torch.manual_seed(0)
     net, state = Net().eval(), bpnet_state()
+    config = {"n_filters": 4, "n_layers": 2, "signal_groups": [1], "n_control_tracks": 0, "expansion": 2,
+              "residual_scale": 0.15, "trimming": 10}  # fmt: skip
+    cherimoya = {
+        name.replace(".conv.", ".conv_"): value[:, 0].T if ".conv." in name else value[..., 0]
+        if name.startswith("blocks") else value
+        for name, value in Cherimoya(config).state_dict().items()
+    }  # fmt: skip
     bpnet = {"input_length": LENGTH, "parameters": {"trimming": 10}}
     trusted = {"input_length": LENGTH, "outputs": {"y": {}}, "trust_pickle": True}
     script, program = io.BytesIO(), io.BytesIO()
@@ -118,6 +127,13 @@ def cases(exported: bool) -> list[Case]:
         Case("legacy.pt", saved(state, _use_new_zipfile_serialization=False), bpnet),
         Case("whole.pt", _saved_whole(state), {"input_length": LENGTH}, checksums=True),
         Case("beluga.pt", saved(state), {"loader": "beluga"}),
+        Case("state.safetensors", safetensors.torch.save(state), bpnet),
+        Case(
+            "cherimoya.torch",
+            saved({"config": config, "state_dict": cherimoya}),
+            {"input_length": LENGTH},
+            checksums=True,
+        ),
         Case("program.pt2", program.getvalue(), untrusted),
         Case("script.pt", script.getvalue(), untrusted),
         Case("trusted.pt", saved(net), trusted | {"loader": "pickled_module"}, checksums=True),

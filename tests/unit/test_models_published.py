@@ -14,6 +14,7 @@ import torch
 
 from marginome import MarginomeError
 from marginome.config import resolve_config
+from marginome.model_check import check_model
 from marginome.models import load_model
 from marginome.models.headers import recognise
 from workspace import ROOT, cannot_run, small_config
@@ -259,3 +260,92 @@ def test_kinds_that_are_not_read_say_how_to_convert(tmp_path, name):
     config["models"] = {"bpnet_ctcf": entry}
     with pytest.raises(MarginomeError, match=message):
         resolve_config(config)
+
+
+# ------------------------------------------------------------------------------------------- Cherimoya
+_CHERIMOYA = """
+import sys, numpy, torch
+torch.set_num_threads(1)
+from cherimoya import Cherimoya
+torch.manual_seed(0)
+X = torch.nn.functional.one_hot(torch.randint(0, 4, (3, 400)), 4).transpose(1, 2).float()
+values = {"X": X.numpy()}
+for name, settings in {
+    "accessibility": {"n_filters": 16, "n_layers": 4},  # as CATv1: one track, no control
+    "stranded": {"n_filters": 8, "n_layers": 3, "signal_groups": [2], "n_control_tracks": 2, "residual_scale": 0.3},
+    "groups": {"n_filters": 8, "n_layers": 3, "signal_groups": [2, 1, 2], "expansion": 3, "trimming": 60},
+    "one_control": {"n_filters": 8, "n_layers": 2, "n_control_tracks": 1},
+}.items():
+    model = Cherimoya(**settings, compile=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    model.eval().save(f"{sys.argv[1]}/{name}.torch")
+    controls = torch.poisson(torch.full((3, max(settings.get("n_control_tracks", 0), 1), 400), 0.3))
+    with torch.no_grad():
+        profile, counts = model(X, controls) if model.n_control_tracks else model(X)
+    values |= {f"{name}.profile": profile.numpy(), f"{name}.counts": counts.numpy()}
+    values[f"{name}.controls"] = controls.numpy()
+numpy.savez(f"{sys.argv[1]}/values.npz", **values)
+"""
+
+
+@pytest.fixture(scope="module")
+def cherimoya(tmp_path_factory):
+    """Checkpoints that Cherimoya 0.3.1 wrote, and its predictions."""
+    folder = tmp_path_factory.mktemp("cherimoya")
+    return folder, run_oracle(_CHERIMOYA, folder, "cherimoya")
+
+
+@pytest.mark.parametrize("name", ["accessibility", "stranded", "groups", "one_control"])
+def test_checkpoints_of_cherimoya_predict_as_in_cherimoya(cherimoya, name):
+    folder, values = cherimoya
+    file = str(folder / f"{name}.torch")
+    loaded = load_model(name, {"weights": file, "input_length": LENGTH})
+    assert loaded.loader == recognise(file) == "cherimoya"
+    controls = [values[f"{name}.controls"]] if loaded.args else []
+    assert len(controls) == (name in ("stranded", "one_control"))
+    profile, counts = run(loaded.module, values["X"], *controls)
+    for found, wanted in ((profile, values[f"{name}.profile"]), (counts, values[f"{name}.counts"])):
+        assert wanted.std(axis=0).mean() > 0.01
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=2e-5 * np.abs(wanted).max())
+    read = run(loaded.readouts(), values["X"], *controls)
+    if name == "groups":  # a softmax is over the channels of one group
+        assert torch.equal(torch.cat([read["profile_1"], read["profile_2"], read["profile_3"]], dim=1), profile)
+        assert loaded.outputs[0].names == ("counts_1", "counts_2", "counts_3")
+    else:
+        assert torch.equal(read["profile"], profile) and torch.equal(read["counts"], counts)
+    assert all(o.softmax == "both" for o in loaded.outputs if o.kind == "profile")
+
+
+def test_a_checkpoint_of_cherimoya_is_checked_as_a_model(cherimoya):
+    """What `check_model` does before anything long: no problem, attributions with small convergence deltas."""
+    loaded = load_model("m", {"weights": str(cherimoya[0] / "accessibility.torch"), "input_length": LENGTH})
+    checked = check_model(loaded, device="cpu")
+    assert not checked["problems"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["config"].pop("residual_scale"), "its config has no residual_scale; read are the checkpoints"),
+        (lambda c: c["config"].update(gated=True), "its config has the unknown key gated"),
+        (lambda c: c["config"].update(n_filters=1 << 19), "its weights do not fit its config: 524288 filters"),
+        (lambda c: c["config"].update(n_layers=1 << 19), "its weights do not fit its config"),
+        (lambda c: c["config"].update(expansion=1 << 19), "its weights do not fit its config"),
+        (lambda c: c["config"].update(signal_groups=[]), r"its config has signal_groups: \[\]"),
+        (lambda c: c["config"].update(signal_groups=[1 << 19]), "its weights do not fit its config"),
+        (lambda c: c["config"].update(trimming=-1), "its config has trimming: -1"),
+        (lambda c: c["config"].update(trimming=300), "the model returns nothing for 400 bp"),
+        (lambda c: c["state_dict"].pop("blocks.1.conv_weight"), r"1 missing \(blocks\.1\.conv\.weight\)"),
+        (lambda c: c["state_dict"].pop("fconv.weight"), "its weights do not fit its config"),
+        (lambda c: c.pop("config"), r"a state dict of 20 tensors .*; no loader knows"),
+    ],
+)
+def test_damaged_checkpoints_of_cherimoya_are_one_line(cherimoya, tmp_path, change, message):
+    checkpoint = torch.load(cherimoya[0] / "accessibility.torch", weights_only=True)
+    change(checkpoint)
+    torch.save(checkpoint, tmp_path / "bad.torch")
+    with pytest.raises(MarginomeError, match=message) as refused:
+        load_model("m", {"weights": str(tmp_path / "bad.torch"), "input_length": LENGTH})
+    assert "\n" not in str(refused.value) and "bad.torch" in str(refused.value)

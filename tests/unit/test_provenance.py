@@ -367,7 +367,7 @@ def test_what_reads_a_model_is_told_from_its_entry_or_its_file(tmp_path):
     assert reader_modules({"weights": str(tmp_path / "model.h5")}) == ("models.recognition", "models.keras")
     torch.save({"layer.weight": torch.zeros(1)}, tmp_path / "any.pt")  # a state dict of any architecture
     found = reader_modules({"weights": [str(tmp_path / "any.pt")]})
-    assert {*found} == {f"models.{name}" for name in ("recognition", "bpnet", "beluga", "exported", "own")}
+    assert {*found} == {f"models.{name}" for name in ("recognition", "bpnet", "beluga", "cherimoya", "exported", "own")}
     assert found == reader_modules({"weights": str(tmp_path / "missing.pt")})
 
 

@@ -85,7 +85,10 @@ def _header_problems(entry: Mapping, header: Header, where: str) -> Iterator[Mar
         settings = settings or {}
         # of the loaders' own outputs, the one of that name is a profile
         own = "profile" if name == "profile" in (header.outputs or ()) else "scalar"
-        measure = misfit(settings.get("measure"), settings.get("kind", own), where=f"{where}.outputs.{name}.measure")
+        kind = settings.get("kind", own)
+        # of a name that may be one of the loader's own, only loading tells the kind
+        told = "kind" in settings or header.outputs is not None or not header.heads
+        measure = misfit(settings.get("measure"), kind, where=f"{where}.outputs.{name}.measure") if told else None
         if measure:
             yield measure
         head = settings.get("head")

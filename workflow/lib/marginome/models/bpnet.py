@@ -187,7 +187,8 @@ def build(loaded: Any, settings: Mapping[str, Any], where: str) -> nn.Module:
 
 def is_bpnet_state(state: Mapping[str, Any]) -> bool:
     """Whether a state dict is one of bpnet-lite's BPNet or ChromBPNet, judged by its keys."""
-    return all(key in state or f"accessibility.{key}" in state for key in FIRST_KEYS)
+    named = all(key in state or f"accessibility.{key}" in state for key in FIRST_KEYS)
+    return named and not any(key.startswith("blocks.") for key in state)  # Cherimoya has these names too
 
 
 def _from_state(state: dict[str, Tensor], parameters: dict, component: str | None, where: str) -> nn.Module:

@@ -63,6 +63,8 @@ def read_header(settings: Mapping[str, Any]) -> Header:
         return Header(2000, ("logits", "probabilities"), ("logits", "probabilities"))
     if loader == "bpnet_lite":
         return Header(0, ("counts", "profile"), (0, 1, -1, -2))
+    if loader == "cherimoya":  # its signal groups, and with them its profiles, are told when it is loaded
+        return Header(0, None, (0, 1, -1, -2))
     if loader in KERAS_LOADERS and file:
         return _keras(file, settings, loader)
     return Header(0, ())
@@ -100,7 +102,10 @@ def recognise(file: str, trusted: bool = False) -> str | None:
         return None
     if pickles and trusted:
         return "pickled_module"
-    return "bpnet_lite" if all(name.encode() in content for name in _BPNET) else None
+    if b"signal_groups" in content and b"state_dict" in content:
+        return "cherimoya"
+    bpnet = all(name.encode() in content for name in _BPNET) and b"conv_weight" not in content
+    return "bpnet_lite" if bpnet else None
 
 
 def reader_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ LOADERS = {
     "bpnet_keras": "keras",
     "keras": "keras",
     "beluga": "beluga",
+    "cherimoya": "cherimoya",
     "torch_export": "exported",
     "pickled_module": "own",
 }

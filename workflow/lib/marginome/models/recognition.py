@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from marginome.errors import MarginomeError
-from marginome.models import beluga, bpnet
+from marginome.models import beluga, bpnet, cherimoya
 from marginome.models.built import one_line
 from marginome.models.exported import is_exported
 from marginome.models.kinds import safetensors_names, unread_file
@@ -32,6 +32,8 @@ def recognise_loader(weights: Sequence[str], settings: Mapping[str, Any], where:
             return "pickled_module"
         with one_line("the file cannot be read", f"{where}: {file}"):
             loaded = read_weights(file)
+        if cherimoya.is_cherimoya(loaded):
+            return "cherimoya"
         if isinstance(loaded, Record) and loaded.class_name.startswith("bpnetlite."):
             return "bpnet_lite"
         if not isinstance(loaded, Record):
