@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import collections
+import gzip
+import io
 import json
 import os
+import random
+import re
+import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -15,7 +24,7 @@ import torch
 from marginome import MarginomeError
 from marginome.config import resolve_config
 from marginome.model_check import check_model
-from marginome.models import load_model
+from marginome.models import archives, load_model
 from marginome.models.headers import recognise
 from workspace import ROOT, cannot_run, small_config
 
@@ -349,3 +358,200 @@ def test_damaged_checkpoints_of_cherimoya_are_one_line(cherimoya, tmp_path, chan
     with pytest.raises(MarginomeError, match=message) as refused:
         load_model("m", {"weights": str(tmp_path / "bad.torch"), "input_length": LENGTH})
     assert "\n" not in str(refused.value) and "bad.torch" in str(refused.value)
+
+
+# ------------------------------------------------------------------------------------- archives of folds
+KERAS = ROOT / "tests" / "data" / "keras2"
+ACCESSION = "ENCSR868FGK"
+
+
+def of_folds(folder: Path, inner: str = "", parts=("chrombpnet_nobias", "chrombpnet", "bias_scaled")) -> Path:
+    """Folders of folds as ENCODE has them, made of files that Keras 2 wrote; fold 1 has other weights."""
+    sources = {"chrombpnet_nobias": "chrombpnet_nobias", "chrombpnet": "chrombpnet", "bias_scaled": "chrombpnet_bias"}
+    for fold in (10, 0, 1):
+        place = folder / f"fold_{fold}"
+        place.mkdir(parents=True)
+        for part in parts:
+            file = place / f"model.{part}.fold_{fold}.{ACCESSION}.h5"
+            shutil.copy(KERAS / f"{sources[part]}.h5", file)
+            if fold == 1:
+                with h5py.File(file, "r+") as handle:
+                    handle["model_weights"].visititems(_doubled)
+        (place / f"logs.models.fold_{fold}.{ACCESSION}.txt").write_text("trained\n")
+        if inner:
+            packing = ["--gzip"] if inner.endswith("gz") else []
+            subprocess.run(["tar", *packing, "-cf", f"{place}.{inner}", "-C", folder, place.name], check=True)
+            shutil.rmtree(place)
+    return folder
+
+
+def _doubled(name: str, item) -> None:
+    if isinstance(item, h5py.Dataset):
+        item[...] = 2 * item[...]
+
+
+def packed(folder: Path, name: str, *options: str) -> str:
+    """All of a folder in an archive beside it, by the system's tar."""
+    target = folder.parent / name
+    subprocess.run(["tar", *options, "-cf", str(target), "-C", str(folder), "."], check=True)
+    return str(target)
+
+
+def keras_inputs(name: str) -> torch.Tensor:
+    return torch.from_numpy(np.eye(4, dtype=np.float32)[np.load(KERAS / f"{name}.npz")["bases"]]).transpose(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "inner", "component", "part", "source"),
+    [
+        ("ENCFF1.tar.gz", "", "accessibility", "chrombpnet_nobias", "chrombpnet_nobias"),
+        ("ENCFF1.gz", "tar", "combined", "chrombpnet", "chrombpnet"),
+        ("ENCFF1.tar", "gz", "bias", "bias_scaled", "chrombpnet_bias"),
+    ],
+)
+def test_an_archive_of_folds_is_an_ensemble(tmp_path, caplog, name, inner, component, part, source):
+    """As ENCODE publishes them: tars within tars, and `.gz` files that are tars."""
+    folder = of_folds(tmp_path / "folds", inner)
+    archive = packed(folder, name, *(["-z"] if name.endswith("gz") else []))
+    shutil.rmtree(folder)
+    with caplog.at_level("INFO", logger="marginome"):
+        loaded = load_model("atac", {"weights": archive, "component": component})
+    assert (loaded.members, loaded.files, len(loaded.sha256)) == (3, (archive,), 1)
+    told = re.findall(rf"fold_(\d+)/model\.{part}\.fold", caplog.records[-1].getMessage())
+    assert told == ["0", "1", "10"]  # in the order of numbers
+    plain = of_folds(tmp_path / "plain", parts=[part])
+    files = [str(plain / f"fold_{i}/model.{part}.fold_{i}.{ACCESSION}.h5") for i in told]
+    same = load_model("atac", {"weights": files, "component": component}).module.state_dict()
+    assert all(torch.equal(value, same[key]) for key, value in loaded.module.state_dict().items())
+    values = np.load(KERAS / f"{source}.npz")  # what Keras 2 itself predicted
+    found = run(loaded.member(0).module, keras_inputs(source))
+    for i, y in enumerate(found):
+        np.testing.assert_allclose(y, values[f"output{i}"], rtol=1e-5, atol=1e-5)
+    folds = zip(*(run(loaded.member(i).module, keras_inputs(source)) for i in range(3)), strict=True)
+    for mean, members in zip(run(loaded.module, keras_inputs(source)), folds, strict=True):
+        torch.testing.assert_close(mean, sum(members) / 3)
+        assert not torch.equal(members[0], members[1])
+
+
+def test_an_archive_that_holds_several_models_of_a_fold_asks_which(tmp_path):
+    archive = packed(of_folds(tmp_path / "folds"), "a.tar")
+    with pytest.raises(MarginomeError, match=r"several models of a fold \(.*component: accessibility"):
+        load_model("atac", {"weights": archive})
+    alone = packed(of_folds(tmp_path / "alone", parts=["chrombpnet_nobias"]), "b.tar")
+    assert load_model("atac", {"weights": alone}).members == 3
+    combined = packed(of_folds(tmp_path / "both", parts=["chrombpnet"]), "c.tar")  # the part is picked of the file
+    assert load_model("atac", {"weights": combined, "component": "accessibility"}).members == 3
+
+
+def test_a_model_packed_by_gzip_is_read(tmp_path):
+    with gzip.open(tmp_path / "model.h5.gz", "wb") as out:
+        out.write((KERAS / "chrombpnet_nobias.h5").read_bytes())
+    loaded = load_model("atac", {"weights": str(tmp_path / "model.h5.gz")})
+    assert loaded.loader == "keras" and loaded.members == 1
+
+
+def hostile(folder: Path, name: str, change) -> str:
+    """An archive of one good fold with members that `change` adds."""
+    path = str(folder / name)
+    with tarfile.open(path, "w") as archive:
+        archive.add(KERAS / "chrombpnet_nobias.h5", "fold_0/model.chrombpnet_nobias.fold_0.h5")
+        change(archive)
+    return path
+
+
+def add(archive: tarfile.TarFile, name: str, content: bytes = b"", **attributes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    archive.addfile(info, io.BytesIO(content))
+
+
+@pytest.mark.parametrize(
+    "path", ["../../escaped_nobias_fold_1.h5", "/{folder}/escaped_nobias_fold_1.h5", "a/../../escaped_nobias_fold_1.h5"]
+)
+def test_nothing_of_an_archive_is_written_outside_a_folder_of_its_own(tmp_path, monkeypatch, path):
+    """Paths that lead out, links and devices: what is read is a regular file's bytes, under names of ours."""
+    place = tmp_path / "deep" / "er"
+    place.mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    content = (KERAS / "chrombpnet_nobias.h5").read_bytes()
+    secret = tmp_path / "secret.h5"
+    secret.write_bytes(content)
+
+    def change(archive):
+        add(archive, path.format(folder=tmp_path), content)
+        add(archive, "fold_2/model.h5", type=tarfile.SYMTYPE, linkname=str(secret))
+        add(archive, "fold_3/model.h5", type=tarfile.LNKTYPE, linkname=str(secret))
+        add(archive, "fold_4/model.h5", type=tarfile.CHRTYPE, devmajor=1, devminor=5)
+        add(archive, "fold_5/model.h5", type=tarfile.FIFOTYPE)
+
+    before = {*tmp_path.rglob("*")}
+    archive = hostile(tmp_path, "bad.tar", change)
+    loaded = load_model("atac", {"weights": archive, "component": "accessibility"})
+    assert loaded.members == 2  # the two regular files
+    assert {*tmp_path.rglob("*")} - before == {tmp_path / "bad.tar"} and not [*place.iterdir()]
+
+
+def _bomb(levels: int) -> bytes:
+    content = bytes(1 << 20)
+    for _ in range(levels):
+        content = gzip.compress(content * 64)
+    return content
+
+
+def test_what_unpacks_without_end_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "ARCHIVE", archives.ARCHIVE._replace(most=50 << 20))
+    (tmp_path / "bomb.tar.gz").write_bytes(_bomb(1))  # 64 MB of zeros
+    inner = hostile(tmp_path, "inner.tar", lambda a: [add(a, f"fold_{i}.gz", _bomb(1)) for i in (1, 2)])
+    large = hostile(
+        tmp_path, "large.tar.gz", lambda a: [add(a, f"fold_{i}.gz", gzip.compress(bytes(30 << 20))) for i in "12"]
+    )
+    for file in (str(tmp_path / "bomb.tar.gz"), inner, large):
+        with pytest.raises(MarginomeError, match=r"more than (50 MB|0 GB)") as refused:
+            load_model("atac", {"weights": file})
+        assert "\n" not in str(refused.value) and file in str(refused.value)
+
+
+def test_damaged_archives_are_one_line(tmp_path):
+    """Cut, bits flipped, lengths that no file has: read as the whole one or refused, and never for long."""
+    folder = of_folds(tmp_path / "folds", "tar", parts=["chrombpnet_nobias"])
+    whole = {name: Path(packed(folder, name, *options)).read_bytes() for name, options in
+             {"a.tar": [], "a.tar.gz": ["--gzip"]}.items()}  # fmt: skip
+    rng = random.Random(0)
+    outcomes = collections.Counter()
+    for i in range(60):
+        name = rng.choice(list(whole))
+        data = bytearray(whole[name])
+        for _ in range(rng.choice((1, 1, 3))):
+            data[rng.randrange(1024 if rng.random() < 0.3 else len(data))] = rng.randrange(256)
+        if i % 4 == 0:
+            del data[rng.randrange(len(data)) :]
+        (tmp_path / name).write_bytes(data)
+        try:
+            with archives.unpacked([str(tmp_path / name)], {}, "m") as found:
+                outcomes[len(found)] += 1
+        except MarginomeError as error:
+            assert "\n" not in str(error) and name in str(error)
+            outcomes["refused"] += 1
+    assert outcomes["refused"] > 20 and outcomes[3] > 10 and set(outcomes) == {3, "refused"}  # never some of the folds
+    header = bytearray(whole["a.tar"])
+    header[124:136] = b"7" * 11 + b"\0"  # 8 GB
+    (tmp_path / "a.tar").write_bytes(header)
+    with pytest.raises(MarginomeError, match=r"a\.tar: the archive is damaged|holds no model"):
+        load_model("atac", {"weights": str(tmp_path / "a.tar")})
+
+
+def test_archives_without_a_model_say_so(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "readme.txt").write_text("no model")
+    with pytest.raises(MarginomeError, match="the archive holds no model"):
+        load_model("m", {"weights": packed(tmp_path / "x", "x.tar")})
+    saved_model(tmp_path / "y")
+    with pytest.raises(MarginomeError, match="a SavedModel of TensorFlow"):
+        load_model("m", {"weights": packed(tmp_path / "y", "y.tar.gz", "-z")})
+    with pytest.raises(MarginomeError, match=r"z\.tar/model\.h5"):  # a fault of a file is told by its place
+        (tmp_path / "z").mkdir()
+        (tmp_path / "z" / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+        load_model("m", {"weights": packed(tmp_path / "z", "z.tar")})

@@ -12,6 +12,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tarfile
 
 import pytest
 import torch
@@ -369,6 +370,12 @@ def test_what_reads_a_model_is_told_from_its_entry_or_its_file(tmp_path):
     found = reader_modules({"weights": [str(tmp_path / "any.pt")]})
     assert {*found} == {f"models.{name}" for name in ("recognition", "bpnet", "beluga", "cherimoya", "exported", "own")}
     assert found == reader_modules({"weights": str(tmp_path / "missing.pt")})
+    with tarfile.open(tmp_path / "folds.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "any.pt")
+    packed = {"weights": [str(tmp_path / "folds.tar.gz")]}
+    assert reader_modules(packed | {"loader": "chrombpnet"}) == ("models.archives", "models.keras")
+    assert {*reader_modules(packed)} == {"models.archives", "models.keras", *found}  # which kind is in it takes long
+    assert reader_modules(packed | {"loader": "mine.py:build"}) == ("models.own",)
 
 
 def test_no_module_takes_a_name_that_a_package_makes_when_asked():

@@ -83,6 +83,16 @@ def check_file(path: str | os.PathLike, *, where: str | None = None) -> None:
         raise MarginomeError(what, where=where, remedy="Check its mode.") from None
 
 
+def is_archive(path: str | os.PathLike) -> bool:
+    """Whether a file is a tar archive, or packed by gzip (which may hold a tar); told by its content."""
+    try:
+        with open(path, "rb") as handle:
+            start = handle.read(512)
+    except OSError:
+        return False
+    return start[:2] == GZIP or start[257:262] == b"ustar"
+
+
 class _Counted(io.RawIOBase):
     """A binary stream that ends with an error once it has given more bytes than its kind may hold."""
 

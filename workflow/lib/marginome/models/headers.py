@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from marginome.bounded import ARCHITECTURE
+from marginome.bounded import ARCHITECTURE, is_archive
 from marginome.hdf5 import Request, read_foreign_hdf5
 from marginome.models.kinds import safetensors_names
 from marginome.models.loaders import LOADERS, OWN
@@ -56,6 +56,9 @@ def read_header(settings: Mapping[str, Any]) -> Header:
     """
     weights = settings.get("weights") or []
     file = weights if isinstance(weights, str) else next(iter(weights), None)
+    if file and is_archive(file) and ".py:" not in (settings.get("loader") or ""):
+        # looking into an archive at every start would take longer than it tells
+        return Header(None, ("counts", "profile") if settings.get("loader") in BPNET_LOADERS else None)
     loader = settings.get("loader") or (recognise(file, bool(settings.get("trust_pickle"))) if file else None)
     if loader is None:
         return Header()
@@ -123,10 +126,14 @@ def reader_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
         be, which are those of torch.save's files.
     """
     loader = settings.get("loader")
-    if loader:
-        return (f"models.{LOADERS.get(loader, OWN)}",)
     weights = settings.get("weights") or []
-    file = weights if isinstance(weights, str) else next(iter(weights), None)
+    files = [weights] if isinstance(weights, str) else weights
+    unpacking = ("models.archives",) if any(map(is_archive, files)) else ()
+    if loader:
+        return (*(unpacking if loader in LOADERS else ()), f"models.{LOADERS.get(loader, OWN)}")
+    if unpacking:
+        return (*unpacking, "models.recognition", *(f"models.{module}" for module in sorted({*LOADERS.values()})))
+    file = next(iter(files), None)
     found = recognise(file, bool(settings.get("trust_pickle"))) if file else None
     modules = {LOADERS[found]} if found else {*LOADERS.values()} - {"keras"}
     return ("models.recognition", *(f"models.{module}" for module in sorted(modules)))

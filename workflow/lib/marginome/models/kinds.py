@@ -49,7 +49,7 @@ def unread_file(path: str | os.PathLike, where: str) -> MarginomeError | None:
             "as weights.",
         )
     if fields is not None and set(fields) == {1, 2} and fields[1] == 0 and os.path.basename(path).endswith(".pb"):
-        return _saved_model(where)
+        return saved_model(where)
     return None
 
 
@@ -60,7 +60,7 @@ def unread_folder(path: str | os.PathLike, where: str) -> MarginomeError | None:
     except OSError:
         return None
     if "saved_model.pb" in names:
-        return _saved_model(where)
+        return saved_model(where)
     tensors = sorted(name for name in names if name.endswith(".safetensors") or name == "pytorch_model.bin")
     if "config.json" not in names or not tensors:
         return None
@@ -79,7 +79,8 @@ def unread_folder(path: str | os.PathLike, where: str) -> MarginomeError | None:
     )
 
 
-def _saved_model(where: str) -> MarginomeError:
+def saved_model(where: str) -> MarginomeError:
+    """Return the error for a SavedModel of TensorFlow."""
     return MarginomeError(
         "this is a SavedModel of TensorFlow, which holds a program and is not read",
         where=where,

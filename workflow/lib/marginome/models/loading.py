@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marginome.bounded import check_file
+from marginome.bounded import check_file, is_archive
 from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.models.arguments import Argument, resolve_arguments
 from marginome.models.built import Built, no_memory, one_line
@@ -145,6 +146,16 @@ def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "floa
     where = f"model '{name}'"
     _check_settings(settings, where)
     weights, bias_weights = _files(settings, "weights", where), _files(settings, "bias_weights", where)
+    with _members(weights, settings, where) as members:
+        return _load(name, settings, precision, weights, members, bias_weights)
+
+
+def _load(
+    name: str, settings: Mapping[str, Any], precision: str, given: Sequence[str], weights: Sequence[str],
+    bias_weights: Sequence[str],
+) -> LoadedModel:  # fmt: skip
+    """Load a model of the files `weights`, which are those `given` or what is in them."""
+    where = f"model '{name}'"
     loader = settings.get("loader") or _recognised(weights, settings, where)
     if ".py:" not in loader and loader not in loaders.LOADERS:
         raise unknown_name("loader", loader, [*loaders.LOADERS, "path/to/file.py:name"], where=where)
@@ -190,7 +201,7 @@ def load_model(name: str, settings: Mapping[str, Any], *, precision: str = "floa
         modules = [average_strands(m, outputs, arguments, examples[0], where).eval() for m in modules]
     module = modules[0] if len(modules) == 1 else Ensemble(modules).eval()
     module = module.double() if precision == "float64" else module
-    files = (*weights, *bias_weights)
+    files = (*given, *bias_weights)
     return LoadedModel(
         name=name,
         module=module,
@@ -214,6 +225,16 @@ def _check_settings(settings: Mapping[str, Any], where: str) -> None:
         types, wanted = _TYPES.get(key, ((str,), "text"))
         if value is not None and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
             raise MarginomeError(f"found {value!r}, wanted {wanted}", where=f"{where}: {key}")
+
+
+@contextmanager
+def _members(weights: Sequence[str], settings: Mapping[str, Any], where: str) -> Iterator[Sequence[str]]:
+    """The files of the members: those that are given, and for an archive the folds in it."""
+    if ".py:" in (settings.get("loader") or "") or not any(map(is_archive, weights)):
+        yield weights  # what a function of the user's reads is its own matter
+        return
+    with importlib.import_module("marginome.models.archives").unpacked(weights, settings, where) as members:
+        yield members
 
 
 def _recognised(weights: Sequence[str], settings: Mapping[str, Any], where: str) -> str:
