@@ -19,6 +19,8 @@ from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine, paths, selfcheck
 from marginome.incremental.capture import Graph
 from marginome.incremental.confirm import confirm, difference
+from marginome.incremental.needs import needed_spans
+from marginome.incremental.plan import Plan
 from marginome.sequences import random_one_hot
 from zoo import Dilated
 
@@ -366,6 +368,24 @@ def test_the_library_refuses_models_that_mix_a_batch(monkeypatch):
         with pytest.raises(MarginomeError, match="depends on the other sequences"):
             run()
     marginalize(norm, X, "ACGT", batch_size=1, device="cpu")  # one by one nothing is mixed
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_rule_of_a_batch_norm_is_for_evaluation_mode(training):
+    """In training mode every position goes into the statistics; here without the gate above, which comes first."""
+
+    def normalised(self, x, X):
+        y = F.batch_norm(x, self.mean, self.variance, training=training, momentum=0.0)
+        return y[:, :, 20:40].square().mean(2)
+
+    model = of(normalised)
+    model.mean, model.variance = nn.Buffer(torch.randn(8)), nn.Buffer(torch.rand(8) + 0.5)
+    X = sequences().float().requires_grad_()
+    model(X).sum().backward()
+    read = X.grad.abs().amax((0, 1)).nonzero().flatten()
+    graph = Graph(model, X.detach(), ())
+    assert needed_spans(graph)[graph.x] == (read.min(), read.max() + 1) == ((0, LENGTH) if training else (18, 42))
+    assert Plan(graph, 25, 32).whole == (["batch_norm"] if training else [])
 
 
 def test_models_of_chance_are_refused():
