@@ -17,6 +17,13 @@ oracle: .venv-oracle/.complete
 	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --target .venv-oracle -r $<
 	@touch $@
 
+# Keras 2 comes with TensorFlow: another environment, for `make check` alone.
+.venv-keras/.complete: tests/requirements-keras.txt | .venv/.complete
+	rm -rf .venv-keras
+	.venv/bin/python -m venv .venv-keras
+	.venv-keras/bin/python -m pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
 demo: env
 	snakemake --cores $(CORES)
 	@echo
@@ -36,9 +43,10 @@ benchmark: env
 # What runs longer than a test may, some hours in all: random models against brute force, and damaged inputs.
 MINUTES ?= 30
 SEED ?= 0
-check: env oracle
+check: env oracle .venv-keras/.complete
 	@for name in random_models random_attributions null_shapes config_fuzz damaged_inputs damaged_keras damaged_weights; do echo "== $$name"; \
 		python tests/checks/$$name.py --minutes $(MINUTES) --seed $(SEED) || exit 1; done
+	python tests/checks/keras_layers.py --minutes $(MINUTES) --seed $(SEED) --keras2 .venv-keras/bin/python
 	python tests/checks/damaged_results.py --seed $(SEED)
 	python tests/checks/every_operation.py
 	python tests/checks/jaspar_releases.py

@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "checks"))
 import every_operation
+import keras_layers
 import random_attributions
 
 # One of each kind that was wrong once, or that is easily got wrong: in place, with a mask, of two numbers, with zeros.
@@ -30,3 +31,14 @@ def test_operations_are_exact_named_or_refused():
     assert [(name, how, o) for name, found in seen.items() for how, o in found if o.kind.isupper()] == []
     kinds = {name: {outcome.kind for _, outcome in found} for name, found in seen.items()}
     assert kinds["relu_"] == kinds["sqrt_"] == {"exact"} and kinds["logical_not_"] == {"named"}
+
+
+def test_layers_of_keras_are_read_as_keras_predicts_or_refused():
+    """One of each kind of rule: with padding, with weights, of two inputs, of another axis, one that is refused."""
+    kinds = ("AveragePooling1D", "BatchNormalization", "Concatenate", "Conv1D", "LSTM", "PReLU", "Softmax",
+             "activation gelu", "activation squareplus")  # fmt: skip
+    found, not_made = keras_layers.run("keras", sys.executable, 3, kinds)
+    assert {kind for kind, _, _ in found} == set(kinds) and not not_made
+    assert [(kind, said) for kind, _, said in found if said.partition(":")[0].isupper()] == []
+    read = {kind for kind, _, said in found if said == "equal"}
+    assert read == set(kinds) - {"LSTM", "activation squareplus"} <= keras_layers.known("keras")
