@@ -79,7 +79,7 @@ def test_tangermeme_finds_the_same_best_motif(motifs):
     from tangermeme.annotate import annotate_seqlets
 
     rng = np.random.default_rng(3)
-    X = torch.eye(4)[torch.from_numpy(rng.integers(0, 4, (3, 200)))].transpose(1, 2).contiguous()
+    X = torch.eye(4, dtype=torch.float64)[torch.from_numpy(rng.integers(0, 4, (3, 200)))].transpose(1, 2).contiguous()
     spans = [(i, start, start + width) for i in range(3) for start, width in ((10, 9), (50, 12), (120, 15))]
     seqlets = pd.DataFrame(spans, columns=["example_idx", "start", "end"])
     # only motifs that are compared here: the gate is ours

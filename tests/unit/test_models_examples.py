@@ -37,7 +37,7 @@ def test_examples_plan_a_run(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "screen", "motifs"),
     [
-        ("mpra_dragonn", "reporter", ["MA0506.3", "MA0138.3"]),
+        pytest.param("mpra_dragonn", "reporter", ["MA0506.3", "MA0138.3"], marks=pytest.mark.long),
         pytest.param("own_model", "binding", ["MA0139.2", "MA0138.3"], marks=pytest.mark.long),
     ],
 )

@@ -125,6 +125,7 @@ def test_a_published_table_that_is_not_its_checksums_is_refused(published, tmp_p
 
 
 @pytest.mark.workflow
+@pytest.mark.long
 def test_the_command_keeps_its_list_when_it_fails(finished, tmp_path):
     """`snakemake reproduce` on a finished run: a published table that differs, then the right one."""
     shutil.copytree(finished.folder, tmp_path / "work", symlinks=True)
