@@ -271,9 +271,9 @@ def list_controls(
     Returns
     -------
     ControlSet
-        The same for the same inserts, `n` and `seed`, whatever their order and however the screen is sharded. It may
-        hold a few sequences less than `n` when two inserts drew the same short one, and holds more where fewer than
-        40 (`MIN_CONTROLS`) came out of `n`: then it is drawn on until there are as many, which the log says.
+        The same for the same inserts, `n` and `seed`, whatever their order and however the screen is sharded. Inserts
+        may draw the same short sequence: a pool is drawn on until it holds `n`, or all that there are, and may hold a
+        few more; any set until it holds 40 (`MIN_CONTROLS`). The log says so.
 
     Raises
     ------
@@ -300,20 +300,27 @@ def list_controls(
     canonical = [min(sequence, reverse_complement_text(sequence)) for _, sequence in inserts]
     distinct = sorted(set(canonical), key=lambda s: (len(s), gc_fraction(s), s))
     drawn, sequences = _draw(distinct, n, seed, pooled)
-    asked, found = n, len(sequences)
-    while distinct and len(sequences) < MIN_CONTROLS:  # inserts drew the same short sequences, or n is small
+    # Inserts draw the same sequences now and then, short ones often: a pool has the size that was asked for, since q
+    # hangs on it, and what is drawn for each insert has at least what a null is fitted to.
+    wanted, of_each, found = n if pooled else MIN_CONTROLS, n, len(sequences)
+    while distinct and len(sequences) < max(wanted, MIN_CONTROLS):
         if all(len(controls) < share for share, controls, _ in drawn.values()):
+            if len(sequences) >= MIN_CONTROLS:
+                log.warning("there are no more than %d different controls of %d distinct inserts, %d were asked for",
+                            len(sequences), len(distinct), n)  # fmt: skip
+                break
             raise MarginomeError(
                 f"there are {len(sequences)} different controls of {len(distinct)} distinct inserts this short, "
                 f"{MIN_CONTROLS} are needed",
                 where="controls",
                 remedy="Give longer or more inserts, or switch controls off (controls: false).",
             )
-        n += max(1, (MIN_CONTROLS - len(sequences)) // (1 if pooled else len(distinct)))
-        drawn, sequences = _draw(distinct, n, seed, pooled)
-    if n > asked:
+        short = max(wanted, MIN_CONTROLS) - len(sequences)
+        of_each += max(1, short // (1 if pooled else len(distinct)))
+        drawn, sequences = _draw(distinct, of_each, seed, pooled)
+    if of_each > n:
         log.info("%d controls came out of %d distinct inserts%s: drew on, to %d", found, len(distinct),
-                 "" if pooled else f", {asked} for each", len(sequences))  # fmt: skip
+                 "" if pooled else f", {n} for each", len(sequences))  # fmt: skip
     index = {c: i for i, c in enumerate(sequences)}
     return ControlSet(
         sequences=tuple(sequences),
