@@ -71,3 +71,54 @@ def test_agreement_with_missing_members(three_sets):
 def test_agreement_refuses_repeated_inserts(three_sets):
     with pytest.raises(MarginomeError, match="repeat an insert within one background"):
         agreement(pd.concat([three_sets, three_sets.iloc[:1]]), "background")
+
+
+def by_hand(table, a, b):
+    """What two members say of the inserts that both have, by loops."""
+    of = {m: dict(zip(t["motif_id"], t["effect"])) for m, t in table.groupby("background")}
+    both = sorted(of[a].keys() & of[b].keys())
+    x, y = ([of[m][i] for i in both] for m in (a, b))
+    top = [set(sorted(both, key=lambda i: -abs(of[m][i]))[:20]) for m in (a, b)]
+    same = sum(np.sign(u) == np.sign(v) for u, v in zip(x, y))
+    return len(both), same / len(both), len(top[0] & top[1]) / min(20, len(both))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 19, 21, 45])
+def test_agreement_of_few_inserts(rng, n):
+    rows = [("c", f"m{i}", "+", 5, name, rng.normal()) for name in "ab" for i in range(n + (name == "b"))]
+    table = pd.DataFrame(rows, columns=["collection", "motif_id", "orientation", "start", "background", "effect"])
+    (found,) = agreement(table, "background").to_dict("records")
+    assert (found["n"], found["sign_agreement"], found["top_overlap"]) == pytest.approx(by_hand(table, "a", "b"))
+    assert np.isnan(found["spearman"]) == np.isnan(found["pearson"]) == (n == 1)
+    for member in "ab":  # one that always says the same has no correlation, but signs
+        table.loc[table["background"] == member, "effect"] = 1.0
+        (found,) = agreement(table, "background").to_dict("records")
+        assert np.isnan([found["spearman"], found["pearson"]]).all() and found["sign_agreement"] >= 0
+
+
+def test_members_that_share_nothing():
+    rows = [("c", m, "+", 5, name, 1.0) for name, m in (("a", "m0"), ("b", "m1"))]
+    table = pd.DataFrame(rows, columns=["collection", "motif_id", "orientation", "start", "background", "effect"])
+    (found,) = agreement(table, "background").to_dict("records")
+    assert found["n"] == 0 and np.isnan([v for k, v in found.items() if k not in ("first", "second", "n")]).all()
+
+
+def test_consensus_by_hand(rng):
+    """Four inserts, of which one is missing once, one ties and one is zero in a member."""
+    effects = {"a": [3.0, -1.0, 0.0, 2.0], "b": [2.0, -1.0, 4.0, None], "c": [-1.0, -1.0, 0.5, 3.0]}
+    rows = [("c", f"m{i}", "+", 5, n, e) for n, found in effects.items() for i, e in enumerate(found) if e is not None]
+    table = pd.DataFrame(rows, columns=["collection", "motif_id", "orientation", "start", "background", "effect"])
+    found = consensus(table, "background").set_index("motif_id")
+    ranks = {"m0": [1, 2, 2.5], "m1": [3, 3, 2.5], "m2": [4, 1, 4], "m3": [2, 1]}
+    signs = {"m0": 2 / 3, "m1": 1.0, "m2": 2 / 3, "m3": 1.0}
+    assert "q_max" not in found and list(found.index) == ["m3", "m0", "m1", "m2"]
+    for i, (name, rank) in enumerate(ranks.items()):
+        given = [e[i] for e in effects.values() if e[i] is not None]
+        row = found.loc[name]
+        assert (row["n_sets"], row["lowest"], row["highest"]) == (len(given), min(given), max(given))
+        assert row["mean"] == pytest.approx(np.mean(given)) and row["spread"] == pytest.approx(np.std(given, ddof=1))
+        assert row["sign_agreement"] == pytest.approx(signs[name])
+        assert row["mean_rank"] == pytest.approx(np.mean(rank)) and row["worst_rank"] == max(rank)
+    assert found["consensus_rank"].tolist() == [1, 2, 3, 4]
+    tied = table.assign(effect=1.0, q=0.5)
+    assert consensus(tied, "background")["consensus_rank"].tolist() == [1, 1, 1, 4]

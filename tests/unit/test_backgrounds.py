@@ -498,3 +498,22 @@ def test_odd_rows_of_regions_are_refused_or_counted(tmp_path):
         assert make({**settings, "odd_rows": "skip"}).checks["dropped"][reason] == 2
     refused(matched(n=4, exclude=[str(odd)]), "odd.narrowPeak, line 32")
     make(matched(n=4, exclude=[str(odd)], odd_rows="skip"))
+
+
+def test_windows_may_touch_and_are_counted_once(tmp_path):
+    """A contig that the windows fill exactly: those beside each other are no overlap, and there is not one more."""
+    need("bedtools", "bedtools")
+    settings = synthetic(tmp_path, {"a": "ACGT" * 75}, [("a", 0, 50)])
+    made = make(settings | {"n": 5, "stride": 50})
+    assert made.regions["start"].tolist() == [50, 100, 150, 200, 250]
+    assert [(b["wanted"], b["available"], b["obtained"]) for b in made.checks["bins"]] == [(5, 5, 5)]
+    assert made.checks["dropped"]["windows_excluded"] == 1 and made.checks["hits_excluded"] == 0
+    refused(settings | {"n": 6, "stride": 50}, "1 of 6 windows of 50 bp", "5 of 6")
+
+
+def test_a_width_of_bins_that_is_none():
+    assert gc_bins(np.array([0.0, 0.4, 1.0]), 1.0).tolist() == [0, 0, 0]
+    assert gc_bins(np.array([0.3, 0.6, 0.7, 0.95, 1.0]), 0.3).tolist() == [1, 2, 2, 3, 3]
+    for width in (0.0, -0.1, 1.1):
+        with pytest.raises(MarginomeError, match="bin_width"):
+            gc_bins(np.array([0.5]), width)

@@ -59,6 +59,15 @@ def test_backgrounds_needed_is_the_least_that_is_enough():
     assert backgrounds_needed(sd, width).tolist() == want
     assert backgrounds_needed([0.0], width).tolist() == [2]
     for bad in ({"half_width": 0.0}, {"half_width": np.nan}, {"effect_sd": [np.nan]}, {"effect_sd": [-1.0]},
-                {"confidence": 1.0}):  # fmt: skip
+                {"confidence": 1.0}, {"confidence": 0.0}, {"half_width": np.inf}):  # fmt: skip
         with pytest.raises(MarginomeError):
             backgrounds_needed(**({"effect_sd": [0.1], "half_width": 0.1} | bad))
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.99])
+def test_backgrounds_needed_at_other_confidences_and_ties(confidence):
+    """Where the interval is exactly as wide as is wanted, that n is enough."""
+    for n in (2, 3, 4, 17, 250):
+        half = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) / np.sqrt(n)
+        assert backgrounds_needed([1.0], half * (1 + 1e-12), confidence=confidence).tolist() == [n]
+        assert backgrounds_needed([1.0], half * (1 - 1e-9), confidence=confidence).tolist() == [n + 1]

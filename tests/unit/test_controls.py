@@ -12,14 +12,18 @@ from scipy import stats
 
 from marginome.bases import reverse_complement_text
 from marginome.controls import (
+    CONTROL_KINDS,
     MIN_DISTINCT,
+    _add_evenly,
     composition,
     count_shuffles,
     draw_control,
     draw_controls,
     gc_fraction,
     list_controls,
+    pool_size,
 )
+from marginome.discoveries import controls_needed
 from marginome.errors import MarginomeError
 from marginome.insert_nulls import score_effects
 
@@ -224,3 +228,52 @@ def test_mistakes_are_named():
     ):
         list_controls([("x", "CAG")])
     assert list_controls([]).sequences == ()
+
+
+def test_the_pool_is_what_findings_of_its_own_list_need():
+    """One that stands alone in a short list, six in a long one; by what Benjamini-Hochberg asks for."""
+    for n in range(1, 3000):
+        size = pool_size(n)
+        assert 300 <= size <= 10_000 and size >= pool_size(n - 1)
+        if 8 <= n <= 25:
+            assert size == controls_needed(n) + 1
+        elif 25 < n <= 150:
+            assert size == 1000
+        elif 150 < n <= 1500:
+            assert controls_needed(n, 6) <= size <= controls_needed(n, 6) + 1
+    assert pool_size(7) == 300 and pool_size(1501) == pool_size(10**6) == 10_000
+
+
+@pytest.mark.parametrize("sequence", ["ACGACTAGCAT", "AACCAGTTAGACC", "GATTACAGATTACA"])
+def test_a_rung_is_taken_as_long_as_it_holds_enough(sequence):
+    """All but the insert and its reverse complement may be drawn: as many as there are is enough, one more is not."""
+    for rung, following in itertools.pairwise(CONTROL_KINDS):
+        there = count_shuffles(sequence, rung) - 2
+        assert there >= MIN_DISTINCT
+        if there > 3000:
+            continue
+        controls, kind = draw_controls(sequence, there, seed=1)
+        assert (kind, len(controls)) == (rung, there)
+        assert draw_controls(sequence, there + 1, seed=1)[1] == following
+
+
+def test_a_rung_of_exactly_the_least_is_taken():
+    """Of few controls, too, a rung has to hold MIN_DISTINCT others."""
+    for sequence, others, kind in (("CATGCGCTGTA", 20, "dinucleotide"), ("TCTCTACTGCA", 19, "mononucleotide")):
+        assert count_shuffles(sequence) == others + 2 and MIN_DISTINCT == 20
+        for n in (1, 19, others):
+            assert draw_controls(sequence, n, seed=1)[1] == kind
+
+
+@pytest.mark.parametrize("inserts", [1, 2, 7, 30])
+def test_shares_are_even_along_the_order(inserts):
+    """Systematic sampling: of any stretch, as many as its share of all, to within one."""
+    names = [str(i) for i in range(inserts)]
+    for n in (0, 1, 5, 29, 30, 31, 100):
+        share = dict.fromkeys(names, 0)
+        _add_evenly(share, names, n)
+        taken = np.array(list(share.values()))
+        assert taken.sum() == n and np.ptp(taken) <= 1
+        total = np.concatenate([[0], taken.cumsum()])
+        assert np.abs(total - n * np.arange(inserts + 1) / inserts).max() <= 0.5 + 1e-9
+    _add_evenly({}, [], 3)

@@ -100,3 +100,26 @@ def test_controls_needed_is_the_least_that_is_enough(tests, findings):
     for bad in ({"findings": 0}, {"findings": tests + 1}, {"q": 0.0}):
         with pytest.raises(MarginomeError, match="findings of"):
             controls_needed(**({"tests": tests} | bad))
+
+
+def test_a_missing_name_is_a_name():
+    """Rows without a background are tested together, and rows without an insert are one test of their set."""
+    p = np.array([0.01, 0.02, 0.03, 0.04, 0.5, 0.5])
+    table = pd.DataFrame({"background": ["a", None, "a", None, None, None], "p": p, "insert": [*"xyzw", None, None]})
+    found = add_q(table, ["background"])["q"].to_numpy()
+    np.testing.assert_allclose(found[[0, 2]], multipletests(p[[0, 2]], method="fdr_bh")[1], rtol=1e-12)
+    once = multipletests(p[[1, 3, 4]], method="fdr_bh")[1]
+    np.testing.assert_allclose(found[[1, 3, 4, 5]], [*once, once[-1]], rtol=1e-12)
+
+
+def test_the_largest_p_of_a_test_counts():
+    """Rows of one insert that rounding tells apart."""
+    table = pd.DataFrame({"insert": ["a", "a", "b"], "p": [0.01, 0.011, 0.5]})
+    np.testing.assert_allclose(add_q(table, [])["q"], [0.022, 0.022, 0.5], rtol=1e-12)
+
+
+def test_no_tests_and_the_bounds_of_q():
+    assert np.isnan(benjamini_hochberg(np.array([np.nan, np.nan]))).all() and benjamini_hochberg(np.array([])).size == 0
+    assert controls_needed(10, 10, q=1.0) == 1 and findings_needed(10, 0.5, q=1.0) == 5
+    with pytest.raises(MarginomeError, match="findings of"):
+        controls_needed(10, q=1.01)

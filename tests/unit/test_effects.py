@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import scipy.spatial.distance as distance
 import torch
+from scipy import special
 
 from marginome import MarginomeError, difference, euclidean, jensen_shannon_distance, log2_fold_change
-from marginome.effects import FUNCTIONS, measure_of, saturated
+from marginome.effects import FUNCTIONS, measure_of, probabilities, saturated
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -31,7 +32,7 @@ def test_fold_change_is_in_doublings():
     assert log2_fold_change(before[:, :1], after[:, :1], pseudocount=0).item() == pytest.approx(np.log2(7))
 
 
-@pytest.mark.parametrize(("value", "pseudocount"), [(-0.5, 1.0), (-3.0, 1.0), (0.0, 0.0), (1.0, -1.0)])
+@pytest.mark.parametrize(("value", "pseudocount"), [(-0.5, 1.0), (-3.0, 1.0), (0.0, 0.0), (1.0, -1.0), (1.0, -0.5)])
 def test_fold_change_refuses_log_scale(value, pseudocount):
     with pytest.raises(MarginomeError, match="Use difference"):
         log2_fold_change(torch.ones(2, 1), torch.tensor([[1.0], [value]]), pseudocount)
@@ -159,3 +160,61 @@ def test_backgrounds_taken_once_give_the_bits_of_pairs(measure, softmax):
     output = SimpleNamespace(measure=measure, softmax=softmax, name="y", pseudocount=1.0)
     pairs = measure_of(output)(before.expand(after.shape).flatten(0, 1), after.flatten(0, 1))
     assert torch.equal(measure_of(output, 2)(before[None], after), pairs.unflatten(0, (4, 5)))
+
+
+@pytest.mark.parametrize("pseudocount", [INF, NAN, "1", None])
+def test_a_pseudocount_is_a_finite_number(pseudocount):
+    with pytest.raises(MarginomeError, match="pseudocount: expected a finite number"):
+        log2_fold_change(torch.ones(2, 1), torch.ones(2, 1), pseudocount)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", np.float32), ("float64", np.float64)])
+def test_saturated_is_where_the_distance_of_two_numbers_is_a_hundredth_of_that_to_the_bound(precision, dtype):
+    gap = 1 - float(np.nextafter(dtype(1), dtype(0)))  # of the number before 1
+    for distance_, word in ((0.99, "1 of 2 values"), (1.01, "")):
+        for side in (1, -1):
+            told = saturated(side * (1 - np.array([0.5, 100 * gap * distance_])), precision)
+            assert told.startswith(word) and bool(told) == bool(word)
+    tiny = float(np.finfo(dtype).tiny)  # below it numbers lose digits
+    for factor, word in ((0.9, "1 of 2 values"), (1.1, "")):
+        assert saturated(np.array([0.5, factor * tiny]), precision).startswith(word or "")
+        assert bool(saturated(np.array([0.5, factor * tiny]), precision)) == bool(word)
+    assert saturated(np.array([0.5, 0.0, -0.5]), precision) == ""  # 0 is in the middle there
+    assert saturated(np.ones(3), precision).startswith("3 of 3 values")  # of one value alone: no labels
+    assert saturated(np.array([-1.0, 1.0]), precision) == saturated(np.array([-1.0, 0.0]), precision) == ""
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 7), (2, 3, 2, 7)])
+def test_probabilities_are_scipys(shape):
+    logits = torch.randn(shape, generator=GENERATOR)
+    strand = special.softmax(logits.double().numpy(), axis=-1)
+    both = special.softmax(logits.double().numpy(), axis=(-2, -1))
+    np.testing.assert_allclose(probabilities(logits, "strand"), strand, rtol=1e-12)
+    for softmax in ("both", None):
+        np.testing.assert_allclose(probabilities(logits, softmax), both, rtol=1e-12)
+
+
+def test_profiles_of_nothing_are_refused():
+    for zeros in (torch.zeros(2, 1, 4), torch.eye(2)[:, None]):  # all of them, or on one strand
+        with pytest.raises(MarginomeError, match="a finite sum above 0"):
+            jensen_shannon_distance(torch.ones(2, 1, zeros.shape[-1]), zeros * (zeros > 1), logits=False)
+
+
+def test_a_distance_per_strand_is_averaged_over_strands():
+    before, after = profiles(4, 2, 30)
+    output = SimpleNamespace(measure="jensen_shannon_distance", softmax="strand", name="y")
+    found = measure_of(output)(before, after)
+    wanted = [np.mean([scipy_distance(a[s], b[s]) for s in (0, 1)]) for a, b in zip(before.numpy(), after.numpy())]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_a_measure_that_is_unknown_is_named(tmp_path):
+    with pytest.raises(MarginomeError, match=r"'jensen_shanon'.*Did you mean"):
+        measure_of(SimpleNamespace(measure="jensen_shanon", name="y"))
+    (tmp_path / "mine.py").write_text("def twice(before, after):\n    return 2 * (after - before)\n")
+    for name in (f"{tmp_path}/mine.py:twice", f"{tmp_path}/mine.py"):
+        if name.endswith("twice"):
+            assert measure_of(SimpleNamespace(measure=name, name="y"))(torch.ones(1), torch.ones(1) * 3).item() == 4
+        else:
+            with pytest.raises(MarginomeError, match=r"mine\.py"):
+                measure_of(SimpleNamespace(measure=name, name="y"))

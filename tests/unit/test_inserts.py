@@ -276,3 +276,31 @@ def test_every_insert_lies_within_its_background(widths, length, orientation, dr
     for insert in inserts:
         assert 0 <= insert.start and insert.start + len(insert.sequence) <= length
         assert set(insert.sequence) <= set("ACGT")
+
+
+def test_starts_without_a_length_and_of_other_types():
+    for width in (1, 4, 5):
+        assert list_starts("centre", length=None, width=width) == [-(width // 2)]
+    assert list_starts(np.int64(5), length=9, width=2) == [5] and list_starts((3, 1), length=9, width=2) == [3, 1]
+    assert list_starts({"start": 0, "stop": 7, "step": 3}, length=9, width=2) == [0, 3, 6]
+    for wrong in ("3", 2.0, None):
+        with pytest.raises(MarginomeError, match="wanted centre, a start"):
+            list_starts(wrong, length=9, width=2)
+
+
+@pytest.mark.parametrize("value", [math.nan, -0.25])
+def test_a_matrix_of_no_probabilities_is_refused(value):
+    pwm = np.full((3, 4), 0.25)
+    pwm[1, 2] = value
+    with pytest.raises(MarginomeError, match="motif 'm': its matrix holds what is no probability"):
+        insert_sequence(Motif("m", "m", pwm, "x", 1, "meme"))
+
+
+def test_pairs_without_orientations_and_of_unknown_order(motifs):
+    pair = {"motifs": ["MA0139.2", "MA0002.3"], "gaps": [2]}
+    whole, first, second = list_inserts(motifs, length=200, pairs=[pair])
+    assert (whole.orientation, whole.partner_orientation, whole.order, whole.gap) == ("+", "+", "given", 2)
+    assert whole.start == 100 - len(whole.sequence) // 2 == first.start
+    assert whole.sequence == first.sequence + "NN" + second.sequence
+    with pytest.raises(MarginomeError, match=r"pairs\[0\]\.orders"):
+        list_inserts(motifs, length=200, pairs=[pair | {"orders": "turned"}])

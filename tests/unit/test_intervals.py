@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from marginome.intervals import merged_intervals, overlaps, place_regions
 from refusals import refused
@@ -90,3 +91,36 @@ def test_a_missing_bedtools_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(pybedtools.helpers.settings, "_bedtools_path", "", raising=False)
     table = pd.DataFrame({"chrom": ["a"], "start": [1], "end": [5]})
     refused(lambda: merged_intervals(table, {"a": 10}), "bedtools", "apt-get install bedtools")
+
+
+def test_a_summit_at_the_first_base_and_regions_that_touch_both_ends():
+    placed = place_regions(regions(("a", 0, 100, 0)), 1, {"a": 1000}).regions
+    assert placed[["start", "end"]].to_numpy().tolist() == [[0, 1]]
+    ends = place_regions(regions(("a", 0, 100, -1), ("a", 900, 1000, -1)), 100, {"a": 1000}, off_edge="error")
+    assert ends.regions[["start", "end"]].to_numpy().tolist() == [[0, 100], [900, 1000]] and ends.off_edge == 0
+    for start in (-1, 901):
+        over = regions(("a", start, start + 100, -1), ("a", 50, 150, -1))
+        assert place_regions(over, 100, {"a": 1000}).off_edge == 1
+    rows = regions(("a", 5, 10, -1))
+    assert place_regions(rows, None, {"a": 10}).odd_rows == 0
+    rows.attrs["odd_rows"] = 3
+    assert place_regions(rows, None, {"a": 10}).odd_rows == 3
+
+
+def test_mitochondria_have_two_spellings_too():
+    refused(lambda: place_regions(regions(("chrM", 5, 9, -1)), 4, {"MT": 100}), "'chrM' where", "'MT'")
+    refused(lambda: place_regions(regions(("m2", 5, 9, -1)), 4, {"mt": 100}), "which the FASTA file does not have")
+
+
+@pytest.mark.parametrize("flank", [0, 1])
+def test_windows_that_touch_an_interval_do_not_overlap_it(flank):
+    """Brute force over every start: [start, end) and intervals of one base, at both ends of a contig and in it."""
+    need("bedtools", "bedtools")
+    table = pd.DataFrame({"chrom": "a", "start": [0, 10, 12, 19], "end": [1, 11, 13, 20]})
+    merged = merged_intervals(table, {"a": 20}, flank=flank)["a"]
+    covered = {b for s, e in zip(table["start"], table["end"]) for b in range(s - flank, e + flank) if 0 <= b < 20}
+    assert {b for s, e in zip(*merged) for b in range(s, e)} == covered
+    for length in (1, 2, 5):
+        starts = np.arange(20 - length + 1)
+        wanted = [bool(covered & set(range(s, s + length))) for s in starts]
+        assert overlaps(starts, length, merged).tolist() == wanted

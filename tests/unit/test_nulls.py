@@ -151,3 +151,49 @@ def test_mistakes():
         score_values([0.0, np.nan], controls)
     with pytest.raises(MarginomeError, match="'less', wanted"):
         score_values(values, controls, alternative="less")
+
+
+def test_a_null_is_sparse_from_a_fifth_of_one_value_on(rng):
+    """One value is to 1e-4 of the standard deviation; then p is the rank, and the location the median, everywhere."""
+    for same, sparse in ((20, True), (19, False)):
+        values = np.concatenate([np.zeros(same), rng.normal(size=100 - same) + np.arange(100 - same) / 10])
+        assert Null(values, no_terms(100)).sparse is sparse
+    others = rng.normal(size=70) + np.arange(70) / 10
+    for width, sparse in ((0.9e-4, True), (1.1e-4, False)):
+        near = np.repeat([0.0, width * np.concatenate([np.zeros(30), others]).std()], 15)
+        assert Null(np.concatenate([near, others]), no_terms(100)).sparse is sparse
+    values = np.concatenate([np.zeros(30), others])
+    null = Null(values, rng.normal(size=(100, 2)))
+    np.testing.assert_allclose(null.location(rng.normal(size=(3, 2))), np.median(values))
+    np.testing.assert_allclose(null.scale(rng.normal(size=(3, 2))), values.std())
+    assert null.n == 100 and null.p(np.array([1e9])) == 2 / 101
+
+
+@pytest.mark.parametrize(("n", "used"), [(40, 1), (79, 1), (80, 2), (119, 2), (120, 3), (400, 3)])
+def test_each_term_wants_forty_controls(rng, n, used):
+    """The constant is counted; a term that says nothing new is passed over, and costs none."""
+    terms = rng.normal(size=(n, 3))
+    terms[:, 1] = 2 * terms[:, 0] - 1
+    null = Null(rng.normal(size=n) + terms @ [3.0, 0.0, 3.0], terms)
+    at = np.zeros((4, 3))
+    at[1, 0] = at[2, 1] = at[3, 2] = 1.0
+    moved = np.abs(null.location(at)[1:] - null.location(at)[0]) > 1e-9
+    assert moved.tolist() == [used > 1, False, used > 2]
+
+
+def test_targets_without_spread_want_as_many_controls():
+    scores = score_values(np.array([1.0, 2.0]), np.full(40, 3.0))
+    assert (scores.control_mean == 3).all() and (scores.control_sd == 0).all() and np.isnan(scores.p).all()
+    with pytest.raises(MarginomeError, match="39 controls are too few"):
+        score_values(np.array([1.0, 2.0]), np.full(39, 3.0))
+    with pytest.raises(MarginomeError, match="all 40 controls have the effect 3"):
+        Null(np.full(40, 3.0), no_terms(40))
+
+
+@pytest.mark.parametrize("scale_terms", [None, 1])
+def test_the_scale_follows_its_own_terms_alone(rng, scale_terms):
+    terms = rng.uniform(-1, 1, size=(4000, 2))
+    null = Null(rng.normal(size=4000) * np.exp(0.5 * terms[:, 0] + 0.7 * terms[:, 1]), terms, scale_terms=scale_terms)
+    at = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    ratio = np.log(null.scale(at)[1:] / null.scale(at)[0])
+    np.testing.assert_allclose(ratio, [0.5, 0.0 if scale_terms else 0.7], atol=0.1)

@@ -105,3 +105,13 @@ def test_no_fit_reaches_q(rng):
         p = [Tails(controls, ranks_only=ranks).p(x, alternative) for ranks in (False, True)]
         np.testing.assert_array_equal(np.maximum(p[0], least), p[1])
         assert p[1].min() == least and p[0].min() < least
+
+
+def test_what_does_as_much_as_the_last_control_is_counted_and_not_fitted(rng):
+    """One control does as much, so the rank is the second: the fitted tail would say less."""
+    for n in (40, 300):
+        controls = np.concatenate([[-90.0], rng.normal(size=n - 2), [90.0]])
+        tails, ends = Tails(controls), controls[[0, -1]]
+        np.testing.assert_allclose(tails.p(ends, "greater"), [1.0, 2 / (n + 1)], rtol=1e-12)
+        np.testing.assert_allclose(tails.p(ends), 4 / (n + 1), rtol=1e-12)
+        assert (tails._upper.predicted(ends[1:]) < 2 / (n + 1)).all()
