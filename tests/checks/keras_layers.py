@@ -25,8 +25,7 @@ from marginome.errors import MarginomeError
 from marginome.hdf5 import Contents, Request, read_many
 from marginome.models.keras.activations import _EITHER, _KERAS_3
 from marginome.models.keras.file import graph_of
-from marginome.models.keras.graph import InKerasOrder
-from marginome.models.keras.layers import _BUILDERS
+from marginome.models.keras.graph import BUILDERS, InKerasOrder
 
 CLOSE = 1e-7  # of the largest value: slopes are float32 in some operations of TensorFlow, as in LeakyReLU
 
@@ -72,7 +71,7 @@ def run(line: str, python: str, seed: int, kinds: Sequence[str] = ()) -> tuple[l
 def known(line: str) -> set[str]:
     """What is read of one line of Keras: layers, and activations by name."""
     names = {"linear", "softmax", "log_softmax", "hard_sigmoid", *_EITHER, *(_KERAS_3 if line == "keras" else ())}
-    return {*_BUILDERS, "TimeDistributed", *(f"activation {name}" for name in names)} - {"Lambda"}
+    return {*BUILDERS, "TimeDistributed", *(f"activation {name}" for name in names)} - {"Lambda"}
 
 
 def main() -> None:

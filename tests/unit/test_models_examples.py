@@ -27,7 +27,9 @@ def space(tmp_path, name: str) -> Workspace:
 
 
 @pytest.mark.workflow
-@pytest.mark.parametrize("name", ["bpnet_controls", "chrombpnet_folds", "cherimoya_folds", "beluga", *SHIPPED])
+@pytest.mark.parametrize(
+    "name", ["bpnet_controls", "chrombpnet_folds", "cherimoya_folds", "crested", "beluga", *SHIPPED]
+)
 def test_examples_plan_a_run(tmp_path, name):
     planned = rules_run(space(tmp_path, name).run("--dry-run").stdout)
     assert {"check_model", "predict_baseline", "marginalize", "summarize_screen"} <= planned

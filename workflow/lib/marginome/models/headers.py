@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from marginome.bounded import ARCHITECTURE, is_archive
 from marginome.hdf5 import Request, read_foreign_hdf5
-from marginome.models.kinds import safetensors_names
+from marginome.models.kinds import is_keras_archive, safetensors_names
 from marginome.models.loaders import LOADERS, OWN
 from marginome.textfiles import read_text
 
@@ -89,6 +89,8 @@ def recognise(file: str, trusted: bool = False) -> str | None:
         with open(file, "rb") as handle:
             if handle.read(8) == b"\x89HDF\r\n\x1a\n":
                 return "keras"
+        if is_keras_archive(file):
+            return "keras"
         named = safetensors_names(file)
         if named is not None:
             return "bpnet_lite" if all(any(name.endswith(key) for name in named) for key in _BPNET) else None
@@ -145,7 +147,10 @@ def _keras(file: str, settings: Mapping[str, Any], loader: str) -> Header:
         if architecture:
             text = read_text(architecture, ARCHITECTURE)
         else:
-            text = read_foreign_hdf5(Request(file, datasets="(?!)")).attributes[""]["model_config"]  # no dataset
+            text = (
+                _architecture_of(file)
+                or read_foreign_hdf5(Request(file, datasets="(?!)")).attributes[""]["model_config"]
+            )  # no dataset
         inner = json.loads(text)["config"]
         sequential = isinstance(inner, list) or "input_layers" not in inner
         layers = inner if isinstance(inner, list) else inner["layers"]
@@ -160,6 +165,14 @@ def _keras(file: str, settings: Mapping[str, Any], loader: str) -> Header:
     if loader in BPNET_LOADERS or all(parts):
         return Header(length, ("counts", "profile"))
     return Header(length, tuple(outputs) if len(outputs) == 1 else None)
+
+
+def _architecture_of(file: str) -> str | None:
+    """The architecture in a `.keras` archive; None for a file of another kind."""
+    if not is_keras_archive(file):
+        return None
+    with zipfile.ZipFile(file) as archive, archive.open("config.json") as member:
+        return member.read(ARCHITECTURE.most).decode()
 
 
 def _layers(entry: Any) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from typing import Any, BinaryIO
 
 from marginome.errors import MarginomeError, shown
@@ -35,6 +36,17 @@ def safetensors_names(path: str | os.PathLike) -> list[str] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return [name for name in header if name != "__metadata__"]
+
+
+def is_keras_archive(path: str | os.PathLike) -> bool:
+    """Whether a file is a `.keras` archive: a zip of an architecture and weights; told by the names in it."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return {"config.json", "model.weights.h5"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
 
 
 def unread_file(path: str | os.PathLike, where: str) -> MarginomeError | None:

@@ -9,7 +9,7 @@ from marginome.errors import MarginomeError
 from marginome.models import beluga, bpnet, cherimoya
 from marginome.models.built import one_line
 from marginome.models.exported import is_exported
-from marginome.models.kinds import safetensors_names, unread_file
+from marginome.models.kinds import is_keras_archive, safetensors_names, unread_file
 from marginome.models.loaders import LOADERS
 from marginome.models.pickles import Record, is_torch_file
 from marginome.models.states import plain_state, read_weights
@@ -23,6 +23,8 @@ def recognise_loader(weights: Sequence[str], settings: Mapping[str, Any], where:
     with open(file, "rb") as handle:
         start = handle.read(8)
     if start == b"\x89HDF\r\n\x1a\n":
+        return "keras"
+    if is_keras_archive(file):
         return "keras"
     if is_exported(file):
         return "torch_export"
@@ -52,10 +54,9 @@ def recognise_loader(weights: Sequence[str], settings: Mapping[str, Any], where:
         )
     if unread := unread_file(file, f"{where}: {file}"):
         raise unread
-    hint = " (a .keras archive: save it as .h5)" if str(file).endswith(".keras") else ""
     raise MarginomeError(
-        f"the kind of file is not recognised{hint}",
+        "the kind of file is not recognised",
         where=f"{where}: {file}",
-        remedy=f"Known are files of torch.save, safetensors, torch.export.save and Keras (.h5). Or give loader: "
-        f"{', '.join(LOADERS)}, or path/to/file.py:name.",
+        remedy="Known are files of torch.save, safetensors, torch.export.save and Keras (.h5, .keras). "
+        f"Or give loader: {', '.join(LOADERS)}, or path/to/file.py:name.",
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +17,9 @@ from marginome.hdf5 import Contents, Request, read_foreign_hdf5
 from marginome.models.arguments import Argument
 from marginome.models.bpnet import ChromBPNet
 from marginome.models.built import Built
+from marginome.models.keras.archive import read_archive
 from marginome.models.keras.graph import MODELS, Graph, InKerasOrder
-from marginome.models.keras.weights import Weights
+from marginome.models.keras.weights import ArchiveWeights, Weights
 from marginome.models.outputs import Output
 from marginome.textfiles import read_text
 
@@ -26,12 +29,12 @@ _OLD_SETTINGS = {"nb_filter", "border_mode", "init", "subsample_length"}  # of K
 
 
 def load(file: str, bias_file: str | None, settings: Mapping[str, Any], loader: str, where: str) -> Built:
-    """Build a model from a Keras .h5 file.
+    """Build a model from a Keras .h5 file or a .keras archive.
 
     Parameters
     ----------
     file : str
-        Written by ``model.save`` (.h5), or by ``model.save_weights`` with ``architecture`` in `settings`.
+        Written by ``model.save`` (.h5 or .keras), or by ``model.save_weights`` with ``architecture`` in `settings`.
     bias_file : str or None
         ChromBPNet's bias model, added to the accessibility model in `file`.
     settings : mapping
@@ -142,6 +145,8 @@ def _component(graph: Graph, component: str, has_bias_file: bool, where: str) ->
 
 # ----------------------------------------------------------------------------------------------- reading
 def _read(file: str, settings: Mapping[str, Any], where: str) -> Graph:
+    if zipfile.is_zipfile(file):
+        return _read_archive(file, settings, where)
     contents = read_foreign_hdf5(Request(file), where=where)
     attributes = contents.attributes[""]
     architecture = settings.get("architecture")
@@ -156,6 +161,18 @@ def _read(file: str, settings: Mapping[str, Any], where: str) -> Graph:
     return graph_of(text, contents, settings, f"{where}, {architecture}" if architecture else where)
 
 
+def _read_archive(file: str, settings: Mapping[str, Any], where: str) -> Graph:
+    if settings.get("architecture") is not None:
+        raise MarginomeError(
+            "architecture is given, but a .keras archive holds its own", where=where, remedy="Leave architecture out."
+        )
+    with tempfile.TemporaryDirectory(prefix="marginome-") as folder:
+        archive = read_archive(file, folder, where)
+    attributes = archive.contents.attributes | {"": {"keras_version": archive.version}}
+    contents = Contents(attributes, archive.contents.arrays, archive.contents.shapes)
+    return graph_of(archive.text, contents, settings, where, weights=ArchiveWeights(contents, where))
+
+
 def _text(architecture: str, where: str) -> str:
     try:
         return read_text(architecture, ARCHITECTURE)
@@ -163,7 +180,9 @@ def _text(architecture: str, where: str) -> str:
         raise MarginomeError(error.what, where=f"{where}: {architecture}", remedy=error.remedy) from error
 
 
-def graph_of(text: Any, contents: Contents, settings: Mapping[str, Any], where: str) -> Graph:
+def graph_of(
+    text: Any, contents: Contents, settings: Mapping[str, Any], where: str, *, weights: Weights | None = None
+) -> Graph:
     """Build the graph of an architecture with the weights of a file.
 
     Parameters
@@ -177,6 +196,8 @@ def graph_of(text: Any, contents: Contents, settings: Mapping[str, Any], where: 
         architecture leaves open.
     where : str
         For messages.
+    weights : Weights, optional
+        How the arrays are found in the file; as in a .h5 file by default.
 
     Raises
     ------
@@ -193,7 +214,8 @@ def graph_of(text: Any, contents: Contents, settings: Mapping[str, Any], where: 
             raise MarginomeError(
                 f"the architecture is a {config.get('class_name')}; known: Sequential, Model", where=where
             )
-        weights, version = Weights(contents, where), _version(contents.attributes[""], config)
+        weights = Weights(contents, where) if weights is None else weights
+        version = _version(contents.attributes[""], config)
         graph = Graph(config, weights, where, int(version.split(".")[0]) if version else None, entry=settings)
         weights.refuse_unused()
         return graph

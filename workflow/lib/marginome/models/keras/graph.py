@@ -9,10 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from marginome.errors import MarginomeError
+from marginome.models.keras import layers as plain_layers
+from marginome.models.keras import wide_layers
 from marginome.models.keras.layers import MOST_POSITIONS, Call, PositionsMajor, Value, build_layer
 from marginome.models.keras.settings import Settings
 from marginome.models.keras.weights import Weights
 
+BUILDERS = plain_layers.BUILDERS | wide_layers.BUILDERS
 MODELS = {"Sequential", "Functional", "Model", "CustomModel"}
 Reference = tuple  # (layer, which of its calls, which of its outputs), and a word for values in between
 
@@ -63,6 +66,7 @@ class Graph(nn.Module):
             layers, inputs, outputs = _sequential_as_graph(layers, built, called_with, where)
         else:
             inputs, outputs = _references(inner["input_layers"], where), _references(inner["output_layers"], where)
+        self.weights = self.weights.at(layers)
         by_name = {_name(layer): layer for layer in layers}
         if len(by_name) < len(layers):
             raise MarginomeError("two layers of the architecture have one name", where=where)
@@ -166,7 +170,7 @@ class Graph(nn.Module):
         name = _name(layer)
         settings = Settings(layer["config"], name, self.where, self.keras)
         inputs = tuple(values[ref] for ref in refs)
-        return build_layer(Call(layer["class_name"], name, settings, inputs, self.weights))
+        return build_layer(Call(layer["class_name"], name, settings, inputs, self.weights), BUILDERS)
 
     def _add(self, name: str, module: nn.Module, sources: Sequence[tuple], target: tuple) -> None:
         key = re.sub(r"\W", "_", f"layer{len(self.plan)}_{name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from marginome.models.keras.activations import LAYERS as ACTIVATION_LAYERS
 from marginome.models.keras.activations import activation, activation_layer, prelu
 from marginome.models.keras.settings import Settings
-from marginome.models.keras.weights import Weights
+from marginome.models.keras.weights import WHOLE, Part, Weights
 from marginome.models.layers import LogSumExp
 
 # Longer than any model reads, and more values of one sequence than one layer has. Beyond, a number in the file is
@@ -58,6 +58,7 @@ class Call:
     settings: Settings
     inputs: tuple[Value, ...]
     weights: Weights
+    part: Part = WHOLE
 
     @property
     def value(self) -> Value:
@@ -75,20 +76,21 @@ class Call:
 
 
 Built = tuple[list[nn.Module], Value]
+Builder = Callable[[Call], Built]
 
 
-def build_layer(call: Call) -> Built | None:
+def build_layer(call: Call, builders: Mapping[str, Builder]) -> Built | None:
     """Return the modules of one layer and the value that comes out; None when it needs Keras' order of a flat input."""
     kind, settings = call.kind, call.settings
     if kind == "TimeDistributed":
         kind, settings, call = _every_position(call)
-    if kind not in _BUILDERS:
+    if kind not in builders:
         if kind == "Lambda":
             raise settings.unsupported("it holds Python code, which is not run")
         raise settings.unsupported(f"layers of the kind {kind} are not supported")
     if kind not in _ANY_ORDER and any(value.flat_of for value in call.inputs):
         return None
-    modules, value = _BUILDERS[kind](call)
+    modules, value = builders[kind](call)
     settings.refuse_unread()
     if not all(n > 0 for n in value.shape):
         raise settings.unsupported(f"nothing is left of an input of shape {call.inputs[0].shape}")
@@ -123,8 +125,8 @@ class _Add(nn.Module):
     """Sum of its inputs."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        total = inputs[0]
-        for value in inputs[1:]:
+        total, *others = _of_one_rank(inputs)
+        for value in others:
             total = total + value
         return total
 
@@ -133,10 +135,16 @@ class _Multiply(nn.Module):
     """Product of its inputs."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        product = inputs[0]
-        for value in inputs[1:]:
+        product, *others = _of_one_rank(inputs)
+        for value in others:
             product = product * value
         return product
+
+
+def _of_one_rank(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Inputs of channels alone beside ones with positions: the same at every position, as Keras has it."""
+    most = max(value.dim() for value in inputs)
+    return [value.unsqueeze(-1) if value.dim() < most else value for value in inputs]
 
 
 class _Concatenate(nn.Module):
@@ -181,13 +189,13 @@ def _every_position(call: Call) -> tuple[str, Settings, Call]:
     if kind != "Dense":
         raise call.settings.unsupported(f"TimeDistributed around {kind} is not supported")
     settings = Settings(inner.get("config"), call.name, call.settings.where, call.settings.keras)
-    dense = Call("Dense", call.name, settings, (call.positions,), call.weights)
+    dense = Call("Dense", call.name, settings, (call.positions,), call.weights, Part("", "layer"))
     return "Dense", settings, dense
 
 
 def _kernel_and_bias(call: Call) -> tuple[np.ndarray, np.ndarray | None]:
     kinds = ["kernel", "bias"] if call.settings.flag("use_bias", True) else ["kernel"]
-    arrays = call.weights.of(call.name, kinds)
+    arrays = call.weights.of(call.name, kinds, call.part)
     kernel, bias = arrays["kernel"], arrays.get("bias")
     if bias is not None and bias.shape != kernel.shape[-1:]:
         raise call.settings.unsupported(f"its bias {bias.shape} does not fit its kernel {kernel.shape}")
@@ -204,19 +212,20 @@ def _conv(call: Call) -> Built:
         )
     stride, dilation = settings.integer("strides", 1), settings.integer("dilation_rate", 1)
     span = (width - 1) * dilation + 1
-    left, right = _padding(settings, length, span, stride)
-    _bounded(settings, length + left + right, channels)
+    left, right = padding(settings, length, span, stride)
+    bounded(settings, length + left + right, channels)
     conv = nn.Conv1d(channels, filters, width, stride=stride, dilation=dilation, groups=groups,
                      padding=left if left == right else 0, bias=bias is not None)  # fmt: skip
-    _copy(conv.weight, kernel.transpose(2, 1, 0))
+    copy(conv.weight, kernel.transpose(2, 1, 0))
     if bias is not None:
-        _copy(conv.bias, bias)
+        copy(conv.bias, bias)
     pad = [] if left == right else [nn.ConstantPad1d((left, right), 0.0)]
     after = activation(settings.get("activation", None), True, settings)
     return [*pad, conv, *after], Value(((length + left + right - span) // stride + 1, filters))
 
 
-def _padding(settings: Settings, length: int, span: int, stride: int) -> tuple[int, int]:
+def padding(settings: Settings, length: int, span: int, stride: int) -> tuple[int, int]:
+    """Return the positions of padding on the left and on the right that a layer's setting means."""
     how = settings.word("padding", "valid")
     if how == "valid":
         return 0, 0
@@ -236,15 +245,15 @@ def _dense(call: Call) -> Built:
         raise settings.unsupported(f"its kernel {kernel.shape} does not fit {value.shape[-1]} inputs, {units} units")
     if value.spatial:  # at every position: a convolution of width 1
         module: nn.Module = nn.Conv1d(*kernel.shape, 1, bias=bias is not None)
-        _copy(module.weight, kernel.T[:, :, None])
+        copy(module.weight, kernel.T[:, :, None])
     else:
         if value.flat_of is not None:  # the file's rows are positions-major, what comes in is channels-major
             length, channels = value.flat_of
             kernel = kernel.reshape(length, channels, -1).transpose(1, 0, 2).reshape(kernel.shape)
         module = nn.Linear(*kernel.shape, bias=bias is not None)
-        _copy(module.weight, kernel.T)
+        copy(module.weight, kernel.T)
     if bias is not None:
-        _copy(module.bias, bias)
+        copy(module.bias, bias)
     after = activation(settings.get("activation", None), value.spatial, settings)
     return [module, *after], Value((*value.shape[:-1], units))
 
@@ -266,7 +275,7 @@ def _batch_norm(call: Call) -> Built:
         if kind in arrays:
             if arrays[kind].shape != tuple(tensor.shape):
                 raise settings.unsupported(f"its {kind} {arrays[kind].shape} does not fit {value.shape[-1]} channels")
-            _copy(tensor, arrays[kind])
+            copy(tensor, arrays[kind])
     return [norm], value
 
 
@@ -274,7 +283,8 @@ def _prelu(call: Call) -> Built:
     return [prelu(call.weights.of(call.name, ["alpha"])["alpha"], call.value.shape, call.settings)], call.value
 
 
-def _copy(tensor: Tensor, array: np.ndarray) -> None:
+def copy(tensor: Tensor, array: np.ndarray) -> None:
+    """Copy an array into a parameter of the same shape."""
     with torch.no_grad():
         tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
@@ -299,11 +309,11 @@ def _pool(call: Call) -> Built:
     settings, (length, channels) = call.settings, call.positions.shape
     size = settings.integer("pool_size", 2)
     stride = size if settings.get("strides", None) is None else settings.integer("strides")
-    left, right = _padding(settings, length, size, stride)
+    left, right = padding(settings, length, size, stride)
     average = call.kind == "AveragePooling1D"
     if average and left + right:
         raise settings.unsupported("average pooling with padding is not supported")
-    _bounded(settings, length + left + right, channels)
+    bounded(settings, length + left + right, channels)
     pool = nn.AvgPool1d(size, stride) if average else nn.MaxPool1d(size, stride)
     pad = [nn.ConstantPad1d((left, right), float("-inf"))] if left + right else []
     return [*pad, pool], Value(((length + left + right - size) // stride + 1, channels))
@@ -317,6 +327,15 @@ def _global_pool(call: Call) -> Built:
     return [module], Value((1, channels) if keep else (channels,))
 
 
+def _mean(call: Call) -> Built:
+    """The operation keras.ops.mean over positions."""
+    _, channels = call.positions.shape
+    axis, keep = call.settings.get("axis", None), call.settings.flag("keepdims", False)
+    if axis not in (1, [1], -2) or isinstance(axis, bool):
+        raise call.settings.unsupported(f"a mean over axis {axis}; known is 1, over positions")
+    return [_MeanOverPositions(keep)], Value((1, channels) if keep else (channels,))
+
+
 def _crop(call: Call) -> Built:
     length, channels = call.positions.shape
     left, right = call.settings.pair("cropping")
@@ -326,22 +345,22 @@ def _crop(call: Call) -> Built:
 def _zero_padding(call: Call) -> Built:
     length, channels = call.positions.shape
     left, right = call.settings.pair("padding")
-    _bounded(call.settings, length + left + right, channels)
+    bounded(call.settings, length + left + right, channels)
     return [nn.ConstantPad1d((left, right), 0.0)], Value((length + left + right, channels))
 
 
-def _bounded(settings: Settings, length: int, channels: int) -> None:
+def bounded(settings: Settings, length: int, channels: int) -> None:
+    """Refuse more values of one sequence than any model has, before they are made."""
     if length > MOST_POSITIONS or length * channels > _MOST_VALUES:
         raise settings.unsupported(f"{length} positions of {channels} channels are more than any model has")
 
 
 def _elementwise(call: Call) -> Built:
-    """Sum or product of inputs of one shape, or of length 1 where the others are longer."""
-    shapes = [value.shape for value in call.inputs]
+    """Sum or product of inputs of one shape, or of length 1 (or none) where the others are longer."""
+    most = max(len(value.shape) for value in call.inputs)
+    shapes = [(1,) * (most - len(value.shape)) + value.shape for value in call.inputs]
     longest = tuple(max(sizes) for sizes in zip(*shapes))
-    fits = len({len(shape) for shape in shapes}) == 1 and all(
-        n in (1, most) for shape in shapes for n, most in zip(shape, longest)
-    )
+    fits = all(n in (1, size) for shape in shapes for n, size in zip(shape, longest))
     if len(shapes) < 2 or not fits:
         raise call.settings.unsupported(f"a {call.kind} of inputs of shapes {', '.join(map(str, shapes))}")
     return [_Add() if call.kind == "Add" else _Multiply()], Value(longest)
@@ -374,11 +393,11 @@ def _known_lambda(call: Call) -> Built:
     return [LogSumExp()], Value((1,))
 
 
-_BUILDERS: dict[str, Callable[[Call], Built]] = {
+BUILDERS: dict[str, Builder] = {
     "Conv1D": _conv, "Dense": _dense, "BatchNormalization": _batch_norm, "PReLU": _prelu,
     **dict.fromkeys(_NOTHING_AT_PREDICTION, _nothing), **dict.fromkeys(ACTIVATION_LAYERS, _activation_layer),
     "Flatten": _flatten, "MaxPooling1D": _pool, "AveragePooling1D": _pool, "GlobalAveragePooling1D": _global_pool,
     "GlobalAvgPool1D": _global_pool, "GlobalMaxPooling1D": _global_pool, "GlobalMaxPool1D": _global_pool,
     "Cropping1D": _crop, "ZeroPadding1D": _zero_padding, "Add": _elementwise, "Multiply": _elementwise,
-    "Concatenate": _concatenate, "Lambda": _known_lambda,
+    "Concatenate": _concatenate, "Mean": _mean, "Lambda": _known_lambda,
 }  # fmt: skip

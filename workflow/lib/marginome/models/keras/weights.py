@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from marginome.errors import MarginomeError
 from marginome.hdf5 import Contents
+
+
+class Part(NamedTuple):
+    """A part of a layer that has weights of its own, such as one gate of an attention.
+
+    Attributes
+    ----------
+    group : str
+        The group of a .h5 file whose arrays are its; all of the layer's when it is empty.
+    path : str
+        The group within the layer's in a .keras archive.
+    """
+
+    group: str = ""
+    path: str = ""
+
+
+WHOLE = Part()
 
 
 class Weights:
@@ -34,15 +54,22 @@ class Weights:
         inner.group, inner.used = self.group or layer, self.used
         return inner
 
-    def of(self, layer: str, kinds: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return the float arrays of a layer by kind ("kernel", "bias", ...); it has to have these and no others."""
+    def at(self, layers: Sequence[Mapping[str, Any]]) -> Weights:
+        """The same, told which layers there are, in the order of the architecture; of no concern here."""
+        return self
+
+    def of(self, layer: str, kinds: Sequence[str], part: Part = WHOLE) -> dict[str, np.ndarray]:
+        """Return the float arrays of a layer by kind ("kernel", "bias", ...); it has to have these and no others.
+
+        In an archive arrays have no names, and the order of `kinds` is that in which Keras makes them.
+        """
         group = self.root + (self.group or layer)
         if group not in self.contents.attributes:
             raise MarginomeError(f"there are no weights for layer '{self.group or layer}'", where=self.where)
         found: dict[str, str] = {}
         for path in self._listed(group):
             parts = path.removeprefix(f"{group}/").split("/")
-            if self.group and layer not in parts[:-1]:
+            if (self.group and layer not in parts[:-1]) or (part.group and part.group not in parts[:-1]):
                 continue
             kind = parts[-1].split(":")[0]
             if kind in found:
@@ -89,3 +116,74 @@ class Weights:
 
     def _error(self, layer: str, what: str) -> MarginomeError:
         return MarginomeError(f"layer '{layer}' {what}", where=self.where)
+
+
+class ArchiveWeights(Weights):
+    """The arrays of a `.keras` archive, which are numbered, in groups named by the classes of the layers.
+
+    Parameters
+    ----------
+    contents : Contents
+        Of the HDF5 file in it. The n-th layer of a class in the architecture, counted in its order, has the group
+        ``layers/<class>_<n>``; where the file says which layer a group is of, that is compared.
+    where : str
+        For messages.
+    base : str
+        The group of the model.
+    """
+
+    def __init__(self, contents: Contents, where: str, base: str = ""):
+        super().__init__(contents, where)
+        self.base, self.groups = base, {}
+
+    def within(self, layer: str) -> ArchiveWeights:
+        """The same for the layers of a nested model."""
+        inner = ArchiveWeights(self.contents, self.where, f"{self.groups[layer]}/")
+        inner.used = self.used
+        return inner
+
+    def at(self, layers: Sequence[Mapping[str, Any]]) -> ArchiveWeights:
+        """The same, with the group of every layer of the architecture told."""
+        self.groups = {}
+        count: dict[str, int] = {}
+        for layer in layers:
+            kind = _snake_case(layer["class_name"])
+            number = count.get(kind, 0)
+            count[kind] = number + 1
+            name = layer["config"].get("name") or layer.get("name")
+            group = f"{self.base}layers/{kind}{f'_{number}' if number else ''}"
+            told = self.contents.attributes.get(f"{group}/vars", {}).get("name")
+            if told is not None and told != name:
+                raise MarginomeError(
+                    f"the weights of the layer '{name}' are those of '{told}' in the archive",
+                    where=self.where,
+                    remedy="The archive is damaged, or was put together by hand: save the model again.",
+                )
+            self.groups[name] = group
+        return self
+
+    def of(self, layer: str, kinds: Sequence[str], part: Part = WHOLE) -> dict[str, np.ndarray]:
+        """Return the float arrays of a layer, as many as there are `kinds`, which are named in their order."""
+        group = "/".join(filter(None, (self.groups[layer], part.path, "vars")))
+        paths = [f"{group}/{i}" for i in range(len(kinds))]
+        missing = [kind for kind, path in zip(kinds, paths) if path not in self.contents.arrays]
+        if missing:
+            raise self._error(layer, f"has no {', '.join(missing)} in the file")
+        self.used.update(paths)
+        return {kind: self._float(layer, kind, path) for kind, path in zip(kinds, paths)}
+
+    def refuse_unused(self) -> None:
+        """Raise an error when the file holds arrays that no layer has, apart from states of random numbers."""
+        unused = [path for path in self.contents.shapes if path not in self.used and "seed_generator" not in path]
+        if unused:
+            raise MarginomeError(
+                f"no layer of the architecture uses the weights {', '.join(sorted(unused)[:3])}",
+                where=self.where,
+                remedy="The archive was put together by hand, or of layers that are not read: save the model again.",
+            )
+
+
+def _snake_case(name: str) -> str:
+    """The name of a class as Keras writes it in an archive: ``MaxPooling1D`` is max_pooling1d."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
