@@ -219,3 +219,42 @@ def test_adding_a_constant_changes_nothing(n):
         np.testing.assert_allclose(moved.control_mean, plain.control_mean + constant, rtol=1e-9)
     for unit in (1e-9, 1e6):
         np.testing.assert_allclose(score_effects(effects * unit, inserts, controls * unit, drawn).p, plain.p, rtol=1e-9)
+
+
+TERMS = {
+    "log width": lambda v, g: v,
+    "GC": lambda v, g: g,
+    "its square": lambda v, g: 4 * g * g,
+    "square of log width": lambda v, g: v * v,
+    "product": lambda v, g: 2 * v * g,
+    "product with its square": lambda v, g: 4 * v * g * g,
+}
+
+
+def of_even_widths(rng, n):
+    """Widths 6, 8, ... 30 and GC, with what is between -1 and 1 of them: log width and GC."""
+    widths, gc = 2.0 * rng.integers(3, 16, size=n), rng.uniform(0, 1, size=n)
+    return widths, gc, 2 * np.log(widths / np.sqrt(6 * 30)) / np.log(5), 2 * gc - 1
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_the_location_has_each_of_its_terms(rng, name):
+    """At widths that no control has, which have no offset; to half of the noise."""
+    widths, gc, v, g = of_even_widths(rng, 1200)
+    null = InsertNull(TERMS[name](v, g) + 0.1 * rng.normal(size=1200), widths, gc)
+    widths, gc = np.repeat([7.0, 15.0, 29.0], 3), np.tile([0.1, 0.5, 0.9], 3)
+    v, g = 2 * np.log(widths / np.sqrt(6 * 30)) / np.log(5), 2 * gc - 1
+    np.testing.assert_allclose(null.location(widths, gc), TERMS[name](v, g), atol=0.05)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_the_log_of_the_scale_is_quadratic_without_interactions(rng, name):
+    widths, gc, v, g = of_even_widths(rng, 4000)
+    null = InsertNull(np.exp(TERMS[name](v, g)) * rng.normal(size=4000), widths, gc)
+    corners = np.array([7.0, 7.0, 29.0, 29.0]), np.array([0.1, 0.9, 0.1, 0.9])
+    log = np.log(null.scale(*corners))
+    assert abs(log[0] - log[1] - log[2] + log[3]) < 1e-9  # a sum of a function of width and one of GC
+    if "product" not in name:
+        at = np.repeat([7.0, 15.0, 29.0], 3), np.tile([0.1, 0.5, 0.9], 3)
+        v, g = 2 * np.log(at[0] / np.sqrt(6 * 30)) / np.log(5), 2 * at[1] - 1
+        np.testing.assert_allclose(np.log(null.scale(*at)), TERMS[name](v, g), atol=0.2)

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.robust import norms
+from statsmodels.robust.robust_linear_model import RLM
 
 from marginome.discoveries import add_q
 from marginome.errors import MarginomeError
@@ -197,3 +199,15 @@ def test_the_scale_follows_its_own_terms_alone(rng, scale_terms):
     at = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     ratio = np.log(null.scale(at)[1:] / null.scale(at)[0])
     np.testing.assert_allclose(ratio, [0.5, 0.0 if scale_terms else 0.7], atol=0.1)
+
+
+@pytest.mark.parametrize("degrees", [1.5, 4])
+def test_the_location_is_hubers_and_the_controls_own_z_have_the_middle_of_a_normal(rng, degrees):
+    """statsmodels' robust regression, with weights from two robust standard deviations on."""
+    terms = rng.normal(size=(300, 1))
+    values = rng.standard_t(degrees, size=300) + 2 * terms[:, 0]
+    null = Null(values, terms, scale_terms=0)
+    fitted = RLM(values, np.column_stack([np.ones(300), terms]), M=norms.HuberT(t=2.0)).fit(maxiter=500, tol=1e-12)
+    at = np.array([[0.0], [1.0]])
+    np.testing.assert_allclose(null.location(at), fitted.params @ [[1, 1], [0, 1]], atol=2e-3)
+    assert np.subtract(*np.percentile(null.z, [75, 25])) == pytest.approx(1.349, rel=1e-9)

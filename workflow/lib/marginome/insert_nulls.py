@@ -42,10 +42,10 @@ class InsertNull:
 
     Notes
     -----
-    The location is quadratic in GC and linear in log width (with their interactions), plus an offset for each width:
-    inserts of one width overwrite the same bases of the same backgrounds, and with 8 to 32 backgrounds what they
-    destroy does not average out. The log of the scale is linear in log width and quadratic in GC. How they are fitted,
-    and p, are those of `Null`.
+    The location is quadratic in GC and in log width, with the interactions of log width with GC and its square, plus an
+    offset for each width: inserts of one width overwrite the same bases of the same backgrounds, and with 8 to 32
+    backgrounds what they destroy does not average out. The log of the scale is quadratic in GC and in log width,
+    without interactions. How they are fitted, and p, are those of `Null`.
     """
 
     def __init__(self, effects: np.ndarray, widths: np.ndarray, gc: np.ndarray):
