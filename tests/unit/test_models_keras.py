@@ -520,6 +520,27 @@ def test_strands_of_keras_profiles_are_averaged():
         load_model("s", splicing | {"outputs": {"p": {"kind": "profile"}}})
 
 
+def test_log_counts_of_either_strand_change_places(tmp_path):
+    """A BPNet of basepairmodels with two counts: the plus strand's count is the minus strand's on the other strand."""
+    os.environ["KERAS_BACKEND"] = "torch"
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    inp = layers.Input((60, 4))
+    x = layers.Conv1D(5, 5, activation="relu")(inp)
+    profile = layers.Conv1D(2, 9, name="profile_predictions")(x)
+    counts = layers.Dense(2, name="logcounts_predictions")(layers.GlobalMaxPooling1D()(x))
+    keras.Model(inp, [profile, counts]).save(tmp_path / "bpnet.h5")
+    one, both = (load_model("b", {"weights": str(tmp_path / "bpnet.h5"), "average_strands": averaged})
+                 for averaged in (False, True))  # fmt: skip
+    X = random_one_hot((3, 4, 60), random_state=0).float()
+    with torch.no_grad():
+        a, b, mean = one.readouts()(X), one.readouts()(X.flip((1, 2))), both.readouts()(X)
+    torch.testing.assert_close(mean["counts"], (a["counts"] + b["counts"].flip(1)) / 2)
+    torch.testing.assert_close(mean["profile"], (a["profile"] + b["profile"].flip((1, 2))) / 2)
+
+
 def test_the_engine_takes_outputs_in_the_order_of_keras(caplog):
     loaded = load_model("b", settings("bpnet"))
     X = random_one_hot((4, 4, 300), random_state=0).float()

@@ -11,7 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from marginome import MarginomeError, random_one_hot, reverse_complement
+from marginome import MarginomeError, marginalize_many, random_one_hot, reverse_complement
+from marginome.model_check import check_model
 from marginome.models import load_model
 from marginome.models.reading import parse_index
 
@@ -337,6 +338,84 @@ def test_strand_average_turns_control_tracks(tmp_path):
     found = both.module(X, controls)
     torch.testing.assert_close(found[0], (p + q.flip((1, 2))) / 2)
     torch.testing.assert_close(found[1], (c + d) / 2)
+
+
+STRANDED = """
+import torch
+
+
+class Stranded(torch.nn.Module):
+    '''Bins by tracks, numbers by track, a profile of two strands.'''
+
+    def __init__(self, positions_first=True):
+        super().__init__()
+        g = torch.Generator().manual_seed(0)
+        self.w = torch.nn.Parameter(torch.randn(2, 4, 9, generator=g))
+        self.v = torch.nn.Parameter(torch.randn(7, 4, 8, generator=g))
+        self.positions_first = positions_first
+
+    def forward(self, X):
+        bins = torch.nn.functional.conv1d(X, self.v, stride=8).tanh()
+        profile = torch.nn.functional.conv1d(X, self.w)
+        counts = bins[:, :4].mean(2)
+        return {"bins": bins.transpose(1, 2) if self.positions_first else bins, "heads": (profile, counts)}
+"""
+
+
+@pytest.mark.parametrize(("positions", "table"), [(1, False), (2, True)])
+def test_strand_average_of_stranded_tracks_that_the_config_names(tmp_path, X, positions, table):
+    """Two passes by hand, of tracks by bins and of numbers by track; the profile as it is declared."""
+    (tmp_path / "own.py").write_text(STRANDED)
+    order, counts = [1, 0, 2, 3, 6, 5, 4], [0, 1, 3, 2]
+    pairs: object = [[0, 1], [6, 4]]
+    if table:
+        rows = "".join(f"{i}\t{other}\n" for i, other in enumerate(order))
+        (tmp_path / "targets.txt").write_text("index\tstrand_pair\n" + rows)
+        pairs = {"file": str(tmp_path / "targets.txt"), "column": "strand_pair"}
+    settings = {
+        "loader": f"{tmp_path}/own.py:Stranded", "input_length": LENGTH,
+        "parameters": {"positions_first": positions == 1},
+        "outputs": {
+            "b": {"head": "bins", "reduce": {"how": "mean", "axes": [positions]}, "names": list("abcdefg")},
+            "c": {"head": ["heads", 1], "names": list("abcd")}, "p": {"kind": "profile", "head": ["heads", 0]},
+        },
+    }  # fmt: skip
+    strands = [{"head": "bins", "positions": positions, "tracks": 3 - positions, "pairs": pairs},
+               {"head": ["heads", 1], "tracks": 1, "pairs": [[2, 3]]}]  # fmt: skip
+    one, both = load_model("m", settings), load_model("m", settings | {"average_strands": strands})
+    a, b, found = one.module(X), one.module(reverse_complement(X).float()), both.module(X)
+    back = b["bins"].flip(positions)
+    back = back[:, :, order] if positions == 1 else back[:, order]
+    torch.testing.assert_close(found["bins"], (a["bins"] + back) / 2)
+    torch.testing.assert_close(found["heads"][1], (a["heads"][1] + b["heads"][1][:, counts]) / 2)
+    torch.testing.assert_close(found["heads"][0], (a["heads"][0] + b["heads"][0].flip((1, 2))) / 2)
+    again = both.readouts()(reverse_complement(X).float())  # the average knows no strand
+    torch.testing.assert_close(again["c"][:, counts], both.readouts()(X)["c"])
+    torch.testing.assert_close(again["b"][:, order], both.readouts()(X)["b"])
+    assert check_model(both)["problems"] == []
+    effects = [marginalize_many(both.readouts(), X, ["ACGTGA", "TTGACA"], device="cpu", engine=engine)[1]
+               for engine in ("auto", "full")]  # fmt: skip
+    for name in effects[0]:
+        torch.testing.assert_close(effects[0][name], effects[1][name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("strands", "message"),
+    [
+        ([{"head": "bin", "positions": 1}], "there is no .*'bin'"),
+        ([{"head": "bins", "positions": 3}], r"positions is axis 3; this head has the axes 1 to 2"),
+        ([{"head": "bins", "positions": 0}], "The batch is axis 0"),
+        ([{"head": "bins", "positions": 1, "tracks": 1}], "positions and tracks are both axis 1"),
+        ([{"head": "bins", "pairs": [[0, 1]]}], "pairs are given without the axis of tracks"),
+        ([{"head": "bins", "tracks": 1, "pairs": [[0, 99]]}], r"\[0, 99\] is no pair of tracks"),
+        ([{"head": "bins", "tracks": 1, "pairs": [[0, 1], [1, 2]]}], r"a track of \[1, 2\] is in another pair too"),
+        ([{"head": "bins", "axis": 1}], "no key 'axis'"),
+        ([None], "average_strands cannot be used"),
+    ],
+)
+def test_strands_that_do_not_fit(code, strands, message):
+    with pytest.raises(MarginomeError, match=message):
+        load(code, {"p": {"kind": "profile", "head": ["heads", 0]}}, average_strands=strands)
 
 
 def test_strand_average_refuses_what_it_does_not_know(code):

@@ -327,6 +327,20 @@ def test_checkpoints_of_cherimoya_predict_as_in_cherimoya(cherimoya, name):
     assert all(o.softmax == "both" for o in loaded.outputs if o.kind == "profile")
 
 
+@pytest.mark.parametrize("name", ["accessibility", "stranded", "groups"])
+def test_strands_of_cherimoya_are_averaged(cherimoya, name):
+    """Two passes by hand: positions turned round, the channels of every group too, counts as they are."""
+    settings = {"weights": str(cherimoya[0] / f"{name}.torch"), "input_length": LENGTH}
+    one, both = load_model("one", settings), load_model("both", settings | {"average_strands": True})
+    X = torch.from_numpy(cherimoya[1]["X"])
+    controls = [torch.from_numpy(cherimoya[1]["stranded.controls"])] if name == "stranded" else []
+    a, b = run(one.module, X, *controls), run(one.module, X.flip((1, 2)), *(c.flip((1, 2)) for c in controls))
+    channels = {"accessibility": [0], "stranded": [1, 0], "groups": [1, 0, 2, 4, 3]}[name]
+    profile, counts = run(both.module, X, *controls)
+    torch.testing.assert_close(profile, (a[0] + b[0].flip(2)[:, channels]) / 2)
+    torch.testing.assert_close(counts, (a[1] + b[1]) / 2)
+
+
 def test_a_checkpoint_of_cherimoya_is_checked_as_a_model(cherimoya):
     """What `check_model` does before anything long: no problem, attributions with small convergence deltas."""
     loaded = load_model("m", {"weights": str(cherimoya[0] / "accessibility.torch"), "input_length": LENGTH})

@@ -376,6 +376,8 @@ def test_what_reads_a_model_is_told_from_its_entry_or_its_file(tmp_path):
     assert reader_modules(packed | {"loader": "chrombpnet"}) == ("models.archives", "models.keras")
     assert {*reader_modules(packed)} == {"models.archives", "models.keras", *found}  # which kind is in it takes long
     assert reader_modules(packed | {"loader": "mine.py:build"}) == ("models.own",)
+    told = {"loader": "mine.py:build", "average_strands": [{"positions": 1}]}
+    assert reader_modules(told) == ("models.strands", "models.own")
 
 
 def test_no_module_takes_a_name_that_a_package_makes_when_asked():

@@ -12,7 +12,7 @@ from marginome.devices import is_out_of_memory
 from marginome.errors import MarginomeError, first_line
 from marginome.models.arguments import Argument
 from marginome.models.outputs import Output
-from marginome.models.wrappers import ALPHABET
+from marginome.models.wrappers import ALPHABET, StrandedHead
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Built:
     outputs: tuple[Output, ...] = ()
     alphabet: str = ALPHABET
     positions_first: bool = False
+    stranded: tuple[StrandedHead, ...] = ()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from marginome.models.built import Built
 from marginome.models.outputs import Output
 from marginome.models.pickles import refuse_repeated
 from marginome.models.states import load_strictly, plain_state, read_weights
+from marginome.models.wrappers import StrandedHead
 
 _NORM_EPSILON = 1e-3
 # The checkpoint's config: what is needed of it, what has no effect on predictions.
@@ -128,7 +129,16 @@ def load(file: str, bias_file: str | None, settings: Mapping[str, Any], loader: 
     if tracks:  # the length is filled in when it is known
         flip = (0, 1) if tracks == 2 else (1,)
         arguments = (Argument("controls", (tracks, 0), flip=flip),)
-    return Built(module, None, arguments, _outputs(config["signal_groups"]))
+    groups = config["signal_groups"]
+    return Built(module, None, arguments, _outputs(groups), stranded=(_strands(groups),))
+
+
+def _strands(groups: list[int]) -> StrandedHead:
+    """Of the profiles: positions are turned round, and the channels within every group, (+, -) of two."""
+    order = []
+    for channels in groups:
+        order += reversed(range(len(order), len(order) + channels))
+    return StrandedHead((0,), 2, 1, tuple(order))
 
 
 def _outputs(groups: list[int]) -> tuple[Output, ...]:

@@ -130,15 +130,16 @@ def reader_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
     loader = settings.get("loader")
     weights = settings.get("weights") or []
     files = [weights] if isinstance(weights, str) else weights
-    unpacking = ("models.archives",) if any(map(is_archive, files)) else ()
+    unpacking = ("models.archives",) if loader in (None, *LOADERS) and any(map(is_archive, files)) else ()
+    more = (*(("models.strands",) if isinstance(settings.get("average_strands"), list) else ()), *unpacking)
     if loader:
-        return (*(unpacking if loader in LOADERS else ()), f"models.{LOADERS.get(loader, OWN)}")
+        return (*more, f"models.{LOADERS.get(loader, OWN)}")
     if unpacking:
-        return (*unpacking, "models.recognition", *(f"models.{module}" for module in sorted({*LOADERS.values()})))
+        return (*more, "models.recognition", *(f"models.{module}" for module in sorted({*LOADERS.values()})))
     file = next(iter(files), None)
     found = recognise(file, bool(settings.get("trust_pickle"))) if file else None
     modules = {LOADERS[found]} if found else {*LOADERS.values()} - {"keras"}
-    return ("models.recognition", *(f"models.{module}" for module in sorted(modules)))
+    return (*more, "models.recognition", *(f"models.{module}" for module in sorted(modules)))
 
 
 def _keras(file: str, settings: Mapping[str, Any], loader: str) -> Header:

@@ -34,7 +34,7 @@ _FILES = ((str, Path, list, tuple), "a path or a list of paths")
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "weights": _FILES, "bias_weights": _FILES, "architecture": ((str, Path), "a path"),
     "input_length": ((Integral,), "a whole number"), "parameters": ((Mapping,), "a mapping"),
-    "average_strands": ((bool,), "true or false"), "arguments": ((list, tuple), "a list"),
+    "average_strands": ((bool, list, tuple), "true, false or a list of heads"), "arguments": ((list, tuple), "a list"),
     "outputs": ((Mapping,), "a mapping"), "trust_pickle": ((bool,), "true or false"),
 }  # fmt: skip
 
@@ -197,8 +197,13 @@ def _load(
         outputs = resolve_outputs(
             settings.get("outputs"), built[0].outputs, examples[0], where, positions_first=built[0].positions_first
         )
-    if settings.get("average_strands"):
-        modules = [average_strands(m, outputs, arguments, examples[0], where).eval() for m in modules]
+    if asked := settings.get("average_strands"):
+        stranded = built[0].stranded
+        if asked is not True:  # what the config says goes before what the loader knows
+            strands = importlib.import_module("marginome.models.strands")
+            with one_line("average_strands cannot be used", where):
+                stranded = (*stranded, *strands.stranded_heads(asked, examples[0], where))
+        modules = [average_strands(m, outputs, arguments, examples[0], where, stranded).eval() for m in modules]
     module = modules[0] if len(modules) == 1 else Ensemble(modules).eval()
     module = module.double() if precision == "float64" else module
     files = (*given, *bias_weights)

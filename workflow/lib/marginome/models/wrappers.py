@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -56,24 +57,38 @@ class StrandAverage(nn.Module):
         complement's output: strands and positions of a profile.
     argument_flips : sequence of tuple of int
         For each extra input, the axes (batch = 0) that reverse-complementing turns round.
+    head_orders : mapping of tuple to (int, sequence of int)
+        For the head at each path, an axis of tracks and the track that each one is on the other strand.
     """
 
-    def __init__(self, model: nn.Module, head_flips: Mapping[tuple, tuple], argument_flips: Sequence[tuple]):
+    def __init__(
+        self,
+        model: nn.Module,
+        head_flips: Mapping[tuple, tuple],
+        argument_flips: Sequence[tuple],
+        head_orders: Mapping[tuple, tuple[int, Sequence[int]]] | None = None,
+    ):
         super().__init__()
         self.model = model
         self.head_flips = dict(head_flips)
         self.argument_flips = tuple(argument_flips)
+        self.head_orders: dict[tuple, tuple[int, str]] = {}
+        for i, (path, (axis, order)) in enumerate((head_orders or {}).items()):
+            self.register_buffer(f"order{i}", torch.tensor(list(order)), persistent=False)
+            self.head_orders[path] = (axis, f"order{i}")
 
     def forward(self, X: Tensor, *args: Tensor) -> Any:
         """What the model returns, averaged over both strands."""
         forward = self.model(X, *args)
         turned = [arg.flip(axes) if axes else arg for arg, axes in zip(args, self.argument_flips)]
         reverse = self.model(X.flip((1, 2)), *turned)
-        flips = iter([self.head_flips.get(path, ()) for path, _ in leaves(forward)])
+        paths = iter([path for path, _ in leaves(forward)])
 
         def mean(a: Tensor, b: Tensor) -> Tensor:
-            axes = next(flips)
-            return mean_of(a, b.flip(axes) if axes else b)
+            path = next(paths)
+            axes, ordered = self.head_flips.get(path, ()), self.head_orders.get(path)
+            b = b.flip(axes) if axes else b
+            return mean_of(a, b.index_select(ordered[0], getattr(self, ordered[1])) if ordered else b)
 
         return map_structure(mean, forward, reverse)
 
@@ -107,26 +122,71 @@ def mean_of(*values: Tensor) -> Tensor:
     return total / len(values)
 
 
-def average_strands(model: nn.Module, outputs: Sequence[Any], arguments: Sequence[Any], example: Any, where: str):
-    """Wrap a model in `StrandAverage`, knowing from its outputs which heads are profiles.
+@dataclass(frozen=True)
+class StrandedHead:
+    """What reverse-complementing a sequence does to one head of a model.
+
+    Attributes
+    ----------
+    path : tuple
+        The way to the head; empty for the only tensor.
+    positions : int or None
+        The axis of positions (the batch is axis 0), which is turned round; None where there is none.
+    tracks : int or None
+        The axis of tracks.
+    order : tuple of int
+        For every track the one that it is on the other strand; empty where each is its own.
+    """
+
+    path: tuple = ()
+    positions: int | None = None
+    tracks: int | None = None
+    order: tuple[int, ...] = ()
+
+
+def average_strands(
+    model: nn.Module, outputs: Sequence[Any], arguments: Sequence[Any], example: Any, where: str,
+    stranded: Sequence[StrandedHead] = (),
+) -> StrandAverage:  # fmt: skip
+    """Wrap a model in `StrandAverage`, knowing which axes of its heads are positions and strands.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    outputs : sequence of Output
+        A head that is a profile of one or two strands is known without being told.
+    arguments : sequence of Argument
+    example : nested Tensor
+        What the model returned for one sequence.
+    where : str
+        For messages.
+    stranded : sequence of StrandedHead
+        What the loader and the config tell of other heads; they go before what an output is declared as.
 
     Raises
     ------
     MarginomeError
-        When a head has positions but is not declared as a profile, or has more than two strands: it is
-        then not known what reverse-complementing does to it.
+        When a head has positions but is not declared as a profile, or has more than two strands, and nothing is told of
+        it: it is then not known what reverse-complementing does to it.
     """
     shapes = {path: tuple(value.shape) for path, value in leaves(example)}
     profiles = {tuple(_positions(output.path, example)): output for output in outputs if output.kind == "profile"}
-    flips = {}
+    told = {tuple(_positions(head.path, example)): head for head in stranded}
+    flips: dict[tuple, tuple] = {}
+    orders: dict[tuple, tuple[int, tuple[int, ...]]] = {}
     for path, shape in shapes.items():
-        if path in profiles:
+        if path in told:
+            head = told[path]
+            flips[path] = () if head.positions is None else (head.positions,)
+            if head.order:
+                orders[path] = (head.tracks, head.order)
+        elif path in profiles:
             tracks = shape[2 if profiles[path].positions_first else 1] if len(shape) == 3 else 1
             if tracks > 2:
                 raise MarginomeError(
                     f"average_strands: a profile of {tracks} tracks; it is known for one or two strands",
                     where=where,
-                    remedy="Average inside a module of your own: loader: path/to/file.py:function.",
+                    remedy=_TELL,
                 )
             flips[path] = tuple(axis for axis in range(1, len(shape)) if shape[axis] > 1)
         elif len(shape) > 2:
@@ -134,7 +194,7 @@ def average_strands(model: nn.Module, outputs: Sequence[Any], arguments: Sequenc
                 f"average_strands: the head {list(path)} of shape {shape[1:]} is not declared as a profile, so it is "
                 "not known what a reverse complement does to it",
                 where=where,
-                remedy="Declare it under outputs with kind: profile, or average inside a module of your own.",
+                remedy=_TELL,
             )
     for argument in arguments:
         if len(argument.shape) > 1 and not argument.flip and max(argument.shape) > 1:
@@ -143,7 +203,13 @@ def average_strands(model: nn.Module, outputs: Sequence[Any], arguments: Sequenc
                 where=where,
                 remedy="flip: [0, 1] turns strands and positions of a (strands, length) track round.",
             )
-    return StrandAverage(model, flips, [tuple(axis + 1 for axis in argument.flip) for argument in arguments])
+    return StrandAverage(model, flips, [tuple(axis + 1 for axis in argument.flip) for argument in arguments], orders)
+
+
+_TELL = (
+    "Say which axes are positions and tracks, e.g. average_strands: [{head: human, positions: 1, tracks: 2, "
+    "pairs: [[0, 1]]}] (docs/models.md)."
+)
 
 
 def _positions(path: tuple, example: Any) -> list:

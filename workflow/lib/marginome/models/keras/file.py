@@ -21,6 +21,7 @@ from marginome.models.keras.archive import read_archive
 from marginome.models.keras.graph import MODELS, Graph, InKerasOrder
 from marginome.models.keras.weights import ArchiveWeights, Weights
 from marginome.models.outputs import Output
+from marginome.models.wrappers import StrandedHead
 from marginome.textfiles import read_text
 
 # What a damaged architecture runs into where it is read; each becomes one line that names the file.
@@ -80,7 +81,17 @@ def load(file: str, bias_file: str | None, settings: Mapping[str, Any], loader: 
         arguments=tuple(_argument(*item) for item in list(zip(graph.inputs, graph.input_shapes))[1:]),
         outputs=_default_outputs(graph),
         positions_first=True,
+        stranded=_stranded(graph),
     )
+
+
+def _stranded(graph: Graph) -> tuple[StrandedHead, ...]:
+    """Of a BPNet with log counts for either strand: those change places."""
+    if not _is_bpnet(graph):
+        return ()
+    counts, profile = _default_outputs(graph)
+    each = profile.softmax == "strand" and len(counts.names) == 2
+    return (StrandedHead((counts.head,), None, 1, (1, 0)),) if each else ()
 
 
 def _without_architecture(settings: Mapping[str, Any]) -> dict[str, Any]:
