@@ -24,6 +24,7 @@ if not workflow.overwrite_configfiles:
 report: "workflow/report/workflow.rst"
 
 
+include: "workflow/rules/patterns.smk"  # of files that functions name; no rules
 include: "workflow/rules/common.smk"  # config, input functions, the library on the path; no rules
 
 
@@ -67,17 +68,17 @@ rule all:
 # Named targets: `snakemake --cores all screens --configfile my.yaml` and so on.
 rule backgrounds:
     input:
-        expand(rules.make_background.output.fasta, background=CONFIG["backgrounds"]),
+        expand(BACKGROUND, background=CONFIG["backgrounds"]),
 
 
 rule motifs:
     input:
-        expand(rules.collect_motifs.output.table, collection=CONFIG["motifs"]),
+        expand(COLLECTION, collection=CONFIG["motifs"]),
 
 
 rule models:
     input:
-        expand(rules.check_model.output.json, batch=BATCHES),
+        expand(CHECK, batch=BATCHES),
 
 
 rule screens:
@@ -96,10 +97,10 @@ rule attributions:
 # output, so each call checks the published files and judges the differences anew.
 rule reproduce:
     input:
-        effects=expand(rules.summarize_screen.output.effects, screen=EXPECTED),
-        tables=expand(rules.compare_screen.output.table, screen=EXPECTED),
+        effects=expand(EFFECTS, screen=EXPECTED),
+        tables=expand(DIFFERENCES, screen=EXPECTED),
     log:
-        "logs/reproduce/reproduce.log",
+        "<logs>/reproduce/reproduce.log",
     conda:
         "envs/marginome.yaml"
     params:

@@ -8,6 +8,7 @@ with job(snakemake.log[0]):
         backgrounds=snakemake.params.backgrounds,
         models=snakemake.params.models,
         attributions=snakemake.params.attributions,
+        opened=dict(zip(snakemake.params.names, snakemake.input.files)),
         commands=[snakemake.params.command],
         page=snakemake.output.page,
         readme=snakemake.output.readme,

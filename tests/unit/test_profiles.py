@@ -31,7 +31,7 @@ def test_nothing_in_the_repository_shadows_or_overrides_a_profile_named_slurm():
 
 
 def test_the_slurm_profile_names_every_gpu_rule_and_only_rules_that_exist(rules):
-    gpu = {name for name, body in rules.items() if "gpu=gpus()" in body}
+    gpu = {name for name, body in rules.items() if "**gpus()" in body}
     assert {"marginalize", "attribute", "apply_elements_after"} <= gpu
     text = SLURM.read_text()
     offered = yaml.safe_load(

@@ -5,20 +5,20 @@ rule make_background:
     input:
         files=files_of("backgrounds", "background"),
     output:
-        fasta="results/backgrounds/{background}.fa.gz",
-        bed="results/backgrounds/{background}.bed",
-        tsv="results/backgrounds/{background}.tsv",
+        fasta=BACKGROUND,
+        bed="<results>/backgrounds/{background}.bed",
+        tsv="<results>/backgrounds/{background}.tsv",
         figure=report(
-            "results/backgrounds/{background}.svg",
+            "<results>/backgrounds/{background}.svg",
             caption="../report/make_background.rst",
             category="Backgrounds",
             labels={"background set": "{background}", "figure": "composition"},
         ),
-        checks="results/backgrounds/{background}.json",
+        checks="<results>/backgrounds/{background}.json",
     log:
-        "logs/make_background/{background}.log",
+        "<logs>/make_background/{background}.log",
     benchmark:
-        "benchmarks/make_background/{background}.tsv"
+        "<benchmarks>/make_background/{background}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -41,15 +41,15 @@ rule report_background:
         figure=rules.make_background.output.figure,
     output:
         page=report(
-            "results/backgrounds/{background}.html",
+            "<results>/backgrounds/{background}.html",
             caption="../report/report_background.rst",
             category="Backgrounds",
             labels={"background set": "{background}", "figure": "checks"},
         ),
     log:
-        "logs/report_background/{background}.log",
+        "<logs>/report_background/{background}.log",
     benchmark:
-        "benchmarks/report_background/{background}.tsv"
+        "<benchmarks>/report_background/{background}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1

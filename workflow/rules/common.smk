@@ -166,7 +166,7 @@ def of_batch(pattern):
 
 def checks_of(models):
     """The files of the checks of some models; those of one batch are one file."""
-    return expand(rules.check_model.output.json, batch=[BATCH_OF[model] for model in models])
+    return expand(CHECK, batch=[BATCH_OF[model] for model in models])
 
 
 def batches_of_screen(screen):
@@ -201,8 +201,8 @@ def engine_settings():
 
 
 def gpus():
-    """GPUs that a job with a model in it asks for: exactly one when the device is cuda."""
-    return 1 if CONFIG["device"] == "cuda" else 0
+    """The resource of a job with a model in it: one GPU when the device is cuda; 0 is a GPU job to some executors."""
+    return {"gpu": 1} if CONFIG["device"] == "cuda" else {}
 
 
 def memory(base_mb):
@@ -266,7 +266,7 @@ FIRST = 10  # priority of jobs that find mistakes
 def entries_checked():
     """What check_entries makes for the background sets that screens and attributions use."""
     used = [name for name in CONFIG["backgrounds"] if entries_with_background(name)["models"]]
-    return expand("results/entries/{background}.json", background=used)
+    return expand(ENTRIES, background=used)
 
 
 @functools.cache
@@ -302,23 +302,23 @@ def has_functions(screen):
     return any(function != "predict" for function in CONFIG["screens"][screen]["functions"])
 
 
-# What a reader gets, by kind of file.
+# What a reader gets, by kind of file; names in the folder of results.
 SCREEN_FILES = {
     screen: {
-        "page": f"results/screens/{screen}/report.html",
-        "effects": f"results/screens/{screen}/effects.parquet",
-        "tsv": f"results/screens/{screen}/effects.tsv.gz",
-        "backgrounds": f"results/screens/{screen}/effects.h5",
-        "profiles": f"results/screens/{screen}/profiles.h5",
-        "agreement": f"results/screens/{screen}/agreement.parquet",
-        "consensus": f"results/screens/{screen}/consensus.parquet",
-        **{f"figures/{name}": f"results/screens/{screen}/figures/{name}.svg" for name in SCREEN_FIGURES},
-        "provenance": f"results/screens/{screen}/provenance.json",
-        **({"gaps": f"results/screens/{screen}/figures/gaps.svg"} if entry.get("pairs") else {}),
+        "page": f"screens/{screen}/report.html",
+        "effects": f"screens/{screen}/effects.parquet",
+        "tsv": f"screens/{screen}/effects.tsv.gz",
+        "backgrounds": f"screens/{screen}/effects.h5",
+        "profiles": f"screens/{screen}/profiles.h5",
+        "agreement": f"screens/{screen}/agreement.parquet",
+        "consensus": f"screens/{screen}/consensus.parquet",
+        **{f"figures/{name}": f"screens/{screen}/figures/{name}.svg" for name in SCREEN_FIGURES},
+        "provenance": f"screens/{screen}/provenance.json",
+        **({"gaps": f"screens/{screen}/figures/gaps.svg"} if entry.get("pairs") else {}),
         **(
             {
-                "functions": f"results/screens/{screen}/functions.h5",
-                "functions_figure": f"results/screens/{screen}/figures/functions.svg",
+                "functions": f"screens/{screen}/functions.h5",
+                "functions_figure": f"screens/{screen}/figures/functions.svg",
             }
             if has_functions(screen)
             else {}
@@ -328,24 +328,28 @@ SCREEN_FILES = {
 }
 BACKGROUND_FILES = {
     background: {
-        "fasta": f"results/backgrounds/{background}.fa.gz",
-        "bed": f"results/backgrounds/{background}.bed",
-        "tsv": f"results/backgrounds/{background}.tsv",
-        "figure": f"results/backgrounds/{background}.svg",
-        "checks": f"results/backgrounds/{background}.json",
-        "page": f"results/backgrounds/{background}.html",
+        "fasta": f"backgrounds/{background}.fa.gz",
+        "bed": f"backgrounds/{background}.bed",
+        "tsv": f"backgrounds/{background}.tsv",
+        "figure": f"backgrounds/{background}.svg",
+        "checks": f"backgrounds/{background}.json",
+        "page": f"backgrounds/{background}.html",
     }
     for background in CONFIG["backgrounds"]
 }
 MODEL_FILES = {
-    batch: {"json": f"results/models/{batch}/check.json", "page": f"results/models/{batch}/check.html"}
-    for batch in BATCHES
+    batch: {"json": f"models/{batch}/check.json", "page": f"models/{batch}/check.html"} for batch in BATCHES
 }
+
+
+def in_results(names):
+    """The files of these names in the folder of results."""
+    return [f"<results>/{name}" for name in names]
 
 
 def screen_results():
     """Everything a reader gets of every screen."""
-    return [file for files in SCREEN_FILES.values() for file in files.values()]
+    return in_results([name for files in SCREEN_FILES.values() for name in files.values()])
 
 
 # Of an attribution entry the overview shows these.
@@ -358,26 +362,26 @@ ENTRY_ON_OVERVIEW = (
 )
 
 
-def overview_inputs():
-    """The files that the overview reads or shows; it links to the rest."""
-    return {
-        "screens": [
-            files[k]
-            for files in SCREEN_FILES.values()
-            for k in ("effects", "page", "figures/heatmap", "provenance")
-        ],
-        "backgrounds": [
-            files[k] for files in BACKGROUND_FILES.values() for k in ("checks", "figure", "page")
-        ],
-        "models": [file for files in MODEL_FILES.values() for file in files.values()],
-        "attributions": [
-            file for file in attribution_results() if os.path.basename(file) in ENTRY_ON_OVERVIEW
-        ],
-    }
+def overview_files():
+    """The names of the files that the overview reads or shows; it links to the rest."""
+    of_screens = ("effects", "page", "figures/heatmap", "provenance")
+    of_entries = [
+        name
+        for attribution in CONFIG["attributions"]
+        for name in attribution_files(attribution)
+        if os.path.basename(name) in ENTRY_ON_OVERVIEW
+    ]
+    return [
+        *(files[kind] for files in SCREEN_FILES.values() for kind in of_screens),
+        *(files[kind] for files in BACKGROUND_FILES.values() for kind in ("checks", "figure", "page")),
+        *(name for files in MODEL_FILES.values() for name in files.values()),
+        *of_entries,
+    ]
 
 
-def run_command(*targets):
-    """The command that makes the results (or some of them) again, as it is shown to readers."""
+def run_command(*names):
+    """The command that makes the results (or some of them, by name) again, as it is shown to readers."""
+    targets = [f"{CONFIG['pathvars']['results']}/{name}" for name in names]
     # targets first: --configfile takes every word that follows it
     named = ["--configfile", *map(os.path.relpath, workflow.overwrite_configfiles)]
     return shlex.join(["snakemake", "--cores", "all", *targets, *(named if len(named) > 1 else [])])
@@ -420,14 +424,14 @@ def code_of(wildcards):
 
 def results_of_screen(wildcards):
     """Input function: the results of a screen whose checksums are recorded."""
-    return [rules.summarize_screen.output.effects, *functions_of_screen(wildcards)]
+    return [EFFECTS, *functions_of_screen(wildcards)]
 
 
 def parts_of_screen(wildcards):
     """Input function: every shard of a screen, of predictions and of functions beside them."""
-    after = rules.apply_after.output.shard
+    after = AFTER
     functions = shards_of_screen(after)(wildcards) if has_functions(wildcards.screen) else []
-    return [*shards_of_screen(rules.marginalize.output.shard)(wildcards), *functions]
+    return [*shards_of_screen(SHARD)(wildcards), *functions]
 
 
 def merged_functions(wildcards):
@@ -441,6 +445,6 @@ def merged_functions(wildcards):
 def functions_of_screen(wildcards):
     """Input function: what functions beside predict gave in a screen, if it asks for any."""
     return expand(
-        rules.merge_functions.output.functions,
+        FUNCTIONS,
         screen=[screen for screen in (wildcards.screen,) if has_functions(screen)],
     )

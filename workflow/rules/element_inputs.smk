@@ -49,7 +49,7 @@ def background_of(*path):
 
     def inputs(wildcards):
         name = part_of(CONFIG["attributions"][wildcards.attribution], path)
-        return expand(rules.make_background.output.fasta, background=[name] if name else [])
+        return expand(BACKGROUND, background=[name] if name else [])
 
     return inputs
 
@@ -57,7 +57,7 @@ def background_of(*path):
 def insert_collection(wildcards):
     """Input function: the table of the collection that the insert of the loci is from, if it is from one."""
     name = part_of(CONFIG["attributions"][wildcards.attribution], ("loci", "insert", "collection"))
-    return expand(rules.collect_motifs.output.table, collection=[name] if name else [])
+    return expand(COLLECTION, collection=[name] if name else [])
 
 
 def settings_of_elements(wildcards):
@@ -81,14 +81,14 @@ def element_merge(wildcards):
 def collections_of(wildcards):
     """Input function: tables of the motif collections that name seqlets and patterns."""
     names = part_of(CONFIG["attributions"][wildcards.attribution], ("annotate", "motifs"))
-    return expand(rules.collect_motifs.output.table, collection=names or [])
+    return expand(COLLECTION, collection=names or [])
 
 
 def attribution_shards(wildcards):
     """Input function: every shard of an attribution entry."""
     count = CONFIG["attributions"][wildcards.attribution]["shards"]
     return expand(
-        rules.attribute.output.shard,
+        ATTRIBUTION_SHARD,
         attribution=wildcards.attribution,
         shard=[f"{i}-of-{count}" for i in range(1, count + 1)],
     )
@@ -104,21 +104,14 @@ def element_file(wildcards, elements, what):
     if elements not in element_kinds(entry):
         return []
     if what in ("effects", "backgrounds"):
-        files = getattr(rules.summarize_elements.output, what) if entry.get("marginalize") else []
+        pattern = {"effects": ELEMENT_EFFECTS, "backgrounds": ELEMENT_BACKGROUNDS}[what]
+        files = pattern if entry.get("marginalize") else []
     elif what == "members":
-        files = rules.find_patterns.output.seqlets
+        files = PATTERN_SEQLETS
     elif elements == "patterns":
-        files = (
-            rules.annotate_patterns.output.matches
-            if entry.get("annotate")
-            else rules.find_patterns.output.patterns
-        )
+        files = PATTERN_MATCHES if entry.get("annotate") else PATTERNS
     else:
-        files = (
-            rules.annotate_seqlets.output.annotations
-            if entry.get("annotate")
-            else rules.call_seqlets.output.seqlets
-        )
+        files = ANNOTATIONS if entry.get("annotate") else SEQLETS
     return expand(files, attribution=wildcards.attribution, elements=elements)
 
 
@@ -129,7 +122,7 @@ def element_table(wildcards):
 
 def pattern_members(wildcards):
     """Input function: the seqlets of the patterns, which samples are drawn from."""
-    return rules.find_patterns.output.seqlets if wildcards.elements == "patterns" else []
+    return PATTERN_SEQLETS if wildcards.elements == "patterns" else []
 
 
 def per_attribution(pattern):
@@ -162,14 +155,16 @@ def element_shards(pattern):
 
 
 def attribution_files(attribution):
-    """What a reader gets of an attribution entry."""
-    folder = f"results/attributions/{attribution}"
-    return [f"{folder}/{file}" for file in result_files(CONFIG["attributions"][attribution])]
+    """What a reader gets of an attribution entry: names in the folder of results."""
+    return [
+        f"attributions/{attribution}/{file}" for file in result_files(CONFIG["attributions"][attribution])
+    ]
 
 
 def recorded_results(wildcards):
     """Input function: the tables and arrays of an attribution entry, whose checksums are recorded."""
-    return [file for file in attribution_files(wildcards.attribution) if file.endswith((".parquet", ".h5"))]
+    names = attribution_files(wildcards.attribution)
+    return in_results(name for name in names if name.endswith((".parquet", ".h5")))
 
 
 def recorded_parts(wildcards):
@@ -178,9 +173,9 @@ def recorded_parts(wildcards):
     found = attribution_shards(wildcards)
     if not entry.get("marginalize"):
         return found
-    patterns = [rules.marginalize_elements.output.shard]
+    patterns = [ELEMENT_SHARD]
     if element_functions(entry):
-        patterns.append(rules.apply_elements_after.output.shard)
+        patterns.append(ELEMENT_AFTER)
     count = entry["marginalize"]["shards"]
     return found + expand(
         patterns,
@@ -212,4 +207,4 @@ def attribution_digests(attribution):
 
 def attribution_results():
     """Everything a reader gets of every attribution entry."""
-    return [file for name in CONFIG["attributions"] for file in attribution_files(name)]
+    return in_results(file for name in CONFIG["attributions"] for file in attribution_files(name))

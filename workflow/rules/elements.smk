@@ -8,13 +8,13 @@ rule collect_loci:
         background=background_of("loci", "background"),
         motifs=insert_collection,
     output:
-        fasta="results/attributions/{attribution}/loci.fa.gz",
-        bed="results/attributions/{attribution}/loci.bed",
-        sizes="results/attributions/{attribution}/loci.sizes",
+        fasta="<results>/attributions/{attribution}/loci.fa.gz",
+        bed="<results>/attributions/{attribution}/loci.bed",
+        sizes="<results>/attributions/{attribution}/loci.sizes",
     log:
-        "logs/collect_loci/{attribution}.log",
+        "<logs>/collect_loci/{attribution}.log",
     benchmark:
-        "benchmarks/collect_loci/{attribution}.tsv"
+        "<benchmarks>/collect_loci/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -36,18 +36,18 @@ rule attribute:
         fasta=rules.collect_loci.output.fasta,
         references=background_of("references", "background"),
     output:
-        shard="results/attributions/{attribution}/shards/{shard}.h5",
+        shard=ATTRIBUTION_SHARD,
     log:
-        "logs/attribute/{attribution}/{shard}.log",
+        "<logs>/attribute/{attribution}/{shard}.log",
     benchmark:
-        "benchmarks/attribute/{attribution}/{shard}.tsv"
+        "<benchmarks>/attribute/{attribution}/{shard}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
     resources:
+        **gpus(),
         mem_mb=memory(CONFIG["memory_mb"] + 2000),
         runtime=480,
-        gpu=gpus(),
     params:
         settings=attributed_model(lambda model: CONFIG["models"][model]),
         digests=attributed_model(lambda model: named_digests("models", model)),
@@ -66,11 +66,11 @@ rule merge_attributions:
         shards=attribution_shards,
         fasta=rules.collect_loci.output.fasta,
     output:
-        attributions="results/attributions/{attribution}/attributions.h5",
+        attributions="<results>/attributions/{attribution}/attributions.h5",
     log:
-        "logs/merge_attributions/{attribution}.log",
+        "<logs>/merge_attributions/{attribution}.log",
     benchmark:
-        "benchmarks/merge_attributions/{attribution}.tsv"
+        "<benchmarks>/merge_attributions/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -87,12 +87,12 @@ rule call_seqlets:
     input:
         attributions=rules.merge_attributions.output.attributions,
     output:
-        seqlets="results/attributions/{attribution}/seqlets.parquet",
-        bed="results/attributions/{attribution}/seqlets.bed",
+        seqlets=SEQLETS,
+        bed="<results>/attributions/{attribution}/seqlets.bed",
     log:
-        "logs/call_seqlets/{attribution}.log",
+        "<logs>/call_seqlets/{attribution}.log",
     benchmark:
-        "benchmarks/call_seqlets/{attribution}.tsv"
+        "<benchmarks>/call_seqlets/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -112,11 +112,11 @@ rule annotate_seqlets:
         seqlets=rules.call_seqlets.output.seqlets,
         motifs=collections_of,
     output:
-        annotations="results/attributions/{attribution}/annotations.parquet",
+        annotations=ANNOTATIONS,
     log:
-        "logs/annotate_seqlets/{attribution}.log",
+        "<logs>/annotate_seqlets/{attribution}.log",
     benchmark:
-        "benchmarks/annotate_seqlets/{attribution}.tsv"
+        "<benchmarks>/annotate_seqlets/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -135,13 +135,13 @@ rule find_patterns:
     input:
         attributions=rules.merge_attributions.output.attributions,
     output:
-        hdf5="results/attributions/{attribution}/patterns.h5",
-        patterns="results/attributions/{attribution}/patterns.parquet",
-        seqlets="results/attributions/{attribution}/pattern_seqlets.parquet",
+        hdf5="<results>/attributions/{attribution}/patterns.h5",
+        patterns=PATTERNS,
+        seqlets=PATTERN_SEQLETS,
     log:
-        "logs/find_patterns/{attribution}.log",
+        "<logs>/find_patterns/{attribution}.log",
     benchmark:
-        "benchmarks/find_patterns/{attribution}.tsv"
+        "<benchmarks>/find_patterns/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: lambda wildcards: CONFIG["attributions"][wildcards.attribution]["patterns"]["threads"]
@@ -161,11 +161,11 @@ rule annotate_patterns:
         patterns=rules.find_patterns.output.patterns,
         motifs=collections_of,
     output:
-        matches="results/attributions/{attribution}/pattern_matches.parquet",
+        matches=PATTERN_MATCHES,
     log:
-        "logs/annotate_patterns/{attribution}.log",
+        "<logs>/annotate_patterns/{attribution}.log",
     benchmark:
-        "benchmarks/annotate_patterns/{attribution}.tsv"
+        "<benchmarks>/annotate_patterns/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -187,13 +187,13 @@ rule list_elements:
         table=element_table,
         members=pattern_members,
     output:
-        inserts="results/attributions/{attribution}/{elements}/inserts.parquet",
-        families="results/attributions/{attribution}/{elements}/families.parquet",
-        elements="results/attributions/{attribution}/{elements}/elements.parquet",
+        inserts="<results>/attributions/{attribution}/{elements}/inserts.parquet",
+        families="<results>/attributions/{attribution}/{elements}/families.parquet",
+        elements="<results>/attributions/{attribution}/{elements}/elements.parquet",
     log:
-        "logs/list_elements/{attribution}/{elements}.log",
+        "<logs>/list_elements/{attribution}/{elements}.log",
     benchmark:
-        "benchmarks/list_elements/{attribution}/{elements}.tsv"
+        "<benchmarks>/list_elements/{attribution}/{elements}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -213,23 +213,23 @@ rule list_elements:
 rule marginalize_elements:
     input:
         files=model_files,
-        check=of_batch(rules.check_model.output.json),
+        check=of_batch(CHECK),
         fasta=rules.make_background.output.fasta,
-        baseline=of_batch(rules.predict_baseline.output.predictions),
+        baseline=of_batch(BASELINE),
         inserts=rules.list_elements.output.inserts,
     output:
-        shard="results/attributions/{attribution}/{elements}/shards/{model}/{background}/{shard}.h5",
+        shard=ELEMENT_SHARD,
     log:
-        "logs/marginalize_elements/{attribution}/{elements}/{model}/{background}/{shard}.log",
+        "<logs>/marginalize_elements/{attribution}/{elements}/{model}/{background}/{shard}.log",
     benchmark:
-        "benchmarks/marginalize_elements/{attribution}/{elements}/{model}/{background}/{shard}.tsv"
+        "<benchmarks>/marginalize_elements/{attribution}/{elements}/{model}/{background}/{shard}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
     resources:
+        **gpus(),
         mem_mb=memory(CONFIG["memory_mb"] + 2000),
         runtime=240,
-        gpu=gpus(),
     params:
         models=model_settings,
         digests=model_digests,
@@ -245,17 +245,17 @@ rule summarize_elements:
         inserts=rules.list_elements.output.inserts,
         families=rules.list_elements.output.families,
         elements=rules.list_elements.output.elements,
-        baselines=per_attribution(rules.predict_baseline.output.predictions),
-        shards=element_shards(rules.marginalize_elements.output.shard),
+        baselines=per_attribution(BASELINE),
+        shards=element_shards(ELEMENT_SHARD),
     output:
-        effects="results/attributions/{attribution}/{elements}/effects.parquet",
-        tsv="results/attributions/{attribution}/{elements}/effects.tsv.gz",
-        backgrounds="results/attributions/{attribution}/{elements}/effects.h5",
-        profiles="results/attributions/{attribution}/{elements}/profiles.h5",
+        effects=ELEMENT_EFFECTS,
+        tsv="<results>/attributions/{attribution}/{elements}/effects.tsv.gz",
+        backgrounds=ELEMENT_BACKGROUNDS,
+        profiles="<results>/attributions/{attribution}/{elements}/profiles.h5",
     log:
-        "logs/summarize_elements/{attribution}/{elements}.log",
+        "<logs>/summarize_elements/{attribution}/{elements}.log",
     benchmark:
-        "benchmarks/summarize_elements/{attribution}/{elements}.tsv"
+        "<benchmarks>/summarize_elements/{attribution}/{elements}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -280,16 +280,16 @@ rule plot_elements:
         patterns=lambda wildcards: element_file(wildcards, "patterns", "table"),
     output:
         figure=report(
-            "results/attributions/{attribution}/figures/elements.svg",
+            "<results>/attributions/{attribution}/figures/elements.svg",
             caption="../report/plot_elements.rst",
             category="Attributions",
             subcategory="{attribution}",
             labels={"figure": "seqlets, alone and in their loci; patterns"},
         ),
     log:
-        "logs/plot_elements/{attribution}.log",
+        "<logs>/plot_elements/{attribution}.log",
     benchmark:
-        "benchmarks/plot_elements/{attribution}.tsv"
+        "<benchmarks>/plot_elements/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -309,11 +309,11 @@ rule write_attribution_provenance:
         shards=recorded_parts,
         checks=attributed_model(lambda model: checks_of([model])),
     output:
-        json="results/attributions/{attribution}/provenance.json",
+        json="<results>/attributions/{attribution}/provenance.json",
     log:
-        "logs/write_attribution_provenance/{attribution}.log",
+        "<logs>/write_attribution_provenance/{attribution}.log",
     benchmark:
-        "benchmarks/write_attribution_provenance/{attribution}.tsv"
+        "<benchmarks>/write_attribution_provenance/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -334,7 +334,7 @@ rule write_attribution_provenance:
                 *model_readers(model),
             ]
         ),
-        command=lambda wildcards: run_command(f"results/attributions/{wildcards.attribution}/report.html"),
+        command=lambda wildcards: run_command(f"attributions/{wildcards.attribution}/report.html"),
         code=code_digest("jobs.write_provenance"),
     script:
         "../../scripts/write_provenance.py"
@@ -353,16 +353,16 @@ rule report_elements:
         provenance=rules.write_attribution_provenance.output.json,
     output:
         page=report(
-            "results/attributions/{attribution}/report.html",
+            "<results>/attributions/{attribution}/report.html",
             caption="../report/report_elements.rst",
             category="Attributions",
             subcategory="{attribution}",
             labels={"figure": "loci, seqlets and patterns"},
         ),
     log:
-        "logs/report_elements/{attribution}.log",
+        "<logs>/report_elements/{attribution}.log",
     benchmark:
-        "benchmarks/report_elements/{attribution}.tsv"
+        "<benchmarks>/report_elements/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -378,11 +378,11 @@ rule report_elements:
 # Attributions of the elements in isolation: the same jobs as a screen's.
 use rule apply_before as apply_elements_before with:
     output:
-        before="results/attributions/{attribution}/{elements}/functions/{model}/{background}/before.h5",
+        before=ELEMENT_BEFORE,
     log:
-        "logs/apply_elements_before/{attribution}/{elements}/{model}/{background}.log",
+        "<logs>/apply_elements_before/{attribution}/{elements}/{model}/{background}.log",
     benchmark:
-        "benchmarks/apply_elements_before/{attribution}/{elements}/{model}/{background}.tsv"
+        "<benchmarks>/apply_elements_before/{attribution}/{elements}/{model}/{background}.tsv"
     params:
         models=model_settings,
         digests=model_digests,
@@ -400,11 +400,11 @@ use rule apply_after as apply_elements_after with:
         fasta=rules.make_background.output.fasta,
         inserts=rules.list_elements.output.inserts,
     output:
-        shard="results/attributions/{attribution}/{elements}/functions/{model}/{background}/{shard}.h5",
+        shard=ELEMENT_AFTER,
     log:
-        "logs/apply_elements_after/{attribution}/{elements}/{model}/{background}/{shard}.log",
+        "<logs>/apply_elements_after/{attribution}/{elements}/{model}/{background}/{shard}.log",
     benchmark:
-        "benchmarks/apply_elements_after/{attribution}/{elements}/{model}/{background}/{shard}.tsv"
+        "<benchmarks>/apply_elements_after/{attribution}/{elements}/{model}/{background}/{shard}.tsv"
     params:
         models=model_settings,
         digests=model_digests,
@@ -420,21 +420,21 @@ use rule merge_functions as merge_element_functions with:
     input:
         inserts=[rules.list_elements.output.inserts],
         effects=rules.summarize_elements.output.effects,
-        before=per_attribution(rules.apply_elements_before.output.before),
-        shards=element_shards(rules.apply_elements_after.output.shard),
+        before=per_attribution(ELEMENT_BEFORE),
+        shards=element_shards(ELEMENT_AFTER),
     output:
-        functions="results/attributions/{attribution}/{elements}/functions.h5",
+        functions="<results>/attributions/{attribution}/{elements}/functions.h5",
         figure=report(
-            "results/attributions/{attribution}/{elements}/functions.svg",
+            "<results>/attributions/{attribution}/{elements}/functions.svg",
             caption="../report/merge_functions.rst",
             category="Attributions",
             subcategory="{attribution}",
             labels={"figure": "attributions of isolated {elements}"},
         ),
     log:
-        "logs/merge_element_functions/{attribution}/{elements}.log",
+        "<logs>/merge_element_functions/{attribution}/{elements}.log",
     benchmark:
-        "benchmarks/merge_element_functions/{attribution}/{elements}.tsv"
+        "<benchmarks>/merge_element_functions/{attribution}/{elements}.tsv"
     params:
         screen=element_merge,
         top=CONFIG["report"]["top"],

@@ -7,11 +7,11 @@ rule export_bigwig:
         attributions=rules.merge_attributions.output.attributions,
         sizes=rules.collect_loci.output.sizes,
     output:
-        bigwig="results/attributions/{attribution}/export/{track}.bw",
+        bigwig="<results>/attributions/{attribution}/export/{track}.bw",
     log:
-        "logs/export_bigwig/{attribution}/{track}.log",
+        "<logs>/export_bigwig/{attribution}/{track}.log",
     benchmark:
-        "benchmarks/export_bigwig/{attribution}/{track}.tsv"
+        "<benchmarks>/export_bigwig/{attribution}/{track}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -28,13 +28,13 @@ rule export_npz:
     input:
         attributions=rules.merge_attributions.output.attributions,
     output:
-        sequences="results/attributions/{attribution}/export/sequences.npz",
-        hypothetical="results/attributions/{attribution}/export/hypothetical.npz",
-        loci="results/attributions/{attribution}/export/loci.narrowPeak",
+        sequences="<results>/attributions/{attribution}/export/sequences.npz",
+        hypothetical="<results>/attributions/{attribution}/export/hypothetical.npz",
+        loci="<results>/attributions/{attribution}/export/loci.narrowPeak",
     log:
-        "logs/export_npz/{attribution}.log",
+        "<logs>/export_npz/{attribution}.log",
     benchmark:
-        "benchmarks/export_npz/{attribution}.tsv"
+        "<benchmarks>/export_npz/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -51,11 +51,11 @@ rule export_h5:
     input:
         attributions=rules.merge_attributions.output.attributions,
     output:
-        h5="results/attributions/{attribution}/export/attributions.shap.h5",
+        h5="<results>/attributions/{attribution}/export/attributions.shap.h5",
     log:
-        "logs/export_h5/{attribution}.log",
+        "<logs>/export_h5/{attribution}.log",
     benchmark:
-        "benchmarks/export_h5/{attribution}.tsv"
+        "<benchmarks>/export_h5/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -74,11 +74,11 @@ rule export_seqlets:
         seqlets=lambda wildcards: element_file(wildcards, "seqlets", "table"),
         effects=lambda wildcards: element_file(wildcards, "seqlets", "effects"),
     output:
-        bed="results/attributions/{attribution}/export/elements.bed",
+        bed="<results>/attributions/{attribution}/export/elements.bed",
     log:
-        "logs/export_seqlets/{attribution}.log",
+        "<logs>/export_seqlets/{attribution}.log",
     benchmark:
-        "benchmarks/export_seqlets/{attribution}.tsv"
+        "<benchmarks>/export_seqlets/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -96,12 +96,12 @@ rule export_patterns:
         patterns=lambda wildcards: element_file(wildcards, "patterns", "table"),
         seqlets=rules.find_patterns.output.seqlets,
     output:
-        meme="results/attributions/{attribution}/export/patterns.meme",
-        bed="results/attributions/{attribution}/export/pattern_seqlets.bed",
+        meme="<results>/attributions/{attribution}/export/patterns.meme",
+        bed="<results>/attributions/{attribution}/export/pattern_seqlets.bed",
     log:
-        "logs/export_patterns/{attribution}.log",
+        "<logs>/export_patterns/{attribution}.log",
     benchmark:
-        "benchmarks/export_patterns/{attribution}.tsv"
+        "<benchmarks>/export_patterns/{attribution}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1

@@ -6,18 +6,18 @@ rule apply_before:
         files=model_files,
         fasta=rules.make_background.output.fasta,
     output:
-        before="results/screens/{screen}/functions/{batch}/{background}/before.h5",
+        before=BEFORE,
     log:
-        "logs/apply_before/{screen}/{batch}/{background}.log",
+        "<logs>/apply_before/{screen}/{batch}/{background}.log",
     benchmark:
-        "benchmarks/apply_before/{screen}/{batch}/{background}.tsv"
+        "<benchmarks>/apply_before/{screen}/{batch}/{background}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
     resources:
+        **gpus(),
         mem_mb=memory(CONFIG["memory_mb"] + 2000),
         runtime=240,
-        gpu=gpus(),
     params:
         models=model_settings,
         digests=model_digests,
@@ -37,18 +37,18 @@ rule apply_after:
         fasta=rules.make_background.output.fasta,
         inserts=rules.list_inserts.output.inserts,
     output:
-        shard="results/screens/{screen}/functions/{batch}/{background}/{list}/{shard}.h5",
+        shard=AFTER,
     log:
-        "logs/apply_after/{screen}/{batch}/{background}/{list}/{shard}.log",
+        "<logs>/apply_after/{screen}/{batch}/{background}/{list}/{shard}.log",
     benchmark:
-        "benchmarks/apply_after/{screen}/{batch}/{background}/{list}/{shard}.tsv"
+        "<benchmarks>/apply_after/{screen}/{batch}/{background}/{list}/{shard}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
     resources:
+        **gpus(),
         mem_mb=memory(CONFIG["memory_mb"] + 2000),
         runtime=480,
-        gpu=gpus(),
     params:
         models=model_settings,
         digests=model_digests,
@@ -64,23 +64,23 @@ rule apply_after:
 
 rule merge_functions:
     input:
-        inserts=per_screen(rules.list_inserts.output.inserts, list="motifs"),
+        inserts=per_screen(INSERTS, list="motifs"),
         effects=rules.summarize_screen.output.effects,
-        before=per_batch(rules.apply_before.output.before, background="backgrounds"),
-        shards=shards_of_screen(rules.apply_after.output.shard),
+        before=per_batch(BEFORE, background="backgrounds"),
+        shards=shards_of_screen(AFTER),
     output:
-        functions="results/screens/{screen}/functions.h5",
+        functions=FUNCTIONS,
         figure=report(
-            "results/screens/{screen}/figures/functions.svg",
+            "<results>/screens/{screen}/figures/functions.svg",
             caption="../report/merge_functions.rst",
             category="Screens",
             subcategory="{screen}",
             labels={"figure": "attributions before and after"},
         ),
     log:
-        "logs/merge_functions/{screen}.log",
+        "<logs>/merge_functions/{screen}.log",
     benchmark:
-        "benchmarks/merge_functions/{screen}.tsv"
+        "<benchmarks>/merge_functions/{screen}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1

@@ -5,19 +5,19 @@ rule check_model:
     input:
         files=model_files,
     output:
-        json="results/models/{batch}/check.json",
+        json=CHECK,
     log:
-        "logs/check_model/{batch}.log",
+        "<logs>/check_model/{batch}.log",
     benchmark:
-        "benchmarks/check_model/{batch}.tsv"
+        "<benchmarks>/check_model/{batch}.tsv"
     priority: FIRST
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
     resources:
+        **gpus(),
         mem_mb=memory(CONFIG["memory_mb"] + 2000),
         runtime=30,
-        gpu=gpus(),
     params:
         models=model_settings,
         digests=model_digests,
@@ -32,15 +32,15 @@ rule report_model:
         check=rules.check_model.output.json,
     output:
         page=report(
-            "results/models/{batch}/check.html",
+            "<results>/models/{batch}/check.html",
             caption="../report/report_model.rst",
             category="Models",
             labels={"models": "{batch}", "figure": "checks"},
         ),
     log:
-        "logs/report_model/{batch}.log",
+        "<logs>/report_model/{batch}.log",
     benchmark:
-        "benchmarks/report_model/{batch}.tsv"
+        "<benchmarks>/report_model/{batch}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -59,18 +59,18 @@ rule predict_baseline:
         check=rules.check_model.output.json,
         fasta=rules.make_background.output.fasta,
     output:
-        predictions="results/baselines/{batch}/{background}.h5",
+        predictions=BASELINE,
     log:
-        "logs/predict_baseline/{batch}/{background}.log",
+        "<logs>/predict_baseline/{batch}/{background}.log",
     benchmark:
-        "benchmarks/predict_baseline/{batch}/{background}.tsv"
+        "<benchmarks>/predict_baseline/{batch}/{background}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
     resources:
+        **gpus(),
         mem_mb=memory(CONFIG["memory_mb"] + 2000),
         runtime=60,
-        gpu=gpus(),
     params:
         models=model_settings,
         digests=model_digests,

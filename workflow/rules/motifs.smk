@@ -5,11 +5,11 @@ rule collect_motifs:
     input:
         files=files_of("motifs", "collection"),
     output:
-        table="results/motifs/{collection}.parquet",
+        table=COLLECTION,
     log:
-        "logs/collect_motifs/{collection}.log",
+        "<logs>/collect_motifs/{collection}.log",
     benchmark:
-        "benchmarks/collect_motifs/{collection}.tsv"
+        "<benchmarks>/collect_motifs/{collection}.tsv"
     priority: FIRST
     conda:
         "../../envs/marginome.yaml"

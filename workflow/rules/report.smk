@@ -5,15 +5,13 @@ rule write_provenance:
     input:
         results=results_of_screen,
         shards=parts_of_screen,
-        checks=lambda wildcards: expand(
-            rules.check_model.output.json, batch=batches_of_screen(wildcards.screen)
-        ),
+        checks=lambda wildcards: expand(CHECK, batch=batches_of_screen(wildcards.screen)),
     output:
-        json="results/screens/{screen}/provenance.json",
+        json="<results>/screens/{screen}/provenance.json",
     log:
-        "logs/write_provenance/{screen}.log",
+        "<logs>/write_provenance/{screen}.log",
     benchmark:
-        "benchmarks/write_provenance/{screen}.tsv"
+        "<benchmarks>/write_provenance/{screen}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -24,7 +22,7 @@ rule write_provenance:
         config=lambda wildcards: screen_section(wildcards.screen),
         digests=lambda wildcards: screen_digests(wildcards.screen),
         modules=lambda wildcards: modules_of_screen(wildcards.screen),
-        command=lambda wildcards: run_command(f"results/screens/{wildcards.screen}/report.html"),
+        command=lambda wildcards: run_command(f"screens/{wildcards.screen}/report.html"),
         code=code_digest("jobs.write_provenance"),
     script:
         "../../scripts/write_provenance.py"
@@ -35,22 +33,22 @@ rule report_screen:
         effects=rules.summarize_screen.output.effects,
         backgrounds=rules.summarize_screen.output.backgrounds,
         profiles=rules.summarize_screen.output.profiles,
-        baselines=per_batch(rules.predict_baseline.output.predictions, background="backgrounds"),
-        motifs=per_screen(rules.collect_motifs.output.table, collection="motifs"),
+        baselines=per_batch(BASELINE, background="backgrounds"),
+        motifs=per_screen(COLLECTION, collection="motifs"),
         provenance=rules.write_provenance.output.json,
         functions=functions_of_screen,
     output:
         page=report(
-            "results/screens/{screen}/report.html",
+            "<results>/screens/{screen}/report.html",
             caption="../report/report_screen.rst",
             category="Screens",
             subcategory="{screen}",
             labels={"figure": "the interactive page"},
         ),
     log:
-        "logs/report_screen/{screen}.log",
+        "<logs>/report_screen/{screen}.log",
     benchmark:
-        "benchmarks/report_screen/{screen}.tsv"
+        "<benchmarks>/report_screen/{screen}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -65,19 +63,19 @@ rule report_screen:
 
 rule write_overview:
     input:
-        **overview_inputs(),
+        files=in_results(overview_files()),
     output:
         page=report(
-            "results/index.html",
+            "<results>/index.html",
             caption="../report/write_overview.rst",
             category="Overview",
             labels={"figure": "all results"},
         ),
-        readme="results/README.md",
+        readme="<results>/README.md",
     log:
-        "logs/write_overview/overview.log",
+        "<logs>/write_overview/overview.log",
     benchmark:
-        "benchmarks/write_overview/overview.tsv"
+        "<benchmarks>/write_overview/overview.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -86,6 +84,7 @@ rule write_overview:
         runtime=10,
     params:
         report=CONFIG["report"],
+        names=overview_files(),
         screens=SCREEN_FILES,
         backgrounds=BACKGROUND_FILES,
         models=MODEL_FILES,

@@ -4,14 +4,14 @@
 # A list is the inserts of one collection and their own controls: no background set, no model, no other list.
 rule list_inserts:
     input:
-        motifs="results/motifs/{list}.parquet",
+        motifs="<results>/motifs/{list}.parquet",
     output:
-        inserts="results/screens/{screen}/inserts/{list}.parquet",
-        families="results/screens/{screen}/families/{list}.parquet",
+        inserts=INSERTS,
+        families=FAMILIES,
     log:
-        "logs/list_inserts/{screen}/{list}.log",
+        "<logs>/list_inserts/{screen}/{list}.log",
     benchmark:
-        "benchmarks/list_inserts/{screen}/{list}.tsv"
+        "<benchmarks>/list_inserts/{screen}/{list}.tsv"
     priority: FIRST
     conda:
         "../../envs/marginome.yaml"
@@ -36,14 +36,14 @@ rule check_entries:
     input:
         checks=lambda wildcards: checks_of(entries_with_background(wildcards.background)["models"]),
         inserts=lambda wildcards: lists_of_screens(
-            rules.list_inserts.output.inserts, entries_with_background(wildcards.background)["screens"]
+            INSERTS, entries_with_background(wildcards.background)["screens"]
         ),
     output:
-        json="results/entries/{background}.json",
+        json=ENTRIES,
     log:
-        "logs/check_entries/{background}.log",
+        "<logs>/check_entries/{background}.log",
     benchmark:
-        "benchmarks/check_entries/{background}.tsv"
+        "<benchmarks>/check_entries/{background}.tsv"
     priority: FIRST
     conda:
         "../../envs/marginome.yaml"
@@ -73,18 +73,18 @@ rule marginalize:
         baseline=rules.predict_baseline.output.predictions,
         inserts=rules.list_inserts.output.inserts,
     output:
-        shard="results/screens/{screen}/shards/{batch}/{background}/{list}/{shard}.h5",
+        shard=SHARD,
     log:
-        "logs/marginalize/{screen}/{batch}/{background}/{list}/{shard}.log",
+        "<logs>/marginalize/{screen}/{batch}/{background}/{list}/{shard}.log",
     benchmark:
-        "benchmarks/marginalize/{screen}/{batch}/{background}/{list}/{shard}.tsv"
+        "<benchmarks>/marginalize/{screen}/{batch}/{background}/{list}/{shard}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: CONFIG["threads"]
     resources:
+        **gpus(),
         mem_mb=memory(CONFIG["memory_mb"] + 2000),
         runtime=240,
-        gpu=gpus(),
     params:
         models=model_settings,
         digests=model_digests,
@@ -98,19 +98,19 @@ rule marginalize:
 # Everything of a row that no other model and no other list decides.
 rule summarize_batch:
     input:
-        inserts=per_screen(rules.list_inserts.output.inserts, list="motifs"),
-        families=per_screen(rules.list_inserts.output.families, list="motifs"),
-        baselines=per_screen(rules.predict_baseline.output.predictions, background="backgrounds"),
-        shards=shards_of_screen(rules.marginalize.output.shard),
+        inserts=per_screen(INSERTS, list="motifs"),
+        families=per_screen(FAMILIES, list="motifs"),
+        baselines=per_screen(BASELINE, background="backgrounds"),
+        shards=shards_of_screen(SHARD),
     output:
-        effects="results/screens/{screen}/batches/{batch}/effects.parquet",
-        backgrounds="results/screens/{screen}/batches/{batch}/effects.h5",
-        profiles="results/screens/{screen}/batches/{batch}/profiles.h5",
-        failed="results/screens/{screen}/batches/{batch}/failed.json",
+        effects=BATCH_EFFECTS,
+        backgrounds=BATCH_BACKGROUNDS,
+        profiles=BATCH_PROFILES,
+        failed=BATCH_FAILED,
     log:
-        "logs/summarize_batch/{screen}/{batch}.log",
+        "<logs>/summarize_batch/{screen}/{batch}.log",
     benchmark:
-        "benchmarks/summarize_batch/{screen}/{batch}.tsv"
+        "<benchmarks>/summarize_batch/{screen}/{batch}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -127,21 +127,21 @@ rule summarize_batch:
 
 rule summarize_screen:
     input:
-        effects=per_batch(rules.summarize_batch.output.effects),
-        backgrounds=per_batch(rules.summarize_batch.output.backgrounds),
-        profiles=per_batch(rules.summarize_batch.output.profiles),
-        failed=per_batch(rules.summarize_batch.output.failed),
+        effects=per_batch(BATCH_EFFECTS),
+        backgrounds=per_batch(BATCH_BACKGROUNDS),
+        profiles=per_batch(BATCH_PROFILES),
+        failed=per_batch(BATCH_FAILED),
     output:
-        effects="results/screens/{screen}/effects.parquet",
-        tsv="results/screens/{screen}/effects.tsv.gz",
-        backgrounds="results/screens/{screen}/effects.h5",
-        profiles="results/screens/{screen}/profiles.h5",
-        agreement="results/screens/{screen}/agreement.parquet",
-        consensus="results/screens/{screen}/consensus.parquet",
+        effects=EFFECTS,
+        tsv="<results>/screens/{screen}/effects.tsv.gz",
+        backgrounds="<results>/screens/{screen}/effects.h5",
+        profiles="<results>/screens/{screen}/profiles.h5",
+        agreement="<results>/screens/{screen}/agreement.parquet",
+        consensus="<results>/screens/{screen}/consensus.parquet",
     log:
-        "logs/summarize_screen/{screen}.log",
+        "<logs>/summarize_screen/{screen}.log",
     benchmark:
-        "benchmarks/summarize_screen/{screen}.tsv"
+        "<benchmarks>/summarize_screen/{screen}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -159,12 +159,12 @@ rule plot_screen:
         effects=rules.summarize_screen.output.effects,
         backgrounds=rules.summarize_screen.output.backgrounds,
         profiles=rules.summarize_screen.output.profiles,
-        baselines=per_batch(rules.predict_baseline.output.predictions, background="backgrounds"),
-        motifs=per_screen(rules.collect_motifs.output.table, collection="motifs"),
+        baselines=per_batch(BASELINE, background="backgrounds"),
+        motifs=per_screen(COLLECTION, collection="motifs"),
     output:
         **{
             name: report(
-                f"results/screens/{{screen}}/figures/{name}.svg",
+                f"<results>/screens/{{screen}}/figures/{name}.svg",
                 caption=f"../report/{name}.rst",
                 category="Screens",
                 subcategory="{screen}",
@@ -173,9 +173,9 @@ rule plot_screen:
             for name, shows in SCREEN_FIGURES.items()
         },
     log:
-        "logs/plot_screen/{screen}.log",
+        "<logs>/plot_screen/{screen}.log",
     benchmark:
-        "benchmarks/plot_screen/{screen}.tsv"
+        "<benchmarks>/plot_screen/{screen}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -195,16 +195,16 @@ rule plot_gaps:
         effects=rules.summarize_screen.output.effects,
     output:
         figure=report(
-            "results/screens/{screen}/figures/gaps.svg",
+            "<results>/screens/{screen}/figures/gaps.svg",
             caption="../report/gaps.rst",
             category="Screens",
             subcategory="{screen}",
             labels={"figure": "effect against gap"},
         ),
     log:
-        "logs/plot_gaps/{screen}.log",
+        "<logs>/plot_gaps/{screen}.log",
     benchmark:
-        "benchmarks/plot_gaps/{screen}.tsv"
+        "<benchmarks>/plot_gaps/{screen}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -228,11 +228,11 @@ rule compare_screen:
         effects=rules.summarize_screen.output.effects,
         expected=lambda wildcards: ancient(EXPECTED[wildcards.screen]),
     output:
-        table="results/screens/{screen}/differences.tsv",
+        table=DIFFERENCES,
     log:
-        "logs/compare_screen/{screen}.log",
+        "<logs>/compare_screen/{screen}.log",
     benchmark:
-        "benchmarks/compare_screen/{screen}.tsv"
+        "<benchmarks>/compare_screen/{screen}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -249,15 +249,15 @@ rule compare_screen:
 # Run by name only: `snakemake --cores 1 estimate --configfile my.yaml`.
 rule estimate:
     input:
-        inserts=lists_of_screens(rules.list_inserts.output.inserts, CONFIG["screens"]),
-        backgrounds=expand(rules.make_background.output.fasta, background=CONFIG["backgrounds"]),
+        inserts=lists_of_screens(INSERTS, CONFIG["screens"]),
+        backgrounds=expand(BACKGROUND, background=CONFIG["backgrounds"]),
         checks=checks_of(CONFIG["models"]),
     output:
-        table="results/estimate.tsv",
+        table="<results>/estimate.tsv",
     log:
-        "logs/estimate/estimate.log",
+        "<logs>/estimate/estimate.log",
     benchmark:
-        "benchmarks/estimate/estimate.tsv"
+        "<benchmarks>/estimate/estimate.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1

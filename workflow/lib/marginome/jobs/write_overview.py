@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ def write_overview(
     backgrounds: Mapping[str, Mapping[str, str]],
     models: Mapping[str, Mapping[str, str]],
     attributions: Mapping[str, Sequence[str]],
+    opened: Mapping[str, str | os.PathLike],
     commands: Sequence[str],
     page: str | os.PathLike,
     readme: str | os.PathLike,
@@ -37,43 +38,40 @@ def write_overview(
     ----------
     report : mapping
         ``title`` of the config's report section.
-    screens, backgrounds, models : mapping of name to mapping of kind to path
-        What there is, models by batch; paths are relative to the working directory.
-    attributions : mapping of name to sequence of path
+    screens, backgrounds, models : mapping of name to mapping of kind to file name
+        What there is, models by batch; file names are relative to the page's folder.
+    attributions : mapping of name to sequence of file name
         The files of each attribution entry.
+    opened : mapping of file name to path
+        Where those files are that are read or shown; the others are linked to.
     commands : sequence of str
         How to make the results again.
     page, readme : path
         HTML and Markdown to write.
     """
-    base = os.path.dirname(page) or "."
-
-    def link(text: str, path: str) -> Link:
-        return Link(text, os.path.relpath(path, base))
-
     entries = [
         ScreenEntry(
             name,
-            os.path.relpath(files["page"], base),
-            read_effects(files["effects"]),
-            [link(text, files[kind]) for kind, text in _SCREEN_LINKS.items() if kind in files],
-            files["figures/heatmap"],
+            files["page"],
+            read_effects(opened[files["effects"]]),
+            [Link(text, files[kind]) for kind, text in _SCREEN_LINKS.items() if kind in files],
+            opened[files["figures/heatmap"]],
             "Effects of the strongest motifs in every background.",
         )
         for name, files in screens.items()
     ]
     sets = []
     for name, files in backgrounds.items():
-        found = read_json(files["checks"])
+        found = read_json(opened[files["checks"]])
         facts = {"backgrounds": found["n"], "length (bp)": found["length_bp"], "mean GC": found["gc_mean"]}
         sets.append(
-            Entry(name, facts, [link(text, files[kind]) for kind, text in _BACKGROUND_LINKS.items()],
-                  files["figure"], "Composition of the backgrounds against what they stand for.")
+            Entry(name, facts, [Link(text, files[kind]) for kind, text in _BACKGROUND_LINKS.items()],
+                  opened[files["figure"]], "Composition of the backgrounds against what they stand for.")
         )  # fmt: skip
     checked = []
     for files in models.values():
-        page_link = link("What the check found", files["page"])
-        for name, found in read_records(files["json"]).items():
+        page_link, json = Link("What the check found", files["page"]), opened[files["json"]]
+        for name, found in read_records(json).items():
             facts = {
                 "loader": found["loader"],
                 "outputs": ", ".join(output["name"] for output in found["outputs"][:12]),
@@ -82,11 +80,11 @@ def write_overview(
                 "check": Badge("passed", True) if not found["problems"] else Badge("failed", False),
             }
             checked.append(Entry(name, facts, [page_link]))
-        for name, reason in failed_records(files["json"]).items():
+        for name, reason in failed_records(json).items():
             checked.append(Entry(name, {"check": Badge("failed", False), "reason": reason}, [page_link]))
-    records = {f"screen {name}": read_json(files["provenance"]) for name, files in screens.items()}
+    records = {f"screen {name}": read_json(opened[files["provenance"]]) for name, files in screens.items()}
     for name, files in attributions.items():
-        records[f"attributions {name}"] = read_json(next(f for f in files if f.endswith("/provenance.json")))
+        records[f"attributions {name}"] = read_json(opened[next(f for f in files if f.endswith("/provenance.json"))])
     record = next(iter(records.values()), {})
     alone = [text for what, one in records.items() for text in ("", f"# {what} alone", one["command"])]
     overview.write_overview(
@@ -95,10 +93,10 @@ def write_overview(
         screens=entries,
         backgrounds=sets,
         models=checked,
-        attributions=[_attribution_entry(name, files, link) for name, files in attributions.items()],
+        attributions=[_attribution_entry(name, files, opened) for name, files in attributions.items()],
         provenance={key: record[key] for key in ("versions", "machine", "code") if key in record},
         commands=[*commands, *(alone if len(records) > 1 else [])],
-        intro=_not_shown(base, screens, attributions),
+        intro=_not_shown(os.path.dirname(page) or ".", screens, attributions),
     )
     with atomic(readme) as temporary:
         temporary.write_text(_README, encoding="utf-8")
@@ -120,20 +118,22 @@ def _not_shown(base: str, screens: Collection[str], attributions: Collection[str
     return f"{said} Each has its own page, <kind>/<name>/report.html."
 
 
-def _attribution_entry(name: str, files: Sequence[str], link: Callable[[str, str], Link]) -> Entry:
+def _attribution_entry(name: str, files: Sequence[str], opened: Mapping[str, str | os.PathLike]) -> Entry:
     """What the overview says of one attribution entry."""
     named = {os.path.basename(file): file for file in files if os.path.dirname(file).endswith(f"/{name}")}
-    facts: dict[str, object] = {"seqlets": len(read_table(named["seqlets.parquet"]))}
+    facts: dict[str, object] = {"seqlets": len(read_table(opened[named["seqlets.parquet"]]))}
     if "annotations.parquet" in named:
-        facts["of them with a named motif"] = int(read_table(named["annotations.parquet"])["match_id"].notna().sum())
+        annotations = read_table(opened[named["annotations.parquet"]])
+        facts["of them with a named motif"] = int(annotations["match_id"].notna().sum())
     if "patterns.parquet" in named:
-        facts["patterns"] = len(read_table(named["patterns.parquet"]))
+        facts["patterns"] = len(read_table(opened[named["patterns.parquet"]]))
     base = os.path.dirname(named["seqlets.parquet"])
     figure = next((file for file in files if file.endswith("figures/elements.svg")), None)
     names = {file: os.path.relpath(file, base) for file in files if file != figure}
     page = next(file for file, text in names.items() if text == "report.html")
-    links = [link("Seqlets and patterns", page)] + [link(text, file) for file, text in names.items() if file != page]
-    return Entry(name, facts, links, figure, "A locus with its seqlets, what each does alone, and the patterns.")
+    links = [Link("Seqlets and patterns", page)] + [Link(text, file) for file, text in names.items() if file != page]
+    shown = None if figure is None else opened[figure]
+    return Entry(name, facts, links, shown, "A locus with its seqlets, what each does alone, and the patterns.")
 
 
 _BACKGROUND_LINKS = {"page": "What the checks found", "fasta": "FASTA", "bed": "BED", "tsv": "TSV"}
