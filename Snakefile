@@ -32,7 +32,8 @@ include: "workflow/rules/common.smk"  # config, input functions, the library on 
 container: CONFIG.get("container")
 
 
-include: "workflow/rules/element_inputs.smk"  # the same for elements.smk
+include: "workflow/rules/user_files.smk"  # files that the config names; no rules
+include: "workflow/rules/element_inputs.smk"  # input functions of elements.smk; no rules
 include: "workflow/rules/backgrounds.smk"
 include: "workflow/rules/motifs.smk"
 include: "workflow/rules/models.smk"
@@ -99,11 +100,13 @@ rule reproduce:
     input:
         effects=expand(EFFECTS, screen=EXPECTED),
         tables=expand(DIFFERENCES, screen=EXPECTED),
+        expected=ancient(list(EXPECTED.values())),
+        sums=ancient(checksums_beside(EXPECTED.values())),
     log:
         "<logs>/reproduce/reproduce.log",
     conda:
         "envs/marginome.yaml"
     params:
-        expected=EXPECTED,
+        screens=list(EXPECTED),
     script:
         "scripts/reproduce.py"

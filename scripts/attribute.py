@@ -1,11 +1,12 @@
 from marginome.jobs.attribute import attribute_shard
 from marginome.jobs.runner import job
 from marginome.leases import leased_device
+from marginome.opened_files import OpenedFiles
 
 engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
     attribute_shard(
-        snakemake.params.settings,
+        OpenedFiles(snakemake.params.opened, snakemake.input.files).settings(snakemake.params.settings),
         name=snakemake.wildcards.attribution,
         model=snakemake.params.attribution["model"],
         digests=snakemake.params.digests,

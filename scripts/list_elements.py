@@ -1,9 +1,10 @@
 from marginome.jobs.list_elements import list_elements
 from marginome.jobs.runner import job
+from marginome.opened_files import OpenedFiles
 
 with job(snakemake.log[0], threads=snakemake.threads):
     list_elements(
-        snakemake.params.marginalize,
+        OpenedFiles(snakemake.params.opened, snakemake.input.files).settings(snakemake.params.marginalize),
         kind=snakemake.wildcards.elements,
         name=snakemake.wildcards.attribution,
         seed=snakemake.params.seed,

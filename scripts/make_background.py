@@ -1,9 +1,12 @@
 from marginome.jobs.make_background import make_background
 from marginome.jobs.runner import job
+from marginome.opened_files import OpenedFiles
 
 with job(snakemake.log[0]):
     make_background(
         snakemake.params.settings,
+        opened=OpenedFiles(snakemake.params.opened, snakemake.input.files),
+        index=tuple(snakemake.input.index),
         name=snakemake.wildcards.background,
         seed=snakemake.params.seed,
         digests=snakemake.params.digests,

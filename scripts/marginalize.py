@@ -1,11 +1,12 @@
 from marginome.jobs.marginalize import marginalize_shard
 from marginome.jobs.runner import job
 from marginome.leases import leased_device
+from marginome.opened_files import OpenedFiles
 
 engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
     marginalize_shard(
-        snakemake.params.models,
+        OpenedFiles(snakemake.params.opened, snakemake.input.files).settings(snakemake.params.models),
         digests=snakemake.params.digests,
         screen=snakemake.params.screen,
         engine=engine,

@@ -1,11 +1,12 @@
 from marginome.jobs.marginalize_elements import marginalize_elements
 from marginome.jobs.runner import job
 from marginome.leases import leased_device
+from marginome.opened_files import OpenedFiles
 
 engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
     marginalize_elements(
-        snakemake.params.models,
+        OpenedFiles(snakemake.params.opened, snakemake.input.files).settings(snakemake.params.models),
         inserts=snakemake.input.inserts,
         shard=snakemake.wildcards.shard,
         output=snakemake.output.shard,

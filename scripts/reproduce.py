@@ -3,7 +3,7 @@ from marginome.jobs.runner import job
 
 with job(snakemake.log[0]):
     judge_differences(
-        snakemake.params.expected,
-        dict(zip(snakemake.params.expected, snakemake.input.effects)),
-        dict(zip(snakemake.params.expected, snakemake.input.tables)),
+        dict(zip(snakemake.params.screens, snakemake.input.expected)),
+        dict(zip(snakemake.params.screens, snakemake.input.effects)),
+        dict(zip(snakemake.params.screens, snakemake.input.tables)),
     )

@@ -10,7 +10,6 @@ from marginome.attribution_entries import (
     element_screen,
     element_settings,
     export_files,
-    only_part,
     part_of,
     result_files,
     used_entries,
@@ -57,15 +56,6 @@ def test_the_entries_that_it_uses():
 )
 def test_a_part(path, found):
     assert part_of(WHOLE, path) == found
-    assert part_of(only_part(WHOLE, path), path) == found
-
-
-def test_nothing_but_a_part():
-    assert only_part(PLAIN, ("loci",)) == {"loci": PLAIN["loci"]}
-    assert only_part(WHOLE, ("marginalize", "functions")) == {
-        "marginalize": {"functions": ["predict", "deep_lift_shap"]}
-    }
-    assert only_part(PLAIN, ("marginalize", "functions")) == only_part(PLAIN, ("annotate",)) == {}
 
 
 def test_elements_as_a_screen():

@@ -16,7 +16,7 @@ from Bio import bgzf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marginome.fasta import Genome, index_fasta, read_fasta
+from marginome.fasta import Genome, index_fasta, read_fasta, write_index
 from marginome.motifs import read_motifs
 from marginome.regions import read_regions
 from marginome.scanning import iterate_contigs, scan_windows
@@ -121,6 +121,24 @@ def test_the_index_is_samtools_format(tmp_path, records):
         for name, s in records.items()
     ]
     assert [line.split("\t") for line in fai.read_text().splitlines()] == expected
+
+
+@pytest.mark.parametrize("name", ["genome.fa", "genome.fa.gz"])
+def test_an_index_elsewhere_is_the_one_beside_the_file_and_is_used_alone(tmp_path, records, name):
+    """Also when it is older than the file, of which Snakemake knows the digest; one of another file is removed."""
+    path = fasta(tmp_path / name, records)
+    index = (tmp_path / "elsewhere.fai", tmp_path / "elsewhere.gzi")
+    write_index(path, *index)
+    os.utime(path, (time.time() + 100,) * 2)
+    with Genome(path, index=index) as genome:
+        assert genome.fetch("chr1", 59, 62) == records["chr1"][59:62]
+    assert sorted(os.listdir(tmp_path)) == sorted([name, "elsewhere.fai", "elsewhere.gzi"])  # none beside it
+    fai, gzi = index_fasta(path)
+    assert index[0].read_bytes() == fai.read_bytes()
+    assert index[1].read_bytes() == (gzi.read_bytes() if gzi else b"")
+    other = fasta(tmp_path / f"other_{name}", {"chr1": records["chr2"], "chr2": records["chr1"]})
+    refused(lambda: Genome(other, index=index), "elsewhere.fai", "it is not the index of")
+    assert not index[0].exists()
 
 
 def test_gzip_that_is_not_bgzip_is_refused_with_the_command(tmp_path, records):

@@ -1,9 +1,35 @@
 # Background sets: the sequences that motifs are put into.
 
 
+# An index beside the genome is not looked for: where that folder is, no job need be. It is made once, of the genome alone: its
+# rule has no digest of code, since an edit would make every background set anew for the same index.
+rule index_genome:
+    input:
+        genome=lambda wildcards: ancient(GENOMES[wildcards.genome][0]),
+    output:
+        fai=GENOME_INDEX,
+        gzi=GENOME_BLOCKS,
+    log:
+        "<logs>/index_genome/{genome}.log",
+    benchmark:
+        "<benchmarks>/index_genome/{genome}.tsv"
+    priority: FIRST
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1500),
+        runtime=60,
+    params:
+        digest=genome_digest,
+    script:
+        "../../scripts/index_genome.py"
+
+
 rule make_background:
     input:
         files=files_of("backgrounds", "background"),
+        index=lambda wildcards: index_of(CONFIG["backgrounds"][wildcards.background]),
     output:
         fasta=BACKGROUND,
         bed="<results>/backgrounds/{background}.bed",
@@ -27,6 +53,7 @@ rule make_background:
         runtime=60,
     params:
         settings=settings_of("backgrounds", "background"),
+        opened=opened_of("backgrounds", "background"),
         digests=digests_of("backgrounds", "background"),
         seed=CONFIG["seed"],
         code=code_of_background,

@@ -32,7 +32,7 @@ if marginome.__version__ != VERSION:
 
 from marginome.attribution_entries import used_entries
 from marginome.caches import used_by_jobs
-from marginome.config import check_keys, entry_files, job_config, resolve_config
+from marginome.config import check_keys, job_config, resolve_config
 from marginome.errors import MarginomeError
 from marginome.figure_names import SCREEN_FIGURES
 from marginome.models.headers import reader_modules
@@ -64,6 +64,7 @@ wildcard_constraints:
     model=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     list=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     background=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    genome=r"[A-Za-z0-9_.-]+",
     collection=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     screen=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     attribution=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
@@ -72,59 +73,33 @@ wildcard_constraints:
     track=r"observed|hypothetical_[ACGT]",
 
 
-@functools.cache
-def named_files(section, name):
-    """The files that one config entry names; looked up once, not for each of thousands of jobs."""
-    return entry_files(CONFIG, section, name)
-
-
-@functools.cache
-def section_digests(section):
-    """Digests of the files of all entries of a section: what is remembered of them is read and written once."""
-    return content_digests(
-        dict.fromkeys(file for name in CONFIG[section] for file in named_files(section, name))
-    )
-
-
-def named_digests(section, name):
-    """Digests of the files that one config entry names; a job looks at no others."""
-    files = named_files(section, name)
-    known = section_digests(section) if workflow.is_main_process else content_digests(files)
-    return {file: known[file] for file in files}
-
-
-@functools.cache
-def model_readers(model):
-    """The modules that read the files of a model; looked up once, since a header tells."""
-    return reader_modules(CONFIG["models"][model])
-
-
-@functools.cache
-def motif_readers(collection):
-    """What reads each file of a collection; looked up once, since the content tells."""
-    return formats.readers_of(CONFIG["motifs"][collection])
-
-
 def code_of_collection(wildcards):
     """Params function: the digest of the code that makes a collection, with the readers of its own files alone."""
-    settings, readers = CONFIG["motifs"][wildcards.collection], motif_readers(wildcards.collection)
+    settings = CONFIG["motifs"][wildcards.collection]
+    readers = readers_of("motifs", wildcards.collection)
     return code_digest("jobs.collect_motifs", *formats.reader_modules(settings, readers))
 
 
 def code_of_background(wildcards):
     """Params function: the digest of the code that makes a background set; motifs are read where hits are left out."""
     settings = (CONFIG["backgrounds"][wildcards.background].get("exclude_hits") or {}).get("motifs")
-    readers = formats.reader_modules(settings, formats.readers_of(settings)) if settings else ()
+    known = readers_of("backgrounds", wildcards.background)
+    readers = formats.reader_modules(settings, known) if settings else ()
     return code_digest("jobs.make_background", *(("motifs.formats", *readers) if settings else ()))
 
 
 def files_of(section, wildcard):
-    """Input function: the files that one config entry names.
+    """Input function: the files that one config entry names and that are data.
 
     Marked ancient: Snakemake follows modification times where one means content, so a touched genome or
     model would rerun everything. Their digests are in the params of the rules that use them (`digests_of`).
     """
-    return lambda wildcards: ancient(named_files(section, wildcards[wildcard]))
+    return lambda wildcards: ancient(data_files(section, wildcards[wildcard]))
+
+
+def opened_of(section, wildcard):
+    """Params function: what a job is told of those files."""
+    return lambda wildcards: opened((section, wildcards[wildcard], (), ()))
 
 
 def settings_of(section, wildcard):
@@ -144,7 +119,12 @@ def models_of(wildcards):
 
 def model_files(wildcards):
     """Input function: the files of a job's models (see `files_of`)."""
-    return ancient([file for model in models_of(wildcards) for file in named_files("models", model)])
+    return ancient([file for model in models_of(wildcards) for file in data_files("models", model)])
+
+
+def model_opened(wildcards):
+    """Params function: what a job is told of those files."""
+    return opened(*[("models", model, (), (model,)) for model in models_of(wildcards)])
 
 
 def model_settings(wildcards):
@@ -183,7 +163,7 @@ def lists_of(screen):
 def code_with_models(job):
     """Params function: the digest of a job's code and of what reads the files of its models."""
     return lambda wildcards: code_digest(
-        job, *sorted({module for model in models_of(wildcards) for module in model_readers(model)})
+        job, *sorted({module for model in models_of(wildcards) for module in readers_of("models", model)})
     )
 
 
@@ -399,21 +379,10 @@ def screen_section(screen):
 
 def modules_of_screen(screen):
     """The modules that compute a screen, with what reads the files of its models."""
-    readers = {module for model in CONFIG["screens"][screen]["models"] for module in model_readers(model)}
+    models = CONFIG["screens"][screen]["models"]
+    readers = {reader for model in models for reader in readers_of("models", model)}
     jobs = ("marginalize", "summarize_batch", "summarize_screen", "apply_functions")
     return [*(f"jobs.{job}" for job in jobs), *sorted(readers)]
-
-
-def screen_digests(screen):
-    """SHA-256 of every file that a screen's entries name."""
-    entry = CONFIG["screens"][screen]
-    files = [
-        file
-        for section in ("models", "motifs", "backgrounds")
-        for name in entry[section]
-        for file in entry_files(CONFIG, section, name)
-    ]
-    return file_digests(with_imported([*files, *entry_files(CONFIG, "screens", screen)]))
 
 
 # ------------------------------------------------------------------------------------------- functions

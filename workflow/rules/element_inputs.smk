@@ -6,7 +6,6 @@ from marginome.attribution_entries import (
     element_kinds,
     element_screen,
     element_settings,
-    only_part,
     part_of,
     result_files,
 )
@@ -27,21 +26,25 @@ def attributed_model(function):
     return inputs
 
 
-def part_files(*path):
-    """Input function: the files that one part of an attribution entry names, marked ancient (see `files_of`)."""
-    return lambda wildcards: ancient(_part_files(wildcards, path))
+def part_files(*part):
+    """Input function: the files that a part of an attribution entry names, marked ancient (see `files_of`)."""
+    return lambda wildcards: ancient(data_files("attributions", wildcards.attribution, part))
 
 
-def part_digests(*path):
-    """Params function: digests of those files."""
-    return lambda wildcards: content_digests(_part_files(wildcards, path))
+def part_opened(*part):
+    """Params function: what a job with that part as its settings is told of those files."""
+    return lambda wildcards: opened(("attributions", wildcards.attribution, part, ()))
 
 
-def _part_files(wildcards, path):
-    entry = only_part(CONFIG["attributions"][wildcards.attribution], path)
-    return entry_files(
-        {"attributions": {wildcards.attribution: entry}}, "attributions", wildcards.attribution
-    )
+def part_digests(*part):
+    """Params function: digests of the files that a part names, of code too."""
+    return lambda wildcards: _part_digests(wildcards.attribution, part)
+
+
+def _part_digests(attribution, part):
+    places = named_places("attributions", attribution)
+    files = {file for path, found, _ in places if list(path[: len(part)]) == list(part) for file in found}
+    return {file: named_digests("attributions", attribution)[file] for file in sorted(files)}
 
 
 def background_of(*path):
@@ -195,14 +198,6 @@ def attribution_section(attribution):
     }
     entry = {attribution: CONFIG["attributions"][attribution]}
     return {"attribution": entry, "seed": CONFIG["seed"], **engine_settings(), **named}
-
-
-def attribution_digests(attribution):
-    """SHA-256 of every file that an attribution entry and the entries that it names need."""
-    files = entry_files(CONFIG, "attributions", attribution)
-    for section, names in used_entries(CONFIG["attributions"][attribution]).items():
-        files = [*files, *(file for name in names for file in entry_files(CONFIG, section, name))]
-    return file_digests(with_imported(files))
 
 
 def attribution_results():

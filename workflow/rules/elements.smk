@@ -4,6 +4,7 @@
 rule collect_loci:
     input:
         files=part_files("loci"),
+        index=lambda wildcards: index_of(CONFIG["attributions"][wildcards.attribution]["loci"]),
         check=attributed_model(lambda model: checks_of([model])[0]),
         background=background_of("loci", "background"),
         motifs=insert_collection,
@@ -23,6 +24,7 @@ rule collect_loci:
         runtime=30,
     params:
         attribution=attribution_of("model", "output", "target", "loci"),
+        opened=part_opened("loci"),
         digests=part_digests("loci"),
         model=attributed_model(lambda model: {"input_length": CONFIG["models"][model].get("input_length")}),
         code=code_digest("jobs.collect_loci"),
@@ -32,7 +34,7 @@ rule collect_loci:
 
 rule attribute:
     input:
-        files=attributed_model(lambda model: ancient(named_files("models", model))),
+        files=attributed_model(lambda model: ancient(data_files("models", model))),
         fasta=rules.collect_loci.output.fasta,
         references=background_of("references", "background"),
     output:
@@ -50,13 +52,14 @@ rule attribute:
         runtime=480,
     params:
         settings=attributed_model(lambda model: CONFIG["models"][model]),
+        opened=attributed_model(lambda model: opened(("models", model, (), ()))),
         digests=attributed_model(lambda model: named_digests("models", model)),
         attribution=attribution_of(
             "model", "output", "target", "method", "references", "max_delta", "on_exceed", "precision_bits"
         ),
         seed=CONFIG["seed"],
         engine=engine_settings(),
-        code=attributed_model(lambda model: code_digest("jobs.attribute", *model_readers(model))),
+        code=attributed_model(lambda model: code_digest("jobs.attribute", *readers_of("models", model))),
     script:
         "../../scripts/attribute.py"
 
@@ -202,6 +205,9 @@ rule list_elements:
         runtime=60,
     params:
         marginalize=settings_of_elements,
+        opened=lambda wildcards: opened(
+            ("attributions", wildcards.attribution, ("marginalize", "annotations"), ("annotations",))
+        ),
         annotations=part_digests("marginalize", "annotations"),
         digests=attributed_model(lambda model: named_digests("models", model)),
         seed=CONFIG["seed"],
@@ -232,6 +238,7 @@ rule marginalize_elements:
         runtime=240,
     params:
         models=model_settings,
+        opened=model_opened,
         digests=model_digests,
         screen=screen_of_elements("keep"),
         engine=engine_settings(),
@@ -322,7 +329,7 @@ rule write_attribution_provenance:
         runtime=20,
     params:
         config=lambda wildcards: attribution_section(wildcards.attribution),
-        digests=lambda wildcards: attribution_digests(wildcards.attribution),
+        digests=lambda wildcards: checksums("attributions", wildcards.attribution),
         modules=attributed_model(
             lambda model: [
                 "jobs.attribute",
@@ -331,7 +338,7 @@ rule write_attribution_provenance:
                 "jobs.marginalize_elements",
                 "jobs.summarize_elements",
                 "jobs.apply_functions",
-                *model_readers(model),
+                *readers_of("models", model),
             ]
         ),
         command=lambda wildcards: run_command(f"attributions/{wildcards.attribution}/report.html"),
@@ -385,6 +392,7 @@ use rule apply_before as apply_elements_before with:
         "<benchmarks>/apply_elements_before/{attribution}/{elements}/{model}/{background}.tsv"
     params:
         models=model_settings,
+        opened=model_opened,
         digests=model_digests,
         name=lambda wildcards: f"attributions.{wildcards.attribution}.marginalize",
         screen=screen_of_elements("functions", "function_settings"),
@@ -407,6 +415,7 @@ use rule apply_after as apply_elements_after with:
         "<benchmarks>/apply_elements_after/{attribution}/{elements}/{model}/{background}/{shard}.tsv"
     params:
         models=model_settings,
+        opened=model_opened,
         digests=model_digests,
         name=lambda wildcards: f"attributions.{wildcards.attribution}.marginalize",
         screen=screen_of_elements("functions", "function_settings"),

@@ -20,6 +20,7 @@ rule apply_before:
         runtime=240,
     params:
         models=model_settings,
+        opened=model_opened,
         digests=model_digests,
         name=lambda wildcards: f"screens.{wildcards.screen}",
         screen=screen_of("outputs", "functions", "function_settings"),
@@ -51,6 +52,7 @@ rule apply_after:
         runtime=480,
     params:
         models=model_settings,
+        opened=model_opened,
         digests=model_digests,
         name=lambda wildcards: f"screens.{wildcards.screen}",
         screen=screen_of("outputs", "functions", "function_settings"),

@@ -20,6 +20,7 @@ rule check_model:
         runtime=30,
     params:
         models=model_settings,
+        opened=model_opened,
         digests=model_digests,
         engine=engine_settings(),
         code=code_with_models("jobs.check_model"),
@@ -73,6 +74,7 @@ rule predict_baseline:
         runtime=60,
     params:
         models=model_settings,
+        opened=model_opened,
         digests=model_digests,
         engine=engine_settings(),
         code=code_with_models("jobs.predict_baseline"),

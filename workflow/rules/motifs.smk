@@ -19,8 +19,9 @@ rule collect_motifs:
         runtime=30,
     params:
         settings=settings_of("motifs", "collection"),
+        opened=opened_of("motifs", "collection"),
         digests=digests_of("motifs", "collection"),
-        readers=lambda wildcards: motif_readers(wildcards.collection),
+        readers=lambda wildcards: readers_of("motifs", wildcards.collection),
         code=code_of_collection,
     script:
         "../../scripts/collect_motifs.py"

@@ -1,6 +1,8 @@
 # Patterns of the files that functions expand; each is written once, for its rule and for them. Under a storage provider
 # `rules.x.output.y` is the address of a file and no pattern any more, so it is an input as it is or not at all. No rules here.
 
+GENOME_INDEX = "<results>/genomes/{genome}/genome.fai"
+GENOME_BLOCKS = "<results>/genomes/{genome}/genome.gzi"
 BACKGROUND = "<results>/backgrounds/{background}.fa.gz"
 COLLECTION = "<results>/motifs/{collection}.parquet"
 CHECK = "<results>/models/{batch}/check.json"

@@ -20,7 +20,7 @@ rule write_provenance:
         runtime=20,
     params:
         config=lambda wildcards: screen_section(wildcards.screen),
-        digests=lambda wildcards: screen_digests(wildcards.screen),
+        digests=lambda wildcards: checksums("screens", wildcards.screen),
         modules=lambda wildcards: modules_of_screen(wildcards.screen),
         command=lambda wildcards: run_command(f"screens/{wildcards.screen}/report.html"),
         code=code_digest("jobs.write_provenance"),

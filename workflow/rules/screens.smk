@@ -87,6 +87,7 @@ rule marginalize:
         runtime=240,
     params:
         models=model_settings,
+        opened=model_opened,
         digests=model_digests,
         screen=screen_of("outputs", "keep"),
         engine=engine_settings(),
@@ -241,7 +242,7 @@ rule compare_screen:
         runtime=20,
     params:
         code=code_digest("jobs.compare_screen"),
-        digests=lambda wildcards: file_digests([EXPECTED[wildcards.screen]]),
+        digests=lambda wildcards: named_digests("screens", wildcards.screen),
     script:
         "../../scripts/compare_screen.py"
 

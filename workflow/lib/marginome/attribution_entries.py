@@ -29,16 +29,6 @@ def part_of(entry: Entry, path: tuple[str, ...]) -> Any:
     return found
 
 
-def only_part(entry: Entry, path: tuple[str, ...]) -> dict[str, Any]:
-    """Return an entry with nothing but one part, so that a change elsewhere in it is a change of nothing."""
-    part = part_of(entry, path)
-    if part is None:
-        return {}
-    for key in reversed(path):
-        part = {key: part}
-    return part
-
-
 def element_kinds(entry: Entry) -> list[str]:
     """Return the kinds of elements that an entry finds: seqlets, and patterns where it asks for them."""
     return ["seqlets", *(["patterns"] if entry.get("patterns") is not None else [])]

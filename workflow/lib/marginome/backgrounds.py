@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,9 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 100
 
 
-def make_background(settings: Mapping[str, Any], *, name: str, seed: int) -> BackgroundSet:
+def make_background(
+    settings: Mapping[str, Any], *, name: str, seed: int, index: tuple[str | os.PathLike, ...] | None = None
+) -> BackgroundSet:
     """Make one background set of the config.
 
     Parameters
@@ -46,6 +49,8 @@ def make_background(settings: Mapping[str, Any], *, name: str, seed: int) -> Bac
     seed : int
         The config's seed. A sequence that is drawn depends on it, the set's name and the sequence's own number or
         source alone: another `n` leaves the first ones as they are for ``uniform`` and ``composition``.
+    index : tuple of path, optional
+        Index of the genome (see `Genome`). By default it is looked for beside the genome, and made there.
 
     Returns
     -------
@@ -62,7 +67,7 @@ def make_background(settings: Mapping[str, Any], *, name: str, seed: int) -> Bac
         An unknown or missing key, a file that cannot be read, fewer sequences than asked for.
     """
     where = f"backgrounds.{name}"
-    chosen = check_settings(settings, where=where)
+    chosen = check_settings(settings, where=where) | {"index": index}
     made = _KINDS[chosen["kind"]](chosen, name, seed)
     lengths = {len(sequence) for sequence in made.sequences}
     if len(lengths) > 1:
@@ -309,7 +314,7 @@ def _source_sequences(
         ids, again = [], ~regions.duplicated(["chrom", "start", "end"]).to_numpy()
         dropped["duplicate"] = int((~again).sum())
         regions = regions[again].reset_index(drop=True)
-        with Genome(settings["genome"]) as genome:
+        with Genome(settings["genome"], index=settings["index"]) as genome:
             rows = list(regions[["chrom", "start", "end"]].itertuples(index=False, name=None))
             sequences = [genome.fetch(*row) for row in rows]
             ids = [f"{chrom}:{start}-{end}" for chrom, start, end in rows]
@@ -333,7 +338,7 @@ def _source_sequences(
 
 
 def _placed(settings: Mapping[str, Any], source: str, length: int | None) -> Any:
-    with Genome(settings["genome"]) as genome:
+    with Genome(settings["genome"], index=settings["index"]) as genome:
         return place_regions(
             read_regions(source, odd_rows=settings["odd_rows"]),
             length,
@@ -389,7 +394,7 @@ def _gc_matched(settings: Mapping[str, Any], name: str, seed: int) -> Background
         "peaks_unknown_contig": placed.unknown_contig,
     }
     finder = _hit_finder(settings, name)
-    with Genome(settings["genome"]) as genome:
+    with Genome(settings["genome"], index=settings["index"]) as genome:
         peaks = list(placed.regions[["chrom", "start", "end"]].itertuples(index=False, name=None))
         peak_ids = [f"{chrom}:{start}-{end}" for chrom, start, end in peaks]
         target = composition_table(peak_ids, [genome.fetch(*peak) for peak in peaks], peak_ids)

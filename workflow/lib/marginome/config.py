@@ -18,7 +18,7 @@ from marginome.config_reading import check_file, place, plain_values
 from marginome.config_schema import branches, complete, follow, schemas
 from marginome.errors import MarginomeError, shown, unknown_name
 from marginome.models.kinds import unread_folder
-from marginome.textfiles import expand_files
+from marginome.textfiles import expand_each, expand_files
 from marginome.usercode import check_reference
 
 SECTIONS = ("models", "motifs", "backgrounds", "screens", "attributions")
@@ -127,8 +127,18 @@ def file_keys(config: Mapping) -> Iterator[tuple[str, str]]:
 
 def _formatted(config: Mapping) -> Iterator[tuple[str, str, str]]:
     """Yield (key path, value, format) of every text that a schema marks as a file or as code of the user's."""
+    for path, value, form in _named(config, schemas()["config.schema.yaml"]):
+        key = ".".join(map(str, path))
+        if form == "files":  # a file, a folder or a pattern
+            yield from ((key, file, "file") for file in expand_files(value))
+        else:
+            yield key, value, form
+
+
+def _named(value: Any, schema: Mapping) -> Iterator[tuple[tuple, str, str]]:
+    """Yield (path of keys, value, format) of every text that a schema marks, each once."""
     # several kinds of one entry may know the same key: once is enough
-    yield from dict.fromkeys(_walk(config, schemas()["config.schema.yaml"], ""))
+    yield from dict.fromkeys(_walk(value, schema, ()))
 
 
 def entry_files(config: Mapping, section: str, name: str) -> list[str]:
@@ -148,6 +158,36 @@ def entry_files(config: Mapping, section: str, name: str) -> list[str]:
     """
     prefix = f"{section}.{name}"
     return sorted({file for key, file in file_keys({section: {name: config[section][name]}}) if key.startswith(prefix)})
+
+
+def file_places(config: Mapping, section: str, name: str) -> list[tuple[list[str | int], list[str], bool]]:
+    """Return where one entry of a section names files, and which.
+
+    Parameters
+    ----------
+    config : mapping
+        A resolved config.
+    section : {"models", "motifs", "backgrounds", "screens", "attributions"}
+    name : str
+        The entry.
+
+    Returns
+    -------
+    list of (path, files, is_code)
+        The keys and positions that lead from the entry to the name; one file, or what a folder or a pattern stands for
+        (`textfiles.expand_each`); whether it is the user's code.
+    """
+    named = list(_named(config[section][name], {"$ref": f"{section}.schema.yaml"}))
+    expanded = iter(expand_each([value for _, value, form in named if form == "files"]))
+    places: list[tuple[list[str | int], list[str], bool]] = []
+    for path, value, form in named:
+        if form == "files":
+            places.append((list(path), next(expanded), False))
+        elif form == "file":
+            places.append((list(path), [value], False))
+        elif ".py:" in value:
+            places.append((list(path), [value.rpartition(":")[0]], True))
+    return places
 
 
 def check_keys(section: str, keys: Iterable[str]) -> None:
@@ -321,22 +361,20 @@ def _yaml_type(value: object) -> str:
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
-def _walk(value: Any, schema: Mapping, key: str, root: Mapping | None = None) -> Iterator[tuple[str, str, str]]:
+def _walk(value: Any, schema: Mapping, path: tuple, root: Mapping | None = None) -> Iterator[tuple[tuple, str, str]]:
     schema, root = follow(schema, root)
     for branch in branches(schema):
-        yield from _walk(value, branch, key, root)
-    if isinstance(value, str) and schema.get("format") in ("file", "code"):  # code: path/to/file.py:name
-        yield key, value, schema["format"]
-    elif isinstance(value, str) and schema.get("format") == "files":  # a file, a folder or a pattern
-        yield from ((key, file, "file") for file in expand_files(value))
+        yield from _walk(value, branch, path, root)
+    if isinstance(value, str) and schema.get("format") in ("file", "files", "code"):  # code: path/to/file.py:name
+        yield path, value, schema["format"]
     elif isinstance(value, dict):
         for name, item in value.items():
             sub = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
             if isinstance(sub, Mapping):
-                yield from _walk(item, sub, f"{key}.{name}".lstrip("."), root)
+                yield from _walk(item, sub, (*path, name), root)
     elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         for index, item in enumerate(value):
-            yield from _walk(item, schema["items"], f"{key}.{index}", root)
+            yield from _walk(item, schema["items"], (*path, index), root)
 
 
 # -------------------------------------------------------------------------------------------------- files

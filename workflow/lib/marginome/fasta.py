@@ -10,6 +10,7 @@ import os
 import re
 import struct
 import tempfile
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,19 +20,22 @@ import numpy as np
 
 from marginome.bounded import GZIP, SEQUENCES, check_file, check_packed_fasta
 from marginome.errors import MarginomeError
-from marginome.storage import check_bgzip
+from marginome.storage import check_bgzip, damaged
 from marginome.textfiles import numbered_lines, read_text
 
 log = logging.getLogger(__name__)
 
 
 class Genome:
-    """A FASTA file with random access; the index is made when it is missing or no longer fits.
+    """A FASTA file with random access.
 
     Parameters
     ----------
     path : path
         Plain FASTA, or block-gzipped (bgzip) with a name that ends in ``.gz`` or ``.bgz``.
+    index : tuple of path, optional
+        Its ``.fai`` and ``.gzi`` as `write_index` made them. By default those beside the file, made where they are
+        missing or no longer fit.
 
     Attributes
     ----------
@@ -45,13 +49,14 @@ class Genome:
         Missing, gzip instead of bgzip, not FASTA, a contig twice, lines of unequal length.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, *, index: tuple[str | os.PathLike, ...] | None = None):
         import pyfaidx
 
         self.path = Path(path)
         check_compression(self.path)
-        fai, gzi = index_fasta(self.path)
-        with _explained(self.path):
+        fai, gzi = index_fasta(self.path) if index is None else _given_index(self.path, *map(Path, index))
+        with _explained(self.path), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # which file is older; whether they fit is known
             self._faidx = pyfaidx.Faidx(
                 str(self.path), indexname=str(fai), gzi_indexname=str(gzi) if gzi else None, rebuild=False, as_raw=True
             )
@@ -129,7 +134,7 @@ def index_fasta(path: str | os.PathLike) -> tuple[Path, Path | None]:
     """
     path = Path(path)
     fai = path.with_name(path.name + ".fai")
-    gzi = path.with_name(path.name + ".gzi") if path.name.lower().endswith((".gz", ".bgz")) else None
+    gzi = path.with_name(path.name + ".gzi") if _is_packed(path) else None
     if _current(path, fai, gzi):
         return fai, gzi
     if not os.access(path.parent, os.W_OK):
@@ -144,6 +149,40 @@ def index_fasta(path: str | os.PathLike) -> tuple[Path, Path | None]:
             log.info("%s: making the index", path)
             _build_index(path, fai, gzi)
     return fai, gzi
+
+
+def write_index(path: str | os.PathLike, fai: str | os.PathLike, gzi: str | os.PathLike) -> None:
+    """Write the index of a FASTA file to other places than beside it.
+
+    Parameters
+    ----------
+    path : path
+        See `Genome`.
+    fai, gzi : path
+        To write; `gzi` is empty for plain FASTA.
+
+    Raises
+    ------
+    MarginomeError
+        As of `Genome`.
+    """
+    path, packed = Path(path), _is_packed(path)
+    check_compression(path)
+    _build_index(path, Path(fai), Path(gzi) if packed else None)
+    if not packed:
+        Path(gzi).touch()
+
+
+def _is_packed(path: str | os.PathLike) -> bool:
+    return str(path).lower().endswith((".gz", ".bgz"))
+
+
+def _given_index(path: Path, fai: Path, gzi: Path) -> tuple[Path, Path | None]:
+    """Return the index that another job made, unless it does not fit the file: then it is removed and named."""
+    found = fai, gzi if _is_packed(path) else None
+    if not _fits(path, *found):
+        raise damaged(fai, f"it is not the index of {path}")
+    return found
 
 
 @contextmanager
@@ -180,12 +219,20 @@ def _build_index(path: Path, fai: Path, gzi: Path | None) -> None:
 
 
 def _current(path: Path, fai: Path, gzi: Path | None) -> bool:
-    """Say whether an index is there, no older than the file, and points at sequences."""
+    """Say whether an index is there, no older than the file, and fits it."""
     try:
         made = path.stat().st_mtime
-        if fai.stat().st_mtime < made or (gzi and gzi.stat().st_mtime < made):
-            log.info("%s: the index is older than the file and is made anew", path)
-            return False
+        old = fai.stat().st_mtime < made or (gzi is not None and gzi.stat().st_mtime < made)
+    except FileNotFoundError:
+        return False
+    if old:
+        log.info("%s: the index is older than the file and is made anew", path)
+    return not old and _fits(path, fai, gzi)
+
+
+def _fits(path: Path, fai: Path, gzi: Path | None) -> bool:
+    """Say whether an index is there and points at sequences."""
+    try:
         rows = [line.split("\t") for line in fai.read_text().splitlines()]
         records = [(row[0], *map(int, row[1:5])) for row in rows]
         if not records:

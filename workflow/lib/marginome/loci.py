@@ -47,6 +47,7 @@ def collect_loci(
     *,
     name: str,
     length: int | None,
+    index: tuple[str | os.PathLike, ...] | None = None,
     background: str | os.PathLike | None = None,
     motifs: pd.DataFrame | None = None,
 ) -> Loci:
@@ -60,6 +61,8 @@ def collect_loci(
         The entry's name, for messages.
     length : int or None
         The model's input length (bp); None takes the loci as they are, all of one width.
+    index : tuple of path, optional
+        Index of the genome (see `Genome`), for ``kind: bed``.
     background : path, optional
         FASTA of the background set, for ``kind: background``.
     motifs : pandas.DataFrame, optional
@@ -79,7 +82,7 @@ def collect_loci(
     if kind == "background":
         found = _from_background(settings, background, motifs, where)
     elif kind == "bed":
-        found = _from_regions(settings, length, where)
+        found = _from_regions(settings, length, index, where)
     else:
         found = _from_fasta(settings, length, where)
     if len({len(sequence) for sequence in found.sequences}) > 1 or (length and len(found.sequences[0]) != length):
@@ -92,10 +95,12 @@ def collect_loci(
     return found
 
 
-def _from_regions(settings: Mapping[str, Any], length: int | None, where: str) -> Loci:
+def _from_regions(
+    settings: Mapping[str, Any], length: int | None, index: tuple[str | os.PathLike, ...] | None, where: str
+) -> Loci:
     source, drop = str(settings["regions"]), settings["unusable"] == "drop"
     regions = read_regions(source, odd_rows=settings.get("odd_rows", "error"))
-    with Genome(settings["genome"]) as genome:
+    with Genome(settings["genome"], index=index) as genome:
         known = regions["chrom"].isin(list(genome.contigs)).to_numpy()
         if not known.all() and (not drop or not known.any()):
             raise unknown_contigs_error(regions[~known], len(regions), genome.contigs, source, str(settings["genome"]))

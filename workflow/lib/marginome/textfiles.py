@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from marginome.bounded import Kind, read_bytes
 from marginome.errors import MarginomeError
@@ -33,6 +33,18 @@ def expand_files(named: str | os.PathLike) -> list[str]:
     else:
         return [text]
     return sorted(file for file in found if os.path.isfile(file)) or [text]
+
+
+def expand_each(named: Sequence[str | os.PathLike]) -> list[list[str]]:
+    """Return the files of each of several names (`expand_files`), without what a folder or a pattern names again."""
+    expanded = [expand_files(one) for one in named]
+    explicit = [files == [os.fspath(one)] for one, files in zip(named, expanded)]
+    seen = {os.path.normpath(files[0]) for files, is_one in zip(expanded, explicit) if is_one}
+    found = []
+    for files, is_one in zip(expanded, explicit):
+        found.append([file for file in files if is_one or os.path.normpath(file) not in seen])
+        seen.update(map(os.path.normpath, files))
+    return found
 
 
 def decode(raw: bytes, where: str) -> str:

@@ -22,6 +22,7 @@ def collect_loci(
     settings: Mapping[str, Any],
     *,
     name: str,
+    index: tuple[str | os.PathLike, ...],
     check: str | os.PathLike,
     model: Mapping[str, Any],
     attribution: Mapping[str, Any],
@@ -39,6 +40,8 @@ def collect_loci(
         ``loci`` of the entry.
     name : str
         The entry's name.
+    index : tuple of path
+        The index of the genome (`index_genome`), empty where ``loci`` names none.
     check : path
         What `check_models` found of the model: its outputs.
     model : mapping
@@ -64,7 +67,12 @@ def collect_loci(
         raise unknown_name("output", attribution["output"], outputs, where=f"{where}.output")
     length = model.get("input_length") or checked.get("input_length")
     found = read_loci(
-        settings, name=name, length=length, background=background, motifs=None if motifs is None else read_table(motifs)
+        settings,
+        name=name,
+        length=length,
+        index=index or None,
+        background=background,
+        motifs=None if motifs is None else read_table(motifs),
     )
     made = BackgroundSet(name, found.ids, found.sequences, found.regions, pd.DataFrame())
     write_background(made, fasta=fasta, bed=bed)

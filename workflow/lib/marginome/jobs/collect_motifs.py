@@ -11,6 +11,7 @@ from marginome.columns import conform
 from marginome.list_tables import MOTIFS
 from marginome.motifs import collection
 from marginome.motifs.table import motif_table
+from marginome.opened_files import OpenedFiles
 from marginome.storage import write_table
 
 log = logging.getLogger("marginome")
@@ -19,6 +20,7 @@ log = logging.getLogger("marginome")
 def collect_motifs(
     settings: Mapping[str, Any],
     *,
+    opened: OpenedFiles,
     name: str,
     readers: Mapping[str, str],
     digests: Mapping[str, str],
@@ -30,6 +32,8 @@ def collect_motifs(
     ----------
     settings : mapping
         The collection's entry in the config.
+    opened : OpenedFiles
+        Where the files are that the entry names.
     name : str
         Its name.
     readers : mapping
@@ -39,8 +43,10 @@ def collect_motifs(
     table : path
         Parquet to write.
     """
-    found = collection.collect(settings, name=name, readers=readers)
+    known = {opened.given(file): reader for file, reader in readers.items()}
+    found = collection.collect(opened.settings(settings), name=name, readers=known)
     frame = motif_table(found)
+    frame["source"] = [opened.name(source) for source in frame["source"]]
     frame.insert(0, "collection", name)
     metadata = {"collection": name, "settings": dict(settings), "files": dict(digests)}
     write_table(table, conform(frame, MOTIFS, name=str(table)), metadata)

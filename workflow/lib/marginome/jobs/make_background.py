@@ -10,6 +10,7 @@ from typing import Any
 
 from marginome import backgrounds
 from marginome.background_set import write_background
+from marginome.opened_files import OpenedFiles
 from marginome.plots import composition_figure, save_figure
 
 log = logging.getLogger("marginome")
@@ -18,6 +19,8 @@ log = logging.getLogger("marginome")
 def make_background(
     settings: Mapping[str, Any],
     *,
+    opened: OpenedFiles,
+    index: tuple[str | os.PathLike, ...],
     name: str,
     seed: int,
     digests: Mapping[str, str],
@@ -33,6 +36,10 @@ def make_background(
     ----------
     settings : mapping
         The set's entry in the config.
+    opened : OpenedFiles
+        Where the files are that the entry names.
+    index : tuple of path
+        The index of its genome (`index_genome`), empty where it names none.
     name : str
         Its name.
     seed : int
@@ -43,7 +50,8 @@ def make_background(
         bgzip FASTA, coordinates (none for sets without), one row per background, composition against the target, and
         what the checks found as JSON.
     """
-    made = backgrounds.make_background(settings, name=name, seed=seed)
+    made = backgrounds.make_background(opened.settings(settings), name=name, seed=seed, index=index or None)
+    made.table["source"] = [opened.name(source) for source in made.table["source"]]
     write_background(made, fasta=fasta, bed=bed, tsv=tsv, checks=checks)
     save_figure(composition_figure(made), figure)
     log.info("%d backgrounds of %d bp", len(made.ids), len(made.sequences[0]))

@@ -174,6 +174,7 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `screens/<screen>/figures/*.svg` | figures for papers |
 | `screens/<screen>/provenance.json` | config, seeds, checksums of every input, versions, machine, engine |
 | `screens/<screen>/shards/`, `batches/` | parts of the computation; may be deleted when the tables are done |
+| `genomes/<genome>/` | the index of a genome that backgrounds or loci are from |
 | `backgrounds/<set>.fa.gz`, `.bed`, `.tsv`, `.svg` | the backgrounds, where they are from, their composition |
 | `backgrounds/<set>.html`, `.json` | whether they are what was asked for |
 | `motifs/<collection>.parquet` | the motifs as they were read and checked |

@@ -13,20 +13,14 @@ from collections.abc import Iterator, Mapping
 from marginome.bounded import MOTIFS, read_bytes
 from marginome.errors import MarginomeError
 from marginome.motifs.motif import Motif, OddMotif
-from marginome.textfiles import decode, expand_files
+from marginome.textfiles import decode, expand_each
 
 
 def named_files(files: object, form: str) -> Iterator[tuple[str, str]]:
     """Yield (file, format), folders and patterns expanded; what they name again is read once."""
     entries = [named if isinstance(named, Mapping) else {"file": named} for named in _listed(files)]
-    expanded = [expand_files(entry["file"]) for entry in entries]
-    explicit = [found == [os.fspath(entry["file"])] for entry, found in zip(entries, expanded)]
-    seen = {os.path.normpath(found[0]) for found, is_one in zip(expanded, explicit) if is_one}
-    for entry, found, is_one in zip(entries, expanded, explicit):
-        for file in found:
-            if is_one or os.path.normpath(file) not in seen:
-                yield file, entry.get("format", form)
-            seen.add(os.path.normpath(file))
+    for entry, found in zip(entries, expand_each([entry["file"] for entry in entries])):
+        yield from ((file, entry.get("format", form)) for file in found)
 
 
 def _listed(files: object) -> list:

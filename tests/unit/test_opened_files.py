@@ -1,0 +1,107 @@
+"""Files that the config names, opened where Snakemake has them; jobs that are told what the planning process found."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from marginome.config import file_places, resolve_config
+from marginome.errors import MarginomeError
+from marginome.motifs.reading import named_files
+from marginome.opened_files import OpenedFiles
+from marginome.planning import Planned, check_shipped
+from workspace import ROOT, small_config
+
+MEME = (ROOT / "resources" / "motifs" / "JASPAR2026_CORE_vertebrates.meme").read_text().split("MOTIF")
+
+
+def opened(config: dict, section: str, name: str, folder: str) -> OpenedFiles:
+    """What a job of an entry is told where Snakemake has every file in another folder."""
+    places = [(path, files) for path, files, is_code in file_places(config, section, name) if not is_code]
+    names = list(dict.fromkeys(file for _, files in places for file in files))
+    told = {"names": names, "places": [[path, [names.index(file) for file in files]] for path, files in places]}
+    return OpenedFiles(told, [f"{folder}/{file}" for file in names])
+
+
+def test_every_file_of_the_demo_is_replaced_where_it_stands():
+    config = resolve_config(small_config(), check_files=False)
+    for section in ("models", "motifs", "backgrounds"):
+        for name, entry in config[section].items():
+            found = opened(config, section, name, "there")
+            before = repr(entry)
+            settings = found.settings(entry)
+            assert "'there/resources/" in repr(settings) and "'resources/" not in repr(settings)
+            assert repr(settings).replace("there/", "") == repr(entry) == before  # nothing else, and a copy
+            for _, files, _ in file_places(config, section, name):
+                for file in files:
+                    assert found.given(file) == f"there/{file}" and found.name(f"there/{file}") == file
+    assert found.name("elsewhere") == "elsewhere"
+
+
+def test_code_is_no_data_and_keeps_its_place():
+    config = {"models": {"m": {"loader": "own.py:net", "weights": ["a.pt", "b.pt"], "input_length": 8}}}
+    assert sorted(file_places(config, "models", "m")) == [
+        (["loader"], ["own.py"], True),
+        (["weights", 0], ["a.pt"], False),
+        (["weights", 1], ["b.pt"], False),
+    ]
+    settings = opened(config, "models", "m", "there").settings(config["models"]["m"])
+    assert settings == {"loader": "own.py:net", "weights": ["there/a.pt", "there/b.pt"], "input_length": 8}
+
+
+def test_patterns_and_folders_stand_for_their_files_in_the_order_in_which_they_are_read(tmp_path, monkeypatch):
+    """As `named_files` yields them: what patterns name again is left out, a file of its own name is not."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "motifs").mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / "motifs" / f"{name}.meme").write_text(MEME[0] + "MOTIF" + MEME[1])
+    files = ["motifs/*b.meme", {"file": "motifs", "format": "meme"}, "motifs/b.meme", "motifs/[ab].meme"]
+    config = {"motifs": {"mine": {"files": files, "format": "auto"}}}
+    found = opened(config, "motifs", "mine", "there").settings(config["motifs"]["mine"])
+    expected = list(named_files(files, "auto"))
+    assert [name for name, _ in expected] == [f"motifs/{n}.meme" for n in "acb"]
+    assert found["files"] == [
+        f"there/{name}" if form == "auto" else {"file": f"there/{name}", "format": form} for name, form in expected
+    ]
+
+
+def test_files_that_are_not_those_of_the_params_are_an_error():
+    with pytest.raises(ValueError, match="2 files are named, 1 given"):
+        OpenedFiles({"names": ["a", "b"], "places": []}, ["a"])
+
+
+def test_a_job_is_told_what_was_found(tmp_path):
+    looked = []
+
+    def planned(read: bool):
+        plan = Planned(tmp_path / "deep" / "plan.json", read=read)
+
+        @plan.asks
+        def digest(section, name):
+            looked.append(name)
+            return {"file": [section, name]}
+
+        return plan, digest
+
+    plan, digest = planned(read=False)
+    assert digest("models", "a") == digest("models", "a") == {"file": ["models", "a"]}
+    plan.write()
+    _, told = planned(read=True)
+    assert told("models", "a") == {"file": ["models", "a"]} and looked == ["a"]
+    assert told("models", "new") == {"file": ["models", "new"]} and looked == ["a", "new"]
+
+
+def test_code_that_git_does_not_know_is_refused_before_a_run_without_a_shared_disk(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text("import helper\n")
+    (tmp_path / "helper.py").write_text("x = 1\n")
+    check_shipped([])
+    with pytest.raises(MarginomeError, match=r"own\.py: jobs without a shared file system .* git add own\.py"):
+        check_shipped(["own.py"])
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["git", "add", "own.py"], check=True)
+    with pytest.raises(MarginomeError, match=r"helper\.py: .* git add helper\.py"):
+        check_shipped(["own.py"])
+    subprocess.run(["git", "add", "helper.py"], check=True)
+    check_shipped(["own.py"])

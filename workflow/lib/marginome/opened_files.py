@@ -1,0 +1,63 @@
+"""The files that a job opens: named by the config, given by Snakemake, which may have fetched them from elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class OpenedFiles:
+    """What the config calls the files of a job, and where Snakemake has them.
+
+    Parameters
+    ----------
+    named : mapping
+        ``names``, the files as the config names them, and ``places``, where in the job's settings they are named: pairs
+        of a path of keys and positions and of the numbers (from 0) of the files that stand there. A folder or a
+        pattern stands for several, or for none where others named them before.
+    given : sequence of path
+        Where each of the names is, in the same order.
+    """
+
+    def __init__(self, named: Mapping[str, Any], given: Sequence[str | os.PathLike]):
+        self._names, self._given = list(named["names"]), list(map(str, given))
+        if len(self._names) != len(self._given):  # a rule whose params and inputs are not of the same files
+            raise ValueError(f"{len(self._names)} files are named, {len(self._given)} given")
+        self._places = {tuple(path): numbers for path, numbers in named["places"]}
+
+    def settings(self, settings: Any) -> Any:
+        """Return the job's settings with the files that are given in place of those that are named.
+
+        Parameters
+        ----------
+        settings : mapping
+            An entry of the config, or the part of it that the places lead from; it is not changed.
+
+        Returns
+        -------
+        mapping
+            In a list, what stands for several files becomes several items.
+        """
+        return self._variants(settings, ())[0]
+
+    def given(self, name: str) -> str:
+        """Return where a file is that the config names."""
+        return self._given[self._names.index(name)]
+
+    def name(self, path: str) -> str:
+        """Return what the config calls a file that was given; anything else as it is."""
+        return self._names[self._given.index(path)] if path in self._given else path
+
+    def _variants(self, value: Any, path: tuple) -> list:
+        """Return what stands in place of a value: itself, or one for each file of a pattern in it."""
+        if path in self._places:
+            return [self._given[number] for number in self._places[path]]
+        if isinstance(value, Mapping):
+            made: list[dict] = [{}]
+            for key, item in value.items():
+                made = [{**one, key: new} for one in made for new in self._variants(item, (*path, key))]
+            return made
+        if isinstance(value, list | tuple):
+            return [[new for i, item in enumerate(value) for new in self._variants(item, (*path, i))]]
+        return [value]

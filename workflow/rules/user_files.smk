@@ -1,0 +1,142 @@
+# The user's files that entries of the config name: which, where in the entry, what they hold. No rules here.
+#
+# Where Snakemake ships the sources, a job parses this file on a machine that has none of them: it is told what the process
+# that planned the run found, by a file that goes with the config files.
+
+import hashlib
+import re
+
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
+
+from marginome.config import SECTIONS, file_places
+from marginome.planning import Planned, check_shipped
+
+SHIPPED = SharedFSUsage.SOURCES not in workflow.storage_settings.shared_fs_usage
+PLAN = Planned(".snakemake/marginome/plan.json", read=SHIPPED and not workflow.is_main_process)
+
+
+@PLAN.asks
+def named_places(section, name):
+    """Where an entry names files, which, and whether they are code (`file_places`)."""
+    return file_places(CONFIG, section, name)
+
+
+@PLAN.asks
+def named_digests(section, name):
+    """Digests of the files that an entry names; a job looks at no others."""
+    files = entry_files(section, name)
+    known = section_digests(section) if workflow.is_main_process else content_digests(files)
+    return {file: known[file] for file in files}
+
+
+@PLAN.asks
+def checksums(section, name):
+    """SHA-256 of every file that a screen or an attribution entry, and what it names, need; of imported code too."""
+    entry = CONFIG[section][name]
+    used = entry if section == "screens" else used_entries(entry)
+    named = [(s, one) for s in ("models", "motifs", "backgrounds") for one in used.get(s, [])]
+    return file_digests(
+        with_imported([file for one in [*named, (section, name)] for file in entry_files(*one)])
+    )
+
+
+@PLAN.asks
+def readers_of(section, name):
+    """What reads the files of a model (modules) or of a collection (by file); looked up once, since the content tells."""
+    entry = CONFIG[section][name]
+    if section == "models":
+        return list(reader_modules(entry))
+    settings = entry if section == "motifs" else (entry.get("exclude_hits") or {}).get("motifs")
+    return formats.readers_of(settings) if settings else {}
+
+
+def entry_files(section, name):
+    """The files that an entry names, data and code, sorted."""
+    return sorted({file for _, files, _ in named_places(section, name) for file in files})
+
+
+def data_places(section, name, part=()):
+    """Where a part of an entry, given by keys, names files that are data: by keys within the entry, and which."""
+    return [
+        (path, files)
+        for path, files, is_code in named_places(section, name)
+        if not is_code and list(path[: len(part)]) == list(part)
+    ]
+
+
+@functools.cache
+def data_files(section, name, part=()):
+    """The files that are data, in their order and each once: the code is shipped as Snakemake's own sources are."""
+    return list(dict.fromkeys(file for _, files in data_places(section, name, part) for file in files))
+
+
+@functools.cache
+def section_digests(section):
+    """Digests of the files of all entries of a section: what is remembered of them is read and written once."""
+    return content_digests(
+        dict.fromkeys(file for name in CONFIG[section] for file in entry_files(section, name))
+    )
+
+
+@functools.cache
+def opened(*entries):
+    """What a job is told of the files among its inputs (`OpenedFiles`).
+
+    An entry is (section, name, part, keys): the keys lead from the job's settings to that part.
+    """
+    names, places = [], []
+    for section, name, part, keys in entries:
+        files = data_files(section, name, part)
+        for path, found in data_places(section, name, part):
+            numbers = [len(names) + files.index(file) for file in found]
+            places.append([[*keys, *path[len(part) :]], numbers])
+        names += files
+    return {"names": names, "places": places}
+
+
+def checksums_beside(files):
+    """The lists of checksums that lie beside published tables."""
+    beside = [os.path.join(os.path.dirname(file), "SHA256SUMS") for file in files]
+    return list(dict.fromkeys(file for file in beside if os.path.exists(file)))
+
+
+def genome_name(file):
+    """The name of a genome in the folder of results: what it is called, and a digest of where it is."""
+    called = re.sub("[^A-Za-z0-9_.-]", "_", os.path.basename(file))
+    return f"{called}-{hashlib.sha256(file.encode()).hexdigest()[:8]}"
+
+
+# Genomes are large and several entries read one: each is indexed once. By name: the file, and an entry that names it.
+GENOMES = {
+    genome_name(entry["genome"]): (entry["genome"], section, name)
+    for section, part in (("backgrounds", None), ("attributions", "loci"))
+    for name in CONFIG[section]
+    for entry in [CONFIG[section][name][part] if part else CONFIG[section][name]]
+    if entry.get("genome")
+}
+
+
+def index_of(entry):
+    """The index of the genome that a background set or loci are from, if they are from one."""
+    genome = entry.get("genome")
+    return expand([GENOME_INDEX, GENOME_BLOCKS], genome=[genome_name(genome)] if genome else [])
+
+
+def genome_digest(wildcards):
+    """Params function: the digest of a genome."""
+    file, section, name = GENOMES[wildcards.genome]
+    return named_digests(section, name)[file]
+
+
+if SHIPPED and workflow.is_main_process:
+    try:
+        for section in SECTIONS:
+            for name in CONFIG[section]:
+                check_shipped(
+                    [file for _, files, is_code in named_places(section, name) if is_code for file in files]
+                )
+                named_digests(section, name)
+                (checksums if section in ("screens", "attributions") else readers_of)(section, name)
+    except MarginomeError as error:
+        raise WorkflowError(str(error)) from None
+    workflow.configfiles.append(PLAN.write())
