@@ -540,7 +540,7 @@ def test_the_overview_names_what_another_config_left_in_the_folder(tmp_path, cap
         (tmp_path / folder / "report.html").touch()
     (tmp_path / "screens/unfinished").mkdir()
     page = tmp_path / "index.html"
-    empty = {"backgrounds": {}, "models": {}, "attributions": {}, "commands": []}
+    empty = {"backgrounds": {}, "models": {}, "attributions": {}, "opened": {}, "commands": []}
     with caplog.at_level("WARNING", logger="marginome"):
         write({"title": "x"}, screens={}, page=page, readme=tmp_path / "README.md", **empty)
     said = "not of this config and are not shown here: screens ours, theirs; attributions old."
