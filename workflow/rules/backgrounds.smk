@@ -13,7 +13,6 @@ rule index_genome:
         "<logs>/index_genome/{genome}.log",
     benchmark:
         "<benchmarks>/index_genome/{genome}.tsv"
-    priority: FIRST
     conda:
         "../../envs/marginome.yaml"
     threads: 1
