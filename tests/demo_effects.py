@@ -40,27 +40,28 @@ def controls(seed: int) -> list[str]:
 
 
 class Demo:
-    """The demo's model, ready to be run on inserts in both background sets."""
+    """The demo's model, ready to be run on inserts in both background sets: all its outputs, or only the one named."""
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", *, only: str | None = None, n: int = N_BACKGROUNDS) -> None:
         import torch
 
         from marginome.backgrounds import make_background
         from marginome.incremental import Engine
         from marginome.models import load_model
         from marginome.models.effect_columns import effect_columns
+        from marginome.models.outputs import Readouts
         from marginome.sequences import one_hot_encode
 
         config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
         ((name, settings),) = config["models"].items()
         loaded = load_model(name, settings)
-        self.outputs = loaded.outputs
-        self.readouts = effect_columns(loaded.outputs).output
+        self.outputs = [output for output in loaded.outputs if only in (None, output.name)]
+        self.readouts = effect_columns(self.outputs).output
         self.engines = {}
         for kind in SETS:
             made = make_background(config["backgrounds"][kind], name=kind, seed=config["seed"])
-            X = torch.stack([one_hot_encode(s) for s in made.sequences[:N_BACKGROUNDS]])
-            self.engines[kind] = Engine(loaded.readouts(), X, device=device, block=BLOCK)
+            X = torch.stack([one_hot_encode(s) for s in made.sequences[:n]])
+            self.engines[kind] = Engine(Readouts(loaded.module, self.outputs).eval(), X, device=device, block=BLOCK)
 
     def effects(self, kind: str, sequences: list[str]) -> np.ndarray:
         """Mean effect of each sequence in the centre of a set's backgrounds, (n, readouts), float32."""

@@ -83,7 +83,7 @@ def far_calibration(sets: int = 20) -> None:
     effects = many_effects.load().astype(float)
     widths, gc = composition(many_effects.inserts(0, len(effects)))
     rng = np.random.default_rng(9)
-    for n in (1000, 3000, 10000, 30000):
+    for n in (1000, 3000, 10000, 30000, 57479):
         levels, calls = np.array([1e-2, 1e-3, 2 * resolution(n), resolution(n)]), 0
         for _ in range(sets):
             controls = rng.choice(len(effects), size=n, replace=False)

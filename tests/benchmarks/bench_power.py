@@ -16,8 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import control_effects
 import demo_effects
-from marginome.controls import composition, reverse_complement_text
-from marginome.discoveries import benjamini_hochberg
+import handmade
+from marginome.bases import reverse_complement_text
+from marginome.controls import composition, list_controls
+from marginome.discoveries import benjamini_hochberg, controls_needed
 from marginome.insert_nulls import InsertNull, score_effects
 from marginome.tails import Tails, resolution
 
@@ -101,7 +103,91 @@ def false_discoveries(runs: int = 80) -> None:
             )
 
 
+def _both_ways(name: str) -> set[str]:
+    """The consensus of a matrix of JASPAR and its reverse complement."""
+    consensus = control_effects.consensuses()[name]
+    return {consensus, reverse_complement_text(consensus)}
+
+
+def _z(null: InsertNull, effects: np.ndarray, inserts: list[str]) -> np.ndarray:
+    """Effects in the units of a null, at each insert's width and GC."""
+    widths, gc = composition(inserts)
+    return (effects - null.location(widths, gc)) / null.scale(widths, gc)
+
+
+def handmade_networks(tests: int = 200) -> None:
+    """Print how often the motif of a network made by hand is found, and how much else, over fresh draws of controls.
+
+    Tested are its consensus, both ways round, and meaningless inserts drawn as controls are (JASPAR's own are no draws
+    to the random part of a network: dozens hold TAATTA). Controls: as many as the motif alone needs, `list_controls`
+    with a seed for each draw.
+    """
+    jaspar = [(s, s) for s in demo_effects.inserts()]
+    drawn = list(list_controls(jaspar, n=tests, seed=1).sequences)
+    print(
+        "motif, network, controls: of 20 draws it is found in; others found, of them meaningless; controls with sites"
+    )
+    for name, called in handmade.PLANTED.items():
+        planted = sorted(_both_ways(name))
+        sequences = [*planted, *drawn[: tests - len(planted)]]
+        real, n = handmade.means_something(name, sequences), controls_needed(tests, len(planted))
+        sets = [list(list_controls(jaspar, n=n, seed=seed).sequences) for seed in range(2, 2 + DRAWS)]
+        sites = np.median([handmade.means_something(name, controls).sum() for controls in sets])
+        for kind in handmade.KINDS:
+            effects, found = handmade.effects(name, kind, sequences), []
+            for controls in sets:
+                scores = score_effects(effects, sequences, handmade.effects(name, kind, controls), controls)
+                found.append(benjamini_hochberg(np.maximum(scores.p[:, 0], scores.p_resolution)) <= 0.05)
+            own, others = np.array(found)[:, : len(planted)].all(axis=1), np.array(found)[:, len(planted) :]
+            print(f"{called}, {kind}, {n}: {own.sum()} of {DRAWS}; {others.sum()}, "
+                  f"{(others & ~real[len(planted) :]).sum()}; {sites:.0f}", flush=True)  # fmt: skip
+
+
+def fresh_draws(draws: int = DRAWS, n: int = 14369) -> None:
+    """Print in how many fresh draws of the demo's controls CTCF's six inserts have q < 0.05 on counts.
+
+    A draw is of `list_controls` with a seed of its own (not the demo's, 1), in the demo's own backgrounds. A control
+    is ahead of CTCF only if it does much: all are put into one background, and what does at least a tenth of the
+    weakest of the six there into all. Location and scale at the six's widths and GC are those of the saved controls.
+    """
+    table, sequences = demo_effects.load(), demo_effects.inserts()
+    six = [s for name in demo_effects.CTCF for s in sorted(_both_ways(name))]
+    column = [str(name) for name in table["readouts"]].index("counts")
+    few, all_of_them = demo_effects.Demo(only="counts", n=1), demo_effects.Demo(only="counts")
+    sets = [list(list_controls([(s, s) for s in sequences], n=n, seed=seed).sequences) for seed in range(2, 2 + draws)]
+    every = sorted({c for controls in sets for c in controls}, key=lambda s: (len(s), s))
+    print(f"{len(every)} different controls in {draws} draws of {n}")
+    for kind in demo_effects.SETS:
+        known = demo_effects.drawn(table, kind)
+        null = InsertNull(np.array([x[column] for x in known.values()], dtype=float), *composition(list(known)))
+
+        mine = table[f"inserts {kind}"][[sequences.index(s) for s in six], column].astype(float)
+        own_z = _z(null, mine, six)
+        first = few.effects(kind, every)[:, 0]
+        strong = [s for s, x in zip(every, first) if x >= mine.min() / 10]
+        effects = all_of_them.effects(kind, strong)[:, 0]
+        half = effects >= mine.min() / 2  # of these, how near to the line were any? A share of 1/10 would be on it
+        nearest = min(
+            (x / mine.min() for x, s in zip(first, every) if s in set(np.array(strong)[half])), default=np.inf
+        )
+        of_strong = dict(zip(strong, _z(null, effects, strong)))
+        ahead = np.array([
+            [sum(of_strong.get(c, -np.inf) >= own for c in controls) for own in own_z] for controls in sets
+        ])  # fmt: skip
+        p = np.ones((draws, len(sequences)))
+        p[:, : len(six)] = 2 * (ahead + 1) / (np.array([len(c) for c in sets])[:, None] + 1)
+        q = np.array([benjamini_hochberg(row)[: len(six)] for row in p])
+        print(
+            f"{kind}: {len(strong)} put into all backgrounds; of those with half of CTCF's effect there the "
+            f"least share in the first was {nearest:.2f}; ahead of each of the six, by draw: {ahead.tolist()}"
+        )
+        print(f"{kind}: draws with q < 0.05, by insert: {(q < 0.05).sum(axis=0)}; all: {(q < 0.05).all(axis=1).sum()}",
+              flush=True)  # fmt: skip
+
+
 if __name__ == "__main__":
     false_discoveries()
     ahead()
     others()
+    handmade_networks()
+    fresh_draws()

@@ -15,8 +15,10 @@ from scipy import stats
 
 import control_effects
 import demo_effects
+import handmade
 import many_effects
-from marginome.controls import composition, reverse_complement_text
+from marginome.bases import reverse_complement_text
+from marginome.controls import composition, list_controls
 from marginome.discoveries import benjamini_hochberg, controls_needed
 from marginome.insert_nulls import InsertNull, score_effects
 from marginome.tails import resolution
@@ -63,8 +65,8 @@ def test_what_does_more_than_all_controls_is_as_rare_as_the_resolution_says(n):
 
     Bounds: a Poisson count of what is expected of one draw (the same few are called in every draw), at 1e-3.
     """
-    effects = many_effects.load().astype(float)
-    widths, gc = composition(many_effects.inserts(0, many_effects.N))
+    effects = many_effects.load()[:100_000].astype(float)
+    widths, gc = composition(many_effects.inserts(0, len(effects)))
     rng, calls = np.random.default_rng(3), []
     for _ in range(10):
         controls = rng.choice(len(effects), size=n, replace=False)
@@ -90,6 +92,21 @@ def test_ctcf_is_found_with_as_many_controls_as_its_matrices_need(table, kind):
         least = np.full(1437, 1.0)
         least[:6] = np.maximum(found.p[:, 0], found.p_resolution)
         assert (benjamini_hochberg(least)[:6] <= 0.05 + 1e-12).all()
+
+
+@pytest.mark.parametrize("kind", handmade.KINDS)
+def test_a_planted_motif_is_found_with_as_many_controls_as_it_needs(kind):
+    """And nothing else of 200 inserts: three draws by `list_controls` (docs/statistics.md has 20, of three motifs)."""
+    jaspar = [(s, s) for s in demo_effects.inserts()]
+    core = control_effects.consensuses()["MA0139.2"]
+    sequences = [core, reverse_complement_text(core), *list_controls(jaspar, n=198, seed=1).sequences[:198]]
+    assert handmade.means_something("MA0139.2", sequences).sum() == 2
+    effects, n = handmade.effects("MA0139.2", kind, sequences), controls_needed(200, 2)
+    for seed in (2, 3, 4):
+        controls = list(list_controls(jaspar, n=n, seed=seed).sequences)
+        scores = score_effects(effects, sequences, handmade.effects("MA0139.2", kind, controls), controls)
+        called = benjamini_hochberg(np.maximum(scores.p[:, 0], scores.p_resolution)) <= 0.05
+        assert called[:2].all() and not called[2:].any()
 
 
 def p_values(table, name, method):

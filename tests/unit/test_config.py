@@ -32,7 +32,7 @@ def shipped(monkeypatch):
 def test_the_shipped_config_is_valid_and_gets_its_defaults(shipped):
     resolved = resolve_config(shipped, files=[str(ROOT / "config" / "config.yaml")])
     screen = next(iter(resolved["screens"].values()))
-    assert screen["controls"] == {"pool": 10000} and screen["keep"]["profiles"] is True
+    assert screen["controls"] == {"pool": 14369} and screen["keep"]["profiles"] is True
     assert resolved["engine"] == "auto" and resolved["seed"] == 1
     assert "keep" not in next(iter(shipped["screens"].values()))  # the user's own is left as it is
 
