@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from marginome import MarginomeError, marginalize_many, random_one_hot, reverse_complement
+from marginome import MarginomeError, marginalize_many, one_hot_encode, random_one_hot, reverse_complement
 from marginome.model_check import check_model
 from marginome.models import load_model
+from marginome.models.headers import read_header
 from marginome.models.reading import parse_index
 
 LENGTH = 64
@@ -473,3 +475,103 @@ def test_beluga_on_its_rebuilt_architecture(tmp_path):
     assert y.std() > 0.1
     torch.testing.assert_close(found["logits"], y, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found["probabilities"], y.sigmoid(), rtol=1e-4, atol=1e-4)
+
+
+# -------------------------------------------------------------------------- flanks and two-hot sequences
+WINDOW = """
+import torch
+
+
+class Window(torch.nn.Module):
+    '''A reporter model: reads 40 bp, no more and no less.'''
+
+    def __init__(self):
+        super().__init__()
+        g = torch.Generator().manual_seed(0)
+        self.w = torch.nn.Parameter(torch.randn(3, 4, 7, generator=g))
+        self.v = torch.nn.Parameter(torch.randn(2, 3 * 34, generator=g))
+
+    def forward(self, X):
+        assert X.shape[2] == 40
+        return torch.nn.functional.conv1d(X, self.w).relu().flatten(1) @ self.v.T
+"""
+LEFT, RIGHT = "ACTGGCC", "ttN"
+
+
+@pytest.mark.parametrize("more", [{}, {"input_scale": 2}, {"alphabet": "GTAC"}, {"average_strands": True}])
+def test_a_construct_stands_between_the_flanks_of_its_assay(tmp_path, more):
+    """By hand: left + construct + right, N as zeros; its reverse complement stands in the same reporter."""
+    (tmp_path / "own.py").write_text(WINDOW)
+    settings = {"loader": f"{tmp_path}/own.py:Window", "outputs": {"y": {"names": ["a", "b"]}}}
+    plain = load_model("m", settings | {"input_length": 40}).module
+    flanked = load_model("m", settings | {"input_length": 30, "flanks": {"left": LEFT, "right": RIGHT}} | more)
+    assert flanked.input_length == 30
+    X = random_one_hot((4, 4, 30), random_state=0).float()
+
+    def by_hand(inner: torch.Tensor) -> torch.Tensor:
+        whole = torch.zeros(4, 4, 40)
+        for at, letter in [*enumerate(LEFT), *enumerate(RIGHT.upper(), 37)]:
+            whole[:, :, at] = torch.tensor([float(letter == base) for base in "ACGT"])
+        whole[:, :, 7:37] = inner
+        if "alphabet" in more:
+            whole = whole[:, ["ACGT".index(letter) for letter in more["alphabet"]]]
+        return plain(whole * more.get("input_scale", 1))
+
+    wanted = by_hand(X)
+    if "average_strands" in more:
+        wanted = (wanted + by_hand(reverse_complement(X).float())) / 2
+    torch.testing.assert_close(flanked.module(X), wanted)
+    effects = [marginalize_many(flanked.readouts(), X, ["ACGTGA", "TT"], device="cpu", engine=engine)[1]["y"]
+               for engine in ("auto", "full")]  # fmt: skip
+    torch.testing.assert_close(*effects, rtol=1e-5, atol=1e-5)
+    check = check_model(flanked)
+    assert check["problems"] == [] and check["attribution"]["unsupported_operations"] == []
+
+
+def test_flanks_of_a_file_that_tells_its_length(resources):
+    """MPRA-DragoNN reads 145 bp: the constructs are what the flanks leave of them, when a run is planned too."""
+    settings = {
+        "weights": str(resources / "models/mpra_dragonn_conv.hdf5"),
+        "architecture": str(resources / "models/mpra_dragonn_conv.model.json"),
+        "outputs": {"activity": {"names": [f"task_{i}" for i in range(12)]}},
+    }
+    flanked = settings | {"flanks": {"left": "ACGTT" * 3, "right": "GGCAT" * 2}}
+    loaded = load_model("m", flanked)
+    assert loaded.input_length == read_header(flanked).input_length == 120
+    X = random_one_hot((2, 4, 120), random_state=0).float()
+    whole = [one_hot_encode(s).float().expand(2, -1, -1) for s in ("ACGTT" * 3, "GGCAT" * 2)]
+    wanted = load_model("m", settings).module(torch.cat([whole[0], X, whole[1]], dim=2))
+    torch.testing.assert_close(loaded.module(X), wanted)
+    with pytest.raises(MarginomeError, match="input_length is 145, but the model reads 120 bp between its flanks"):
+        load_model("m", flanked | {"input_length": 145})
+    with pytest.raises(MarginomeError, match="the flanks have 150 bp, and the model reads 145 bp"):
+        load_model("m", settings | {"flanks": {"left": "A" * 150}})
+    keras3 = Path(__file__).parents[1] / "data/keras3/open_length.h5"  # its length is the construct's and the flanks'
+    opened = {"weights": str(keras3), "outputs": {"p": {"index": "5, 0"}}}
+    short = load_model("m", opened | {"input_length": 50, "flanks": {"left": "ACGTA", "right": "CCCCC"}}).module(
+        X[..., :50]
+    )
+    parts = [one_hot_encode(s).float().expand(2, -1, -1) for s in ("ACGTA", "CCCCC")]
+    torch.testing.assert_close(
+        short,
+        load_model("m", opened | {"input_length": 60}).module(torch.cat([parts[0], X[..., :50], parts[1]], dim=2)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"flanks": {"left": "ACU"}}, "wanted a sequence of A, C, G, T and N"),
+        ({"flanks": {"lefft": "AC"}}, "Did you mean 'left'"),
+        ({"flanks": "AC"}, "wanted a mapping"),
+        ({"flanks": {"left": "AC"}}, "the model fails on a sequence of 40 bp"),
+        ({"input_scale": "2"}, "wanted a number"),
+        ({"input_scale": 0}, "found 0, wanted a number above 0"),
+        ({"input_scale": float("nan")}, "found nan, wanted a number above 0"),
+    ],
+)
+def test_flanks_that_do_not_fit(tmp_path, more, message):
+    (tmp_path / "own.py").write_text(WINDOW)
+    settings = {"loader": f"{tmp_path}/own.py:Window", "outputs": {"y": {"names": ["a", "b"]}}, "input_length": 40}
+    with pytest.raises(MarginomeError, match=message):
+        load_model("m", settings | more)

@@ -54,6 +54,14 @@ def read_header(settings: Mapping[str, Any]) -> Header:
     Header
         All None for what cannot be read: `check_model`, which loads the file, says what is wrong with it.
     """
+    header = _of_file(settings)
+    beside = sum(len(letters or "") for letters in (settings.get("flanks") or {}).values())
+    if header.input_length and beside:  # what is given stands between the flanks
+        return header._replace(input_length=max(header.input_length - beside, 0) or None)
+    return header
+
+
+def _of_file(settings: Mapping[str, Any]) -> Header:
     weights = settings.get("weights") or []
     file = weights if isinstance(weights, str) else next(iter(weights), None)
     if file and is_archive(file) and ".py:" not in (settings.get("loader") or ""):

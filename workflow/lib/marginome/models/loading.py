@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.models.arguments import Argument, resolve_arguments
 from marginome.models.built import Built, no_memory, one_line
 from marginome.models.outputs import Output, Readouts, describe, resolve_outputs
-from marginome.models.wrappers import ALPHABET, AlphabetOrder, Ensemble, average_strands
+from marginome.models.wrappers import ALPHABET, AlphabetOrder, Construct, Ensemble, average_strands
 from marginome.nested import check_returned, leaves
 from marginome.storage import sha256_of
 
@@ -27,7 +28,7 @@ loaders = importlib.import_module("marginome.models.loaders")
 
 SETTINGS = (
     "loader", "weights", "bias_weights", "component", "architecture", "input_length", "parameters", "alphabet",
-    "average_strands", "arguments", "outputs", "trust_pickle",
+    "average_strands", "arguments", "outputs", "trust_pickle", "flanks", "input_scale",
 )  # fmt: skip
 # of the settings that are not text
 _FILES = ((str, Path, list, tuple), "a path or a list of paths")
@@ -35,6 +36,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "weights": _FILES, "bias_weights": _FILES, "architecture": ((str, Path), "a path"),
     "input_length": ((Integral,), "a whole number"), "parameters": ((Mapping,), "a mapping"),
     "average_strands": ((bool, list, tuple), "true, false or a list of heads"), "arguments": ((list, tuple), "a list"),
+    "flanks": ((Mapping,), "a mapping"), "input_scale": ((int, float), "a number"),
     "outputs": ((Mapping,), "a mapping"), "trust_pickle": ((bool,), "true or false"),
 }  # fmt: skip
 
@@ -167,13 +169,21 @@ def _load(
             remedy="Give one bias file per accessibility file, or one for all.",
         )  # fmt: skip
     bias_files = bias_weights * len(weights) if len(bias_weights) == 1 else bias_weights
+    scale = 1 if settings.get("input_scale") is None else settings["input_scale"]
+    if not 0 < scale < math.inf:
+        raise MarginomeError(f"found {scale}, wanted a number above 0", where=f"{where}: input_scale")
+    left, right = _flanks(settings, where)
+    beside = len(left) + len(right)
+    whole = dict(settings)
+    if beside and settings.get("input_length") is not None:
+        whole["input_length"] = settings["input_length"] + beside
     built = [
-        _build(loader, file, bias_files[i] if bias_files else None, settings, where)
+        _build(loader, file, bias_files[i] if bias_files else None, whole, where)
         for i, file in enumerate(weights or [None])
     ]
-    length = _input_length(built, settings, where)
+    length = _input_length(built, settings, beside, where)
     with one_line("the extra inputs cannot be used", f"{where}: arguments"):
-        arguments = resolve_arguments(settings.get("arguments"), _known_arguments(built[0], length), where)
+        arguments = resolve_arguments(settings.get("arguments"), _known_arguments(built[0], length + beside), where)
     alphabet = str(settings.get("alphabet") or built[0].alphabet)
     if sorted(alphabet) != sorted(ALPHABET):
         raise MarginomeError(f"alphabet '{alphabet}' is no order of A, C, G, T", where=where)
@@ -183,6 +193,7 @@ def _load(
         with one_line("the module cannot be made ready", member_where):
             module = _ready(member.module, member_where)
         module = module if alphabet == ALPHABET else AlphabetOrder(module, alphabet).eval()
+        module = Construct(module, left, right, scale).eval() if beside or scale != 1 else module
         with one_line("the model cannot be run on a sequence", member_where):
             examples.append(_example(module, length, arguments, member_where))
         modules.append(module)
@@ -276,14 +287,35 @@ def _known_arguments(built: Built, length: int) -> tuple[Argument, ...]:
     return tuple(replace(a, shape=tuple(n or length for n in a.shape)) for a in built.arguments)
 
 
-def _input_length(built: Sequence[Built], settings: Mapping[str, Any], where: str) -> int:
+def _flanks(settings: Mapping[str, Any], where: str) -> tuple[str, str]:
+    """What stands left and right of every sequence that the model is given."""
+    flanks = settings.get("flanks") or {}
+    for key, letters in flanks.items():
+        if key not in ("left", "right"):
+            raise unknown_name("key", key, ["left", "right"], where=f"{where}: flanks")
+        if not isinstance(letters, str) or set(letters.upper()) - {*ALPHABET, "N"}:
+            raise MarginomeError(
+                f"found {str(letters)[:40]!r}, wanted a sequence of A, C, G, T and N", where=f"{where}: flanks.{key}"
+            )
+    return flanks.get("left") or "", flanks.get("right") or ""
+
+
+def _input_length(built: Sequence[Built], settings: Mapping[str, Any], beside: int, where: str) -> int:
+    """The length of the sequences that are given, without the flanks."""
     given = settings.get("input_length")
-    told = {b.input_length for b in built if b.input_length is not None}
+    told = {b.input_length - beside for b in built if b.input_length is not None}
+    if told and min(told) < 1:
+        raise MarginomeError(
+            f"the flanks have {beside} bp, and the model reads {min(told) + beside} bp", where=f"{where}: flanks",
+            remedy="Give the parts of the assay's own sequence that the model was trained with.",
+        )  # fmt: skip
     if len(told) > 1:
         raise MarginomeError(f"the members of the ensemble want sequences of {sorted(told)} bp", where=where)
     if told and given is not None and int(given) != next(iter(told)):
         raise MarginomeError(
-            f"input_length is {given}, but the model reads {next(iter(told))} bp", where=f"{where}: input_length"
+            f"input_length is {given}, but the model reads {next(iter(told))} bp"
+            f"{' between its flanks' if beside else ''}",
+            where=f"{where}: input_length",
         )
     if not told and given is None:
         raise MarginomeError(

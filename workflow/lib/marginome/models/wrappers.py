@@ -45,6 +45,41 @@ class AlphabetOrder(nn.Module):
         return self.model(self.order(X), *args)
 
 
+class Construct(nn.Module):
+    """A model that sees a sequence as a part of a longer one, as a reporter assay does, or counted for two alleles.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Takes ``(n, 4, left + length + right)``.
+    left, right : str
+        What stands before and behind every sequence, in letters; N is a base that the model is not told (zeros).
+    scale : float, default 1
+        Of what the model is given: 2 for a model of two-hot sequences, which counts both alleles.
+    """
+
+    def __init__(self, model: nn.Module, left: str = "", right: str = "", scale: float = 1.0):
+        super().__init__()
+        self.model, self.scale = model, scale
+        self.register_buffer("left", _one_hot(left), persistent=False)
+        self.register_buffer("right", _one_hot(right), persistent=False)
+
+    def forward(self, X: Tensor, *args: Tensor) -> Any:
+        """What the model returns for ``(n, 4, length)`` between the flanks."""
+        parts = [self.left.expand(len(X), -1, -1), X, self.right.expand(len(X), -1, -1)]
+        whole = torch.cat([part.to(X.dtype) for part in parts if part.shape[2]], dim=2)
+        return self.model(whole if self.scale == 1 else self.scale * whole, *args)
+
+
+def _one_hot(letters: str) -> Tensor:
+    """Letters as (1, 4, length), zeros for N."""
+    columns = torch.zeros(1, 4, len(letters))
+    for i, letter in enumerate(letters.upper()):
+        if letter != "N":
+            columns[0, ALPHABET.index(letter), i] = 1.0
+    return columns
+
+
 class StrandAverage(nn.Module):
     """The mean of a model's outputs on the sequences and on their reverse complements.
 
