@@ -517,3 +517,77 @@ def test_a_width_of_bins_that_is_none():
     for width in (0.0, -0.1, 1.1):
         with pytest.raises(MarginomeError, match="bin_width"):
             gc_bins(np.array([0.5]), width)
+
+
+@pytest.mark.parametrize("stride", [None, 7])
+def test_what_is_left_out_is_counted_as_by_hand(tmp_path, stride):
+    """Every window of contigs with N, soft-masked bases and shut regions, each left out for its first reason."""
+    need("bedtools", "bedtools")
+    rng = np.random.default_rng(2)
+    length, flank, width = 40, 15, 0.25
+    runs = [rng.choice(list(letters), int(rng.integers(5, 90))) for letters in ["ACGT", "acgt", "AATTC", "N"] * 8]
+    text = "".join("".join(run) for run in runs)
+    contigs = {"a": text[: len(text) // 2], "b": text[len(text) // 2 :], "c": "ACGT" * 9}
+    shut = [("a", 300, 340), ("b", 60, 100)]
+    settings = synthetic(tmp_path, contigs, [("a", 100, 140), ("b", 200, 240), ("b", 300, 340)])
+    (tmp_path / "shut.bed").write_text("".join(f"{c}\t{s}\t{e}\n" for c, s, e in shut))
+    peaks = [("a", 100, 140), ("b", 200, 240), ("b", 300, 340)]
+    closed = [(c, s - flank, e + flank) for c, s, e in peaks] + shut
+    dropped, available = Counter(), Counter()
+    for name, bases in contigs.items():
+        for start in range(0, len(bases) - length + 1, stride or length // 8):
+            window = bases[start : start + length]
+            unknown, upper = window.count("N"), window.upper()
+            if unknown > 0.25 * length:
+                dropped["windows_unknown_bases"] += 1
+            elif sum(base.islower() for base in window) > 0.5 * length:
+                dropped["windows_soft_masked"] += 1
+            elif any(c == name and s < start + length and start < e for c, s, e in closed):
+                dropped["windows_excluded"] += 1
+            else:
+                gc = (upper.count("G") + upper.count("C")) / (length - unknown)
+                available[min(int(gc / width + 1e-9), 3)] += 1
+    made = make(settings | {"n": 3, "length": length, "flank": flank, "stride": stride, "bin_width": width,
+                            "exclude": [str(tmp_path / "shut.bed")], "max_unknown_fraction": 0.25,
+                            "max_soft_masked_fraction": 0.5, "shortfall": "nearest"})  # fmt: skip
+    found = made.checks["dropped"]
+    assert min(dropped.values()) > 3 and {key: found[key] for key in dropped} == dropped
+    for row in made.checks["bins"]:
+        assert row["available"] == available[round(row["gc_from"] / width)]
+        assert row["gc_to"] == row["gc_from"] + width and row["obtained"] + row["from_nearest_bins"] == row["wanted"]
+
+
+def test_what_is_missing_comes_from_the_nearest_bins_and_below_first(tmp_path):
+    need("bedtools", "bedtools")
+    there = {5: 1, 4: 2, 6: 2, 3: 5, 7: 5}  # windows of 10 bp, by their number of G and C
+    windows = ["G" * gc + "A" * (10 - gc) for gc, n in there.items() for _ in range(n)]
+    peaks = [("a", 10 * i, 10 * i + 10) for i in range(6)]
+    settings = synthetic(tmp_path, {"a": "GGGGGAAAAA" * 6 + "".join(windows)}, peaks)
+    for n, taken in ((1, [5]), (3, [4, 4, 5]), (6, [3, 4, 4, 5, 6, 6]), (7, [3, 3, 4, 4, 5, 6, 6])):
+        made = make(settings | {"n": n, "length": 10, "stride": 10, "bin_width": 0.1, "shortfall": "nearest"})
+        assert sorted(s.count("G") for s in made.sequences) == taken
+        (row,) = made.checks["bins"]
+        assert row == {"gc_from": 0.5, "gc_to": 0.6, "wanted": n, "available": 1, "obtained": 1,
+                       "from_nearest_bins": n - 1}  # fmt: skip
+        assert made.checks["bins_short"] == (n > 1)
+
+
+def test_scarce_bins_are_served_first_and_no_windows_overlap(tmp_path):
+    """Each of four windows of G alone overlaps two of half G, of which one is wanted; a fifth lies elsewhere."""
+    need("bedtools", "bedtools")
+    contigs = {"p": "G" * 40 + "GGGGGAAAAA", "a": ("G" * 10 + "A" * 10) * 4, "b": "GGGGGAAAAA"}
+    settings = synthetic(tmp_path, contigs, [("p", 10 * i, 10 * i + 10) for i in range(5)])
+    for seed in range(6):
+        made = make(settings | {"n": 5, "length": 10, "stride": 5, "bin_width": 0.1}, seed=seed)
+        assert made.ids == ["a:0-10", "a:20-30", "a:40-50", "a:60-70", "b:0-10"]
+        free = make(settings | {"n": 5, "length": 10, "stride": 1, "bin_width": 1.0}, seed=seed)
+        for _, part in free.regions.groupby("chrom"):
+            assert (np.diff(part["start"]) >= 10).all()
+
+
+@pytest.mark.parametrize(("length", "stride"), [(4, 1), (8, 1), (15, 1), (16, 2), (50, 6)])
+def test_windows_are_an_eighth_of_their_length_apart(tmp_path, length, stride):
+    need("bedtools", "bedtools")
+    settings = synthetic(tmp_path, {"p": "ACGT" * 50, "a": "ACGT" * 30}, [("p", 0, 200)])
+    made = make(settings | {"n": 1, "length": length, "chromosomes": {"include": ["a"]}})
+    assert made.checks["bins"][0]["available"] == (120 - length) // stride + 1
