@@ -591,3 +591,30 @@ def test_windows_are_an_eighth_of_their_length_apart(tmp_path, length, stride):
     settings = synthetic(tmp_path, {"p": "ACGT" * 50, "a": "ACGT" * 30}, [("p", 0, 200)])
     made = make(settings | {"n": 1, "length": length, "chromosomes": {"include": ["a"]}})
     assert made.checks["bins"][0]["available"] == (120 - length) // stride + 1
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-3])
+def test_a_window_may_hold_the_limit_of_the_signal_and_no_more_of_either_sign(tmp_path, unit):
+    need("bedtools", "bedtools")
+    import pyBigWig
+
+    contigs = {name: "ACGT" * 50 if name == "p" else "ACGTA" * 10 for name in "pbcd"}
+    settings = synthetic(tmp_path, contigs, [("p", 0, 50), ("p", 100, 150)]) | {
+        "stride": 50,
+        "chromosomes": {"include": ["[bcd]"]},
+        "signal": {"bigwigs": [str(tmp_path / "x.bw")], "max_fraction": 0.5},
+    }
+
+    def write(of_peaks):
+        with pyBigWig.open(str(tmp_path / "x.bw"), "w") as handle:
+            handle.addHeader([(name, len(bases)) for name, bases in contigs.items()])
+            handle.addEntries([*"pbcd"], [0] * 4, ends=[200, 50, 50, 50],
+                              values=[of_peaks, 1.0 * unit, 1.25 * unit, -1.25 * unit])  # fmt: skip
+
+    write(2.0 * unit)
+    for seed in range(4):
+        made = make(settings | {"n": 1}, seed=seed)
+        assert made.ids == ["b:0-50"] and made.checks["signal_limit"] == pytest.approx(50 * unit)
+    refused(settings | {"n": 2}, "1 of 2 windows of 50 bp", "windows with signal 2")
+    write(0.0)
+    refused(settings | {"n": 1}, "1 % of the peaks have no signal at all")
