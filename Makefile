@@ -1,5 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; both make the environment first.
-.PHONY: demo test check env oracle lock lint benchmark cuda kernels release clean
+.PHONY: demo test check env oracle plugins lock lint benchmark cuda kernels release clean
 .DELETE_ON_ERROR:
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORES ?= all
@@ -24,13 +24,21 @@ oracle: .venv-oracle/.complete
 	.venv-keras/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
+# Snakemake's plugins for runs without a shared disk, and servers on loopback to try them with.
+plugins: .venv-plugins/.complete
+
+.venv-plugins/.complete: tests/requirements-plugins.txt | .venv/.complete
+	rm -rf .venv-plugins
+	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --target .venv-plugins -r $<
+	@touch $@
+
 demo: env
 	snakemake --cores $(CORES)
 	@echo
 	@echo "The results are in results/screens/: open results/index.html in a browser, or read results/README.md."
 
 # LONG=1: with what takes longest too, as CI does.
-test: env oracle
+test: env oracle plugins
 	$(if $(LONG),MARGINOME_LONG=1) python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: env
