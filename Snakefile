@@ -100,8 +100,8 @@ rule reproduce:
     input:
         effects=expand(EFFECTS, screen=EXPECTED),
         tables=expand(DIFFERENCES, screen=EXPECTED),
-        expected=ancient(list(EXPECTED.values())),
-        sums=ancient(checksums_beside(EXPECTED.values())),
+        expected=inputs(EXPECTED.values()),
+        sums=inputs(checksums_beside(EXPECTED.values())),
     log:
         "<logs>/reproduce/reproduce.log",
     conda:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 
 import pytest
 
 from marginome.config import file_places, resolve_config
 from marginome.errors import MarginomeError
+from marginome.models.headers import reader_modules
+from marginome.models.loaders import LOADERS
 from marginome.motifs.reading import named_files
 from marginome.opened_files import OpenedFiles
 from marginome.planning import Planned, check_shipped
@@ -20,7 +23,12 @@ def opened(config: dict, section: str, name: str, folder: str) -> OpenedFiles:
     """What a job of an entry is told where Snakemake has every file in another folder."""
     places = [(path, files) for path, files, is_code in file_places(config, section, name) if not is_code]
     names = list(dict.fromkeys(file for _, files in places for file in files))
-    told = {"names": names, "places": [[path, [names.index(file) for file in files]] for path, files in places]}
+    told = {
+        "names": names,
+        "places": [[path, [names.index(file) for file in files]] for path, files in places],
+        "digests": [None] * len(names),
+    }
+    told["digests"] = [None] * len(names)
     return OpenedFiles(told, [f"{folder}/{file}" for file in names])
 
 
@@ -68,7 +76,43 @@ def test_patterns_and_folders_stand_for_their_files_in_the_order_in_which_they_a
 
 def test_files_that_are_not_those_of_the_params_are_an_error():
     with pytest.raises(ValueError, match="2 files are named, 1 given"):
-        OpenedFiles({"names": ["a", "b"], "places": []}, ["a"])
+        OpenedFiles({"names": ["a", "b"], "places": [], "digests": [None, None]}, ["a"])
+
+
+def test_what_was_fetched_must_have_the_checksum_that_is_known(tmp_path, caplog):
+    (tmp_path / "fetched").write_bytes(b"acgt")
+    known = hashlib.sha256(b"acgt").hexdigest()
+    told = {"names": ["s3://bucket/a.fa"], "places": [[["genome"], [0]]], "digests": [known]}
+    with caplog.at_level("INFO", "marginome"):
+        found = OpenedFiles(told, [tmp_path / "fetched"])
+    assert found.settings({"genome": "s3://bucket/a.fa"}) == {"genome": str(tmp_path / "fetched")}
+    assert f"s3://bucket/a.fa: SHA-256 {known}, as wanted" in caplog.text
+    with pytest.raises(MarginomeError, match=rf"s3://bucket/a.fa: what was fetched has the SHA-256 {known}, wanted 0"):
+        OpenedFiles({**told, "digests": ["0" * 64]}, [tmp_path / "fetched"])
+    OpenedFiles({**told, "digests": [None]}, [tmp_path / "fetched"])  # nothing is known
+    OpenedFiles(
+        {**told, "names": ["a.fa"], "digests": ["0" * 64]}, ["a.fa"]
+    )  # not fetched: its digest is in the params
+
+
+def test_addresses_are_files_that_need_not_be_here():
+    config = small_config()
+    config["models"]["bpnet_ctcf"]["weights"] = "s3://bucket/m.pt"
+    config["motifs"]["jaspar"]["files"] = ["https://host/motifs.meme?download=[1]"]
+    config["models"]["bpnet_ctcf"].pop("loader")
+    config["sha256"] = {"s3://bucket/m.pt": "0" * 64}
+    resolved = resolve_config(config)
+    assert reader_modules(resolved["models"]["bpnet_ctcf"]) == (
+        "models.recognition",
+        *sorted({f"models.{module}" for module in LOADERS.values()}),
+    )
+    config["sha256"]["s3://bucket/m2.pt"] = "0" * 64
+    with pytest.raises(MarginomeError, match=r"sha256: there is no file 's3://bucket/m2\.pt'. Did you mean"):
+        resolve_config(config)
+    del config["sha256"]
+    config["models"]["bpnet_ctcf"]["loader"] = "https://host/own.py:net"
+    with pytest.raises(MarginomeError, match=r"code is not fetched: https://host/own\.py"):
+        resolve_config(config)
 
 
 def test_a_job_is_told_what_was_found(tmp_path):

@@ -5,7 +5,7 @@
 # rule has no digest of code, since an edit would make every background set anew for the same index.
 rule index_genome:
     input:
-        genome=lambda wildcards: ancient(GENOMES[wildcards.genome][0]),
+        genome=lambda wildcards: inputs([GENOMES[wildcards.genome][0]])[0],
     output:
         fai=GENOME_INDEX,
         gzi=GENOME_BLOCKS,

@@ -94,7 +94,7 @@ def files_of(section, wildcard):
     Marked ancient: Snakemake follows modification times where one means content, so a touched genome or
     model would rerun everything. Their digests are in the params of the rules that use them (`digests_of`).
     """
-    return lambda wildcards: ancient(data_files(section, wildcards[wildcard]))
+    return lambda wildcards: inputs(data_files(section, wildcards[wildcard]))
 
 
 def opened_of(section, wildcard):
@@ -119,7 +119,7 @@ def models_of(wildcards):
 
 def model_files(wildcards):
     """Input function: the files of a job's models (see `files_of`)."""
-    return ancient([file for model in models_of(wildcards) for file in data_files("models", model)])
+    return inputs(file for model in models_of(wildcards) for file in data_files("models", model))
 
 
 def model_opened(wildcards):

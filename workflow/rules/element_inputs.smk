@@ -28,7 +28,7 @@ def attributed_model(function):
 
 def part_files(*part):
     """Input function: the files that a part of an attribution entry names, marked ancient (see `files_of`)."""
-    return lambda wildcards: ancient(data_files("attributions", wildcards.attribution, part))
+    return lambda wildcards: inputs(data_files("attributions", wildcards.attribution, part))
 
 
 def part_opened(*part):

@@ -34,7 +34,7 @@ rule collect_loci:
 
 rule attribute:
     input:
-        files=attributed_model(lambda model: ancient(data_files("models", model))),
+        files=attributed_model(lambda model: inputs(data_files("models", model))),
         fasta=rules.collect_loci.output.fasta,
         references=background_of("references", "background"),
     output:

@@ -227,7 +227,7 @@ EXPECTED = {name: entry["expected"] for name, entry in CONFIG["screens"].items()
 rule compare_screen:
     input:
         effects=rules.summarize_screen.output.effects,
-        expected=lambda wildcards: ancient(EXPECTED[wildcards.screen]),
+        expected=lambda wildcards: inputs([EXPECTED[wildcards.screen]])[0],
     output:
         table=DIFFERENCES,
     log:

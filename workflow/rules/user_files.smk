@@ -4,12 +4,14 @@
 # that planned the run found, by a file that goes with the config files.
 
 import hashlib
+import importlib.util
 import re
 
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from marginome.config import SECTIONS, file_places
 from marginome.planning import Planned, check_shipped
+from marginome.textfiles import is_address
 
 SHIPPED = SharedFSUsage.SOURCES not in workflow.storage_settings.shared_fs_usage
 PLAN = Planned(".snakemake/marginome/plan.json", read=SHIPPED and not workflow.is_main_process)
@@ -25,8 +27,8 @@ def named_places(section, name):
 def named_digests(section, name):
     """Digests of the files that an entry names; a job looks at no others."""
     files = entry_files(section, name)
-    known = section_digests(section) if workflow.is_main_process else content_digests(files)
-    return {file: known[file] for file in files}
+    known = section_digests(section) if workflow.is_main_process else content_digests(here(files))
+    return {file: stored_digest(file) if is_address(file) else known[file] for file in files}
 
 
 @PLAN.asks
@@ -35,9 +37,9 @@ def checksums(section, name):
     entry = CONFIG[section][name]
     used = entry if section == "screens" else used_entries(entry)
     named = [(s, one) for s in ("models", "motifs", "backgrounds") for one in used.get(s, [])]
-    return file_digests(
-        with_imported([file for one in [*named, (section, name)] for file in entry_files(*one)])
-    )
+    files = [file for one in [*named, (section, name)] for file in entry_files(*one)]
+    there = {file: stored_digest(file) for file in files if is_address(file)}
+    return {**file_digests(with_imported(here(files))), **there}
 
 
 @PLAN.asks
@@ -48,6 +50,44 @@ def readers_of(section, name):
         return list(reader_modules(entry))
     settings = entry if section == "motifs" else (entry.get("exclude_hits") or {}).get("motifs")
     return formats.readers_of(settings) if settings else {}
+
+
+def here(files):
+    """Those of some files that are no addresses."""
+    return [file for file in files if not is_address(file)]
+
+
+# Snakemake's storage plugins by the beginnings of the addresses that they know.
+STORAGE_PLUGINS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
+
+
+@functools.cache
+def stored(address):
+    """The file at an address, as an input that Snakemake fetches."""
+    scheme = address.partition("://")[0]
+    plugin = STORAGE_PLUGINS.get(scheme)
+    if plugin is None:
+        known = ", ".join(f"{scheme}://" for scheme in STORAGE_PLUGINS)
+        raise WorkflowError(f"{address}: files are fetched from {known}; download others first.")
+    if importlib.util.find_spec(f"snakemake_storage_plugin_{plugin}") is None:
+        raise WorkflowError(f"{address}: to fetch it, pip install snakemake-storage-plugin-{plugin}")
+    return storage(address)
+
+
+@PLAN.asks
+def stored_digest(address):
+    """SHA-256 of the file at an address where the config gives it; else what its server says of it."""
+    known = CONFIG["sha256"].get(address)
+    if known:
+        return known
+    found = stored(address).flags["storage_object"]
+    tag = found.s3obj().e_tag if hasattr(found, "s3obj") else ""
+    return f"{address} {tag} of {found.size()} bytes and {found.mtime():.0f} s".replace('"', "")
+
+
+def inputs(files):
+    """Files of the user's as inputs that are ancient (see `files_of`), fetched where they are addresses."""
+    return [ancient(stored(file) if is_address(file) else file) for file in files]
 
 
 def entry_files(section, name):
@@ -74,7 +114,7 @@ def data_files(section, name, part=()):
 def section_digests(section):
     """Digests of the files of all entries of a section: what is remembered of them is read and written once."""
     return content_digests(
-        dict.fromkeys(file for name in CONFIG[section] for file in entry_files(section, name))
+        dict.fromkeys(file for name in CONFIG[section] for file in here(entry_files(section, name)))
     )
 
 
@@ -84,14 +124,16 @@ def opened(*entries):
 
     An entry is (section, name, part, keys): the keys lead from the job's settings to that part.
     """
-    names, places = [], []
+    names, places, known = [], [], {}
     for section, name, part, keys in entries:
         files = data_files(section, name, part)
         for path, found in data_places(section, name, part):
             numbers = [len(names) + files.index(file) for file in found]
             places.append([[*keys, *path[len(part) :]], numbers])
         names += files
-    return {"names": names, "places": places}
+        known |= named_digests(section, name)
+    digests = [known[name] if re.fullmatch("[0-9a-f]{64}", known[name]) else None for name in names]
+    return {"names": names, "places": places, "digests": digests}
 
 
 def checksums_beside(files):

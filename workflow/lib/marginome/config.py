@@ -18,7 +18,7 @@ from marginome.config_reading import check_file, place, plain_values
 from marginome.config_schema import branches, complete, follow, schemas
 from marginome.errors import MarginomeError, shown, unknown_name
 from marginome.models.kinds import unread_folder
-from marginome.textfiles import expand_each, expand_files
+from marginome.textfiles import expand_each, expand_files, is_address
 from marginome.usercode import check_reference
 
 SECTIONS = ("models", "motifs", "backgrounds", "screens", "attributions")
@@ -56,7 +56,7 @@ def resolve_config(config: Mapping, *, files: list[str] | None = None, check_fil
     resolved = complete(resolved, schemas()["config.schema.yaml"])
     problems = [*_unusable_names(resolved)]
     if check_files and not problems:
-        problems = [*_missing_files(resolved)] or [*_missing_code(resolved)]
+        problems = [*_missing_files(resolved), *_unknown_sums(resolved)] or [*_missing_code(resolved)]
     told = model_headers(resolved) if check_files and not problems else None
     entries = [*entry_problems(resolved, {} if told is None else told_lengths(told))]
     problems = [*entries, *problems]
@@ -400,6 +400,10 @@ def _unusable_names(config: Mapping) -> Iterator[MarginomeError]:
 def _missing_files(config: Mapping) -> Iterator[MarginomeError]:
     for key, file in file_keys(config):
         where, named = f"config: {key}", shown(file, quotes=False, limit=200)
+        if is_address(file):
+            if file.endswith(".py"):
+                yield MarginomeError(f"code is not fetched: {named}", where=where, remedy="Give a file that is here.")
+            continue
         try:
             found = os.stat(file)
         except OSError:
@@ -418,6 +422,14 @@ def _missing_files(config: Mapping) -> Iterator[MarginomeError]:
             yield MarginomeError(f"no permission to read '{named}'", where=where, remedy=f"Try: ls -l {named}")
         elif found.st_size == 0:
             yield MarginomeError(f"the file '{named}' is empty", where=where, remedy="Copy or download it again.")
+
+
+def _unknown_sums(config: Mapping) -> Iterator[MarginomeError]:
+    """Find checksums of files that nothing names."""
+    named = sorted({file for _, file in file_keys(config)}) if config["sha256"] else []
+    for file in config["sha256"]:
+        if file not in named:
+            yield unknown_name("file", file, named, where="config: sha256")
 
 
 def _near(file: str) -> str:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from marginome.errors import MarginomeError
+from marginome.storage import sha256_of
+from marginome.textfiles import is_address
+
+log = logging.getLogger(__name__)
 
 
 class OpenedFiles:
@@ -15,15 +22,24 @@ class OpenedFiles:
     named : mapping
         ``names``, the files as the config names them, and ``places``, where in the job's settings they are named: pairs
         of a path of keys and positions and of the numbers (from 0) of the files that stand there. A folder or a
-        pattern stands for several, or for none where others named them before.
+        pattern stands for several, or for none where others named them before. ``digests`` has for each file its
+        SHA-256, or None where it is not known.
     given : sequence of path
         Where each of the names is, in the same order.
+
+    Raises
+    ------
+    MarginomeError
+        A file that was fetched (its place is not its name) has another SHA-256 than the one that is known.
     """
 
     def __init__(self, named: Mapping[str, Any], given: Sequence[str | os.PathLike]):
         self._names, self._given = list(named["names"]), list(map(str, given))
         if len(self._names) != len(self._given):  # a rule whose params and inputs are not of the same files
             raise ValueError(f"{len(self._names)} files are named, {len(self._given)} given")
+        for name, path, known in zip(self._names, self._given, named["digests"]):
+            if path != name and (known or is_address(name)):
+                _check_fetched(name, path, known)
         self._places = {tuple(path): numbers for path, numbers in named["places"]}
 
     def settings(self, settings: Any) -> Any:
@@ -61,3 +77,15 @@ class OpenedFiles:
         if isinstance(value, list | tuple):
             return [[new for i, item in enumerate(value) for new in self._variants(item, (*path, i))]]
         return [value]
+
+
+def _check_fetched(name: str, path: str, known: str | None) -> None:
+    """Tell the SHA-256 of a file that was fetched, and refuse another than the one that is known."""
+    found = sha256_of(path)
+    log.info("%s: SHA-256 %s%s", name, found, "" if known is None else ", as wanted" if known == found else "")
+    if known not in (None, found):
+        raise MarginomeError(
+            f"what was fetched has the SHA-256 {found}, wanted {known}",
+            where=name,
+            remedy="Store the file that the run was planned with; or, if it was changed, run the same command again.",
+        )

@@ -11,6 +11,11 @@ from marginome.bounded import Kind, read_bytes
 from marginome.errors import MarginomeError
 
 
+def is_address(file: str | os.PathLike) -> bool:
+    """Say whether a file is named by an address that Snakemake fetches it from, such as s3://bucket/file."""
+    return re.match(r"[a-z][a-z0-9+.-]*://", os.fspath(file)) is not None
+
+
 def expand_files(named: str | os.PathLike) -> list[str]:
     """Return the files that a path, a folder or a pattern names.
 
@@ -26,6 +31,8 @@ def expand_files(named: str | os.PathLike) -> list[str]:
         Sorted by name. What names nothing is returned as it is, so that whoever opens it says that it is not there.
     """
     text = os.fspath(named)
+    if is_address(text):
+        return [text]
     if os.path.isdir(text):
         found = [os.path.join(text, name) for name in os.listdir(text) if not name.startswith(".")]
     elif not os.path.exists(text) and glob.has_magic(text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from marginome.motifs import collection
 from marginome.motifs.table import motif_table
 from marginome.opened_files import OpenedFiles
 from marginome.storage import write_table
+from marginome.textfiles import is_address
 
 log = logging.getLogger("marginome")
 
@@ -44,6 +46,10 @@ def collect_motifs(
         Parquet to write.
     """
     known = {opened.given(file): reader for file, reader in readers.items()}
+    for file in filter(is_address, readers):  # it was not here to be looked at when the run was planned
+        # imported by name: all formats count for the collections that have such files (`code_of_collection`)
+        formats = importlib.import_module("marginome.motifs.formats")
+        known[opened.given(file)] = formats.reader_of(opened.given(file), formats.format_of(settings, file))
     found = collection.collect(opened.settings(settings), name=name, readers=known)
     frame = motif_table(found)
     frame["source"] = [opened.name(source) for source in frame["source"]]

@@ -12,7 +12,7 @@ from marginome.bounded import ARCHITECTURE, is_archive
 from marginome.hdf5 import Request, read_foreign_hdf5
 from marginome.models.kinds import is_keras_archive, safetensors_names
 from marginome.models.loaders import LOADERS, OWN
-from marginome.textfiles import read_text
+from marginome.textfiles import is_address, read_text
 
 #: Loaders whose outputs are counts and profile, heads 1 and 0 of two.
 BPNET_LOADERS = ("bpnet_lite", "chrombpnet", "bpnet_keras")
@@ -68,7 +68,7 @@ def _of_file(settings: Mapping[str, Any]) -> Header:
         # looking into an archive at every start would take longer than it tells
         return Header(None, ("counts", "profile") if settings.get("loader") in BPNET_LOADERS else None)
     loader = settings.get("loader") or (recognise(file, bool(settings.get("trust_pickle"))) if file else None)
-    if loader is None:
+    if loader is None or (file and is_address(file) and loader in KERAS_LOADERS):
         return Header()
     if loader == "beluga":
         return Header(2000, ("logits", "probabilities"), ("logits", "probabilities"))
@@ -133,7 +133,7 @@ def reader_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
     -------
     tuple of str
         Names relative to the package. Where neither the entry nor the file's header tells the loader: all that it may
-        be, which are those of torch.save's files.
+        be, which are those of torch.save's files, and of a file at an address all there are.
     """
     loader = settings.get("loader")
     weights = settings.get("weights") or []
@@ -146,7 +146,8 @@ def reader_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
         return (*more, "models.recognition", *(f"models.{module}" for module in sorted({*LOADERS.values()})))
     file = next(iter(files), None)
     found = recognise(file, bool(settings.get("trust_pickle"))) if file else None
-    modules = {LOADERS[found]} if found else {*LOADERS.values()} - {"keras"}
+    unknown = {*LOADERS.values()} - ({"keras"} if file and not is_address(file) else set())
+    modules = {LOADERS[found]} if found else unknown
     return (*more, "models.recognition", *(f"models.{module}" for module in sorted(modules)))
 
 
