@@ -13,8 +13,13 @@ from marginome.config import SECTIONS, file_places
 from marginome.planning import Planned, check_shipped
 from marginome.textfiles import is_address
 
-SHIPPED = SharedFSUsage.SOURCES not in workflow.storage_settings.shared_fs_usage
-PLAN = Planned(".snakemake/marginome/plan.json", read=SHIPPED and not workflow.is_main_process)
+
+def shipped():
+    """Say whether jobs get the sources from Snakemake."""
+    return SharedFSUsage.SOURCES not in workflow.storage_settings.shared_fs_usage
+
+
+PLAN = Planned(".snakemake/marginome/plan.json", read=shipped() and not workflow.is_main_process)
 
 
 @PLAN.asks
@@ -170,15 +175,29 @@ def genome_digest(wildcards):
     return named_digests(section, name)[file]
 
 
-if SHIPPED and workflow.is_main_process:
-    try:
-        for section in SECTIONS:
-            for name in CONFIG[section]:
-                check_shipped(
-                    [file for _, files, is_code in named_places(section, name) if is_code for file in files]
-                )
-                named_digests(section, name)
-                (checksums if section in ("screens", "attributions") else readers_of)(section, name)
-    except MarginomeError as error:
-        raise WorkflowError(str(error)) from None
+def write_plan():
+    """Have the file that jobs are told by go with the config files."""
+    for section in SECTIONS:
+        for name in CONFIG[section]:
+            named_digests(section, name)
+            (checksums if section in ("screens", "attributions") else readers_of)(section, name)
     workflow.configfiles.append(PLAN.write())
+
+
+# Whether the executor ships sources is not known yet; without a default storage none does.
+if workflow.is_main_process and workflow.storage_settings.default_storage_provider is not None:
+    write_plan()
+
+
+onstart:
+    if shipped():
+        places = [
+            place
+            for section in SECTIONS
+            for name in CONFIG[section]
+            for place in named_places(section, name)
+        ]
+        try:
+            check_shipped([file for _, files, is_code in places if is_code for file in files])
+        except MarginomeError as error:
+            raise WorkflowError(str(error)) from None
