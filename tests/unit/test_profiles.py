@@ -11,6 +11,8 @@ from workspace import ROOT
 
 DEFAULT = ROOT / "profiles" / "default" / "profile.yaml"
 SLURM = ROOT / "profiles" / "slurm" / "profile.yaml"
+KUBERNETES = ROOT / "profiles" / "kubernetes" / "profile.yaml"
+BATCH = ROOT / "profiles" / "aws-batch" / "profile.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def rules() -> dict[str, str]:
 
 
 def test_nothing_in_the_repository_shadows_or_overrides_a_profile_named_slurm():
-    for name in ("slurm", "default"):  # Snakemake would take such a folder for the profile
+    for name in ("slurm", "kubernetes", "aws-batch", "default"):  # Snakemake would take such a folder for the profile
         assert not (ROOT / name).exists()
     # It is merged into every other profile and wins: what a site decides must not be in it.
     assert set(yaml.safe_load(DEFAULT.read_text())) == {"rerun-triggers", "rerun-incomplete", "show-failed-logs"}
@@ -41,6 +43,31 @@ def test_the_slurm_profile_names_every_gpu_rule_and_only_rules_that_exist(rules)
     groups = yaml.safe_load(text)["groups"]
     assert set(groups) <= set(rules) - gpu  # a group with two GPU rules could ask for two GPUs
     assert "write_overview" not in groups  # would join all screens into one job
+
+
+def offered(profile) -> dict:
+    """What a profile offers for `device: cuda`, in comments, by rule."""
+    text = profile.read_text()
+    return yaml.safe_load(re.sub(r"^# ?", "", text[text.index("# set-resources:") :], flags=re.MULTILINE))[
+        "set-resources"
+    ]
+
+
+def test_each_executor_is_asked_for_gpus_in_its_own_words(rules):
+    gpu = {name for name, body in rules.items() if "**gpus()" in body}
+    assert offered(KUBERNETES) == {name: {"gpu_manufacturer": "nvidia", "scale": 0} for name in gpu}
+    assert offered(BATCH) == {name: {"mem_mb": 8192, "_gpus": 1} for name in gpu}
+
+
+def test_batch_is_asked_for_sizes_of_memory_that_its_plugin_knows_and_that_are_enough(rules):
+    """A multiple of 1024 from 2048 to 8192 goes with one processor; anything else is turned into 2048."""
+    profile = yaml.safe_load(BATCH.read_text())
+    models = 5000  # memory_mb of the demo and 2,000
+    for name, body in rules.items():
+        wanted = re.search(r"mem_mb=memory\((.+)\)", body)[1]
+        wanted = int(wanted) if wanted.isdigit() else models
+        given = profile["set-resources"].get(name, {}).get("mem_mb", 2048)
+        assert wanted <= given and given in range(2048, 8193, 1024), name
 
 
 def test_the_profile_alone_decides_how_often_a_job_is_tried(rules):
