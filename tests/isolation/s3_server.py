@@ -1,11 +1,13 @@
 """An S3 (and all else that moto has of AWS) on loopback, with a bucket `store`: prints its address.
 
-Lines of input, ``put`` or ``get``, a key and a local file, are done with the bucket; each is answered by one. It ends
-when its input does.
+Lines of input, ``put`` or ``get``, a key and a local file, are done with the bucket; ``jobs`` writes the definitions of
+Batch's jobs to the file. Each is answered by one line. It ends when its input does.
 """
 
+import json
 import logging
 import sys
+from pathlib import Path
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -21,7 +23,10 @@ for line in sys.stdin:
     what, key, file = line.rstrip("\n").split("\t")
     if what == "put":
         client.upload_file(file, "store", key)
-    else:
+    elif what == "get":
         client.download_file("store", key, file)
+    else:
+        jobs = boto3.client("batch", endpoint_url=address).describe_job_definitions()["jobDefinitions"]
+        Path(file).write_text(json.dumps(jobs, default=str))
     print("done", flush=True)
 server.stop()

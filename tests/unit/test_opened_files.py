@@ -103,6 +103,7 @@ def test_addresses_are_files_that_need_not_be_here():
     config["sha256"] = {"s3://bucket/m.pt": "0" * 64}
     resolved = resolve_config(config)
     assert reader_modules(resolved["models"]["bpnet_ctcf"]) == (
+        "models.archives",
         "models.recognition",
         *sorted({f"models.{module}" for module in LOADERS.values()}),
     )

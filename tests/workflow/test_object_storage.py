@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import pytest
 import yaml
 
 from marginome.config import file_keys, resolve_config
-from workspace import RESOURCES, ROOT, Workspace, cannot_run, need, small_config
+from workspace import MOTIFS, RESOURCES, ROOT, Workspace, cannot_run, need, rules_run, small_config
 
 pytestmark = pytest.mark.workflow
 PLUGINS = ROOT / ".venv-plugins"
@@ -50,6 +51,12 @@ class Bucket:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._ask("get", f"run/{name}", file)
         return file
+
+    def batch_jobs(self) -> Path:
+        """Fetch the definitions of jobs that Batch has, as JSON."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._ask("jobs", "", self._folder / "jobs.json")
+        return self._folder / "jobs.json"
 
     def close(self) -> None:
         """End the server."""
@@ -142,6 +149,41 @@ def planned_folder(tmp_path: Path, bucket: Bucket, config: dict) -> Path:
     return work
 
 
+def test_a_file_at_an_address_is_fetched_checked_and_followed(workspace, bucket):
+    """By its checksum where the config gives it, else by what the server says."""
+    name, collection = "s3://store/data/motifs.meme", "results/motifs/jaspar.parquet"
+    motifs = (RESOURCES / "motifs" / "JASPAR2026_CORE_vertebrates.meme").read_bytes()
+    local = workspace.path("motifs.meme")
+    local.write_bytes(motifs)
+    bucket.put("data/motifs.meme", local)
+    workspace.config["motifs"]["jaspar"]["files"] = [name]
+    environment = {**os.environ, **KEYS, "PYTHONPATH": str(PLUGINS)}
+
+    def collect(*arguments: str, **kwargs) -> str:
+        storage = ["--storage-s3-endpoint-url", bucket.endpoint]
+        return workspace.run(collection, *storage, *arguments, env=environment, **kwargs).stdout
+
+    assert f"{name}: SHA-256 {hashlib.sha256(motifs).hexdigest()}" in collect()
+    table = pd.read_parquet(workspace.path(collection))
+    assert set(table["motif_id"]) == set(MOTIFS) and set(table["source"]) == {name}
+    assert "Nothing to be done" in collect()
+    local.write_bytes(motifs + b"\n")
+    bucket.put("data/motifs.meme", local)
+    assert rules_run(collect("-n")) == {"collect_motifs"}
+    workspace.config["sha256"] = {name: hashlib.sha256(motifs).hexdigest()}
+    told = collect(check=False)
+    assert f"{name}: what was fetched has the SHA-256" in told and "Traceback" not in told
+    workspace.config["sha256"] = {name: hashlib.sha256(motifs + b"\n").hexdigest()}
+    assert "as wanted" in collect()
+
+
+def test_without_its_plugin_one_line_says_what_to_install(workspace):
+    workspace.config["motifs"]["jaspar"]["files"] = ["gs://bucket/motifs.meme"]
+    told = workspace.run("-n", check=False).stdout
+    assert "gs://bucket/motifs.meme: to fetch it, pip install snakemake-storage-plugin-gcs" in told
+    assert "Traceback" not in told
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_job_that_the_kubernetes_plugin_makes(tmp_path, bucket, device, monkeypatch):
     """With the resources that the shipped profile offers: a GPU is a limit too, and on a CPU no GPU is asked for."""
@@ -155,9 +197,28 @@ def test_the_job_that_the_kubernetes_plugin_makes(tmp_path, bucket, device, monk
     assert "the specification is written" in done.stdout, done.stdout[-4000:]
     (container,) = json.loads((tmp_path / "job").read_text())["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "image:1"
-    assert container["resources"]["requests"]["memory"] == "5000M"
+    assert container["resources"]["requests"]["memory"] == f"{small_config()['memory_mb'] + 2000}M"
     assert "--deploy-sources s3://store/run/" in container["args"][1]
     if device == "cuda":
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     else:
         assert "nvidia.com/gpu" not in container["resources"]["requests"]
+
+
+def test_the_job_that_the_batch_plugin_makes(tmp_path, bucket, monkeypatch):
+    """With the resources that the shipped profile asks for, registered with a Batch that runs nothing."""
+    monkeypatch.chdir(ROOT)
+    config = {**small_config(), "device": "cuda"}
+    checkout(tmp_path / "work", config)
+    upload(config, bucket)
+    place = {"region": "us-east-1", "job-queue": "none", "job-role": "arn:aws:iam::1:role/r", "task-timeout": "28800"}
+    batch = [word for key, value in place.items() for word in (f"--aws-batch-{key}", value)]
+    batch += ["--set-resources", "check_model:mem_mb=8192", "check_model:_gpus=1"]
+    done = run(tmp_path / "work", bucket, CHECK, "--container-image", "image:1", *batch, executor="aws-batch",
+               AWS_ENDPOINT_URL=bucket.endpoint)  # fmt: skip
+    assert "Failed to submit job" in done.stdout, done.stdout[-4000:]  # to a queue that is not there
+    (job,) = json.loads(bucket.batch_jobs().read_text())
+    asked = {one["type"]: one["value"] for one in job["containerProperties"]["resourceRequirements"]}
+    assert asked == {"VCPU": "1", "MEMORY": "8192", "GPU": "1"}
+    assert job["containerProperties"]["image"] == "image:1" and job["timeout"]["attemptDurationSeconds"] == 28800
+    assert "--deploy-sources s3://store/run/" in job["containerProperties"]["command"][2]

@@ -138,7 +138,8 @@ def reader_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
     loader = settings.get("loader")
     weights = settings.get("weights") or []
     files = [weights] if isinstance(weights, str) else weights
-    unpacking = ("models.archives",) if loader in (None, *LOADERS) and any(map(is_archive, files)) else ()
+    packed = any(is_archive(file) or is_address(file) for file in files)
+    unpacking = ("models.archives",) if loader in (None, *LOADERS) and packed else ()
     more = (*(("models.strands",) if isinstance(settings.get("average_strands"), list) else ()), *unpacking)
     if loader:
         return (*more, f"models.{LOADERS.get(loader, OWN)}")
@@ -146,8 +147,7 @@ def reader_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
         return (*more, "models.recognition", *(f"models.{module}" for module in sorted({*LOADERS.values()})))
     file = next(iter(files), None)
     found = recognise(file, bool(settings.get("trust_pickle"))) if file else None
-    unknown = {*LOADERS.values()} - ({"keras"} if file and not is_address(file) else set())
-    modules = {LOADERS[found]} if found else unknown
+    modules = {LOADERS[found]} if found else {*LOADERS.values()} - {"keras"}
     return (*more, "models.recognition", *(f"models.{module}" for module in sorted(modules)))
 
 
