@@ -9,7 +9,7 @@ import re
 
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
-from marginome.config import SECTIONS, file_places
+from marginome.config import SECTIONS, file_keys, file_places
 from marginome.planning import Planned, check_shipped
 from marginome.textfiles import is_address
 
@@ -66,9 +66,8 @@ def here(files):
 STORAGE_PLUGINS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
 
 
-@functools.cache
-def stored(address):
-    """The file at an address, as an input that Snakemake fetches."""
+def check_plugin(address):
+    """Refuse an address that no installed plugin of Snakemake's fetches from."""
     scheme = address.partition("://")[0]
     plugin = STORAGE_PLUGINS.get(scheme)
     if plugin is None:
@@ -76,6 +75,16 @@ def stored(address):
         raise WorkflowError(f"{address}: files are fetched from {known}; download others first.")
     if importlib.util.find_spec(f"snakemake_storage_plugin_{plugin}") is None:
         raise WorkflowError(f"{address}: to fetch it, pip install snakemake-storage-plugin-{plugin}")
+
+
+if workflow.is_main_process and "://" in str(CONFIG):
+    for file in {file for _, file in file_keys(CONFIG) if is_address(file)}:
+        check_plugin(file)
+
+
+@functools.cache
+def stored(address):
+    """The file at an address, as an input that Snakemake fetches."""
     return storage(address)
 
 

@@ -46,10 +46,11 @@ def collect_motifs(
         Parquet to write.
     """
     known = {opened.given(file): reader for file, reader in readers.items()}
-    for file in filter(is_address, readers):  # it was not here to be looked at when the run was planned
-        # imported by name: all formats count for the collections that have such files (`code_of_collection`)
-        formats = importlib.import_module("marginome.motifs.formats")
-        known[opened.given(file)] = formats.reader_of(opened.given(file), formats.format_of(settings, file))
+    for file in known:
+        # It was not here to be looked at when the run was planned. Imported by name: all formats count for collections
+        # that have such files (`code_of_collection`).
+        if is_address(opened.name(file)) and known[file] == "formats:read_auto":
+            known[file] = importlib.import_module("marginome.motifs.formats").reader_of(file)
     found = collection.collect(opened.settings(settings), name=name, readers=known)
     frame = motif_table(found)
     frame["source"] = [opened.name(source) for source in frame["source"]]

@@ -79,12 +79,6 @@ def readers_of(settings: Mapping) -> dict[str, str]:
     return found
 
 
-def format_of(settings: Mapping, wanted: str) -> str:
-    """Return the format that a collection of the config says one of its files has; ``auto`` where it says none."""
-    chosen = collection.DEFAULTS | dict(settings)
-    return next(form for file, form in named_files(chosen["files"], chosen["format"]) if file == wanted)
-
-
 def reader_modules(settings: Mapping, readers: Mapping[str, str]) -> tuple[str, ...]:
     """Return the modules that read a collection of the config with these readers, for `provenance.code_digest`."""
     modules = {f"motifs.{reader.partition(':')[0]}" for reader in readers.values()}
