@@ -15,6 +15,7 @@ from marginome.controls import (
     CONTROL_KINDS,
     MIN_DISTINCT,
     _add_evenly,
+    _spread,
     composition,
     count_shuffles,
     draw_control,
@@ -277,3 +278,23 @@ def test_shares_are_even_along_the_order(inserts):
         total = np.concatenate([[0], taken.cumsum()])
         assert np.abs(total - n * np.arange(inserts + 1) / inserts).max() <= 0.5 + 1e-9
     _add_evenly({}, [], 3)
+
+
+@pytest.mark.parametrize("n", [1, 5, 6, 30, 60, 61, 400])
+def test_every_width_has_its_least_before_the_rest_is_shared(n):
+    """Half of few controls go to the widths, at most ten to each; what is left goes to the inserts evenly."""
+    rng = random.Random(0)
+    by_width = {6: 1, 9: 5, 12: 50}
+    inserts = [random_text(rng, width) for width, k in by_width.items() for _ in range(k)]
+    share, least = _spread(inserts, n), min(10, n // 6)
+    assert sum(share.values()) == n
+    for width, k in by_width.items():
+        taken = sum(share[insert] for insert in inserts if len(insert) == width)
+        assert abs(taken - least - k * (n - 3 * least) / 56) <= 1
+
+
+def test_as_many_controls_as_a_null_needs_are_enough_and_one_of_each_insert_is_possible():
+    inserts = [(str(i), random_text(random.Random(i), 14)) for i in range(45)]
+    assert len(list_controls(inserts[:40], n=40, seed=3).sequences) == 40
+    drawn = list_controls(inserts, n=1, seed=3, pooled=False)
+    assert len(drawn.sequences) == 45 and all(len(members) == 1 for members in drawn.members)
