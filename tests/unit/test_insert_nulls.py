@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from marginome import nulls
 from marginome.errors import MarginomeError
 from marginome.insert_nulls import InsertNull, score_effects
 
@@ -258,3 +259,20 @@ def test_the_log_of_the_scale_is_quadratic_without_interactions(rng, name):
         at = np.repeat([7.0, 15.0, 29.0], 3), np.tile([0.1, 0.5, 0.9], 3)
         v, g = 2 * np.log(at[0] / np.sqrt(6 * 30)) / np.log(5), 2 * at[1] - 1
         np.testing.assert_allclose(np.log(null.scale(*at)), TERMS[name](v, g), atol=0.2)
+
+
+@pytest.mark.parametrize("n", [60, 300, 1000])
+def test_more_rounds_of_the_fit_change_nothing_that_counts(monkeypatch, n):
+    """Of heavy tails, offsets of widths and a scale by GC: in four times as many rounds by a fiftieth of the scale."""
+    found = []
+    for rounds in (1, 4):
+        monkeypatch.setattr(nulls, "range", lambda *a, r=rounds: range(*a) if a[1:] else range(r * a[0]), raising=False)
+        for seed in range(5):
+            rng = np.random.default_rng(seed)
+            widths, gc = rng.integers(6, 25, n).astype(float), rng.uniform(0.1, 0.9, n)
+            noise = stats.t.rvs(3, size=n, random_state=rng) * np.exp(gc)
+            null = InsertNull(rng.normal(0, 0.5, 40)[widths.astype(int)] + noise, widths, gc)
+            found.append((null.location(widths, gc), null.scale(widths, gc)))
+    for (location, scale), (settled, scale_then) in zip(found[:5], found[5:]):
+        np.testing.assert_allclose((location - settled) / scale, 0, atol=0.02)
+        np.testing.assert_allclose(scale, scale_then, rtol=0.02)
