@@ -68,21 +68,3 @@ def deepbind(weights: str) -> DeepBind:
             layer.weight.copy_(kernel.permute(2, 1, 0))
             layer.bias.copy_(read["bias"])
     return model
-
-
-def enformer(weights: str) -> torch.nn.Module:
-    """An example for a model of another package: Enformer of enformer-pytorch, which has to be installed.
-
-    It wants positions before channels; its heads are a dict, ``outputs: {cage: {head: human, index: ...}}``.
-    """
-    from enformer_pytorch import from_pretrained  # not a dependency of marginome
-
-    class PositionsFirst(torch.nn.Module):
-        def __init__(self, model: torch.nn.Module):
-            super().__init__()
-            self.model = model
-
-        def forward(self, X: torch.Tensor) -> dict[str, torch.Tensor]:
-            return dict(self.model(X.transpose(1, 2)))
-
-    return PositionsFirst(from_pretrained(weights))

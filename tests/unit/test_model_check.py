@@ -418,7 +418,18 @@ def test_the_memory_of_a_sequence_is_counted(tmp_path):
 
 # -------------------------------------------------------------------------------------------- examples
 @pytest.mark.parametrize(
-    "name", ["bpnet_controls", "chrombpnet_folds", "cherimoya_folds", "crested", "beluga", "mpra_dragonn", "own_model"]
+    "name",
+    [
+        "bpnet_controls",
+        "chrombpnet_folds",
+        "cherimoya_folds",
+        "crested",
+        "splicing",
+        "long_models",
+        "beluga",
+        "mpra_dragonn",
+        "own_model",
+    ],
 )
 def test_examples_are_valid_configs(name):
     file = EXAMPLES / f"{name}.yaml"

@@ -28,7 +28,8 @@ def space(tmp_path, name: str) -> Workspace:
 
 @pytest.mark.workflow
 @pytest.mark.parametrize(
-    "name", ["bpnet_controls", "chrombpnet_folds", "cherimoya_folds", "crested", "beluga", *SHIPPED]
+    "name",
+    ["bpnet_controls", "chrombpnet_folds", "cherimoya_folds", "crested", "splicing", "long_models", "beluga", *SHIPPED],
 )
 def test_examples_plan_a_run(tmp_path, name):
     planned = rules_run(space(tmp_path, name).run("--dry-run").stdout)

@@ -569,3 +569,109 @@ def test_archives_without_a_model_say_so(tmp_path):
         (tmp_path / "z").mkdir()
         (tmp_path / "z" / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
         load_model("m", {"weights": packed(tmp_path / "z", "z.tar")})
+
+
+# -------------------------------------------------------------------- examples of models of other packages
+# Each package writes a small model of its own class, as it saves it; Enformer's and Borzoi's of less depth and width.
+_PACKAGES = """
+import sys, numpy as np, torch
+torch.set_num_threads(2)
+torch.manual_seed(0)
+folder, values = sys.argv[1], {}
+
+def changed(model):
+    with torch.no_grad():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if "running_var" in name:
+                tensor.mul_(0.5 + torch.rand_like(tensor))
+            elif tensor.is_floating_point():
+                tensor.add_((0.3 if tensor.dim() < 2 else 0.05) * torch.randn_like(tensor))
+    return model.eval()
+
+def write(name, model, length, read=lambda m, X: m(X)):
+    X = torch.nn.functional.one_hot(torch.randint(0, 4, (2, length)), 4).transpose(1, 2).float()
+    with torch.no_grad():
+        values[f"{name}.X"], values[f"{name}.y"] = X.numpy(), read(model, X).numpy()
+
+from openspliceai.train_base.openspliceai import SpliceAI
+model = changed(SpliceAI(32, np.array([11] * 8), np.array([1] * 4 + [4] * 4)))
+torch.save(model.state_dict(), f"{folder}/openspliceai.pt")
+write("openspliceai", model, 700)
+from enformer_pytorch import Enformer, EnformerConfig
+heads = {"human": 5, "mouse": 3}
+settings = dict(dim=192, depth=2, heads=2, target_length=8, dim_divisible_by=16, output_heads=heads)
+model = changed(Enformer(EnformerConfig(**settings)))
+model.save_pretrained(f"{folder}/enformer", safe_serialization=False)
+write("enformer", model, 4096, lambda m, X: m(X.transpose(1, 2))["human"])
+from safetensors.torch import save_model
+save_model(model, f"{folder}/enformer/model.safetensors")  # which keeps of two names of one tensor the first
+from borzoi_pytorch import Borzoi
+from borzoi_pytorch.config_borzoi import BorzoiConfig
+model = changed(Borzoi(BorzoiConfig(dim=96, depth=1, heads=2, attn_dim_value=32, bins_to_return=16)))
+model.save_pretrained(f"{folder}/borzoi")
+write("borzoi", model, 8192)
+np.savez(f"{folder}/values.npz", **values)
+"""
+_LOADED = """
+import sys, numpy as np, torch
+from marginome import marginalize_many
+from marginome.models import load_model
+torch.set_num_threads(2)
+name, folder, code = sys.argv[1:4]
+values, more = np.load(f"{folder}/values.npz"), dict(pair.split("=", 1) for pair in sys.argv[4:])
+settings = {"loader": f"{code}:{name}", "input_length": values[f"{name}.X"].shape[2], **more}
+outputs = {
+    "openspliceai": {"index": "1, 150", "transform": "logit"},
+    "enformer": {"head": "human", "index": "3:5, 2", "reduce": "mean"},
+    "borzoi": {"index": "7, 6:10", "reduce": "mean"},
+}
+loaded = load_model(name, settings | {"outputs": {"y": outputs[name]}})
+X, wanted = torch.from_numpy(values[f"{name}.X"]), values[f"{name}.y"]
+with torch.no_grad():
+    y = loaded.module(X)
+y = (y["human"] if name == "enformer" else y).numpy()
+assert np.abs(wanted[0] - wanted[1]).max() > 1e-4 * np.abs(wanted).max(), "the same for every sequence"
+assert np.abs(y - wanted).max() <= 2e-6 * np.abs(wanted).max(), np.abs(y - wanted).max()
+run = lambda engine: marginalize_many(loaded.readouts(), X, ["TGACGTCA"], device="cpu", engine=engine)[1]["y"]
+auto, full = run("auto"), run("full")
+assert (auto - full).abs().max() <= 1e-5 * full.abs().max()
+"""
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packages")
+    run_oracle(_PACKAGES, folder, "borzoi_pytorch")
+    return folder
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("openspliceai", {"weights": "openspliceai.pt"}),
+        ("enformer", {"weights": "enformer/pytorch_model.bin", "architecture": "enformer/config.json"}),
+        ("enformer", {"weights": "enformer/model.safetensors", "architecture": "enformer/config.json"}),
+        ("borzoi", {"weights": "borzoi/model.safetensors", "architecture": "borzoi/config.json"}),
+    ],
+)
+def test_examples_of_other_packages_predict_as_they_do(packages, name, files):
+    """One release of transformers serves enformer-pytorch and borzoi-pytorch; neither is in our environment."""
+    code = str(ROOT / "config" / "examples" / "packages.py")
+    given = [f"{key}={packages / file}" for key, file in files.items()]
+    path = os.pathsep.join([str(ROOT / "workflow" / "lib"), str(ORACLE)])
+    done = subprocess.run([sys.executable, "-c", _LOADED, name, str(packages), code, *given], capture_output=True,
+                          text=True, env=os.environ | {"PYTHONPATH": path})  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_package_that_is_not_there_is_named_with_its_command(tmp_path):
+    text = "def load(architecture):\n    import enformer_pytorch_of_nobody.modeling\n"
+    (tmp_path / "config.json").write_text("{}")
+    settings = {"loader": code(tmp_path, text), "input_length": 10, "architecture": str(tmp_path / "config.json")}
+    message = r"needs the package enformer_pytorch_of_nobody, which.* pip install enformer-pytorch-of-nobody"
+    with pytest.raises(MarginomeError, match=message):
+        load_model("m", settings)
+    settings["loader"] = code(tmp_path, "def load():\n    return None\n")
+    with pytest.raises(MarginomeError, match=r"architecture is given, but .* has no parameter of this name"):
+        load_model("m", settings)

@@ -37,10 +37,24 @@ def _own(loader: str, file: str | None, settings: Mapping[str, Any], where: str)
     )
     if passed:
         parameters["weights"] = file
+    if settings.get("architecture") is not None:
+        if "architecture" not in accepts:
+            raise MarginomeError(
+                f"architecture is given, but {loader} has no parameter of this name", where=where,
+                remedy="Add the parameter, which gets the file's path, or leave architecture out.",
+            )  # fmt: skip
+        parameters["architecture"] = str(settings["architecture"])
     try:
         module = code(**parameters)
     except MarginomeError:
         raise
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        raise MarginomeError(
+            f"{loader} needs the package {package}, which is not installed",
+            where=where,
+            remedy=f"Where jobs run: pip install {package.replace('_', '-')}",
+        ) from error
     except Exception as error:
         if is_out_of_memory(error):
             raise

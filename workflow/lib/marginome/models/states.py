@@ -89,9 +89,23 @@ def _describe(value: Any) -> str:
     return f"an object of type {type(value).__name__}"
 
 
+def _tied(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights, and beside them those that are one tensor under two names in the module and once in the file."""
+    names: dict[tuple, list[str]] = {}
+    for name, tensor in own.items():
+        if tensor.numel():
+            names.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), []).append(name)
+    whole = dict(weights)
+    for tied in names.values():
+        there = next((name for name in tied if name in weights), None)
+        whole |= {name: weights[there] for name in tied if there and name not in weights}
+    return whole
+
+
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
     """Copy weights into a module; every name and shape must fit, both ways."""
     own = module.state_dict()
+    weights = _tied(own, weights)
     odd = [
         name for name in own if name in weights and own[name].is_floating_point() != weights[name].is_floating_point()
     ]
