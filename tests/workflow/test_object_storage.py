@@ -177,6 +177,18 @@ def test_a_file_at_an_address_is_fetched_checked_and_followed(workspace, bucket)
     assert "as wanted" in collect()
 
 
+def test_code_that_would_not_be_shipped_stops_the_run(tmp_path, bucket, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = small_config()
+    upload(config, bucket)
+    config["screens"]["ctcf_jaspar"]["functions"] = ["predict", {"function": "own.py:twice"}]
+    checkout(tmp_path / "work", config)
+    (tmp_path / "work" / "own.py").write_text("def twice(model, X, args=None):\n    return 2 * model(X.float())\n")
+    done = run(tmp_path / "work", bucket, CHECK)
+    assert done.returncode != 0 and "own.py: jobs without a shared file system get the code that git" in done.stdout
+    assert "Traceback" not in done.stdout and "rule check_model" not in done.stdout
+
+
 def test_without_its_plugin_one_line_says_what_to_install(workspace):
     workspace.config["motifs"]["jaspar"]["files"] = ["gs://bucket/motifs.meme"]
     told = workspace.run("-n", check=False).stdout

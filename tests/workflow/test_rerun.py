@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 
 import pytest
@@ -145,3 +146,15 @@ def test_a_changed_setting_reruns_its_part(copied):
     planned = _planned(copied)
     assert {"make_background", "predict_baseline", "marginalize"} <= planned
     assert not planned & {"collect_motifs", "check_model"}
+
+
+def test_pathvars_say_where_everything_goes(workspace):
+    workspace.config["pathvars"] = {"results": "out/tables", "logs": "out/logs"}
+    told = workspace.run("-n", "-p").stdout
+    lines = re.findall(r"^    (?:output|log|benchmark): (.+)$", told, re.MULTILINE)
+    folders = {"/".join(file.split("/")[:2]) for line in lines for file in line.split(", ")}
+    assert {folder for folder in folders if not folder.startswith("benchmarks/")} == {"out/tables", "out/logs"}
+    assert not re.search(r"\bresults/|<results>", told)
+    workspace.config["pathvars"] = {"results": "out/<x>"}
+    told = workspace.run("-n", check=False).stdout
+    assert "Traceback" not in told and "out/<x>" in told
