@@ -75,18 +75,23 @@ class Workspace:
         return self.folder.joinpath(*parts)
 
 
-def rules_run(output: str) -> set[str]:
-    """The rules that a run (or a dry run) lists in its job table."""
+def jobs_of(output: str) -> dict[str, int]:
+    """The rules that a run (or a dry run) lists in its job table, and how many jobs each has."""
     lines = output.splitlines()
-    found: set[str] = set()
+    found: dict[str, int] = {}
     for i, line in enumerate(lines):
         if line.startswith("job ") and "count" in line:
             for row in lines[i + 2 :]:
-                name = row.split()[0] if row.split() else "total"
+                name, *count = row.split() or ["total"]
                 if name == "total":
                     break
-                found.add(name)
+                found[name] = int(count[0])
     return found
+
+
+def rules_run(output: str) -> set[str]:
+    """The rules that a run (or a dry run) lists in its job table."""
+    return set(jobs_of(output))
 
 
 def script_processes(folder: Path, rule: str) -> list[int]:

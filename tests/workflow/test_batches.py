@@ -5,13 +5,13 @@ A config's models are batches of one; here a copy of the workflow puts them all 
 
 from __future__ import annotations
 
-import shutil
+import json
 import textwrap
 
 import pandas as pd
 import pytest
 
-from workspace import MOTIFS, ROOT, Workspace, rules_run
+from workspace import MOTIFS, Workspace, jobs_of, rules_run
 
 pytestmark = [pytest.mark.workflow, pytest.mark.long]
 CODE = textwrap.dedent(
@@ -31,7 +31,7 @@ CODE = textwrap.dedent(
                 raise ValueError("no such luck")
             return self.counts(torch.relu(self.conv(X)).mean(-1))
     """
-) + "".join(f"\n\ndef toy_{seed}():\n    return Toy({seed})\n" for seed in (0, 13, 1))
+) + "".join(f"\n\ndef toy_{seed}():\n    return Toy({seed})\n" for seed in (0, 13, 1, 2, 3, 4))
 TABLE = "results/screens/s/effects.parquet"
 
 
@@ -58,20 +58,29 @@ def _workspace(folder, config, **given) -> Workspace:
     return Workspace(folder, config, **given)
 
 
+def _sheet(*seeds: int) -> str:
+    """The same models as a sheet, in three tissues."""
+    entries = _config(*seeds)["models"]
+    rows = [f"{name}\t{entry['loader']}\t100\t{json.dumps(entry['outputs'])}\ttissue{i % 3}\n"
+            for i, (name, entry) in enumerate(entries.items())]  # fmt: skip
+    return "name\tloader\tinput_length\toutputs\ttissue\n" + "".join(rows)
+
+
+def _atlas(workspace: Workspace, *seeds: int, models=None) -> None:
+    """Have a workspace take its models from a sheet."""
+    workspace.path("models.tsv").write_text(_sheet(*seeds))
+    config = _config(*seeds)
+    del config["models"]
+    config["screens"]["s"]["models"] = models or {"tissue": ["tissue0", "tissue1", "tissue2"][: len(seeds)]}
+    workspace.config = {**config, "sheets": ["models.tsv"]}
+
+
 @pytest.fixture
 def batched(tmp_path):
-    """The workflow with all models of a config in one batch."""
-    repository = tmp_path / "repository"
-    repository.mkdir()
-    shutil.copy2(ROOT / "Snakefile", repository)
-    for name in ("workflow", "scripts", "envs", "profiles", "config"):
-        shutil.copytree(ROOT / name, repository / name, ignore=shutil.ignore_patterns("__pycache__"))
-    module = repository / "workflow" / "lib" / "marginome" / "units.py"
-    text = module.read_text()
-    alone = 'return {model: (model,) for model in config["models"]}'
-    assert alone in text
-    module.write_text(text.replace(alone, 'return {"atlas": tuple(config["models"])}'))
-    return _workspace(tmp_path / "batched", _config(0, 13, 1), repository=repository)
+    """The workflow with all models in one batch: three rows of a sheet."""
+    workspace = _workspace(tmp_path / "batched", _config(0, 13, 1))
+    _atlas(workspace, 0, 13, 1)
+    return workspace
 
 
 def test_a_batch_of_models_with_one_that_fails(batched, tmp_path):
@@ -80,13 +89,41 @@ def test_a_batch_of_models_with_one_that_fails(batched, tmp_path):
     assert first.stdout.count("Error in rule") == 1
     last = batched.path("logs/summarize_screen/s.log").read_text().splitlines()[-1]
     assert "model 'm13'" in last and "no such luck" in last and "check.json" in last
-    kept = pd.read_parquet(batched.path("results/screens/s/batches/atlas/effects.parquet"))
-    assert set(kept["model"]) == {"m0", "m1"}
+    (batch,) = batched.path("results/screens/s/batches").iterdir()
+    assert batch.name.startswith("m0+2-")
+    assert set(pd.read_parquet(batch / "effects.parquet")["model"]) == {"m0", "m1"}
 
-    batched.config = _config(0, 1)
+    _atlas(batched, 0, 1)
     assert "make_background" not in rules_run(batched.run(TABLE).stdout)
     alone = _workspace(tmp_path / "alone", _config(1))
     alone.run(TABLE)
     mine, wanted = (pd.read_parquet(workspace.path(TABLE)) for workspace in (batched, alone))
     mine = mine[mine["model"] == "m1"].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine, wanted, check_exact=True)
+
+
+def test_rows_that_are_appended_compute_themselves(tmp_path):
+    """And labels, by which screens select, are of no job."""
+    workspace = _workspace(tmp_path / "atlas", _config(0, 1))
+    _atlas(workspace, 0, 1)
+    workspace.config["batch"] = 2
+    workspace.run(TABLE)
+    first = pd.read_parquet(workspace.path(TABLE))
+
+    _atlas(workspace, 0, 1, 2, 3, 4)
+    workspace.config["batch"] = 2
+    planned = workspace.run(TABLE, "-n").stdout
+    assert {rule: n for rule, n in jobs_of(planned).items() if rule in ("check_model", "marginalize")} == {
+        "check_model": 2, "marginalize": 2,
+    }  # fmt: skip
+    workspace.run(TABLE)
+    second = pd.read_parquet(workspace.path(TABLE))
+    assert set(second["model"]) == {"m0", "m1", "m2", "m3", "m4"}
+    columns = [c for c in first.columns if c != "q"]
+    again = second[second["model"].isin(["m0", "m1"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again[columns], first[columns], check_exact=True)
+
+    sheet = workspace.path("models.tsv")
+    sheet.write_text(sheet.read_text().replace("tissue\n", "organ\n").replace("\ttissue", "\t"))
+    workspace.config["screens"]["s"]["models"] = {"organ": [0, 1, 2]}
+    assert "Nothing to be done" in workspace.run(TABLE, "-n").stdout

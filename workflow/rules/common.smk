@@ -38,7 +38,8 @@ from marginome.figure_names import SCREEN_FIGURES
 from marginome.models.headers import reader_modules
 from marginome.motifs import formats
 from marginome.provenance import code_digest, content_digests, file_digests, with_imported
-from marginome.units import batches_of, controls_of, of_list, shards_of
+from marginome.sheets import KeptBatches, batches_of, expand_sheets
+from marginome.units import controls_of, of_list, shards_of
 
 if LIBRARY in Path(marginome.__file__).parents:
     used_by_jobs(LIBRARY)
@@ -55,12 +56,16 @@ except MarginomeError as error:
 
 
 # What one job with a model in it computes is of one batch of models; a file of it has a group for each model.
-BATCHES = batches_of(CONFIG)
+SHEETS = expand_sheets(config).sheets
+KEPT_BATCHES = KeptBatches(os.path.join(CONFIG["pathvars"]["results"], "models", "batches.tsv"))
+BATCHES = batches_of(CONFIG["models"], SHEETS, CONFIG["batch"], KEPT_BATCHES.read() if SHEETS else {})
+if SHEETS and workflow.is_main_process:
+    KEPT_BATCHES.write({batch: [m for m in models if m != batch] for batch, models in BATCHES.items()})
 BATCH_OF = {model: batch for batch, models in BATCHES.items() for model in models}
 
 
 wildcard_constraints:
-    batch=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    batch=r"[A-Za-z0-9_][A-Za-z0-9_.+-]*",
     model=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     list=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     background=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
@@ -113,8 +118,17 @@ def digests_of(section, wildcard):
 
 
 def models_of(wildcards):
-    """The models that a job computes: of its batch, or the one that it names."""
-    return BATCHES[wildcards.batch] if "batch" in wildcards.keys() else (wildcards.model,)
+    """The models that a job computes: of its batch (and screen), or the one that it names."""
+    if "batch" not in wildcards.keys():
+        return (wildcards.model,)
+    return models_of_batch(wildcards.batch, wildcards.get("screen"))
+
+
+@functools.cache
+def models_of_batch(batch, screen=None):
+    """The models of a batch; of those, the ones that a screen asks for."""
+    asked = BATCHES[batch] if screen is None else set(CONFIG["screens"][screen]["models"])
+    return tuple(model for model in BATCHES[batch] if model in asked)
 
 
 def model_files(wildcards):
@@ -407,7 +421,9 @@ def merged_functions(wildcards):
     """Params function: what shards of functions are put together by, in the order of the inputs."""
     entry = CONFIG["screens"][wildcards.screen]
     asked = {key: entry[key] for key in ("functions", "function_settings")}
-    batches = {batch: BATCHES[batch] for batch in batches_of_screen(wildcards.screen)}
+    batches = {
+        batch: models_of_batch(batch, wildcards.screen) for batch in batches_of_screen(wildcards.screen)
+    }
     return {"batches": batches, **merged_screen(wildcards), **asked}
 
 

@@ -190,7 +190,8 @@ def write_plan():
         for name in CONFIG[section]:
             named_digests(section, name)
             (checksums if section in ("screens", "attributions") else readers_of)(section, name)
-    workflow.configfiles.append(PLAN.write())
+    sheets = [one if isinstance(one, str) else one["file"] for one in CONFIG["sheets"]]
+    workflow.configfiles += [PLAN.write(), *sheets, *([KEPT_BATCHES.path] if sheets else [])]
 
 
 # Whether the executor ships sources is not known yet; without a default storage none does.

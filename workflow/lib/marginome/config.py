@@ -18,6 +18,7 @@ from marginome.config_reading import check_file, place, plain_values
 from marginome.config_schema import branches, complete, follow, schemas
 from marginome.errors import MarginomeError, shown, unknown_name
 from marginome.models.kinds import unread_folder
+from marginome.sheets import expand_sheets, located
 from marginome.textfiles import expand_each, expand_files, is_address
 from marginome.usercode import check_reference
 
@@ -51,9 +52,16 @@ def resolve_config(config: Mapping, *, files: list[str] | None = None, check_fil
     """
     for file in files or []:
         check_file(file)
-    resolved = plain_values(config)
-    _validate(resolved)
-    resolved = complete(resolved, schemas()["config.schema.yaml"])
+    expanded = expand_sheets(plain_values(config))
+    try:
+        return _resolved(expanded.config, check_files)
+    except MarginomeError as error:
+        raise located(error, expanded.places) from None
+
+
+def _resolved(config: dict, check_files: bool) -> dict:
+    _validate(config)
+    resolved = complete(config, schemas()["config.schema.yaml"])
     problems = [*_unusable_names(resolved)]
     if check_files and not problems:
         problems = [*_missing_files(resolved), *_unknown_sums(resolved)] or [*_missing_code(resolved)]
@@ -108,6 +116,7 @@ def job_config(config: Mapping) -> dict[str, Any]:
     dict
         As of `resolve_config`; sections are `Entries`.
     """
+    config = expand_sheets(config).config
     sections = {section: config.get(section) or {} for section in SECTIONS}
     rest = plain_values({key: value for key, value in config.items() if key not in SECTIONS})
     resolved = complete(rest, schemas()["config.schema.yaml"])

@@ -10,22 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def batches_of(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return the models of every batch, by its name.
-
-    Parameters
-    ----------
-    config : mapping
-        Resolved.
-
-    Returns
-    -------
-    dict of str to tuple of str
-        In the config's order.
-    """
-    return {model: (model,) for model in config["models"]}
-
-
 def of_list(setting: Any, name: str) -> Any:
     """Return what a setting says for one insert list: it may be one value for all, or a value by name.
 

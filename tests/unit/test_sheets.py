@@ -1,0 +1,146 @@
+"""Sheets of models: what they say, what is refused and where, and which models are computed together."""
+
+from __future__ import annotations
+
+import pytest
+
+from marginome.config import job_config, resolve_config
+from marginome.errors import MarginomeError
+from marginome.sheets import KeptBatches, batches_of, expand_sheets, read_sheet
+
+SHEET = """# an atlas
+name\tweights\tinput_length\ttissue\tassay
+liver_a\tone.pt\t100\tliver\tATAC
+
+liver_b\ttwo.pt\t\tliver\tDNase
+heart_a\t"three.pt"\t100\theart\t
+"""
+FOLDS = """experiment\tfold\tweights\tinput_length\ttissue
+E1\t0\ta0.pt\t100\tliver
+E2\t0\tb0.pt\t100\theart
+E1\t1\ta1.pt\t100\tliver
+"""
+
+
+def write(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+def config(sheets, **screens):
+    return {
+        "sheets": sheets,
+        "motifs": {"j": {"files": ["j.meme"]}},
+        "backgrounds": {"b": {"kind": "uniform", "n": 2, "length": 100}},
+        "screens": {s: {"models": models, "motifs": ["j"], "backgrounds": ["b"]} for s, models in screens.items()},
+    }
+
+
+def test_rows_are_entries_and_labels(tmp_path):
+    rows = read_sheet(write(tmp_path / "models.tsv", SHEET))
+    assert list(rows) == ["liver_a", "liver_b", "heart_a"]
+    assert rows["liver_a"].entry == {"weights": "one.pt", "input_length": 100}
+    assert rows["liver_b"].entry == {"weights": "two.pt"} and rows["liver_b"].lines == (5,)
+    assert rows["heart_a"] == ({"weights": "three.pt", "input_length": 100}, {"tissue": "heart"}, (6,))
+
+
+def test_a_column_makes_an_ensemble_of_rows(tmp_path):
+    rows = read_sheet(write(tmp_path / "folds.tsv", FOLDS), ensemble="experiment")
+    assert rows["E1"].entry == {"weights": ["a0.pt", "a1.pt"], "input_length": 100}
+    assert rows["E1"].labels == {"tissue": "liver"}  # the fold is no label of the ensemble
+    assert rows["E2"] == ({"weights": "b0.pt", "input_length": 100}, {"fold": "0", "tissue": "heart"}, (3,))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no column 'name': found nothing"),
+        ("id\tweights\nx\ta.pt\n", "line 1: there is no column 'name': found id, weights"),
+        ("name\tweights\tweights\n", "line 1: the column 'weights' is there twice"),
+        ("name\t\tweights\n", "line 1: a column has no name"),
+        ("name\tweights\n", "there is no row"),
+        ("name\tweights\nx\ta\tb\n", "line 2: 3 cells, but 2 columns"),
+        ("name\tweights\nx\ta\n\ta\n", "line 3, column name: the cell is empty"),
+        ("name\tweights\nx\ta\n#\nx\tb\n", "line 4, column name: the name 'x' is there already, in line 2"),
+        ("name\toutputs\nx\t{a: [}\n", "line 2, column outputs: .* no value of YAML"),
+    ],
+)
+def test_what_is_no_sheet_says_line_and_column(tmp_path, text, words):
+    with pytest.raises(MarginomeError, match=words):
+        read_sheet(write(tmp_path / "models.tsv", text))
+
+
+def test_members_that_differ_say_where(tmp_path):
+    text = "experiment\tweights\tinput_length\nE1\ta\t100\nE1\tb\t200\n"
+    with pytest.raises(MarginomeError, match="line 3, column input_length: found 200, but 100 in line 2"):
+        read_sheet(write(tmp_path / "folds.tsv", text), ensemble="experiment")
+
+
+def test_screens_select_by_labels(tmp_path):
+    sheet = write(tmp_path / "models.tsv", SHEET)
+    asked = config([sheet], liver={"tissue": "liver"}, both={"tissue": ["heart", "liver"], "assay": "ATAC"})
+    resolved = resolve_config(asked, check_files=False)
+    assert list(resolved["models"]) == ["liver_a", "liver_b", "heart_a"] and resolved["batch"] == 16
+    assert resolved["screens"]["liver"]["models"] == ["liver_a", "liver_b"]
+    assert resolved["screens"]["both"]["models"] == ["liver_a"]
+    told = job_config(asked)
+    assert all(dict(told[section].items()) == resolved[section] for section in ("models", "screens"))
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        ({"tisue": "liver"}, r"screens.s.models: there is no label 'tisue'.*tissue"),
+        ({"tissue": "livre"}, r"screens.s.models.tissue: there is no value 'livre'.*liver"),
+        ({"tissue": "heart", "assay": "DNase"}, "no model of a sheet has all of"),
+    ],
+)
+def test_labels_that_are_not_there(tmp_path, models, words):
+    with pytest.raises(MarginomeError, match=words):
+        resolve_config(config([write(tmp_path / "models.tsv", SHEET)], s=models), check_files=False)
+
+
+def test_mistakes_in_a_row_name_the_row(tmp_path):
+    sheet = write(tmp_path / "models.tsv", SHEET.replace("two.pt\t\t", "two.pt\tmany\t"))
+    with pytest.raises(MarginomeError, match=r"models.tsv, line 5, column input_length: found 'many'"):
+        resolve_config(config([sheet], s=["liver_a"]), check_files=False)
+    sheet = write(tmp_path / "others.tsv", SHEET)
+    with pytest.raises(MarginomeError, match=r"others.tsv, line 3, column weights.*does not exist"):
+        resolve_config(config([sheet], s=["liver_a"]))
+    with pytest.raises(MarginomeError, match=r"others.tsv, line 3: .* 'liver_a' is there already \(config: models"):
+        resolve_config({**config([sheet], s=["liver_a"]), "models": {"liver_a": {"weights": "x"}}}, check_files=False)
+
+
+def test_a_sheet_that_is_not_there_or_no_sheet(tmp_path):
+    with pytest.raises(MarginomeError, match="no such file"):
+        resolve_config(config([str(tmp_path / "none.tsv")], s=["a"]))
+    with pytest.raises(MarginomeError, match="config: sheets"):
+        resolve_config(config([3], s=["a"]))
+    with pytest.raises(MarginomeError, match="config"):
+        resolve_config(config("models.tsv", s=["a"]))
+
+
+def test_appended_rows_make_batches_of_their_own(tmp_path):
+    names = [f"m{i}" for i in range(40)]
+    first = batches_of(["own", *names[:20]], [names[:20]], 16, {})
+    assert [len(b) for b in first.values()] == [1, 16, 4] and next(iter(first)) == "own"
+    assert all("+" in name for name in list(first)[1:])
+    kept = {model: batch for batch, models in first.items() for model in models}
+    second = batches_of(["own", *names], [names], 16, kept)
+    assert {name: second[name] for name in first} == first
+    assert [len(b) for name, b in second.items() if name not in first] == [16, 4]
+    third = batches_of(["own", *names[1:20]], [names[1:20]], 16, kept)  # a row is gone: its batch stays, without it
+    assert list(third) == list(first) and third[list(first)[1]] == tuple(names[1:16])
+
+
+def test_batches_are_kept_beside_the_results(tmp_path):
+    kept = KeptBatches(tmp_path / "results" / "models" / "batches.tsv")
+    assert kept.read() == {}
+    kept.write({"a+1-x": ("a", "b")})
+    kept.write({"c": ("c",)})  # of another config in the same folder
+    assert kept.read() == {"a": "a+1-x", "b": "a+1-x", "c": "c"}
+
+
+def test_without_sheets_nothing_changes():
+    plain = {"models": {"m": {"weights": "x"}}, "screens": {"s": {"models": ["m"]}}}
+    assert expand_sheets(plain) == (plain, (), {})

@@ -1,0 +1,314 @@
+"""Sheets of models: a table with a row for each, in place of an entry of the config for each. Imports no PyTorch."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from marginome.bounded import TABLE
+from marginome.config_schema import entry_kinds
+from marginome.errors import MarginomeError, shown, unknown_name
+from marginome.storage import atomic
+from marginome.textfiles import is_address, read_text
+
+
+class Row(NamedTuple):
+    """What a sheet says of one model."""
+
+    #: An entry of ``models:``.
+    entry: dict[str, Any]
+    #: Its labels, by column.
+    labels: dict[str, str]
+    #: The lines it stands in, one for each member of an ensemble.
+    lines: tuple[int, ...]
+
+
+def read_sheet(path: str | os.PathLike, *, ensemble: str | None = None) -> dict[str, Row]:
+    """Read a sheet of models.
+
+    Parameters
+    ----------
+    path : path
+        Tab-separated text with a line of column names. ``name`` and any key of an entry of ``models:`` (values as in
+        YAML) say what the model is; other columns are labels. Empty cells say nothing; lines that are empty or begin
+        with # are passed over.
+    ensemble : str, optional
+        A column whose value names the model instead: rows that have it in common are the members of one ensemble. Their
+        ``weights`` (and ``bias_weights``) become a list; other keys agree; labels that differ, such as the fold, are
+        dropped.
+
+    Returns
+    -------
+    dict of str to Row
+        In the sheet's order.
+
+    Raises
+    ------
+    MarginomeError
+        Names the line and the column: no name, a name given twice, a cell that is no value, members that differ.
+    """
+    source, keys = str(path), entry_kinds("models")[None].allowed
+    naming = ensemble or "name"
+    lines = [line for line in enumerate(io.StringIO(read_text(path, TABLE), newline=None), 1) if _says(line[1])]
+    rows = list(csv.reader((text.rstrip("\n") for _, text in lines), delimiter="\t", quoting=csv.QUOTE_NONE))
+    columns = [cell.strip() for cell in rows[0]] if rows else []
+    first = f"{source}, line {lines[0][0]}" if lines else source
+    if naming not in columns:
+        raise MarginomeError(
+            f"there is no column '{naming}': found {shown(', '.join(columns), quotes=False, limit=200) or 'nothing'}",
+            where=first,
+            remedy="The first line names the columns, separated by tabs.",
+        )
+    for column in columns:
+        if not column or columns.count(column) > 1:
+            what = f"the column '{column}' is there twice" if column else "a column has no name"
+            raise MarginomeError(what, where=first, remedy="Give each column a name of its own.")
+    found: dict[str, Row] = {}
+    for (number, _), cells in zip(lines[1:], rows[1:]):
+        where = f"{source}, line {number}"
+        if len(cells) > len(columns):
+            raise MarginomeError(f"{len(cells)} cells, but {len(columns)} columns", where=where)
+        given = {column: cell.strip() for column, cell in zip(columns, cells) if cell.strip()}
+        if naming not in given:
+            raise MarginomeError("the cell is empty, wanted the model's name", where=f"{where}, column {naming}")
+        name = given.pop(naming)
+        if ensemble:
+            given.pop("name", None)
+        entry = {key: _value(given[key], f"{where}, column {key}") for key in given if key in keys}
+        labels = {column: cell for column, cell in given.items() if column not in keys}
+        if name not in found:
+            found[name] = Row(entry, labels, (number,))
+        elif ensemble:
+            found[name] = _joined(found[name], entry, labels, number, where)
+        else:
+            raise MarginomeError(
+                f"the name {shown(name)} is there already, in line {found[name].lines[0]}",
+                where=f"{where}, column name",
+                remedy="Give another, or say in the config which column names an ensemble: {file: ..., ensemble: ...}.",
+            )
+    if not found:
+        raise MarginomeError("there is no row", where=source, remedy="Give a line for each model.")
+    return found
+
+
+def _says(line: str) -> bool:
+    return bool(line.strip()) and not line.startswith("#")
+
+
+def _value(cell: str, where: str) -> Any:
+    """Read a cell as YAML reads a value."""
+    try:
+        return yaml.safe_load(cell)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise MarginomeError(
+            f"{shown(cell)} is no value of YAML", where=where, remedy="Put text with special letters in quotes."
+        ) from None
+
+
+def _joined(row: Row, entry: dict[str, Any], labels: dict[str, str], line: int, where: str) -> Row:
+    """Add a member to an ensemble."""
+    joined = dict(row.entry)
+    for key in dict.fromkeys([*joined, *entry]):
+        if key in ("weights", "bias_weights") and key in joined and key in entry:
+            joined[key] = [*_list(joined[key]), *_list(entry[key])]
+        elif joined.get(key) != entry.get(key):
+            raise MarginomeError(
+                f"found {shown(entry.get(key))}, but {shown(joined.get(key))} in line {row.lines[0]}: "
+                "members of one ensemble differ in their weights alone",
+                where=f"{where}, column {key}",
+            )
+    same = {column: value for column, value in row.labels.items() if labels.get(column) == value}
+    return Row(joined, same, (*row.lines, line))
+
+
+def _list(value: Any) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+class Expanded(NamedTuple):
+    """A config whose models are all entries, and whose screens name them."""
+
+    config: dict[str, Any]
+    #: Models of each sheet, in its order.
+    sheets: tuple[tuple[str, ...], ...]
+    #: Where a model of a sheet stands: the file and its lines.
+    places: dict[str, str]
+
+
+def expand_sheets(config: Mapping[str, Any]) -> Expanded:
+    """Put the models of a config's sheets beside its own, and models in place of the labels that screens select by.
+
+    Parameters
+    ----------
+    config : mapping
+        As read from YAML. What the schema refuses is left to it.
+
+    Returns
+    -------
+    Expanded
+
+    Raises
+    ------
+    MarginomeError
+        As `read_sheet`; a name that the config or another sheet has too; a label that no row has.
+    """
+    given = config.get("sheets") or []
+    models = config.get("models") or {}
+    if not given or not isinstance(given, Sequence) or isinstance(given, str) or not isinstance(models, Mapping):
+        return Expanded(dict(config), (), {})
+    entries, labels, sheets, places = dict(models), {}, [], {}
+    for one in given:
+        settings = {"file": one} if isinstance(one, str) else one
+        if not isinstance(settings, Mapping) or not isinstance(settings.get("file"), str):
+            return Expanded(dict(config), (), {})
+        if is_address(settings["file"]):
+            raise MarginomeError("a sheet is read when the run is planned, before anything is fetched",
+                                 where=settings["file"], remedy="Give a copy on this machine.")  # fmt: skip
+        rows = _sheet(settings["file"], settings.get("ensemble"), _state(settings["file"]))
+        for name, row in rows.items():
+            place = f"{settings['file']}, line {', '.join(map(str, row.lines))}"
+            if name in entries:
+                where = places.get(name, f"config: models.{name}")
+                raise MarginomeError(f"the model {shown(name)} is there already ({where})", where=place,
+                                     remedy="Give another name.")  # fmt: skip
+            entries[name], labels[name], places[name] = row.entry, row.labels, place
+        sheets.append(tuple(rows))
+    screens = config.get("screens")
+    if isinstance(screens, Mapping):
+        screens = {
+            name: {**entry, "models": _selected(entry["models"], labels, f"config: screens.{name}.models")}
+            if isinstance(entry, Mapping) and isinstance(entry.get("models"), Mapping)
+            else entry
+            for name, entry in screens.items()
+        }
+    return Expanded({**config, "models": entries, "screens": screens}, tuple(sheets), places)
+
+
+@functools.cache
+def _sheet(path: str, ensemble: str | None, state: tuple | None) -> dict[str, Row]:
+    return read_sheet(path, ensemble=ensemble)
+
+
+def _state(path: str) -> tuple | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _selected(wanted: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]], where: str) -> list[str]:
+    """Return the models of sheets whose labels are all among those wanted."""
+    columns = sorted({column for row in labels.values() for column in row})
+    chosen = list(labels)
+    for column, values in wanted.items():
+        if column not in columns:
+            raise unknown_name("label", column, columns, where=where)
+        known = sorted({row[column] for row in labels.values() if column in row})
+        texts = [str(value) for value in _list(values)]
+        for text in texts:
+            if text not in known:
+                raise unknown_name("value", text, known, where=f"{where}.{column}")
+        chosen = [name for name in chosen if labels[name].get(column) in texts]
+    if not chosen:
+        raise MarginomeError(
+            f"no model of a sheet has all of {shown(json.dumps(dict(wanted)), quotes=False)}", where=where,
+            remedy="Each label alone is there: take one out.",
+        )  # fmt: skip
+    return chosen
+
+
+def located(error: MarginomeError, places: Mapping[str, str]) -> MarginomeError:
+    """Return an error of the config with the lines of sheets in place of the entries that were made of them."""
+    if not places:
+        return error
+    names = "|".join(re.escape(name) for name in sorted(places, key=len, reverse=True))
+    pattern = re.compile(rf"config: models\.({names})(?:\.([A-Za-z_]\w*))?(?![\w-])")
+
+    def words(found: re.Match) -> str:
+        return places[found[1]] + (f", column {found[2]}" if found[2] else "")
+
+    return MarginomeError(
+        pattern.sub(words, error.what), where=pattern.sub(words, error.where or "") or None, remedy=error.remedy
+    )
+
+
+# ------------------------------------------------------------------------------------------------ batches
+def batches_of(
+    models: Sequence[str], sheets: Sequence[Sequence[str]], size: int, kept: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the models of every batch, by its name.
+
+    Parameters
+    ----------
+    models : sequence of str
+        All models, in the config's order.
+    sheets : sequence of sequence of str
+        Those of each sheet. A model of no sheet is a batch by itself.
+    size : int
+        Models of a sheet that one batch holds at most.
+    kept : mapping of str to str
+        The batch that a model was in when this was asked last: it stays there, so that rows that are appended make
+        batches of their own and touch no other.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        A batch of several is named by its first model, how many more there were and a digest of all when it was made.
+    """
+    alone = set(models) - {name for sheet in sheets for name in sheet}
+    batches: dict[str, list[str]] = {name: [name] for name in models if name in alone}
+    for sheet in sheets:
+        for name in (name for name in sheet if name in kept):
+            batches.setdefault(kept[name], []).append(name)
+        fresh = [name for name in sheet if name not in kept]
+        for run in (fresh[i : i + size] for i in range(0, len(fresh), size)):
+            batches[_name(run)] = run
+    return {name: tuple(members) for name, members in batches.items()}
+
+
+def _name(run: Sequence[str]) -> str:
+    digest = hashlib.sha256("\n".join(run).encode()).hexdigest()[:8]
+    return run[0] if len(run) == 1 else f"{run[0]}+{len(run) - 1}-{digest}"
+
+
+class KeptBatches:
+    """Which batch each model of a sheet is in, kept in a file beside the results.
+
+    Parameters
+    ----------
+    path : path
+        Tab-separated; need not exist. Without it (results were deleted) batches are made anew.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+
+    def read(self) -> dict[str, str]:
+        """Return the batch of each model; nothing where there is no such file."""
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()[1:]
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError):
+            raise MarginomeError("it cannot be read", where=str(self.path), remedy="Delete it.") from None
+        return dict(pair for pair in (line.split("\t") for line in lines) if len(pair) == 2)
+
+    def write(self, batches: Mapping[str, Sequence[str]]) -> None:
+        """Keep the batches too. None is forgotten: another config may run in the same folder, a row may come back."""
+        known = self.read()
+        new = known | {name: batch for batch, members in batches.items() for name in members}
+        if new != known:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(self.path) as part:
+                part.write_text("model\tbatch\n" + "".join(f"{name}\t{batch}\n" for name, batch in new.items()))
