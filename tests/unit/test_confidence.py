@@ -16,8 +16,9 @@ def rng():
     return np.random.default_rng(0)
 
 
-def test_summary_equals_scipy_and_statsmodels(rng):
-    effects = rng.normal(0.3, 1, size=(5, 12, 3)).astype(np.float32)
+@pytest.mark.parametrize("n", [2, 3, 12])
+def test_summary_equals_scipy_and_statsmodels(rng, n):
+    effects = rng.normal(0.3, 1, size=(5, n, 3)).astype(np.float32)
     found = summarize_effects(effects)
     for i in range(5):
         for j in range(3):
@@ -27,7 +28,7 @@ def test_summary_equals_scipy_and_statsmodels(rng):
             np.testing.assert_allclose(found.se[i, j], stats.sem(sample), rtol=1e-12)
             np.testing.assert_allclose(found.sd[i, j], stats.tstd(sample), rtol=1e-12)
             assert found.sign_consistency[i, j] == np.mean(np.sign(sample) == np.sign(sample.mean()))
-    assert found.n == 12 and all(a.dtype == np.float64 for a in found[:-1])
+    assert found.n == n and all(a.dtype == np.float64 for a in found[:-1])
 
 
 def test_interval_covers_the_mean(rng):

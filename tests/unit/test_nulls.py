@@ -139,6 +139,17 @@ def test_without_terms_p_is_the_rank_and_targets_are_apart(rng):
     assert one.p.shape == (30, 1) and one.p_resolution == 1 / 401
 
 
+def test_an_output_that_nothing_reaches_leaves_the_others_as_they_are(rng):
+    values, controls = rng.normal(size=(6, 3)), rng.normal(size=(60, 3))
+    controls[:, 0] = 0.25
+    found = score_values(values, controls)
+    assert (found.control_mean[:, 0] == 0.25).all() and np.isnan(found.p[:, 0]).all() and np.isnan(found.z[:, 0]).all()
+    for j in (1, 2):
+        alone = score_values(values[:, j], controls[:, j])
+        for name in ("control_mean", "control_sd", "z", "p"):
+            np.testing.assert_array_equal(getattr(found, name)[:, j], getattr(alone, name)[:, 0])
+
+
 def test_mistakes():
     values, controls = np.arange(3.0), np.arange(50.0)
     with pytest.raises(MarginomeError, match=r"^terms: given for the values or the controls alone"):
