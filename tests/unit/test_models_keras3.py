@@ -136,8 +136,9 @@ def compared(file: Path, loader: str = "keras") -> None:
     with torch.no_grad():
         found = loaded.module(X)
     for y, expected in zip(found if isinstance(found, tuple) else (found,), wanted, strict=True):
-        assert expected.std(axis=0).mean() > 1e-4
-        np.testing.assert_allclose(y, expected, rtol=2e-5, atol=2e-6)
+        largest = np.abs(expected).max()
+        assert expected.std(axis=0).mean() > 1e-2 * largest  # outputs differ, however small they are
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=2e-6 * largest)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -261,7 +262,7 @@ def _files(settings: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]
     value = settings.get(key)
     files = () if value is None else (str(value),) if isinstance(value, str | Path) else tuple(map(str, value))
     for file in files:
-        if Path(file).is_dir():
+        if os.path.isdir(file):
             published = importlib.import_module("marginome.models.kinds").unread_folder(file, f"{where}: {key}")
             if published:
                 raise published
