@@ -122,8 +122,8 @@ def test_the_shipped_profile_runs_the_screen_and_each_gpu_job_gets_one_gpu(clust
     _run(space, "profiles/slurm")
     records = _records(cluster, before, space)
     _check_gpu_jobs(records, shards=2)
-    # the genome's index; two background sets with their pages, motifs, inserts; the batch's table; table, figures, record
-    # and page in one; overview
+    # the genome's index; two background sets with their pages, motifs, inserts; the batch's table; table, figures,
+    # record and page in one; overview
     assert len([r for r in records if r["Partition"] == "cpu"]) == 8
     _same_as(finished, space)  # another number of shards, another executor, the same bits
 

@@ -31,6 +31,7 @@ import numpy as np, keras, torch
 from keras import layers as L
 torch.set_num_threads(1)
 folder = sys.argv[1]
+keras.utils.set_random_seed(0)
 rng = np.random.default_rng(0)
 
 def write(name, model, h5=False):
@@ -137,8 +138,8 @@ def compared(file: Path, loader: str = "keras") -> None:
         found = loaded.module(X)
     for y, expected in zip(found if isinstance(found, tuple) else (found,), wanted, strict=True):
         largest = np.abs(expected).max()
-        assert expected.std(axis=0).mean() > 1e-2 * largest  # outputs differ, however small they are
-        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=2e-6 * largest)
+        assert expected.std(axis=0).mean() > 1e-4 * largest  # fifty times what is let pass, however small outputs are
+        np.testing.assert_allclose(y, expected, rtol=0, atol=2e-6 * largest)
 
 
 @pytest.mark.parametrize(

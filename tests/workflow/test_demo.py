@@ -177,7 +177,8 @@ def test_snakemakes_own_report_is_built(finished, tmp_path):
 def test_a_dry_run_of_a_fresh_folder_plans_every_stage(workspace):
     planned = rules_run(workspace.run("-n").stdout)
     assert planned == {
-        "all", "index_genome", "make_background", "collect_motifs", "check_model", "predict_baseline", "list_inserts", "check_entries",
+        "all", "index_genome", "make_background", "collect_motifs", "check_model", "predict_baseline", "list_inserts",
+        "check_entries",
         "marginalize", "summarize_batch", "summarize_screen", "plot_screen", "report_screen", "report_background",
         "report_model", "write_provenance", "write_overview",
     }  # fmt: skip
