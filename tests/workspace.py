@@ -16,6 +16,8 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from marginome.config import file_places
+
 ROOT = Path(__file__).resolve().parents[1]
 RESOURCES = ROOT / "resources"
 
@@ -92,6 +94,11 @@ def jobs_of(output: str) -> dict[str, int]:
 def rules_run(output: str) -> set[str]:
     """The rules that a run (or a dry run) lists in its job table."""
     return set(jobs_of(output))
+
+
+def entry_files(config: dict, section: str, name: str) -> list[str]:
+    """The files that one entry of a resolved config names, sorted, each once."""
+    return sorted({file for _, files, _ in file_places(config, section, name) for file in files})
 
 
 def script_processes(folder: Path, rule: str) -> list[int]:

@@ -17,10 +17,10 @@ import yaml
 
 from checks import config_fuzz
 from marginome import config
-from marginome.config import SECTIONS, check_keys, entry_files, file_keys, job_config, resolve_config
+from marginome.config import SECTIONS, check_keys, file_keys, job_config, resolve_config
 from marginome.config_reading import check_file
 from marginome.errors import MarginomeError
-from workspace import ROOT
+from workspace import ROOT, entry_files
 
 
 @pytest.fixture

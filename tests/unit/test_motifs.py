@@ -542,7 +542,8 @@ def test_folders_patterns_and_formats_of_files(tmp_path):
 
 
 def test_files_in_folders_are_inputs_of_the_rule(tmp_path):
-    from marginome.config import entry_files, resolve_config
+    from marginome.config import resolve_config
+    from workspace import entry_files
 
     config = yaml_config()
     for name in ("b.txt", "a.txt"):

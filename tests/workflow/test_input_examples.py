@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from marginome.backgrounds import make_background
-from marginome.config import entry_files, resolve_config
+from marginome.config import resolve_config
 from marginome.inserts import list_inserts
 from marginome.motifs import collect_motifs
-from workspace import ROOT, Workspace, need
+from workspace import ROOT, Workspace, entry_files, need
 
 SHIPPED = ["jaspar_release", "spacing", "pwm_sampling"]
 

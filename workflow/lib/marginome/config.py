@@ -150,25 +150,6 @@ def _named(value: Any, schema: Mapping) -> Iterator[tuple[tuple, str, str]]:
     yield from dict.fromkeys(_walk(value, schema, ()))
 
 
-def entry_files(config: Mapping, section: str, name: str) -> list[str]:
-    """Return the files that one entry of a section names, sorted, each once.
-
-    Parameters
-    ----------
-    config : mapping
-        A resolved config.
-    section : {"models", "motifs", "backgrounds", "screens", "attributions"}
-    name : str
-        The entry.
-
-    Returns
-    -------
-    list of str
-    """
-    prefix = f"{section}.{name}"
-    return sorted({file for key, file in file_keys({section: {name: config[section][name]}}) if key.startswith(prefix)})
-
-
 def file_places(config: Mapping, section: str, name: str) -> list[tuple[list[str | int], list[str], bool]]:
     """Return where one entry of a section names files, and which.
 

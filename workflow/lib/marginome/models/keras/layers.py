@@ -258,12 +258,17 @@ def _dense(call: Call) -> Built:
     return [module, *after], Value((*value.shape[:-1], units))
 
 
+def check_norm_axis(call: Call, norm: str) -> None:
+    """Refuse a norm over another axis than the last, of the channels; Keras writes a number or a list of one."""
+    axis = call.settings.get("axis", -1)
+    axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
+    if isinstance(axis, bool) or axis not in (-1, len(call.value.shape)):
+        raise call.settings.unsupported(f"{norm} over axis {axis} is not supported; known is the last, over channels")
+
+
 def _batch_norm(call: Call) -> Built:
     settings, value = call.settings, call.value
-    axis = settings.get("axis", -1)
-    axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
-    if isinstance(axis, bool) or axis not in (-1, len(value.shape)):
-        raise settings.unsupported(f"batch normalisation over axis {axis} is not supported")
+    check_norm_axis(call, "batch normalisation")
     scale, center = settings.flag("scale", True), settings.flag("center", True)
     kinds = [*(["gamma"] if scale else []), *(["beta"] if center else []), "moving_mean", "moving_variance"]
     arrays = call.weights.of(call.name, kinds)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from marginome.models.keras.activations import activation
-from marginome.models.keras.layers import Builder, Built, Call, Value, bounded, copy, padding
+from marginome.models.keras.layers import Builder, Built, Call, Value, bounded, check_norm_axis, copy, padding
 from marginome.models.keras.settings import Settings
 from marginome.models.keras.weights import Part
 
@@ -134,10 +134,7 @@ def _separable(call: Call) -> Built:
 
 def _layer_norm(call: Call) -> Built:
     settings, value = call.settings, call.value
-    axis = settings.get("axis", -1)
-    axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
-    if isinstance(axis, bool) or axis not in (-1, len(value.shape)):
-        raise settings.unsupported(f"a norm over axis {axis}; known is the last, over channels")
+    check_norm_axis(call, "layer normalisation")
     if settings.get("rms_scaling", False) is not False:
         raise settings.unsupported("rms_scaling is not supported")
     kinds = [kind for key, kind in (("scale", "gamma"), ("center", "beta")) if settings.flag(key, True)]
