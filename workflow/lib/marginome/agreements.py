@@ -92,7 +92,25 @@ def consensus(table: pd.DataFrame, across: str, *, value: str = "effect", of: Se
     MarginomeError
         As `agreement`.
     """
-    wide = _widen(table, across, value, of)
+    q = _widen(table, across, "q", of) if "q" in table.columns else None
+    return consensus_of(_widen(table, across, value, of), q).reset_index()
+
+
+def consensus_of(wide: pd.DataFrame, q: pd.DataFrame | None = None) -> pd.DataFrame:
+    """As `consensus`, of a frame that has a row for each insert and a column for each member.
+
+    Parameters
+    ----------
+    wide : pandas.DataFrame
+        The compared values; NaN where a member does not have an insert.
+    q : pandas.DataFrame, optional
+        Their q, in the same rows and columns.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of `wide`, best first, with the columns that `consensus` adds.
+    """
     ranks = wide.abs().rank(ascending=False, method="average")
     mean = wide.mean(axis=1)
     same = np.sign(wide).eq(np.sign(mean), axis=0).where(wide.notna())
@@ -109,9 +127,9 @@ def consensus(table: pd.DataFrame, across: str, *, value: str = "effect", of: Se
         }
     )
     out["consensus_rank"] = out["mean_rank"].rank(method="min")
-    if "q" in table.columns:
-        out["q_max"] = _widen(table, across, "q", of).max(axis=1, skipna=False)
-    return out.sort_values("mean_rank", kind="stable").reset_index()
+    if q is not None:
+        out["q_max"] = q.max(axis=1, skipna=False)
+    return out.sort_values("mean_rank", kind="stable")
 
 
 def _widen(table: pd.DataFrame, across: str, value: str, of: Sequence[str]) -> pd.DataFrame:

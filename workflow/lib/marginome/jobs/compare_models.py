@@ -1,0 +1,56 @@
+"""What the models of a screen have in common by their labels, and how specific each family of motifs is."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+import pandas as pd
+
+from marginome.columns import conform
+from marginome.model_matrices import family_matrix, label_consensus, read_matrices, specificity
+from marginome.model_tables import LABEL_CONSENSUS, TAU
+from marginome.storage import read_table, write_table
+
+log = logging.getLogger("marginome")
+
+
+def compare_models(
+    *,
+    models: str | os.PathLike,
+    consensus: Sequence[str | os.PathLike],
+    families: Sequence[str | os.PathLike],
+    labels: str | os.PathLike,
+    tau: str | os.PathLike,
+) -> None:
+    """Write what the models of each label say together, and how specific families are to models and labels.
+
+    Parameters
+    ----------
+    models : path
+        Parquet: ``model``, and a column for each label of a sheet; null where a model has none.
+    consensus : sequence of path
+        What the background sets of each model say together (`marginome.tables.CONSENSUS`), batch by batch.
+    families : sequence of path
+        Families of the motifs of each insert list.
+    labels, tau : path
+        Parquet to write: `LABEL_CONSENSUS` and `TAU`. Labels with one value alone, or with as many as there are models,
+        have no rows: what they would say is in other tables.
+    """
+    told = read_table(models)
+    named = told.set_index("model")
+    grouped = pd.concat([read_table(path) for path in families], ignore_index=True)
+    kinds = [c for c in named if 1 < named[c].nunique() < len(named)]
+    together, specific = [pd.DataFrame()], []
+    for inserts in read_matrices(consensus, models=told["model"]):
+        specific.append(specificity(family_matrix(inserts, grouped).matrix).assign(across="model"))
+        for label in kinds:
+            values = named[label].where(named[label].notna(), None).to_dict()
+            table, means = label_consensus(inserts, values)
+            together.append(table.assign(label=label))
+            specific.append(specificity(family_matrix(means, grouped).matrix).assign(across=label))
+        log.info("%s: %d inserts, %d models, labels %s", inserts.output, len(inserts.rows), len(inserts.models),
+                 ", ".join(kinds) or "none")  # fmt: skip
+    write_table(labels, conform(pd.concat(together, ignore_index=True), LABEL_CONSENSUS, name=str(labels)))
+    write_table(tau, conform(pd.concat(specific, ignore_index=True), TAU, name=str(tau)))
