@@ -18,6 +18,7 @@ from marginome.jobs.apply_functions import apply_functions
 from marginome.jobs.attribute import attribute_shard
 from marginome.jobs.marginalize import marginalize_shard
 from marginome.jobs.merge_attributions import merge_attributions
+from marginome.jobs.merge_batches import merge_batches
 from marginome.jobs.merge_functions import merge_functions
 from marginome.jobs.predict_baseline import predict_baselines
 from marginome.jobs.report_screen import report_screen
@@ -128,10 +129,14 @@ class Results:
     def merge_batches(self) -> None:
         batch = self.at("batch")
         summarize_screen(
+            batches={"batch": batch / "effects.parquet"}, failed=[batch / "failed.json"],
+            manifest=self.at("manifest.parquet"), agreement_table=self.at("agreement.parquet"),
+            consensus_table=self.at("consensus.parquet"),
+        )  # fmt: skip
+        merge_batches(
             parts=[batch / "effects.parquet"], part_backgrounds=[batch / "effects.h5"],
-            part_profiles=[batch / "profiles.h5"], failed=[batch / "failed.json"], effects=self.at("effects.parquet"),
+            part_profiles=[batch / "profiles.h5"], effects=self.at("effects.parquet"),
             tsv=self.at("effects.tsv.gz"), backgrounds=self.at("effects.h5"), profiles=self.at("profiles.h5"),
-            agreement_table=self.at("agreement.parquet"), consensus_table=self.at("consensus.parquet"),
         )  # fmt: skip
 
     @property

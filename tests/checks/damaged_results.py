@@ -105,8 +105,8 @@ class Kind(NamedTuple):
 
 OF_A_BATCH = ("effects.parquet", "effects.h5", "profiles.h5", "failed.json")
 OUTPUTS = {
-    "merge_batches": ("effects.parquet", "effects.h5", "profiles.h5", "consensus.parquet"),
-    "summarize": ("effects.parquet", "effects.h5", "profiles.h5", "consensus.parquet"),
+    "merge_batches": ("effects.parquet", "effects.h5", "profiles.h5", "consensus.parquet", "manifest.parquet"),
+    "summarize": ("effects.parquet", "effects.h5", "profiles.h5", "consensus.parquet", "manifest.parquet"),
     "merge_functions": ("functions.h5",),
     "merge_attributions": ("attributions.h5",),
 }

@@ -245,8 +245,9 @@ SHARD_JOBS = {
 OTHER_JOBS = {
     "collect_loci": 22,
     "list_inserts": 20,
-    "summarize_batch": 22,
-    "summarize_screen": 12,
+    "summarize_batch": 23,
+    "summarize_screen": 10,
+    "merge_batches": 8,
     "summarize_elements": 28,
     "merge_attributions": 13,
     "merge_functions": 21,

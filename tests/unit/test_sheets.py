@@ -58,6 +58,7 @@ def test_a_column_makes_an_ensemble_of_rows(tmp_path):
         ("id\tweights\nx\ta.pt\n", "line 1: there is no column 'name': found id, weights"),
         ("name\tweights\tweights\n", "line 1: the column 'weights' is there twice"),
         ("name\t\tweights\n", "line 1: a column has no name"),
+        ("name\tweights\tmodel\n", "line 1: no label can be called 'model'"),
         ("name\tweights\n", "there is no row"),
         ("name\tweights\nx\ta\tb\n", "line 2: 3 cells, but 2 columns"),
         ("name\tweights\nx\ta\n\ta\n", "line 3, column name: the cell is empty"),
@@ -143,4 +144,4 @@ def test_batches_are_kept_beside_the_results(tmp_path):
 
 def test_without_sheets_nothing_changes():
     plain = {"models": {"m": {"weights": "x"}}, "screens": {"s": {"models": ["m"]}}}
-    assert expand_sheets(plain) == (plain, (), {})
+    assert expand_sheets(plain) == (plain, (), {}, {})

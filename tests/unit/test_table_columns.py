@@ -23,11 +23,11 @@ from marginome.jobs.call_seqlets import call_seqlets
 from marginome.jobs.find_patterns import find_patterns
 from marginome.jobs.list_elements import list_elements
 from marginome.jobs.summarize_elements import summarize_elements
-from marginome.jobs.summarize_screen import _agreement, _consensus
+from marginome.jobs.summarize_screen import summarize_screen
 from marginome.motifs.motif import Motif
 from marginome.motifs.table import motif_table
-from marginome.storage import write_table
-from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS
+from marginome.storage import write_json, write_table
+from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS, MANIFEST
 
 LENGTH, SITE = 80, "TGACTCATCA"
 SEQLETS = {"caller": "recursive", "threshold": 0.01, "signs": "both", "min_length": 4, "max_length": 25,
@@ -137,18 +137,25 @@ def test_effects_of_nothing_have_all_columns(chains, tmp_path, kind):
     assert pd.read_csv(tmp_path / "effects.tsv.gz", sep="\t").columns.tolist() == schema.names
 
 
-def test_agreement_and_consensus_of_one_background_set():
+def test_agreement_and_consensus_of_one_background_set(tmp_path):
     rows = pd.DataFrame({
         "model": "m", "background": ["a", "a", "b", "b"], "output": "o", "collection": "c", "motif_id": ["x", "y"] * 2,
         "orientation": "+", "start": 3, "insert": ["AC", "GT"] * 2, "sample": None, "effect": [1.0, 2, 1.5, 2.5],
         "q": 0.01,
     })  # fmt: skip
-    for make, stated in ((_agreement, AGREEMENT), (_consensus, CONSENSUS)):
-        one, two = (conform(make(part), stated) for part in (rows[:2], rows))
-        assert columns(one.schema) == columns(two.schema) == [(c.name, c.type) for c in stated]
-    assert _agreement(rows)[["across", "model", "first", "second", "n"]].iloc[0].tolist() == [
+    write_json(tmp_path / "failed.json", {})
+    found = {}
+    for name, part in (("one", rows[:2]), ("two", rows)):
+        write_table(tmp_path / "batch.parquet", part.astype({"sample": "Int64"}))
+        out = {kind: tmp_path / f"{name}.{kind}" for kind in ("manifest", "agreement_table", "consensus_table")}
+        summarize_screen(batches={"b": tmp_path / "batch.parquet"}, failed=[tmp_path / "failed.json"], **out)
+        for kind, stated in zip(out, (MANIFEST, AGREEMENT, CONSENSUS)):
+            assert columns(pq.read_schema(out[kind])) == [(c.name, c.type) for c in stated]
+        found[name] = {kind: pd.read_parquet(path) for kind, path in out.items()}
+    assert found["two"]["agreement_table"][["across", "model", "first", "second", "n"]].iloc[0].tolist() == [
         "background", "m", "a", "b", 2]  # fmt: skip
-    assert len(_agreement(rows[:2])) == 0
+    assert len(found["one"]["agreement_table"]) == 0
+    assert found["two"]["manifest"].to_numpy().tolist() == [["m", "b", "batch.parquet", 4]]
 
 
 def test_an_empty_table_has_every_column_of_every_schema():

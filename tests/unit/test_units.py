@@ -22,6 +22,7 @@ from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
 from marginome.jobs.check_model import check_models
 from marginome.jobs.marginalize import marginalize_shard
+from marginome.jobs.merge_batches import merge_batches
 from marginome.jobs.predict_baseline import predict_baselines
 from marginome.jobs.report_model import report_model
 from marginome.jobs.runner import job
@@ -148,10 +149,14 @@ class Screen:
             return [self.at(batch, name) for batch in self.batches]
 
         summarize_screen(
+            batches=dict(zip(self.batches, parts("effects.parquet"))), failed=parts("failed.json"),
+            manifest=self.folder / "manifest.parquet", agreement_table=self.folder / "agreement.parquet",
+            consensus_table=self.folder / "consensus.parquet",
+        )  # fmt: skip
+        merge_batches(
             parts=parts("effects.parquet"), part_backgrounds=parts("effects.h5"), part_profiles=parts("profiles.h5"),
-            failed=parts("failed.json"), effects=self.folder / "effects.parquet", tsv=self.folder / "effects.tsv.gz",
+            effects=self.folder / "effects.parquet", tsv=self.folder / "effects.tsv.gz",
             backgrounds=self.folder / "effects.h5", profiles=self.folder / "profiles.h5",
-            agreement_table=self.folder / "agreement.parquet", consensus_table=self.folder / "consensus.parquet",
         )  # fmt: skip
 
     def table(self) -> pd.DataFrame:

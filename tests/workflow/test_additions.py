@@ -69,7 +69,7 @@ def check(run: Workspace, wanted: set[str], pages: set[str] = PAGES) -> None:
     assert set(planned.values()) == {1} and {job for job in planned if job in pages} == pages
 
 
-SUMMARIES = {"summarize_batch a", "summarize_batch b", "summarize_screen"}
+SUMMARIES = {"summarize_batch a", "summarize_batch b", "summarize_screen", "merge_batches"}
 
 
 def test_a_background_set_computes_itself_its_baselines_and_its_units(run):
@@ -97,6 +97,7 @@ def test_a_collection_computes_its_list_and_its_units(run):
 def _units_of(model: str) -> set[str]:
     return {
         f"check_model {model}", f"report_model {model}", f"summarize_batch {model}", "summarize_screen",
+        "merge_batches",
         "check_entries gc_matched", "check_entries shuffled_peaks",
         *(f"predict_baseline {model} {background}" for background in ("gc_matched", "shuffled_peaks")),
         *(f"marginalize {model} {background} jaspar {i}-of-2"

@@ -32,7 +32,7 @@ CODE = textwrap.dedent(
             return self.counts(torch.relu(self.conv(X)).mean(-1))
     """
 ) + "".join(f"\n\ndef toy_{seed}():\n    return Toy({seed})\n" for seed in (0, 13, 1, 2, 3, 4))
-TABLE = "results/screens/s/effects.parquet"
+TABLE, LABELS = "results/screens/s/effects.parquet", "results/screens/s/models.parquet"
 
 
 def _config(*seeds: int) -> dict:
@@ -89,12 +89,25 @@ def test_a_batch_of_models_with_one_that_fails(batched, tmp_path):
     assert first.stdout.count("Error in rule") == 1
     last = batched.path("logs/summarize_screen/s.log").read_text().splitlines()[-1]
     assert "model 'm13'" in last and "no such luck" in last and "check.json" in last
-    (batch,) = batched.path("results/screens/s/batches").iterdir()
+    (batch,) = batched.path("results/screens/s/effects").iterdir()
     assert batch.name.startswith("m0+2-")
-    assert set(pd.read_parquet(batch / "effects.parquet")["model"]) == {"m0", "m1"}
+    assert set(pd.read_parquet(batch)["model"]) == {"m0", "m1"}
 
     _atlas(batched, 0, 1)
-    assert "make_background" not in rules_run(batched.run(TABLE).stdout)
+    assert "make_background" not in rules_run(batched.run().stdout)
+    folder = batched.path("results/screens/s")
+    assert {file.name for file in folder.iterdir() if file.is_file()} == {
+        "manifest.parquet", "models.parquet", "agreement.parquet", "consensus.parquet", "provenance.json",
+    }  # fmt: skip
+    manifest = pd.read_parquet(folder / "manifest.parquet")
+    assert manifest[["model", "file"]].to_numpy().tolist() == [[m, f"effects/{batch.name}"] for m in ("m0", "m1")]
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["result_sha256"].keys() == {f"effects/{batch.name}"}
+    page = batched.path("results/index.html").read_text()
+    assert "Screens of many models" in page and "screens/s/manifest.parquet" in page
+    assert pd.read_parquet(folder / "models.parquet").to_numpy().tolist() == [["m0", "tissue0"], ["m1", "tissue1"]]
+
+    assert {"merge_batches"} <= set(rules_run(batched.run(TABLE).stdout))  # one file, when it is asked for
     alone = _workspace(tmp_path / "alone", _config(1))
     alone.run(TABLE)
     mine, wanted = (pd.read_parquet(workspace.path(TABLE)) for workspace in (batched, alone))
@@ -107,7 +120,7 @@ def test_rows_that_are_appended_compute_themselves(tmp_path):
     workspace = _workspace(tmp_path / "atlas", _config(0, 1))
     _atlas(workspace, 0, 1)
     workspace.config["batch"] = 2
-    workspace.run(TABLE)
+    workspace.run(TABLE, LABELS)
     first = pd.read_parquet(workspace.path(TABLE))
 
     _atlas(workspace, 0, 1, 2, 3, 4)
@@ -116,7 +129,7 @@ def test_rows_that_are_appended_compute_themselves(tmp_path):
     assert {rule: n for rule, n in jobs_of(planned).items() if rule in ("check_model", "marginalize")} == {
         "check_model": 2, "marginalize": 2,
     }  # fmt: skip
-    workspace.run(TABLE)
+    workspace.run(TABLE, LABELS)
     second = pd.read_parquet(workspace.path(TABLE))
     assert set(second["model"]) == {"m0", "m1", "m2", "m3", "m4"}
     columns = [c for c in first.columns if c != "q"]
@@ -126,4 +139,4 @@ def test_rows_that_are_appended_compute_themselves(tmp_path):
     sheet = workspace.path("models.tsv")
     sheet.write_text(sheet.read_text().replace("tissue\n", "organ\n").replace("\ttissue", "\t"))
     workspace.config["screens"]["s"]["models"] = {"organ": [0, 1, 2]}
-    assert "Nothing to be done" in workspace.run(TABLE, "-n").stdout
+    assert jobs_of(workspace.run(TABLE, LABELS, "-n").stdout) == {"label_models": 1}

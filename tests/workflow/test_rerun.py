@@ -67,7 +67,7 @@ def test_an_edit_of_the_marginalization_reruns_what_depends_on_it(copied):
 def test_a_line_that_a_shard_does_not_run_costs_no_shard(copied):
     """Of a comparison, of readers of other models, of what draws: hours of GPU would be for nothing."""
     library = copied.repository / "workflow" / "lib" / "marginome"
-    for name in ("agreements.py", "discoveries.py", "figures/heatmap.py", "models/keras/layers.py", "models/beluga.py"):
+    for name in ("agreements.py", "figures/heatmap.py", "models/keras/layers.py", "models/beluga.py"):
         (library / name).write_text((library / name).read_text() + "\nCHANGED = 1\n")
     planned = _planned(copied)
     assert {"summarize_screen", "plot_screen"} <= planned

@@ -56,7 +56,8 @@ except MarginomeError as error:
 
 
 # What one job with a model in it computes is of one batch of models; a file of it has a group for each model.
-SHEETS = expand_sheets(config).sheets
+EXPANDED = expand_sheets(config)
+SHEETS = EXPANDED.sheets
 KEPT_BATCHES = KeptBatches(os.path.join(CONFIG["pathvars"]["results"], "models", "batches.tsv"))
 BATCHES = batches_of(CONFIG["models"], SHEETS, CONFIG["batch"], KEPT_BATCHES.read() if SHEETS else {})
 if SHEETS and workflow.is_main_process:
@@ -166,6 +167,11 @@ def checks_of(models):
 def batches_of_screen(screen):
     """The batches of a screen's models, in their order."""
     return list(dict.fromkeys(BATCH_OF[model] for model in CONFIG["screens"][screen]["models"]))
+
+
+def labels_of_screen(wildcards):
+    """Params function: the labels that sheets give a screen's models."""
+    return {model: EXPANDED.labels.get(model, {}) for model in CONFIG["screens"][wildcards.screen]["models"]}
 
 
 def lists_of(screen):
@@ -296,30 +302,40 @@ def has_functions(screen):
     return any(function != "predict" for function in CONFIG["screens"][screen]["functions"])
 
 
-# What a reader gets, by kind of file; names in the folder of results.
-SCREEN_FILES = {
-    screen: {
-        "page": f"screens/{screen}/report.html",
-        "effects": f"screens/{screen}/effects.parquet",
-        "tsv": f"screens/{screen}/effects.tsv.gz",
-        "backgrounds": f"screens/{screen}/effects.h5",
-        "profiles": f"screens/{screen}/profiles.h5",
-        "agreement": f"screens/{screen}/agreement.parquet",
-        "consensus": f"screens/{screen}/consensus.parquet",
-        **{f"figures/{name}": f"screens/{screen}/figures/{name}.svg" for name in SCREEN_FIGURES},
-        "provenance": f"screens/{screen}/provenance.json",
-        **({"gaps": f"screens/{screen}/figures/gaps.svg"} if entry.get("pairs") else {}),
-        **(
-            {
-                "functions": f"screens/{screen}/functions.h5",
-                "functions_figure": f"screens/{screen}/figures/functions.svg",
-            }
-            if has_functions(screen)
-            else {}
-        ),
+# Screens with a model of a sheet: a table is a file for each batch, and there is no page of everything.
+OF_SHEETS = {model for sheet in SHEETS for model in sheet}
+SHEET_SCREENS = [
+    screen for screen, entry in CONFIG["screens"].items() if not OF_SHEETS.isdisjoint(entry["models"])
+]
+
+
+def screen_files(screen):
+    """What a reader gets of a screen, by kind of file; names in the folder of results."""
+    files = {
+        "agreement": "agreement.parquet",
+        "consensus": "consensus.parquet",
+        "provenance": "provenance.json",
     }
-    for screen, entry in CONFIG["screens"].items()
-}
+    if screen in SHEET_SCREENS:
+        files = {"manifest": "manifest.parquet", "models": "models.parquet", **files}
+    else:
+        files = {
+            "page": "report.html",
+            "effects": "effects.parquet",
+            "tsv": "effects.tsv.gz",
+            "backgrounds": "effects.h5",
+            "profiles": "profiles.h5",
+            **files,
+            **{f"figures/{name}": f"figures/{name}.svg" for name in SCREEN_FIGURES},
+        }
+        if CONFIG["screens"][screen].get("pairs"):
+            files["gaps"] = "figures/gaps.svg"
+    if has_functions(screen):
+        files |= {"functions": "functions.h5", "functions_figure": "figures/functions.svg"}
+    return {kind: f"screens/{screen}/{name}" for kind, name in files.items()}
+
+
+SCREEN_FILES = {screen: screen_files(screen) for screen in CONFIG["screens"]}
 BACKGROUND_FILES = {
     background: {
         "fasta": f"backgrounds/{background}.fa.gz",
@@ -343,7 +359,15 @@ def in_results(names):
 
 def screen_results():
     """Everything a reader gets of every screen."""
-    return in_results([name for files in SCREEN_FILES.values() for name in files.values()])
+    files = in_results([name for files in SCREEN_FILES.values() for name in files.values()])
+    return [*files, *(file for screen in SHEET_SCREENS for file in tables_of(screen))]
+
+
+def tables_of(screen):
+    """The files that hold the rows of a screen."""
+    if screen not in SHEET_SCREENS:
+        return expand(EFFECTS, screen=screen)
+    return expand(BATCH_EFFECTS, screen=screen, batch=batches_of_screen(screen))
 
 
 # Of an attribution entry the overview shows these.
@@ -358,7 +382,7 @@ ENTRY_ON_OVERVIEW = (
 
 def overview_files():
     """The names of the files that the overview reads or shows; it links to the rest."""
-    of_screens = ("effects", "page", "figures/heatmap", "provenance")
+    of_screens = ("effects", "page", "figures/heatmap", "manifest", "provenance")
     of_entries = [
         name
         for attribution in CONFIG["attributions"]
@@ -366,7 +390,7 @@ def overview_files():
         if os.path.basename(name) in ENTRY_ON_OVERVIEW
     ]
     return [
-        *(files[kind] for files in SCREEN_FILES.values() for kind in of_screens),
+        *(files[kind] for files in SCREEN_FILES.values() for kind in of_screens if kind in files),
         *(files[kind] for files in BACKGROUND_FILES.values() for kind in ("checks", "figure", "page")),
         *(name for files in MODEL_FILES.values() for name in files.values()),
         *of_entries,
@@ -395,7 +419,7 @@ def modules_of_screen(screen):
     """The modules that compute a screen, with what reads the files of its models."""
     models = CONFIG["screens"][screen]["models"]
     readers = {reader for model in models for reader in readers_of("models", model)}
-    jobs = ("marginalize", "summarize_batch", "summarize_screen", "apply_functions")
+    jobs = ("marginalize", "summarize_batch", "summarize_screen", "merge_batches", "apply_functions")
     return [*(f"jobs.{job}" for job in jobs), *sorted(readers)]
 
 
@@ -407,7 +431,7 @@ def code_of(wildcards):
 
 def results_of_screen(wildcards):
     """Input function: the results of a screen whose checksums are recorded."""
-    return [EFFECTS, *functions_of_screen(wildcards)]
+    return [*tables_of(wildcards.screen), *functions_of_screen(wildcards)]
 
 
 def parts_of_screen(wildcards):

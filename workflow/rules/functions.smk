@@ -67,7 +67,7 @@ rule apply_after:
 rule merge_functions:
     input:
         inserts=per_screen(INSERTS, list="motifs"),
-        effects=rules.summarize_screen.output.effects,
+        effects=rules.merge_batches.output.effects,
         before=per_batch(BEFORE, background="backgrounds"),
         shards=shards_of_screen(AFTER),
     output:

@@ -30,9 +30,9 @@ rule write_provenance:
 
 rule report_screen:
     input:
-        effects=rules.summarize_screen.output.effects,
-        backgrounds=rules.summarize_screen.output.backgrounds,
-        profiles=rules.summarize_screen.output.profiles,
+        effects=rules.merge_batches.output.effects,
+        backgrounds=rules.merge_batches.output.backgrounds,
+        profiles=rules.merge_batches.output.profiles,
         baselines=per_batch(BASELINE, background="backgrounds"),
         motifs=per_screen(COLLECTION, collection="motifs"),
         provenance=rules.write_provenance.output.json,

@@ -126,17 +126,13 @@ rule summarize_batch:
         "../../scripts/summarize_batch.py"
 
 
+# What goes across models. A screen of a sheet has its rows in a file for each batch, which the manifest names.
 rule summarize_screen:
     input:
         effects=per_batch(BATCH_EFFECTS),
-        backgrounds=per_batch(BATCH_BACKGROUNDS),
-        profiles=per_batch(BATCH_PROFILES),
         failed=per_batch(BATCH_FAILED),
     output:
-        effects=EFFECTS,
-        tsv="<results>/screens/{screen}/effects.tsv.gz",
-        backgrounds="<results>/screens/{screen}/effects.h5",
-        profiles="<results>/screens/{screen}/profiles.h5",
+        manifest=MANIFEST,
         agreement="<results>/screens/{screen}/agreement.parquet",
         consensus="<results>/screens/{screen}/consensus.parquet",
     log:
@@ -150,16 +146,66 @@ rule summarize_screen:
         mem_mb=memory(4000),
         runtime=60,
     params:
+        batches=lambda wildcards: batches_of_screen(wildcards.screen),
         code=code_digest("jobs.summarize_screen"),
     script:
         "../../scripts/summarize_screen.py"
 
 
+# One file of each kind. Of a screen of a sheet it is made when a file of it is asked for by name.
+rule merge_batches:
+    input:
+        manifest=rules.summarize_screen.output.manifest,  # no model failed
+        effects=per_batch(BATCH_EFFECTS),
+        backgrounds=per_batch(BATCH_BACKGROUNDS),
+        profiles=per_batch(BATCH_PROFILES),
+    output:
+        effects=EFFECTS,
+        tsv="<results>/screens/{screen}/effects.tsv.gz",
+        backgrounds="<results>/screens/{screen}/effects.h5",
+        profiles="<results>/screens/{screen}/profiles.h5",
+    log:
+        "<logs>/merge_batches/{screen}.log",
+    benchmark:
+        "<benchmarks>/merge_batches/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+    params:
+        code=code_digest("jobs.merge_batches"),
+    script:
+        "../../scripts/merge_batches.py"
+
+
+# Labels are of no job but this one: an edit of one computes nothing again.
+rule label_models:
+    output:
+        table=SCREEN_MODELS,
+    log:
+        "<logs>/label_models/{screen}.log",
+    benchmark:
+        "<benchmarks>/label_models/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        labels=labels_of_screen,
+        code=code_digest("jobs.label_models"),
+    script:
+        "../../scripts/label_models.py"
+
+
 rule plot_screen:
     input:
-        effects=rules.summarize_screen.output.effects,
-        backgrounds=rules.summarize_screen.output.backgrounds,
-        profiles=rules.summarize_screen.output.profiles,
+        effects=rules.merge_batches.output.effects,
+        backgrounds=rules.merge_batches.output.backgrounds,
+        profiles=rules.merge_batches.output.profiles,
         baselines=per_batch(BASELINE, background="backgrounds"),
         motifs=per_screen(COLLECTION, collection="motifs"),
     output:
@@ -193,7 +239,7 @@ rule plot_screen:
 # For screens of pairs.
 rule plot_gaps:
     input:
-        effects=rules.summarize_screen.output.effects,
+        effects=rules.merge_batches.output.effects,
     output:
         figure=report(
             "<results>/screens/{screen}/figures/gaps.svg",
@@ -226,7 +272,7 @@ EXPECTED = {name: entry["expected"] for name, entry in CONFIG["screens"].items()
 # Run by name only: `snakemake --cores all reproduce --configfile my.yaml`.
 rule compare_screen:
     input:
-        effects=rules.summarize_screen.output.effects,
+        effects=rules.merge_batches.output.effects,
         expected=lambda wildcards: inputs([EXPECTED[wildcards.screen]])[0],
     output:
         table=DIFFERENCES,

@@ -5,11 +5,11 @@ Not agreement.py: `marginome.agreement` is the function.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from marginome.columns import check_columns
 from marginome.errors import MarginomeError
@@ -45,28 +45,101 @@ def agreement(table: pd.DataFrame, across: str, *, value: str = "effect", of: Se
     MarginomeError
         If a column is missing or an insert occurs twice in one member.
     """
-    wide = _widen(table, across, value, of)
-    rows = []
-    for i, first in enumerate(wide.columns):
-        for second in wide.columns[i + 1 :]:
-            both = wide[[first, second]].dropna()
-            a, b = both[first].to_numpy(), both[second].to_numpy()
-            varied = len(a) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0
-            top = min(20, len(a))
-            largest = [set(np.argsort(-np.abs(x), kind="stable")[:top]) for x in (a, b)]
-            rows.append(
-                {
-                    "first": first,
-                    "second": second,
-                    "n": len(a),
-                    "spearman": stats.spearmanr(a, b).statistic if varied else np.nan,
-                    "pearson": stats.pearsonr(a, b).statistic if varied else np.nan,
-                    "sign_agreement": (np.sign(a) == np.sign(b)).mean() if len(a) else np.nan,
-                    "top_overlap": len(largest[0] & largest[1]) / top if top else np.nan,
-                }
-            )
-    columns = ["first", "second", "n", "spearman", "pearson", "sign_agreement", "top_overlap"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.concat([_no_pairs(), *agreements(_widen(table, across, value, of))], ignore_index=True)
+
+
+def agreements(wide: pd.DataFrame, *, rows: int = 200_000) -> Iterator[pd.DataFrame]:
+    """Yield the rows of `agreement` in parts: of thousands of models there are millions.
+
+    Parameters
+    ----------
+    wide : pandas.DataFrame
+        A row for each insert and a column for each member; NaN where a member has no such insert.
+    rows : int, default 200,000
+        Of a part, about.
+
+    Yields
+    ------
+    pandas.DataFrame
+        Pairs in the order of the columns.
+    """
+    values = wide.to_numpy(np.float64)
+    given = ~np.isnan(values)
+    patterns, pattern_of = np.unique(given, axis=1, return_inverse=True)
+
+    @functools.lru_cache(maxsize=16)  # members that have the same inserts are compared at once
+    def prepared(one: int, other: int) -> _Prepared:
+        both = patterns[:, one] & patterns[:, other]
+        mine = np.isin(pattern_of, (one, other))
+        return _Prepared(values[np.ix_(both, mine)], np.flatnonzero(mine))
+
+    parts: list[pd.DataFrame] = []
+    for i in range(len(wide.columns) - 1):
+        later = np.arange(i + 1, len(wide.columns))
+        found = np.full((len(later), len(_STATED)), np.nan)
+        for other in np.unique(pattern_of[later]):
+            some = pattern_of[later] == other
+            found[some] = prepared(*sorted((int(pattern_of[i]), int(other)))).compare(i, later[some])
+        part = pd.DataFrame(found, columns=list(_STATED)).astype({"n": np.int64})
+        part.insert(0, "first", wide.columns[i])
+        part.insert(1, "second", wide.columns[later])
+        parts.append(part)
+        if sum(map(len, parts)) >= rows:
+            yield pd.concat(parts, ignore_index=True)
+            parts = []
+    if parts:
+        yield pd.concat(parts, ignore_index=True)
+
+
+_STATED = ("n", "spearman", "pearson", "sign_agreement", "top_overlap")
+
+
+def _no_pairs() -> pd.DataFrame:
+    return pd.DataFrame(columns=["first", "second", *_STATED])
+
+
+class _Prepared:
+    """Members over the inserts that all of them have: what comparing any two of them takes.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Effects, float64 (inserts, members).
+    members : numpy.ndarray
+        Their numbers, sorted.
+    """
+
+    def __init__(self, values: np.ndarray, members: np.ndarray):
+        self.n, self.members = len(values), members
+        self.top = min(20, self.n)
+        self.signs = np.sign(values)
+        self.largest = np.zeros_like(values)
+        np.put_along_axis(self.largest, np.argsort(-np.abs(values), axis=0, kind="stable")[: self.top], 1, axis=0)
+        self.varied = np.ptp(values, axis=0) > 0 if self.n > 1 else np.zeros(len(members), dtype=bool)
+        self.values = _standardized(values, self.varied)
+        self.ranks = _standardized(pd.DataFrame(values).rank().to_numpy(), self.varied)
+
+    def compare(self, one: int, others: np.ndarray) -> np.ndarray:
+        """Return what `agreement` says of one member and each of others, (others, columns)."""
+        found = np.full((len(others), len(_STATED)), np.nan)
+        found[:, 0] = self.n
+        if not self.n:
+            return found
+        i, j = np.searchsorted(self.members, one), np.searchsorted(self.members, others)
+        found[:, 1] = self.ranks[:, i] @ self.ranks[:, j]
+        found[:, 2] = self.values[:, i] @ self.values[:, j]
+        found[:, 1:3] = np.where((self.varied[i] & self.varied[j])[:, None], found[:, 1:3].clip(-1, 1), np.nan)
+        found[:, 3] = (self.signs[:, [i]] == self.signs[:, j]).mean(0)
+        found[:, 4] = self.largest[:, i] @ self.largest[:, j] / self.top
+        return found
+
+
+def _standardized(values: np.ndarray, varied: np.ndarray) -> np.ndarray:
+    """Return columns with mean 0 and sum of squares 1, so that a product of two is their correlation; 0 if constant."""
+    centred = values - values.mean(0) if len(values) else values
+    scale = np.abs(centred).max(0, initial=0)  # squares of tiny effects would be 0
+    centred = centred / np.where(varied & (scale > 0), scale, 1)
+    return np.where(varied, centred / np.where(varied, np.sqrt((centred**2).sum(0)), 1), 0)
 
 
 def consensus(table: pd.DataFrame, across: str, *, value: str = "effect", of: Sequence[str] = INSERT) -> pd.DataFrame:

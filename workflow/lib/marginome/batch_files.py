@@ -61,6 +61,18 @@ def failed_records(path: str | os.PathLike) -> dict[str, str]:
     return {name: found[ERROR] for name, found in _records(path).items() if ERROR in found}
 
 
+def stop_on_failures(reasons: Mapping[str, str]) -> None:
+    """Stop when a model failed, with the reasons by model."""
+    if reasons:
+        named = ", ".join([*list(reasons)[:20], *(["..."] if len(reasons) > 20 else [])])
+        several = f"{len(reasons)} models failed ({named}); the first: " if len(reasons) > 1 else ""
+        raise MarginomeError(
+            f"{several}{next(iter(reasons.values()))}",
+            remedy="Mend its entry or leave it out: what the others gave is kept. To try it again as it is, delete the "
+            "file that is named.",
+        )
+
+
 def _records(path: str | os.PathLike) -> dict[str, Record]:
     return {name: Record(found, path) for name, found in read_json(path)["models"].items()}
 

@@ -74,15 +74,19 @@ def conform(table: pd.DataFrame, columns: Sequence[Column], *, extra: bool = Fal
     if missing or (unknown and not extra):
         raise MarginomeError(f"columns missing: {missing}; columns not in the schema: {unknown}", where=name)
     present = [c for c in columns if c.name in table]
-    fields = [pa.field(c.name, c.type, metadata={"description": c.description}) for c in present]
     try:
         arrays = [pa.array(table[c.name] if len(table) else [], type=c.type, from_pandas=True) for c in present]
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise MarginomeError(f"a value does not fit its column: {error}", where=name) from error
-    result = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    result = pa.Table.from_arrays(arrays, schema=schema_of(present))
     for column in unknown:
         result = result.append_column(column, pa.array(table[column], from_pandas=True))
     return result
+
+
+def schema_of(columns: Sequence[Column]) -> pa.Schema:
+    """Return the schema of a table that has these columns, with what they mean."""
+    return pa.schema([pa.field(c.name, c.type, metadata={"description": c.description}) for c in columns])
 
 
 def check_columns(table: pd.DataFrame, columns: Sequence[str], where: str, *, remedy: str | None = None) -> None:

@@ -73,6 +73,9 @@ def read_sheet(path: str | os.PathLike, *, ensemble: str | None = None) -> dict[
         if not column or columns.count(column) > 1:
             what = f"the column '{column}' is there twice" if column else "a column has no name"
             raise MarginomeError(what, where=first, remedy="Give each column a name of its own.")
+        if column == "model" and naming != "model":
+            raise MarginomeError("no label can be called 'model': tables call the model's name so", where=first,
+                                 remedy="Give the column another name.")  # fmt: skip
     found: dict[str, Row] = {}
     for (number, _), cells in zip(lines[1:], rows[1:]):
         where = f"{source}, line {number}"
@@ -143,6 +146,8 @@ class Expanded(NamedTuple):
     sheets: tuple[tuple[str, ...], ...]
     #: Where a model of a sheet stands: the file and its lines.
     places: dict[str, str]
+    #: Its labels, by column.
+    labels: dict[str, dict[str, str]]
 
 
 def expand_sheets(config: Mapping[str, Any]) -> Expanded:
@@ -165,12 +170,12 @@ def expand_sheets(config: Mapping[str, Any]) -> Expanded:
     given = config.get("sheets") or []
     models = config.get("models") or {}
     if not given or not isinstance(given, Sequence) or isinstance(given, str) or not isinstance(models, Mapping):
-        return Expanded(dict(config), (), {})
+        return Expanded(dict(config), (), {}, {})
     entries, labels, sheets, places = dict(models), {}, [], {}
     for one in given:
         settings = {"file": one} if isinstance(one, str) else one
         if not isinstance(settings, Mapping) or not isinstance(settings.get("file"), str):
-            return Expanded(dict(config), (), {})
+            return Expanded(dict(config), (), {}, {})
         if is_address(settings["file"]):
             raise MarginomeError("a sheet is read when the run is planned, before anything is fetched",
                                  where=settings["file"], remedy="Give a copy on this machine.")  # fmt: skip
@@ -191,7 +196,7 @@ def expand_sheets(config: Mapping[str, Any]) -> Expanded:
             else entry
             for name, entry in screens.items()
         }
-    return Expanded({**config, "models": entries, "screens": screens}, tuple(sheets), places)
+    return Expanded({**config, "models": entries, "screens": screens}, tuple(sheets), places, labels)
 
 
 @functools.cache

@@ -300,13 +300,13 @@ def read_table(path: str | os.PathLike, columns: list[str] | None = None) -> pd.
         raise damaged(path, error) from error
 
 
-def read_row_groups(path: str | os.PathLike) -> Iterator[pa.Table]:
+def read_row_groups(path: str | os.PathLike, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Read a Parquet table that another job wrote, one row group after another; a damaged one is removed and named."""
     sound(path)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as handle:
             for i in range(handle.num_row_groups):
-                yield handle.read_row_group(i)
+                yield handle.read_row_group(i, columns=columns)
     except UNREADABLE as error:
         raise damaged(path, error) from error
 

@@ -80,6 +80,15 @@ CONSENSUS = (
     Column("consensus_rank", FLOAT, "Rank of the mean rank."),
     Column("q_max", FLOAT, "Largest q of any set.", False),
 )
+#: Which file holds the rows of a model, of a screen whose table is a file for each batch of models.
+MANIFEST = (
+    _WHAT[0],
+    Column("batch", TEXT, "The models that were computed together."),
+    Column("file", TEXT, "Its rows of the effect table, relative to the folder of this table."),
+    Column("rows", INT, "How many there are."),
+)
+#: The models of a screen; labels of sheets are further columns.
+MODELS = (_WHAT[0],)
 #: What tells the inserts of one model and background set from one another, where a table has it.
 INSERT_KEYS = tuple(c.name for c in _WHAT if c.key and c.name not in ("model", "background"))
 

@@ -16,8 +16,9 @@ import torch
 
 from marginome.arrays import append, dataset, fill, group_of, hdf5_name, plain_name, read_hdf5, write_hdf5
 from marginome.batch_files import FailedModelError, part_of
-from marginome.columns import conform
+from marginome.columns import conform, schema_of
 from marginome.confidence import mean_interval
+from marginome.discoveries import TEST_SET, add_q, findings_needed
 from marginome.effects import probabilities
 from marginome.insert_nulls import score_effects
 from marginome.interactions import interaction
@@ -98,8 +99,8 @@ def summarize_batch(
     shards : sequence of path
         In the order of background sets, then lists, then shards.
     effects : path
-        Parquet to write: the columns of `marginome.tables.EFFECTS` but ``q``, all of them, null where they do not
-        apply; a row group for each model and background set.
+        Parquet to write: the columns of `marginome.tables.EFFECTS`, all of them, null where they do not apply; a row
+        group for each model and background set.
     backgrounds : path
         HDF5: the effect of every single background, ``<model>/<background>/effects``.
     profiles : path
@@ -148,13 +149,15 @@ def summarized(
                             lists[length] = _read_lists(inserts, families, screen["shards"], length)
                         parts = _read_parts(shards[i * per : (i + 1) * per], lists[length], model, n)
                         rows = _summarize(lists[length], parts, handle, singles, means, model, background)
-                    yield pa.concat_tables([conform_batch(part) for part in rows])
+                    found = _with_q(pa.concat_tables([conform_batch(part) for part in rows]))
+                    _tell(found)
+                    yield found
             except FailedModelError as error:
                 reasons[model] = str(error)
                 log.error("%s", error)
 
 
-BATCH_SCHEMA = pa.schema([pa.field(c.name, c.type) for c in EFFECTS if c.name != "q"])
+BATCH_SCHEMA = schema_of(EFFECTS)
 
 
 def conform_batch(rows: pd.DataFrame) -> pa.Table:
@@ -165,6 +168,39 @@ def conform_batch(rows: pd.DataFrame) -> pa.Table:
         for field in BATCH_SCHEMA
     ]
     return pa.Table.from_arrays(columns, schema=BATCH_SCHEMA)
+
+
+def _with_q(rows: pa.Table) -> pa.Table:
+    """Add the q of one model and background set, over all lists."""
+    if rows["p"].null_count == len(rows):
+        return rows
+    tested = rows.select([*TEST_SET, "insert", "p", "p_resolution"]).to_pandas()
+    place = rows.schema.get_field_index("q")
+    return rows.set_column(place, rows.field(place), pa.array(add_q(tested)["q"], from_pandas=True))
+
+
+def _tell(rows: pa.Table) -> None:
+    """Log the largest effect, and what the number of controls allows where that is not enough.
+
+    Not enough to find an insert that stands alone; of the output that needs most: a distance, tested on one side, needs
+    half as many.
+    """
+    names = ("model", "background", "output", "position", "motif_id", "motif_name", "orientation", "insert", "effect")
+    table = rows.select([*names, "n_controls", "p", "p_resolution", "q"]).to_pandas()
+    first = table[table["output"] == table["output"].iloc[0]]
+    best = first.loc[first["effect"].abs().idxmax()]
+    q = f", q {best['q']:.2g}" if pd.notna(best["q"]) else ""
+    log.info("%s, %s, %s: %d rows; largest effect %s (%s) %s %.4g%s", best["model"], best["background"], best["output"],
+             len(first), best["motif_name"], best["motif_id"], best["orientation"], best["effect"], q)  # fmt: skip
+    tested = table[table["p"].notna()]
+    if tested.empty:
+        return
+    worst = tested.loc[tested["p_resolution"].idxmax()]
+    one = tested[(tested["output"] == worst["output"]) & (tested["position"] == worst["position"])]
+    tests, least = one["insert"].nunique(), findings_needed(one["insert"].nunique(), worst["p_resolution"])
+    if least > 1:
+        log.info("%s: %d controls reach to p %.2g, q <= 0.05 takes %d of %d inserts that do more than all of them",
+                 worst["output"], worst["n_controls"], worst["p_resolution"], least, tests)  # fmt: skip
 
 
 def _read_lists(

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from marginome.arrays import write_hdf5
+from marginome.batch_files import stop_on_failures
 from marginome.columns import conform, write_tsv
 from marginome.element_tables import PATTERN_ELEMENTS, SEQLET_ELEMENTS
+from marginome.jobs.merge_batches import merged_rows
 from marginome.jobs.summarize_batch import summarized
-from marginome.jobs.summarize_screen import merged_rows, stop_on_failures
 from marginome.storage import read_table, write_table
 from marginome.tables import EFFECTS
 

@@ -59,7 +59,9 @@ def write_overview(
             "Effects of the strongest motifs in every background.",
         )
         for name, files in screens.items()
+        if "effects" in files
     ]
+    atlases = [_atlas_entry(name, files, opened) for name, files in screens.items() if "manifest" in files]
     sets = []
     for name, files in backgrounds.items():
         found = read_json(opened[files["checks"]])
@@ -69,9 +71,15 @@ def write_overview(
                   opened[files["figure"]], "Composition of the backgrounds against what they stand for.")
         )  # fmt: skip
     checked = []
-    for files in models.values():
+    for batch, files in models.items():
         page_link, json = Link("What the check found", files["page"]), opened[files["json"]]
-        for name, found in read_records(json).items():
+        records, failed = read_records(json), failed_records(json)
+        if len(records) + len(failed) > 1:
+            odd = [*failed, *(name for name, found in records.items() if found["problems"])]
+            check = Badge(f"failed: {', '.join(odd)}", False) if odd else Badge("passed", True)
+            checked.append(Entry(batch, {"models": len(records) + len(failed), "check": check}, [page_link]))
+            continue
+        for name, found in records.items():
             facts = {
                 "loader": found["loader"],
                 "outputs": ", ".join(output["name"] for output in found["outputs"][:12]),
@@ -80,7 +88,7 @@ def write_overview(
                 "check": Badge("passed", True) if not found["problems"] else Badge("failed", False),
             }
             checked.append(Entry(name, facts, [page_link]))
-        for name, reason in failed_records(json).items():
+        for name, reason in failed.items():
             checked.append(Entry(name, {"check": Badge("failed", False), "reason": reason}, [page_link]))
     records = {f"screen {name}": read_json(opened[files["provenance"]]) for name, files in screens.items()}
     for name, files in attributions.items():
@@ -91,6 +99,7 @@ def write_overview(
         page,
         title=report["title"],
         screens=entries,
+        atlases=atlases,
         backgrounds=sets,
         models=checked,
         attributions=[_attribution_entry(name, files, opened) for name, files in attributions.items()],
@@ -118,6 +127,13 @@ def _not_shown(base: str, screens: Collection[str], attributions: Collection[str
     return f"{said} Each has its own page, <kind>/<name>/report.html."
 
 
+def _atlas_entry(name: str, files: Mapping[str, str], opened: Mapping[str, str | os.PathLike]) -> Entry:
+    """What the overview says of a screen of a sheet, whose rows are a file for each batch of models."""
+    listed = read_table(opened[files["manifest"]])
+    facts = {"models": len(listed), "rows": int(listed["rows"].sum()), "files": listed["file"].nunique()}
+    return Entry(name, facts, [Link(text, files[kind]) for kind, text in _SCREEN_LINKS.items() if kind in files])
+
+
 def _attribution_entry(name: str, files: Sequence[str], opened: Mapping[str, str | os.PathLike]) -> Entry:
     """What the overview says of one attribution entry."""
     named = {os.path.basename(file): file for file in files if os.path.dirname(file).endswith(f"/{name}")}
@@ -140,6 +156,8 @@ _BACKGROUND_LINKS = {"page": "What the checks found", "fasta": "FASTA", "bed": "
 
 
 _SCREEN_LINKS = {
+    "manifest": "manifest.parquet",
+    "models": "models.parquet",
     "effects": "effects.parquet",
     "tsv": "effects.tsv.gz",
     "backgrounds": "effects.h5",
@@ -173,6 +191,9 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `screens/<screen>/families/<list>.parquet` | families of similar motifs |
 | `screens/<screen>/figures/*.svg` | figures for papers |
 | `screens/<screen>/provenance.json` | config, seeds, checksums of every input, versions, machine, engine |
+| `screens/<screen>/effects/<batch>.parquet` | the effect table of a batch; a screen of a sheet has this alone |
+| `screens/<screen>/manifest.parquet` | which of these files has the rows of each model |
+| `screens/<screen>/models.parquet` | models of sheets and their labels |
 | `screens/<screen>/shards/`, `batches/` | parts of the computation; may be deleted when the tables are done |
 | `genomes/<genome>/` | the index of a genome that backgrounds or loci are from |
 | `backgrounds/<set>.fa.gz`, `.bed`, `.tsv`, `.svg` | the backgrounds, where they are from, their composition |

@@ -64,6 +64,7 @@ def write_overview(
     *,
     title: str,
     screens: Sequence[ScreenEntry],
+    atlases: Sequence[Entry] = (),
     backgrounds: Sequence[Entry] = (),
     models: Sequence[Entry] = (),
     attributions: Sequence[Entry] = (),
@@ -81,8 +82,8 @@ def write_overview(
         Plain text.
     screens : sequence of ScreenEntry
         Each with its strongest motifs, a figure and links.
-    backgrounds, models, attributions : sequence of Entry
-        Parts without entries are left out.
+    atlases, backgrounds, models, attributions : sequence of Entry
+        Screens of sheets of models, and the rest. Parts without entries are left out.
     provenance : mapping, optional
         Versions, seeds, digests: shown at the foot.
     commands : sequence of str, optional
@@ -96,6 +97,7 @@ def write_overview(
     body = [header(title, intro, None), '<main class="page">']
     body += [_screen(entry) for entry in screens]
     for heading, text, entries in (
+        ("Screens of many models", "Their rows are a file for each batch of models, named in the manifest.", atlases),
         ("Backgrounds", "The sequences that motifs were put into, beside what they stand for.", backgrounds),
         ("Models", "What each model is, and whether it behaved when it was checked before the screens.", models),
         ("Attributions, seqlets and patterns", "What the model itself points to in real sequences.", attributions),
