@@ -12,7 +12,15 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMB
 import pytest  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
-from workspace import RESOURCES, ROOT, Workspace, slurm_lock, slurm_started, small_config  # noqa: E402
+from workspace import (  # noqa: E402
+    RESOURCES,
+    ROOT,
+    Workspace,
+    slurm_lock,
+    slurm_started,
+    small_config,
+    small_elements_config,
+)
 
 
 def pytest_configure(config):
@@ -65,13 +73,24 @@ def workspace(tmp_path) -> Workspace:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Workspace:
     """A working directory in which the small demo has run; read it, do not change it. Shared by all test processes."""
+    return finished_run(tmp_path_factory, "finished", small_config())
+
+
+@pytest.fixture(scope="session")
+def elements(tmp_path_factory) -> Workspace:
+    """The same of the chain from loci to isolated elements."""
+    return finished_run(tmp_path_factory, "elements", small_elements_config(), "attributions")
+
+
+def finished_run(tmp_path_factory, name: str, config: dict, *targets: str) -> Workspace:
+    """A working directory in which a config was run, all of it or targets, by the first process that asks for it."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    folder = base / "finished"
-    with FileLock(str(base / "finished.lock"), timeout=900):
+    folder = base / name
+    with FileLock(str(base / f"{name}.lock"), timeout=1800):
         folder.mkdir(exist_ok=True)
-        space = Workspace(folder, small_config())
+        space = Workspace(folder, config)
         if not (folder / "done").exists():
-            space.run(cores=2)
+            space.run(*targets, cores=2)
             (folder / "done").touch()
     return space

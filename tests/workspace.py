@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import shutil
@@ -35,6 +36,20 @@ def small_config() -> dict:
         background["n"] = 4
     config["screens"]["ctcf_jaspar"]["controls"] = {"pool": 60}
     config["screens"]["ctcf_jaspar"]["shards"] = 1
+    return config
+
+
+def small_elements_config() -> dict:
+    """The example of elements with few references, motifs, backgrounds and controls."""
+    config = yaml.safe_load((ROOT / "config" / "examples" / "elements.yaml").read_text())
+    config = json.loads(json.dumps(config))  # entries that share a YAML anchor become entries of their own
+    config["motifs"]["jaspar"]["include"] = ["MA00*", "*CTCF*"]
+    config["backgrounds"]["gc_matched"]["n"] = 4
+    config["attributions"]["ctcf_shuffled"]["shards"] = 1
+    for entry in config["attributions"].values():
+        entry["references"]["n"] = 4
+        entry["annotate"]["shuffles"] = 500
+        entry["marginalize"]["controls"] = {"pool": 200}  # q < 0.05 of most takes 40 x tests / findings
     return config
 
 

@@ -15,41 +15,10 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-from filelock import FileLock
 
-from workspace import ROOT, Workspace, rules_run
+from workspace import ROOT, Workspace, rules_run, small_elements_config
 
 pytestmark = [pytest.mark.workflow, pytest.mark.long]
-
-
-def small_config() -> dict:
-    """The example with few references, motifs, backgrounds and controls."""
-    config = yaml.safe_load((ROOT / "config" / "examples" / "elements.yaml").read_text())
-    config = json.loads(json.dumps(config))  # entries that share a YAML anchor become entries of their own
-    config["motifs"]["jaspar"]["include"] = ["MA00*", "*CTCF*"]
-    config["backgrounds"]["gc_matched"]["n"] = 4
-    config["attributions"]["ctcf_shuffled"]["shards"] = 1
-    for entry in config["attributions"].values():
-        entry["references"]["n"] = 4
-        entry["annotate"]["shuffles"] = 500
-        entry["marginalize"]["controls"] = {"pool": 200}  # q < 0.05 of most takes 40 x tests / findings
-    return config
-
-
-@pytest.fixture(scope="session")
-def elements(tmp_path_factory) -> Workspace:
-    """A working directory in which the chain has run; read it, do not change it. Shared by all test processes."""
-    base = tmp_path_factory.getbasetemp()
-    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    folder = base / "elements"
-    with FileLock(str(base / "elements.lock"), timeout=1800):
-        folder.mkdir(exist_ok=True)
-        space = Workspace(folder, small_config())
-        if not (folder / "done").exists():
-            space.run("attributions", cores=2)
-            (folder / "done").touch()
-    return space
 
 
 @pytest.fixture
@@ -57,7 +26,7 @@ def copy(elements, tmp_path) -> Workspace:
     """A copy of the finished run that a test may change."""
     folder = tmp_path / "copy"
     shutil.copytree(elements.folder, folder, symlinks=True)
-    return Workspace(folder, small_config())
+    return Workspace(folder, small_elements_config())
 
 
 def results(space: Workspace, *parts: str) -> pd.DataFrame:

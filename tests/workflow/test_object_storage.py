@@ -5,19 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from marginome.config import file_keys, resolve_config
-from workspace import MOTIFS, RESOURCES, ROOT, Workspace, cannot_run, need, rules_run, small_config
+from workspace import (
+    MOTIFS,
+    RESOURCES,
+    ROOT,
+    Workspace,
+    cannot_run,
+    need,
+    rules_run,
+    small_config,
+    small_elements_config,
+)
 
 pytestmark = pytest.mark.workflow
 PLUGINS = ROOT / ".venv-plugins"
@@ -119,17 +131,22 @@ def assert_same(bucket: Bucket, finished: Workspace, names: list[str]) -> None:
             assert mine.read_bytes() == theirs.read_bytes(), name
 
 
-@pytest.mark.long
-def test_isolated_jobs_give_the_tables_of_a_local_run(tmp_path, bucket, finished, monkeypatch):
+def run_isolated(folder: Path, bucket: Bucket, config: dict, *arguments: str) -> None:
+    """Run a config with each job in an empty folder and all data and results in the bucket."""
     need("unshare", "util-linux")
     if os.geteuid() != 0:
         cannot_run("mount namespaces want root here")
-    monkeypatch.chdir(ROOT)
-    work = tmp_path / "work"
-    checkout(work, small_config())
-    upload(small_config(), bucket)
-    done = run(work, bucket)
+    checkout(folder, config)
+    upload(config, bucket)
+    done = run(folder, bucket, *arguments)
     assert done.returncode == 0, done.stdout[-8000:]
+    assert not (folder / "results").exists()
+
+
+@pytest.mark.long
+def test_isolated_jobs_give_the_tables_of_a_local_run(tmp_path, bucket, finished, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    run_isolated(tmp_path / "work", bucket, small_config())
     names = [
         "results/motifs/jaspar.parquet",
         *(f"results/backgrounds/{s}.{end}" for s in small_config()["backgrounds"] for end in ("tsv", "fa.gz", "bed")),
@@ -137,8 +154,44 @@ def test_isolated_jobs_give_the_tables_of_a_local_run(tmp_path, bucket, finished
         f"{SCREEN}/effects.tsv.gz",
     ]  # fmt: skip
     assert_same(bucket, finished, names)
-    assert not (work / "results").exists()
     assert "Effects of the strongest motifs" in bucket.get("results/index.html").read_text()
+
+
+@pytest.mark.long
+def test_isolated_jobs_give_the_elements_of_a_local_run(tmp_path, bucket, elements, monkeypatch):
+    """From peaks and from shuffled peaks to patterns and isolated effects: tables, arrays and files for browsers."""
+    monkeypatch.chdir(ROOT)
+    run_isolated(tmp_path / "work", bucket, small_elements_config(), "attributions")
+    folder = elements.path("results", "attributions")
+    ends = (".parquet", ".bed", ".gz", ".sizes", ".bw", ".meme")
+    made = sorted(str(file.relative_to(elements.folder)) for file in folder.rglob("*") if file.name.endswith(ends))
+    kinds = {name.rpartition("/")[2] for name in made}
+    assert {"loci.fa.gz", "seqlets.parquet", "patterns.meme", "observed.bw", "effects.tsv.gz"} <= kinds, made
+    assert_same(bucket, elements, made)
+    for entry in ("ctcf_peaks", "ctcf_shuffled"):
+        arrays = [f"results/attributions/{entry}/{name}.h5" for name in ("attributions", "seqlets/effects")]
+        for name in arrays:
+            assert arrays_of(bucket.get(name)) == arrays_of(elements.path(name)), name
+        page = bucket.get(f"results/attributions/{entry}/report.html").read_text()
+        assert "<svg" in page and not re.search(r"\.snakemake|s3://", page)
+
+
+def arrays_of(file: Path) -> dict[str, tuple]:
+    """Shape, type and bytes of every array of an HDF5 file."""
+    found = {}
+
+    def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            values = item[...]
+            found[name] = (
+                values.shape,
+                str(values.dtype),
+                values.tolist() if values.dtype.hasobject else values.tobytes(),
+            )
+
+    with h5py.File(file) as handle:
+        handle.visititems(keep)
+    return found
 
 
 def planned_folder(tmp_path: Path, bucket: Bucket, config: dict) -> Path:
