@@ -5,10 +5,11 @@ from marginome.opened_files import OpenedFiles
 
 engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
+    opened = OpenedFiles(snakemake.params.opened, snakemake.input.files)
     apply_functions(
-        OpenedFiles(snakemake.params.opened, snakemake.input.files).settings(snakemake.params.models),
+        opened.settings(snakemake.params.models),
         name=snakemake.params.name,
-        digests=snakemake.params.digests,
+        digests=opened.digests(snakemake.params.digests),
         screen=snakemake.params.screen,
         seed=snakemake.params.seed,
         engine=engine,

@@ -5,11 +5,12 @@ from marginome.opened_files import OpenedFiles
 
 engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
+    opened = OpenedFiles(snakemake.params.opened, snakemake.input.files)
     attribute_shard(
-        OpenedFiles(snakemake.params.opened, snakemake.input.files).settings(snakemake.params.settings),
+        opened.settings(snakemake.params.settings),
         name=snakemake.wildcards.attribution,
         model=snakemake.params.attribution["model"],
-        digests=snakemake.params.digests,
+        digests=opened.digests(snakemake.params.digests),
         attribution=snakemake.params.attribution,
         seed=snakemake.params.seed,
         engine=engine,

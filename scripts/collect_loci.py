@@ -3,9 +3,11 @@ from marginome.jobs.runner import job
 from marginome.opened_files import OpenedFiles
 
 with job(snakemake.log[0]):
+    opened = OpenedFiles(snakemake.params.opened, snakemake.input.files)
     collect_loci(
-        OpenedFiles(snakemake.params.opened, snakemake.input.files).settings(snakemake.params.attribution["loci"]),
+        opened.settings(snakemake.params.attribution["loci"]),
         name=snakemake.wildcards.attribution,
+        digests=opened.digests(snakemake.params.digests),
         index=tuple(snakemake.input.index),
         check=snakemake.input.check,
         model=snakemake.params.model,
@@ -15,4 +17,5 @@ with job(snakemake.log[0]):
         fasta=snakemake.output.fasta,
         bed=snakemake.output.bed,
         sizes=snakemake.output.sizes,
+        record=snakemake.output.record,
     )

@@ -3,11 +3,12 @@ from marginome.jobs.runner import job
 from marginome.opened_files import OpenedFiles
 
 with job(snakemake.log[0]):
+    opened = OpenedFiles(snakemake.params.opened, snakemake.input.files)
     collect_motifs(
         snakemake.params.settings,
-        opened=OpenedFiles(snakemake.params.opened, snakemake.input.files),
+        opened=opened,
         name=snakemake.wildcards.collection,
         readers=snakemake.params.readers,
-        digests=snakemake.params.digests,
+        digests=opened.digests(snakemake.params.digests),
         table=snakemake.output.table,
     )

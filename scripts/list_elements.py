@@ -3,12 +3,14 @@ from marginome.jobs.runner import job
 from marginome.opened_files import OpenedFiles
 
 with job(snakemake.log[0], threads=snakemake.threads):
+    opened = OpenedFiles(snakemake.params.opened, snakemake.input.files)
     list_elements(
-        OpenedFiles(snakemake.params.opened, snakemake.input.files).settings(snakemake.params.marginalize),
+        opened.settings(snakemake.params.marginalize),
         kind=snakemake.wildcards.elements,
         name=snakemake.wildcards.attribution,
         seed=snakemake.params.seed,
         digests=snakemake.params.digests,
+        annotations=opened.digests(snakemake.params.annotations),
         attributions=snakemake.input.attributions,
         table=snakemake.input.table[0],
         members=snakemake.input.members or None,

@@ -5,12 +5,13 @@ from marginome.opened_files import OpenedFiles
 
 engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
+    opened = OpenedFiles(snakemake.params.opened, snakemake.input.files)
     marginalize_elements(
-        OpenedFiles(snakemake.params.opened, snakemake.input.files).settings(snakemake.params.models),
+        opened.settings(snakemake.params.models),
         inserts=snakemake.input.inserts,
         shard=snakemake.wildcards.shard,
         output=snakemake.output.shard,
-        digests=snakemake.params.digests,
+        digests=opened.digests(snakemake.params.digests),
         screen=snakemake.params.screen,
         engine=engine,
         device=device,

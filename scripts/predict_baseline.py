@@ -5,9 +5,10 @@ from marginome.opened_files import OpenedFiles
 
 engine = snakemake.params.engine
 with job(snakemake.log[0], threads=engine["threads"]), leased_device(engine["device"]) as device:
+    opened = OpenedFiles(snakemake.params.opened, snakemake.input.files)
     predict_baselines(
-        OpenedFiles(snakemake.params.opened, snakemake.input.files).settings(snakemake.params.models),
-        digests=snakemake.params.digests,
+        opened.settings(snakemake.params.models),
+        digests=opened.digests(snakemake.params.digests),
         engine=engine,
         device=device,
         check=snakemake.input.check,

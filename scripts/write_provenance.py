@@ -6,6 +6,7 @@ with job(snakemake.log[0]):
         snakemake.params.config,
         digests=snakemake.params.digests,
         code=snakemake.params.modules,
+        opened=snakemake.input.opened,
         results=snakemake.input.results,
         shards=snakemake.input.shards,
         checks=snakemake.input.checks,

@@ -192,7 +192,7 @@ class Results:
                   "backgrounds": {self.background: {"kind": "uniform", "n": 3, "length": LENGTH}}}  # fmt: skip
         write_provenance(
             config, digests={}, code=["errors"], results=[self.at("effects.parquet")], shards=self.shards("shards"),
-            checks=[self.at("check.json")], command="snakemake", json_file=self.at("provenance.json"),
+            opened=[], checks=[self.at("check.json")], command="snakemake", json_file=self.at("provenance.json"),
         )  # fmt: skip
         report_screen(
             "s", effects=self.at("effects.parquet"), backgrounds=self.at("effects.h5"), profiles=self.at("profiles.h5"),

@@ -55,7 +55,7 @@ def case(tmp_path):
 
 def listed(folder, *, kind="seqlets", table="seqlets.parquet", digests=DIGESTS, **settings):
     list_elements(
-        SETTINGS | settings, kind=kind, name="x", seed=1, digests=digests,
+        SETTINGS | settings, kind=kind, name="x", seed=1, digests=digests, annotations={"a.bed": "b" * 64},
         attributions=folder / "attributions.h5", table=folder / table,
         members=folder / "members.parquet" if kind == "patterns" else None,
         inserts=folder / "inserts.parquet", families=folder / "families.parquet",

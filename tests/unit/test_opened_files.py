@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import subprocess
 
+import pandas as pd
 import pytest
 
+from marginome.batch_files import read_record, write_records
 from marginome.config import file_places, resolve_config
 from marginome.errors import MarginomeError
+from marginome.jobs.check_model import check_models
+from marginome.jobs.write_provenance import write_provenance
+from marginome.models import load_model
 from marginome.models.headers import reader_modules
 from marginome.models.loaders import LOADERS
 from marginome.motifs.reading import named_files
 from marginome.opened_files import OpenedFiles
 from marginome.planning import Planned, check_shipped
+from marginome.storage import read_json, write_json, write_table
 from workspace import ROOT, small_config
 
 MEME = (ROOT / "resources" / "motifs" / "JASPAR2026_CORE_vertebrates.meme").read_text().split("MOTIF")
@@ -93,6 +99,46 @@ def test_what_was_fetched_must_have_the_checksum_that_is_known(tmp_path, caplog)
     OpenedFiles(
         {**told, "names": ["a.fa"], "digests": ["0" * 64]}, ["a.fa"]
     )  # not fetched: its digest is in the params
+
+
+def test_records_and_messages_have_the_names_of_the_config_and_what_was_found(tmp_path):
+    """Of a file that was fetched: no place of Snakemake's own, and the SHA-256 in place of what a server said."""
+    address, place = "https://host/m.pt", tmp_path / "storage" / "host" / "m.pt"
+    place.parent.mkdir(parents=True)
+    place.write_bytes((ROOT / "resources/models/bpnet_ctcf_k562_2114.state_dict.pt").read_bytes())
+    sha256 = hashlib.sha256(place.read_bytes()).hexdigest()
+    told = {"names": [address, "own.tsv"], "places": [[["m", "weights"], [0]]], "digests": [None, "b" * 64]}
+    found = OpenedFiles(told, [place, "own.tsv"])
+    said = {"m": {address: f"{address} of 3 bytes", "own.tsv": "b" * 64}}
+    assert found.digests(said) == {"m": {address: sha256, "own.tsv": "b" * 64}}
+    settings = found.settings({"m": {"weights": address, "input_length": 2114}})
+    engine = {"precision": "float32", "engine": "full", "memory_mb": 1000}
+    record = tmp_path / "check.json"
+    check_models(settings, digests=found.digests(said), engine=engine, device="cpu", json=record)
+    checked = read_record(record, "m")
+    assert checked["files"] == [{"file": address, "sha256": sha256}]
+    assert checked["input_digests"] == {address: sha256, "own.tsv": "b" * 64}
+    assert str(tmp_path) not in record.read_text()
+    place.write_bytes(b"no model")
+    with pytest.raises(MarginomeError, match=rf"^model 'm': {address}: ") as refused:
+        load_model("m", settings["m"])
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_the_provenance_has_what_jobs_found_of_files_at_addresses(tmp_path):
+    """What servers said of them when the run was planned is no digest; of other files nothing changes."""
+    said = {f"https://host/{name}": "of 3 bytes" for name in ("m.pt", "m.meme", "g.fa")} | {"own.bed": "c" * 64}
+    address = iter(said)
+    found = {next(address): digit * 64 for digit in "123"}
+    model, motifs, genome = ({name: digest} for name, digest in found.items())
+    write_records(tmp_path / "check.json", {"m": {"input_digests": model}}, {})
+    write_table(tmp_path / "motifs.parquet", pd.DataFrame({"a": [1]}), {"files": motifs | {"another.meme": "d" * 64}})
+    write_json(tmp_path / "set.json", {"files": genome})
+    write_provenance(
+        {"models": {"m": {}}}, digests=said, code=["errors"], results=[], shards=[], checks=[tmp_path / "check.json"],
+        opened=[tmp_path / "motifs.parquet", tmp_path / "set.json"], command="", json_file=tmp_path / "record.json",
+    )  # fmt: skip
+    assert read_json(tmp_path / "record.json")["input_sha256"] == found | {"own.bed": "c" * 64}
 
 
 def test_addresses_are_files_that_need_not_be_here():

@@ -66,7 +66,9 @@ def run(folder: Path, height: float, named: bool) -> dict[str, pa.Schema]:
         values[i, codes[i, at : at + len(SITE)], np.arange(at, at + len(SITE))] += 1
     values *= height
     one_hot = np.eye(4, dtype=np.int8)[codes].transpose(0, 2, 1)
-    with write_hdf5(folder / "attributions.h5", {"model_files": {"m": "a"}, "unit": "log counts"}) as handle:
+    with write_hdf5(
+        folder / "attributions.h5", {"attribution": "x", "model_files": {"m": "a"}, "unit": "log counts"}
+    ) as handle:
         ids = [f"chr1:{100 * i}-{100 * i + LENGTH}" if named else f"locus {i}" for i in range(120)]
         handle.create_dataset("ids", data=np.array(ids, dtype=object), dtype=h5py.string_dtype())
         handle["sequences"], handle["hypothetical"] = one_hot, values
@@ -90,8 +92,9 @@ def run(folder: Path, height: float, named: bool) -> dict[str, pa.Schema]:
     for kind, table in (("seqlets", "annotations"), ("patterns", "matches")):
         for what in ("inserts", "families", "elements"):
             at[f"{kind}.{what}"] = folder / f"{kind}.{what}.parquet"
-        list_elements(LISTED, kind=kind, name="x", seed=1, digests={"m": "a"}, attributions=folder / "attributions.h5",
-                      table=at[table], members=at["members"] if kind == "patterns" else None,
+        list_elements(LISTED, kind=kind, name="x", seed=1, digests={"m": "a"}, annotations={},
+                      attributions=folder / "attributions.h5", table=at[table],
+                      members=at["members"] if kind == "patterns" else None,
                       **{what: at[f"{kind}.{what}"] for what in ("inserts", "families", "elements")})  # fmt: skip
     return {name: pq.read_schema(path) for name, path in at.items()}
 

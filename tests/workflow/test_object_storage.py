@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -228,6 +229,48 @@ def test_a_file_at_an_address_is_fetched_checked_and_followed(workspace, bucket)
     assert f"{name}: what was fetched has the SHA-256" in told and "Traceback" not in told
     workspace.config["sha256"] = {name: hashlib.sha256(motifs + b"\n").hexdigest()}
     assert "as wanted" in collect()
+
+
+@pytest.mark.long
+def test_records_of_files_at_addresses_have_their_names_and_digests(workspace, bucket, monkeypatch):
+    """A screen and attributions of which every file is fetched: no record names a place of Snakemake's own."""
+    config, store = workspace.config, "s3://store"
+    config["screens"]["ctcf_jaspar"]["backgrounds"] = ["gc_matched"]
+    config["backgrounds"] = {"gc_matched": config["backgrounds"]["gc_matched"]}
+    genome, peaks = (config["backgrounds"]["gc_matched"][key] for key in ("genome", "peaks"))
+    with gzip.open(ROOT / peaks, "rt") as lines:
+        fields = [line.split("\t") for line, _ in zip(lines, range(2))]
+    span = [f"{chrom}\t{int(start) + 100}\t{int(start) + 120}\ts{start}\n" for chrom, start, *_ in fields]
+    workspace.path("two.bed").write_text("".join("\t".join(line) for line in fields))
+    workspace.path("spans.bed").write_text("".join(span))
+    config["attributions"] = {
+        "two": {
+            "model": "bpnet_ctcf",
+            "output": "counts",
+            "loci": {"kind": "bed", "genome": genome, "regions": "two.bed", "resize": True},
+            "references": {"kind": "dinucleotide_shuffle", "n": 2},
+            "marginalize": {"backgrounds": ["gc_matched"], "annotations": "spans.bed", "controls": {"pool": 40}},
+        }
+    }
+    workspace.write()
+    monkeypatch.chdir(workspace.folder)
+    named = {file for _, file in file_keys(resolve_config(config))}
+    for file in named:
+        bucket.put(file, workspace.path(file))
+    text = yaml.safe_dump(config)
+    for file in named:
+        text = re.sub(rf"(?<=[\s-]){re.escape(file)}(?=\s)", f"{store}/{file}", text)
+    workspace.config = yaml.safe_load(text)
+    environment = {**os.environ, **KEYS, "PYTHONPATH": str(PLUGINS)}
+    records = [f"{SCREEN}/provenance.json", "results/attributions/two/provenance.json"]
+    workspace.run(*records, "--storage-s3-endpoint-url", bucket.endpoint, cores=2, env=environment)
+    digests = {f"{store}/{file}": hashlib.sha256(workspace.path(file).read_bytes()).hexdigest() for file in named}
+    found = [json.loads(workspace.path(record).read_text())["input_sha256"] for record in records]
+    assert found[0] == {file: digest for file, digest in digests.items() if not file.endswith(".bed")}
+    assert found[1] == {file: digest for file, digest in digests.items() if not file.endswith(".meme")}
+    for file in workspace.path("results").rglob("*.*"):
+        content = file.read_bytes()
+        assert b".snakemake/" not in (gzip.decompress(content) if file.suffix == ".gz" else content), file
 
 
 def test_code_that_would_not_be_shipped_stops_the_run(tmp_path, bucket, monkeypatch):

@@ -415,6 +415,13 @@ def screen_section(screen):
     return {"screen": {screen: entry}, "seed": CONFIG["seed"], **engine_settings(), **named}
 
 
+def opened_for(entry):
+    """What was made of the files that an entry's motifs and background sets name, and says which were opened."""
+    collections, backgrounds = entry.get("motifs", []), entry.get("backgrounds", [])
+    checks = in_results(BACKGROUND_FILES[background]["checks"] for background in backgrounds)
+    return [*expand(COLLECTION, collection=collections), *checks]
+
+
 def modules_of_screen(screen):
     """The modules that compute a screen, with what reads the files of its models."""
     models = CONFIG["screens"][screen]["models"]

@@ -190,6 +190,18 @@ def recorded_parts(wildcards):
     )
 
 
+def opened_for_attribution(wildcards):
+    """Input function: what says which files were opened for an attribution entry, beside those of its model."""
+    entry = CONFIG["attributions"][wildcards.attribution]
+    kinds = element_kinds(entry) if entry.get("marginalize") else []
+    inserts = expand(ELEMENT_INSERTS, attribution=wildcards.attribution, elements=kinds)
+    return [
+        *opened_for(used_entries(entry)),
+        *expand(LOCI_RECORD, attribution=wildcards.attribution),
+        *inserts,
+    ]
+
+
 def attribution_section(attribution):
     """An attribution entry with the entries that it names, and the run's settings."""
     named = {

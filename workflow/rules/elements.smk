@@ -12,6 +12,7 @@ rule collect_loci:
         fasta="<results>/attributions/{attribution}/loci.fa.gz",
         bed="<results>/attributions/{attribution}/loci.bed",
         sizes="<results>/attributions/{attribution}/loci.sizes",
+        record=LOCI_RECORD,
     log:
         "<logs>/collect_loci/{attribution}.log",
     benchmark:
@@ -190,7 +191,7 @@ rule list_elements:
         table=element_table,
         members=pattern_members,
     output:
-        inserts="<results>/attributions/{attribution}/{elements}/inserts.parquet",
+        inserts=ELEMENT_INSERTS,
         families="<results>/attributions/{attribution}/{elements}/families.parquet",
         elements="<results>/attributions/{attribution}/{elements}/elements.parquet",
     log:
@@ -315,6 +316,7 @@ rule write_attribution_provenance:
         results=recorded_results,
         shards=recorded_parts,
         checks=attributed_model(lambda model: checks_of([model])),
+        opened=opened_for_attribution,
     output:
         json="<results>/attributions/{attribution}/provenance.json",
     log:

@@ -6,6 +6,7 @@ rule write_provenance:
         results=results_of_screen,
         shards=parts_of_screen,
         checks=lambda wildcards: expand(CHECK, batch=batches_of_screen(wildcards.screen)),
+        opened=lambda wildcards: opened_for(CONFIG["screens"][wildcards.screen]),
     output:
         json="<results>/screens/{screen}/provenance.json",
     log:

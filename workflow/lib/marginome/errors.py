@@ -1,10 +1,30 @@
-"""The one exception for mistakes a user can mend, and how its message is built."""
+"""The one exception for mistakes a user can mend, how its message is built, and what it calls files."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+_CALLED: dict[str, str] = {}
+
+
+def call_files(names: Mapping[str, str]) -> None:
+    """Have this process call files as the user named them, in messages and records.
+
+    Parameters
+    ----------
+    names : mapping of str to str
+        Path -> name, of files that were fetched to a place that means nothing to the user.
+    """
+    _CALLED.update(names)
+
+
+def called(text: str) -> str:
+    """Return a path, or a text with paths in it, with files called as the user named them (`call_files`)."""
+    for path in sorted(_CALLED, key=len, reverse=True):  # one may be the beginning of another
+        text = text.replace(path, _CALLED[path])
+    return text
 
 
 class MarginomeError(ValueError):
@@ -29,6 +49,7 @@ class MarginomeError(ValueError):
     """
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None):
+        what, where, remedy = (text and called(text) for text in (what, where, remedy))
         # what a damaged file has in one line may be all of it
         what = re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}...", what)
         what = "\n".join(line if len(line) <= 1000 else f"{line[:1000]} ..." for line in what.split("\n"))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from marginome.errors import MarginomeError
+from marginome.errors import MarginomeError, call_files
 from marginome.storage import sha256_of
 from marginome.textfiles import is_address
 
@@ -37,10 +37,13 @@ class OpenedFiles:
         self._names, self._given = list(named["names"]), list(map(str, given))
         if len(self._names) != len(self._given):  # a rule whose params and inputs are not of the same files
             raise ValueError(f"{len(self._names)} files are named, {len(self._given)} given")
-        for name, path, known in zip(self._names, self._given, named["digests"]):
-            if path != name and (known or is_address(name)):
-                _check_fetched(name, path, known)
+        self._found = {
+            name: _check_fetched(name, path, known)
+            for name, path, known in zip(self._names, self._given, named["digests"])
+            if path != name and (known or is_address(name))
+        }
         self._places = {tuple(path): numbers for path, numbers in named["places"]}
+        call_files({path: name for path, name in zip(self._given, self._names) if path != name})
 
     def settings(self, settings: Any) -> Any:
         """Return the job's settings with the files that are given in place of those that are named.
@@ -65,6 +68,23 @@ class OpenedFiles:
         """Return what the config calls a file that was given; anything else as it is."""
         return self._names[self._given.index(path)] if path in self._given else path
 
+    def digests(self, digests: Mapping[str, Any]) -> dict[str, Any]:
+        """Return digests with the SHA-256 of what was fetched in place of what a server said of it.
+
+        Parameters
+        ----------
+        digests : mapping
+            By the names that the config has; or such mappings by model.
+
+        Returns
+        -------
+        dict
+        """
+        return {
+            name: self.digests(known) if isinstance(known, Mapping) else self._found.get(name, known)
+            for name, known in digests.items()
+        }
+
     def _variants(self, value: Any, path: tuple) -> list:
         """Return what stands in place of a value: itself, or one for each file of a pattern in it."""
         if path in self._places:
@@ -79,8 +99,8 @@ class OpenedFiles:
         return [value]
 
 
-def _check_fetched(name: str, path: str, known: str | None) -> None:
-    """Tell the SHA-256 of a file that was fetched, and refuse another than the one that is known."""
+def _check_fetched(name: str, path: str, known: str | None) -> str:
+    """Return the SHA-256 of a file that was fetched, and refuse another than the one that is known."""
     found = sha256_of(path)
     log.info("%s: SHA-256 %s%s", name, found, "" if known is None else ", as wanted" if known == found else "")
     if known not in (None, found):
@@ -89,3 +109,4 @@ def _check_fetched(name: str, path: str, known: str | None) -> None:
             where=name,
             remedy="Store the file that the run was planned with; or, if it was changed, run the same command again.",
         )
+    return found

@@ -49,7 +49,7 @@ def call_seqlets(
         table = table[table["attribution"].abs() >= settings["min_attribution"]]
         table = table.sort_values(["example_idx", "start", "end"], kind="stable", ignore_index=True)
         table = _described(table, found, settings["caller"])
-    metadata = {"settings": dict(settings), "attributions": str(attributions)}
+    metadata = {"settings": dict(settings), "attribution": found.metadata["attribution"]}
     write_table(seqlets, conform(table, SEQLETS, name=str(seqlets)), metadata)
     _write_bed(bed, table)
     signs = table["sign"].value_counts()

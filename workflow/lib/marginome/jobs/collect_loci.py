@@ -22,6 +22,7 @@ def collect_loci(
     settings: Mapping[str, Any],
     *,
     name: str,
+    digests: Mapping[str, str],
     index: tuple[str | os.PathLike, ...],
     check: str | os.PathLike,
     model: Mapping[str, Any],
@@ -31,6 +32,7 @@ def collect_loci(
     fasta: str | os.PathLike,
     bed: str | os.PathLike,
     sizes: str | os.PathLike,
+    record: str | os.PathLike,
 ) -> None:
     """Read and check the loci of one entry; also check that its output exists, before any long job.
 
@@ -40,6 +42,8 @@ def collect_loci(
         ``loci`` of the entry.
     name : str
         The entry's name.
+    digests : mapping
+        SHA-256 of the files of ``loci``, by name.
     index : tuple of path
         The index of the genome (`index_genome`), empty where ``loci`` names none.
     check : path
@@ -54,6 +58,8 @@ def collect_loci(
         To write; the BED file is empty where no coordinates are known.
     sizes : path
         To write: contigs and their lengths (bp), tab-separated; empty where the loci are no regions of a genome.
+    record : path
+        JSON to write: the digests, under ``files``.
     """
     checked = read_record(check, attribution["model"])
     outputs = [output["name"] for output in checked["outputs"]]
@@ -74,8 +80,8 @@ def collect_loci(
         background=background,
         motifs=None if motifs is None else read_table(motifs),
     )
-    made = BackgroundSet(name, found.ids, found.sequences, found.regions, pd.DataFrame())
-    write_background(made, fasta=fasta, bed=bed)
+    made = BackgroundSet(name, found.ids, found.sequences, found.regions, pd.DataFrame(), {"files": dict(digests)})
+    write_background(made, fasta=fasta, bed=bed, checks=record)
     with atomic(sizes) as temporary:
         lines = [f"{chrom}\t{size}\n" for chrom, size in (found.contigs or {}).items()]
         temporary.write_text("".join(lines), encoding="utf-8")

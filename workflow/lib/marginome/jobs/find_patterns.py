@@ -57,7 +57,7 @@ def find_patterns(
             **{key: settings[key] for key in ("max_seqlets", "min_seqlets", "leiden_runs", "target_fdr")},
             seed=seed,
         )
-        metadata = {"settings": dict(settings), "attributions": str(attributions)}
+        metadata = {"settings": dict(settings), "attribution": found.metadata["attribution"]}
         modisco.write_patterns(hdf5, made, window=window, start=start, metadata=metadata)
         with read_hdf5(hdf5) as handle:
             table, members = modisco.pattern_tables(handle, trim=settings["trim"])

@@ -34,6 +34,7 @@ def list_elements(
     name: str,
     seed: int,
     digests: Mapping[str, str],
+    annotations: Mapping[str, str],
     attributions: str | os.PathLike,
     table: str | os.PathLike,
     members: str | os.PathLike | None,
@@ -56,6 +57,8 @@ def list_elements(
         The config's seed.
     digests : mapping
         Digests of the model's files: the attributions must be of this model.
+    annotations : mapping
+        SHA-256 of the BED file of ``annotations``, by name, where there is one.
     attributions, table : path
         HDF5, and the table of seqlets or patterns, with or without matches.
     members : path or None
@@ -80,7 +83,8 @@ def list_elements(
     else:
         controls = pd.DataFrame()
         log.warning("there are no %s: the table is empty", kind)
-    write_table(inserts, conform(controls, INSERT_LIST, name=str(inserts)), {"from": MIDDLE, "seed": seed})
+    metadata = {"from": MIDDLE, "seed": seed, "files": dict(annotations)}
+    write_table(inserts, conform(controls, INSERT_LIST, name=str(inserts)), metadata)
     write_table(families, conform(_families(described, kind), FAMILIES, name=str(families)))
     columns = PATTERN_ELEMENTS if kind == "patterns" else SEQLET_ELEMENTS
     write_table(elements, conform(described, columns, name=str(elements)))

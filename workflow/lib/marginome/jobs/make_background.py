@@ -45,13 +45,14 @@ def make_background(
     seed : int
         The config's seed.
     digests : mapping
-        SHA-256 of its files, by path.
+        SHA-256 of its files, by name.
     fasta, bed, tsv, figure, checks : path
         bgzip FASTA, coordinates (none for sets without), one row per background, composition against the target, and
-        what the checks found as JSON.
+        what the checks found as JSON, with the digests under ``files``.
     """
     made = backgrounds.make_background(opened.settings(settings), name=name, seed=seed, index=index or None)
     made.table["source"] = [opened.name(source) for source in made.table["source"]]
+    made.checks["files"] = dict(digests)
     write_background(made, fasta=fasta, bed=bed, tsv=tsv, checks=checks)
     save_figure(composition_figure(made), figure)
     log.info("%d backgrounds of %d bp", len(made.ids), len(made.sequences[0]))

@@ -60,7 +60,7 @@ def predict_baselines(
     ids, X = read_backgrounds(fasta)
     where = resolve_device(device)
     metadata = {
-        "fasta": str(fasta),
+        "fasta": os.path.basename(fasta),
         "fasta_sha256": sha256_of(fasta),
         "device": where.type,
         "precision": engine["precision"],

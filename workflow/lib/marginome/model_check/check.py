@@ -21,7 +21,7 @@ from marginome.devices import (
     resolve_device,
 )
 from marginome.effects import saturated
-from marginome.errors import MarginomeError
+from marginome.errors import MarginomeError, called
 from marginome.incremental.engine import memory_to_keep_to
 from marginome.model_check.attribution import check_attribution
 from marginome.model_check.budget import Part, Parts
@@ -138,7 +138,7 @@ def check_model(
     return {
         "model": loaded.name,
         "loader": loaded.loader,
-        "files": [{"file": file, "sha256": digest} for file, digest in zip(loaded.files, loaded.sha256)],
+        "files": [{"file": called(file), "sha256": digest} for file, digest in zip(loaded.files, loaded.sha256)],
         "parameters": sum(p.numel() for p in loaded.module.parameters()),
         "members": loaded.members,
         "input_length": loaded.input_length,
