@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 
 import pytest
 import torch
@@ -258,6 +259,22 @@ def test_what_no_output_reads_is_not_computed():
 
 
 # ---- from when on ----------------------------------------------------------------------------------------------------
+
+
+def test_a_model_of_many_operations_is_planned():
+    """Outputs ask for what they need backwards, through more operations than Python lets functions call each other."""
+
+    class Deep(nn.Module):
+        def forward(self, X):
+            for i in range(400):
+                X = torch.tanh(X * (1 + i / 1000))
+            return X.sum((1, 2))
+
+    limit = sys.getrecursionlimit()
+    X, edits = random_one_hot((2, 4, LENGTH), random_state=0), some_edits(3)
+    (found,), (wanted,) = (collect(Engine(Deep(), X, engine=how), edits) for how in ("incremental", "full"))
+    torch.testing.assert_close(found, wanted)
+    assert sys.getrecursionlimit() == limit
 
 
 def test_the_engine_is_used_when_its_set_up_pays():

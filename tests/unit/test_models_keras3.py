@@ -18,6 +18,7 @@ from marginome import MarginomeError
 from marginome.model_check import check_model
 from marginome.models import load_model
 from marginome.models.headers import read_header, recognise
+from model_jobs import checked
 from workspace import ROOT, cannot_run
 
 ORACLE = ROOT / ".venv-oracle"
@@ -171,8 +172,11 @@ def test_attention_and_lstms_pass_the_check_of_a_model(wide):
         "legnet",
     ],
 )
-def test_models_of_the_crested_zoo_predict_as_in_keras(zoo, name):
+def test_models_of_the_crested_zoo_predict_as_in_keras_and_pass_the_check(zoo, tmp_path, name):
     compared(zoo / f"{name}.keras")
+    outputs = {"y": {"names": ["a", "b", "c"]} | ({"index": "0"} if name == "basenji" else {})}
+    found = checked({"weights": str(zoo / f"{name}.keras"), "outputs": outputs}, tmp_path)
+    assert found["attribution"]["unsupported_operations"] == []
 
 
 # ------------------------------------------------------------------------------------ hostile and damaged

@@ -23,9 +23,9 @@ import torch
 
 from marginome import MarginomeError
 from marginome.config import resolve_config
-from marginome.model_check import check_model
 from marginome.models import archives, load_model
 from marginome.models.headers import recognise
+from model_jobs import checked
 from workspace import ROOT, cannot_run, small_config
 
 ORACLE = ROOT / ".venv-oracle"
@@ -82,7 +82,7 @@ def tensors(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["plain", "chrombpnet"])
-def test_a_state_dict_of_safetensors_predicts_as_in_bpnet_lite(tensors, name):
+def test_a_state_dict_of_safetensors_predicts_as_in_bpnet_lite(tensors, tmp_path, name):
     folder, values = tensors
     file = str(folder / f"{name}.safetensors")
     loaded = load_model(name, {"weights": file, "input_length": LENGTH})
@@ -90,6 +90,7 @@ def test_a_state_dict_of_safetensors_predicts_as_in_bpnet_lite(tensors, name):
     profile, counts = run(loaded.module, values["X"])
     np.testing.assert_allclose(profile, values[f"{name}.profile"], atol=1e-6)
     np.testing.assert_allclose(counts, values[f"{name}.counts"], atol=1e-6)
+    assert checked({"weights": file, "input_length": LENGTH}, tmp_path)["attribution"]["unsupported_operations"] == []
 
 
 def test_damaged_safetensors_are_one_line(tensors, tmp_path):
@@ -206,6 +207,7 @@ def test_a_checkpoint_of_lightning_fills_a_module_of_ones_own(checkpoint, tmp_pa
             load_model("net", settings)
     else:
         np.testing.assert_allclose(run(load_model("net", settings).module, values["X"]), values["y"], atol=1e-6)
+        assert checked(settings, tmp_path)["attribution"]["unsupported_operations"] == []
 
 
 @pytest.mark.long
@@ -341,11 +343,11 @@ def test_strands_of_cherimoya_are_averaged(cherimoya, name):
     torch.testing.assert_close(counts, (a[1] + b[1]) / 2)
 
 
-def test_a_checkpoint_of_cherimoya_is_checked_as_a_model(cherimoya):
-    """What `check_model` does before anything long: no problem, attributions with small convergence deltas."""
-    loaded = load_model("m", {"weights": str(cherimoya[0] / "accessibility.torch"), "input_length": LENGTH})
-    checked = check_model(loaded, device="cpu")
-    assert not checked["problems"]
+@pytest.mark.parametrize("name", ["accessibility", "stranded", "groups", "one_control"])
+def test_a_checkpoint_of_cherimoya_passes_the_check_of_a_model(cherimoya, tmp_path, name):
+    """DeepLIFT has a rule for each of its operations."""
+    found = checked({"weights": str(cherimoya[0] / f"{name}.torch"), "input_length": LENGTH}, tmp_path)
+    assert found["attribution"]["unsupported_operations"] == []
 
 
 @pytest.mark.parametrize(
@@ -445,6 +447,8 @@ def test_an_archive_of_folds_is_an_ensemble(tmp_path, caplog, name, inner, compo
     for mean, members in zip(run(loaded.module, keras_inputs(source)), folds, strict=True):
         torch.testing.assert_close(mean, sum(members) / 3)
         assert not torch.equal(members[0], members[1])
+    found = checked({"weights": archive, "component": component}, tmp_path)
+    assert found["members"] == 3 and found["member_sd"]["counts"] > 0
 
 
 def test_an_archive_that_holds_several_models_of_a_fold_asks_which(tmp_path):
@@ -632,6 +636,9 @@ with torch.no_grad():
 y = (y["human"] if name == "enformer" else y).numpy()
 assert np.abs(wanted[0] - wanted[1]).max() > 1e-4 * np.abs(wanted).max(), "the same for every sequence"
 assert np.abs(y - wanted).max() <= 2e-6 * np.abs(wanted).max(), np.abs(y - wanted).max()
+from marginome.model_check import check_model
+found = check_model(loaded)
+assert not found["problems"], found["problems"]
 run = lambda engine: marginalize_many(loaded.readouts(), X, ["TGACGTCA"], device="cpu", engine=engine)[1]["y"]
 auto, full = run("auto"), run("full")
 assert (auto - full).abs().max() <= 1e-5 * full.abs().max()

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from marginome.attribution_entries import result_files
 from marginome.config import file_keys, resolve_config
 from workspace import (
     MOTIFS,
@@ -159,22 +160,25 @@ def test_isolated_jobs_give_the_tables_of_a_local_run(tmp_path, bucket, finished
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_isolated_jobs_give_the_elements_of_a_local_run(tmp_path, bucket, elements, monkeypatch):
-    """From peaks and from shuffled peaks to patterns and isolated effects: tables, arrays and files for browsers."""
+    """From peaks to patterns and isolated effects, and loci of a background set: tables, arrays, browsers' files."""
     monkeypatch.chdir(ROOT)
-    run_isolated(tmp_path / "work", bucket, small_elements_config(), "attributions")
-    folder = elements.path("results", "attributions")
+    config = resolve_config(small_elements_config())
+    folder, loci = "results/attributions/ctcf_peaks", "results/attributions/ctcf_shuffled/loci.fa.gz"
+    targets = [f"{folder}/{name}" for name in result_files(config["attributions"]["ctcf_peaks"])]
+    run_isolated(tmp_path / "work", bucket, small_elements_config(), *targets, loci)
     ends = (".parquet", ".bed", ".gz", ".sizes", ".bw", ".meme")
-    made = sorted(str(file.relative_to(elements.folder)) for file in folder.rglob("*") if file.name.endswith(ends))
+    files = elements.path(folder).rglob("*")
+    made = sorted(str(file.relative_to(elements.folder)) for file in files if file.name.endswith(ends))
     kinds = {name.rpartition("/")[2] for name in made}
     assert {"loci.fa.gz", "seqlets.parquet", "patterns.meme", "observed.bw", "effects.tsv.gz"} <= kinds, made
-    assert_same(bucket, elements, made)
-    for entry in ("ctcf_peaks", "ctcf_shuffled"):
-        arrays = [f"results/attributions/{entry}/{name}.h5" for name in ("attributions", "seqlets/effects")]
-        for name in arrays:
-            assert arrays_of(bucket.get(name)) == arrays_of(elements.path(name)), name
-        page = bucket.get(f"results/attributions/{entry}/report.html").read_text()
-        assert "<svg" in page and not re.search(r"\.snakemake|s3://", page)
+    assert_same(bucket, elements, [*made, loci])
+    for name in ("attributions", "seqlets/effects"):
+        array = f"{folder}/{name}.h5"
+        assert arrays_of(bucket.get(array)) == arrays_of(elements.path(array)), name
+    page = bucket.get(f"{folder}/report.html").read_text()
+    assert "<svg" in page and not re.search(r"\.snakemake|s3://", page)
 
 
 def arrays_of(file: Path) -> dict[str, tuple]:

@@ -13,7 +13,9 @@ pair, and a convolution's taps are matrix products.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,6 +27,8 @@ from .layout import channels_back, channels_to_end, zeros_like_layout
 from .needs import LAST_AXIS, needed_spans
 from .nodes import name_of
 from .registry import RULES
+
+FRAMES = 20  # calls that an operation makes at most until it asks for what it is computed from
 
 
 class Plan:
@@ -113,7 +117,8 @@ class Plan:
                     self.confined.append(name_of(node))
             except NeedsEverythingError:
                 self.changes[node] = self._everything(node)
-        self.outputs = [self._output(o) for o in graph.outputs]
+        with _recursion(FRAMES * len(graph.nodes)):
+            self.outputs = [self._output(o) for o in graph.outputs]
         self._finish()
 
     # ---- what rules use ------------------------------------------------------------------------------------------
@@ -410,6 +415,17 @@ class Plan:
                 t = t.to(self.low)
             bases[base] = channels_back(t.contiguous())
         return bases
+
+
+@contextmanager
+def _recursion(frames: int) -> Iterator[None]:
+    """Let Python call itself deeper by some frames: outputs ask backwards, through as many operations as there are."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(before + frames)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def memory_of(t: torch.Tensor) -> int:

@@ -1,0 +1,19 @@
+"""The job that checks models, run on one model by its entry in the config alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from marginome.batch_files import read_record
+from marginome.jobs.check_model import check_models
+
+ENGINE = {"precision": "float32", "engine": "auto", "block": None, "memory_mb": 2000}
+
+
+def checked(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What check.json has of a model; the job stops when a run with it would be wrong."""
+    record = folder / "check.json"
+    check_models({"m": settings}, digests={"m": {}}, engine=ENGINE, device="cpu", json=record)
+    return read_record(record, "m")
