@@ -88,6 +88,25 @@ def test_screens_select_by_labels(tmp_path):
     assert all(dict(told[section].items()) == resolved[section] for section in ("models", "screens"))
 
 
+def test_sides_of_comparisons_are_labels_or_names(tmp_path):
+    asked = config([write(tmp_path / "models.tsv", SHEET)], s=["liver_a", "liver_b", "heart_a"])
+    asked["screens"]["s"]["comparisons"] = {"x": {"first": {"tissue": "liver"}, "second": ["heart_a"]}}
+    sides = {"first": ["liver_a", "liver_b"], "second": ["heart_a"]}
+    assert resolve_config(asked, check_files=False)["screens"]["s"]["comparisons"] == {"x": sides}
+    asked["screens"]["s"]["models"] = {"assay": "ATAC"}  # sides are of the screen's models
+    with pytest.raises(MarginomeError, match=r"comparisons.x.second: there is no model of the screen 'heart_a'"):
+        resolve_config(asked, check_files=False)
+    asked["screens"]["s"]["comparisons"]["x"]["second"] = {"tissue": "heart"}
+    with pytest.raises(MarginomeError, match=r"comparisons.x.second.tissue: there is no value 'heart'"):
+        resolve_config(asked, check_files=False)
+    asked["screens"]["s"]["comparisons"]["x"]["second"] = ["liver_a"]
+    with pytest.raises(MarginomeError, match=r"comparisons.x: 'liver_a' is on both sides"):
+        resolve_config(asked, check_files=False)
+    asked["screens"]["s"]["controls"] = False
+    with pytest.raises(MarginomeError, match=r"comparisons: a difference is compared with those of controls"):
+        resolve_config(asked, check_files=False)
+
+
 @pytest.mark.parametrize(
     ("models", "words"),
     [

@@ -74,6 +74,7 @@ wildcard_constraints:
     collection=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     screen=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     attribution=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    comparison=r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     elements=r"seqlets|patterns",
     shard=r"\d+-of-\d+",
     track=r"observed|hypothetical_[ACGT]",
@@ -247,6 +248,16 @@ def shards_of_screen(pattern):
     return inputs
 
 
+def sides_of(wildcards):
+    """Params function: the models of both sides of a comparison."""
+    return CONFIG["screens"][wildcards.screen]["comparisons"][wildcards.comparison]
+
+
+def batch_files(pattern, screen, models):
+    """Files of the batches that some models of a screen are in, each once."""
+    return expand(pattern, screen=screen, batch=list(dict.fromkeys(BATCH_OF[model] for model in models)))
+
+
 def list_controls(wildcards):
     """Params function: what the screen's controls say for one insert list."""
     return controls_of(CONFIG["screens"][wildcards.screen]["controls"], wildcards.list)
@@ -332,6 +343,10 @@ def screen_files(screen):
             files["gaps"] = "figures/gaps.svg"
     if has_functions(screen):
         files |= {"functions": "functions.h5", "functions_figure": "figures/functions.svg"}
+    files |= {
+        f"comparisons/{name}": f"comparisons/{name}.parquet"
+        for name in CONFIG["screens"][screen]["comparisons"]
+    }
     return {kind: f"screens/{screen}/{name}" for kind, name in files.items()}
 
 

@@ -23,6 +23,7 @@ SCREEN_MODELS = "<results>/screens/{screen}/models.parquet"
 BEFORE = "<results>/screens/{screen}/functions/{batch}/{background}/before.h5"
 AFTER = "<results>/screens/{screen}/functions/{batch}/{background}/{list}/{shard}.h5"
 FUNCTIONS = "<results>/screens/{screen}/functions.h5"
+COMPARISON = "<results>/screens/{screen}/comparisons/{comparison}.parquet"
 DIFFERENCES = "<results>/screens/{screen}/differences.tsv"
 
 # Of attributions.

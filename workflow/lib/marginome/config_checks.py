@@ -113,6 +113,7 @@ def _screen_problems(config: Mapping, entry: Mapping, lengths: Mapping[str, int]
     controls = entry["controls"] or {}
     yield from _unknown_lists(entry["shards"], entry["motifs"], f"{where}.shards")
     yield from _unknown_lists(controls.get("pool"), entry["motifs"], f"{where}.controls.pool")
+    yield from _comparison_problems(entry, f"{where}.comparisons")
     flanks = entry.get("flanks") or {}
     if entry.get("pairs") and any(flanks.values()):
         yield MarginomeError("flanks and pairs cannot be combined", where=f"{where}.flanks", remedy="Leave one out.")
@@ -129,6 +130,20 @@ def _screen_problems(config: Mapping, entry: Mapping, lengths: Mapping[str, int]
         )
     elif stated:
         yield from _position_problems(entry, next(iter(stated.values())), _least_width(config, entry), where)
+
+
+def _comparison_problems(entry: Mapping, where: str) -> Iterator[MarginomeError]:
+    for name, sides in entry["comparisons"].items():
+        for side, models in sides.items():
+            for model in models:
+                if model not in entry["models"]:
+                    yield unknown_name("model of the screen", model, entry["models"], where=f"{where}.{name}.{side}")
+        both = [model for model in sides["first"] if model in sides["second"]]
+        if both:
+            yield MarginomeError(f"{shown(both[0])} is on both sides", where=f"{where}.{name}", remedy="Leave it out.")
+    if entry["comparisons"] and entry["controls"] is False:
+        yield MarginomeError("a difference is compared with those of controls, and there are none", where=where,
+                             remedy="Leave out controls: false.")  # fmt: skip
 
 
 def _unknown_lists(setting: Any, lists: Iterable[str], where: str) -> Iterator[MarginomeError]:

@@ -191,9 +191,7 @@ def expand_sheets(config: Mapping[str, Any]) -> Expanded:
     screens = config.get("screens")
     if isinstance(screens, Mapping):
         screens = {
-            name: {**entry, "models": _selected(entry["models"], labels, f"config: screens.{name}.models")}
-            if isinstance(entry, Mapping) and isinstance(entry.get("models"), Mapping)
-            else entry
+            name: _chosen(entry, labels, f"config: screens.{name}") if isinstance(entry, Mapping) else entry
             for name, entry in screens.items()
         }
     return Expanded({**config, "models": entries, "screens": screens}, tuple(sheets), places, labels)
@@ -210,6 +208,27 @@ def _state(path: str) -> tuple | None:
     except (OSError, ValueError):
         return None
     return found.st_mtime_ns, found.st_size
+
+
+def _chosen(entry: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]], where: str) -> dict[str, Any]:
+    """Put models in place of labels in a screen: its own, and of those the ones that its comparisons select."""
+    entry = dict(entry)
+    if isinstance(entry.get("models"), Mapping):
+        entry["models"] = _selected(entry["models"], labels, f"{where}.models")
+    if isinstance(entry.get("comparisons"), Mapping) and isinstance(entry.get("models"), Sequence):
+        mine = {model: labels[model] for model in entry["models"] if model in labels}
+        entry["comparisons"] = {
+            name: {
+                side: _selected(wanted, mine, f"{where}.comparisons.{name}.{side}")
+                if isinstance(wanted, Mapping)
+                else wanted
+                for side, wanted in one.items()
+            }
+            if isinstance(one, Mapping)
+            else one
+            for name, one in entry["comparisons"].items()
+        }
+    return entry
 
 
 def _selected(wanted: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]], where: str) -> list[str]:

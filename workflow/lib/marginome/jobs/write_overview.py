@@ -187,6 +187,7 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `screens/<screen>/functions.h5` | attributions (or your own function) before and after each insert, where asked for |
 | `screens/<screen>/consensus.parquet` | what all background sets say of each insert: mean, spread, ranks, largest q |
 | `screens/<screen>/agreement.parquet` | how far every two background sets (or models) agree |
+| `screens/<screen>/comparisons/<name>.parquet` | what inserts do differently in two sides of models, where asked for |
 | `screens/<screen>/inserts/<list>.parquet` | what was put in, with its controls; a list is a collection |
 | `screens/<screen>/families/<list>.parquet` | families of similar motifs |
 | `screens/<screen>/figures/*.svg` | figures for papers |

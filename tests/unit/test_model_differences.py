@@ -1,0 +1,194 @@
+"""Differences between models: scales, the two tests, and their error rates where the truth is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from marginome.controls import composition
+from marginome.errors import MarginomeError
+from marginome.insert_nulls import InsertNull, score_effects
+from marginome.model_differences import align_scales, claim_of, model_differences, welch
+from simulated_models import NULLS, simulate
+
+INSERTS = 300
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def compared(models):
+    """The differences of simulated models, their scales aligned."""
+    first, second = models.first.mean(0), models.second.mean(0)
+    aligned = align_scales(first, second)
+    first, second = first * aligned.factors[: first.shape[1]], second * aligned.factors[first.shape[1] :]
+    s = models.sequences
+    return model_differences(
+        first[:INSERTS], second[:INSERTS], s[:INSERTS], first[INSERTS:], second[INSERTS:], s[INSERTS:]
+    )
+
+
+# ------------------------------------------------------------------------------------------------ scales
+def test_the_axis_is_between_the_two_least_squares_lines(rng):
+    """Both variables have errors: least squares is too flat either way, the ratio of deviations is right."""
+    true = rng.normal(size=4000)
+    x, y = true + 0.5 * rng.normal(size=4000), 3 * (true + 0.5 * rng.normal(size=4000))
+    flat, steep = stats.linregress(x, y).slope, 1 / stats.linregress(y, x).slope
+    factors = align_scales(x, y).factors
+    slope = factors[0] / factors[1]
+    assert flat < 2.5 < 2.9 < slope < 3.1 < 3.5 < steep
+    assert math.prod(factors) == pytest.approx(1)
+    swapped = align_scales(y, x).factors
+    np.testing.assert_allclose(swapped, factors[::-1], rtol=1e-4)
+
+
+def test_what_differs_does_not_set_the_scale(rng):
+    """A tenth of the inserts are strong on one side alone; the scale is that of all others, strong ones among them."""
+    for side in (0, 1):
+        true = np.concatenate([rng.normal(size=1700), rng.uniform(5, 20, 100)])
+        both = np.stack([true, true]) * (1 + 0.05 * rng.normal(size=(2, 1800))) + 0.3 * rng.normal(size=(2, 1800))
+        both[side, :170] += rng.uniform(5, 20, 170)
+        found = align_scales(both[0], 2 * both[1])
+        assert found.factors[0] / found.factors[1] == pytest.approx(2, rel=0.03)
+        plain = 2 * both[1].std() / both[0].std()
+        assert abs(plain / 2 - 1) > 0.2  # what they would say without weights
+        assert found.weights[:170].mean() < 0.05 and found.weights[-100:].mean() > 0.7
+        assert found.correlation > 0.8
+
+
+def test_scales_of_many_models(rng):
+    models = simulate(rng, 3, 4)
+    found = align_scales(models.first.mean(0), models.second.mean(0))
+    log = np.log(found.factors * models.scales)
+    assert np.abs(log - log.mean()).max() < 0.1 < np.abs(np.log(models.scales)).max()
+
+
+def test_half_of_the_strong_inserts_differ():
+    """Most of them in one direction now and then: the scale is still that of the other half and of the many."""
+    rng = np.random.default_rng(1)
+    for i in range(20):
+        models = simulate(rng, 3, 6, null=NULLS[i % 2], different=30, apart=5.0)
+        log = np.log(align_scales(models.first.mean(0), models.second.mean(0)).factors * models.scales)
+        assert abs(log[:3].mean() - log[3:].mean()) < 0.1, i
+
+
+def test_models_that_agree_to_the_last_digit(rng):
+    x = rng.normal(size=500)
+    np.testing.assert_allclose(align_scales(x, 4 * x + 1).factors, [2, 0.5])
+    y = x.copy()
+    y[:10] += 50
+    np.testing.assert_allclose(align_scales(x, 4 * y).factors, [2, 0.5])
+
+
+def test_models_without_a_common_scale(rng):
+    x = rng.normal(size=500)
+    with pytest.raises(MarginomeError, match=r"not alike .correlation -1.*no common scale"):
+        align_scales(x, -x)
+    with pytest.raises(MarginomeError, match="the same effect for every insert"):
+        align_scales(x, np.zeros(500))
+    with pytest.raises(MarginomeError):
+        align_scales(x, x[:10])
+    with pytest.raises(MarginomeError):
+        align_scales(x, np.where(x > 2, np.nan, x))
+
+
+# ------------------------------------------------------------------------------------------------ the tests
+def test_welch_equals_scipy(rng):
+    first, second = rng.normal(size=(50, 3)), 3 * rng.normal(size=(50, 7))
+    second[0], first[0] = 1.0, 2.0
+    t, df, p = welch(first, second)
+    wanted = stats.ttest_ind(first[1:], second[1:], axis=1, equal_var=False)
+    np.testing.assert_allclose(t[1:], wanted.statistic)
+    np.testing.assert_allclose(p[1:], wanted.pvalue)
+    np.testing.assert_allclose(df[1:], wanted.df)
+    assert np.isnan([t[0], df[0], p[0]]).all()
+
+
+def test_one_model_a_side_is_scored_as_an_effect_is(rng):
+    models = simulate(rng, 1, 1)
+    a, b = (side.mean(0) for side in (models.first, models.second))
+    s = models.sequences
+    found = model_differences(a[:INSERTS], b[:INSERTS], s[:INSERTS], a[INSERTS:], b[INSERTS:], s[INSERTS:])
+    wanted = score_effects((a - b)[:INSERTS], s[:INSERTS], (a - b)[INSERTS:], s[INSERTS:])
+    np.testing.assert_array_equal(found.p, wanted.p[:, 0])
+    np.testing.assert_array_equal(found.z, wanted.z[:, 0])
+    assert np.isnan(found.p_models).all() and found.n_controls == 600
+    np.testing.assert_allclose(found.difference, (a - b)[:INSERTS, 0])
+
+
+def test_replicates_by_loops(rng):
+    """Off each model's effect comes what meaningless inserts do there; p is the larger of the two."""
+    models = simulate(rng, 3, 4, different=20)
+    a, b = (side.mean(0) for side in (models.first, models.second))
+    s = models.sequences
+    found = model_differences(a[:INSERTS], b[:INSERTS], s[:INSERTS], a[INSERTS:], b[INSERTS:], s[INSERTS:])
+    off = []
+    for side in (a, b):
+        nulls = [InsertNull(side[INSERTS:, k], *composition(s[INSERTS:])) for k in range(side.shape[1])]
+        off.append([[side[i, k] - null.location(*composition(s[i : i + 1]))[0] for k, null in enumerate(nulls)]
+                    for i in range(0, INSERTS, 29)])  # fmt: skip
+    wanted = stats.ttest_ind(np.array(off[0]), np.array(off[1]), axis=1, equal_var=False)
+    np.testing.assert_allclose(found.p_models[::29], wanted.pvalue)
+    np.testing.assert_array_equal(found.p, np.maximum(found.p_models, found.p_controls))
+
+
+@pytest.mark.parametrize(
+    ("sides", "claim"),
+    [((1, 1), "these two models"), ((1, 9), "these models"), ((2, 2), "these models"), ((3, 3), "models like these")],
+)
+def test_what_is_claimed(rng, sides, claim):
+    assert claim_of(*sides) == claim
+    found = compared(simulate(rng, *sides, inserts=INSERTS, controls=200))
+    assert np.isnan(found.p_models).all() == (claim != "models like these")
+
+
+# ------------------------------------------------------------------------------------------------ error rates
+def called(sides, level, *, draws, rows=slice(0, INSERTS), **options):
+    """How often p is at most a level, over draws of models."""
+    rng = np.random.default_rng(3)
+    return np.mean([(compared(simulate(rng, *sides, **options)).p[rows] <= level).mean() for _ in range(draws)])
+
+
+@pytest.mark.parametrize(("sides", "null"), [((3, 3), NULLS[0]), ((3, 6), NULLS[1])])
+def test_no_difference_is_called_as_often_as_p_says_or_less(null, sides):
+    rng = np.random.default_rng(3)
+    p = np.stack([compared(simulate(rng, *sides, null=null)).p for _ in range(10)])
+    assert (p <= 0.05).mean() <= 1.25 * 0.05 and (p <= 0.01).mean() <= 1.6 * 0.01
+    assert 0.2 * 0.05 < (p[:, :60] <= 0.05).mean() <= 1.4 * 0.05  # of the motifs alone, which vary most
+
+
+def test_backgrounds_are_no_replication():
+    """Twice the backgrounds: the same errors. A test over backgrounds would call nearly all of the motifs."""
+    rates = [called((3, 3), 0.05, draws=10, rows=slice(0, 60), backgrounds=n) for n in (8, 16)]
+    assert max(rates) <= 1.3 * 0.05 and abs(rates[0] - rates[1]) < 0.025  # of 600 inserts, 3 standard errors
+    rng, wrong = np.random.default_rng(3), []
+    for n in (8, 16):
+        models = simulate(rng, 3, 3, backgrounds=n)
+        each = [(side / scales).transpose(1, 0, 2).reshape(900, -1)[:60] for side, scales in
+                ((models.first, models.scales[:3]), (models.second, models.scales[3:]))]  # fmt: skip
+        wrong.append((stats.ttest_ind(*each, axis=1).pvalue <= 0.05).mean())
+    assert wrong[0] > 0.3 and wrong[1] >= wrong[0]
+
+
+def test_a_background_given_twice_changes_nothing(rng):
+    models = simulate(rng, 3, 3)
+    twice = models._replace(first=np.tile(models.first, (2, 1, 1)), second=np.tile(models.second, (2, 1, 1)))
+    np.testing.assert_allclose(compared(twice).p, compared(models).p, rtol=1e-6)
+
+
+def test_two_models_alone_say_nothing_of_their_kind():
+    """Of one model a side nearly every motif differs, without a difference of kinds: hence the claim in the table."""
+    assert called((1, 1), 0.01, draws=3, rows=slice(0, 60)) > 20 * 0.01
+
+
+def test_real_differences_are_found():
+    """By ten standard deviations between models: with three a side half at 0.01, with six nearly all."""
+    three, six = (
+        called(sides, 0.01, draws=4, rows=slice(0, 30), different=30, apart=10.0) for sides in ((3, 3), (6, 6))
+    )
+    assert three > 0.5 and six > 0.9

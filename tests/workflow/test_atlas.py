@@ -1,0 +1,65 @@
+"""An atlas from a sheet: six models of two tissues, what they have in common, and where the tissues differ."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+import pandas as pd
+import pytest
+
+from workspace import MOTIFS, Workspace
+
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
+#: Models of liver see CTCF's core, those of heart do not; each has a little of its own.
+CODE = textwrap.dedent(
+    """
+    import torch
+
+
+    class Toy(torch.nn.Module):
+        def __init__(self, seed, ctcf):
+            super().__init__()
+            torch.manual_seed(7)
+            self.conv, self.counts = torch.nn.Conv1d(4, 6, 8), torch.nn.Linear(6, 1)
+            torch.manual_seed(seed)
+            with torch.no_grad():
+                self.conv.weight += 0.02 * torch.randn_like(self.conv.weight)
+                self.conv.weight[0] = -1.0
+                for i, base in enumerate("GGGGGCGC"):
+                    self.conv.weight[0, "ACGT".index(base), i] = 1.0
+                self.conv.bias[0] = -4.5
+                self.counts.weight[0, 0] = 20.0 * ctcf + 0.2 * torch.randn(1).item()
+
+        def forward(self, X):
+            return self.counts(torch.relu(self.conv(X)).mean(-1))
+    """
+) + "".join(f"\n\ndef toy_{seed}():\n    return Toy({seed}, {int(seed < 3)})\n" for seed in range(6))
+SHEET = "name\tloader\tinput_length\toutputs\ttissue\n" + "".join(
+    f"m{i}\ttoy.py:toy_{i}\t100\t{json.dumps({'counts': {}})}\t{'liver' if i < 3 else 'heart'}\n" for i in range(6)
+)
+
+
+def test_an_atlas_and_its_comparison(tmp_path):
+    (tmp_path / "toy.py").write_text(CODE)
+    (tmp_path / "models.tsv").write_text(SHEET)
+    config = {
+        "block": 16,
+        "batch": 4,
+        "sheets": ["models.tsv"],
+        "motifs": {"jaspar": {"files": ["resources/motifs/JASPAR2026_CORE_vertebrates.meme"], "include": MOTIFS}},
+        "backgrounds": {"u": {"kind": "uniform", "n": 4, "length": 100}},
+        "screens": {
+            "s": {"models": {"tissue": ["liver", "heart"]}, "motifs": ["jaspar"], "backgrounds": ["u"],
+                  "comparisons": {"tissues": {"first": {"tissue": "liver"}, "second": {"tissue": "heart"}}}}
+        },
+    }  # fmt: skip
+    workspace = Workspace(tmp_path, config)
+    folder = tmp_path / "results" / "screens" / "s"
+    workspace.run("results/screens/s/comparisons/tissues.parquet")
+    table = pd.read_parquet(folder / "comparisons" / "tissues.parquet")
+    assert set(table["claim"]) == {"models like these"} and len(table) == 2 * len(MOTIFS)
+    ctcf = table["motif_id"].isin(["MA0139.2", "MA1929.2", "MA1930.2"])
+    least = table[ctcf].groupby("motif_id")["p_models"].min()
+    assert (least < 0.01).all() and table.loc[~ctcf, "p"].median() > 0.05, table[["motif_id", "difference", "p_models"]]
+    assert table.loc[ctcf, "difference"].max() > 5 * table.loc[~ctcf, "difference"].abs().median()
