@@ -129,7 +129,7 @@ def test_families_by_loops(tmp_path, rows):
 
 def test_a_label_says_what_consensus_says_of_its_models(tmp_path, rows):
     matrix = read_matrices(write(tmp_path, rows, [MODELS]))[0]
-    table, means = label_consensus(matrix, {**TISSUE, "brain_1": None})
+    table, means = label_consensus(matrix, {m: tissue for m, tissue in TISSUE.items() if m != "brain_1"})
     assert means.models == ("liver", "heart")
     for value in means.models:
         models = [m for m in MODELS if TISSUE[m] == value]
@@ -204,19 +204,29 @@ def test_specificity_counts_what_is_found():
 
 @pytest.mark.parametrize("q", [True, False])
 def test_the_job_writes_both_tables(tmp_path, rows, q):
-    paths = write(tmp_path, rows, [MODELS[:3], MODELS[3:]], q=q)
+    paths = write(tmp_path, rows, [MODELS], q=q)
     grouped, families_file = families(tmp_path)
-    sheet = pd.DataFrame({"model": MODELS, "tissue": list(TISSUE.values()), "id": list(MODELS), "one": "x"})
+    sheet = pd.DataFrame(
+        {
+            "model": MODELS,
+            "tissue": list(TISSUE.values()),
+            "some": ["a", "a", "b", "b", None],
+            "id": list(MODELS),
+            "one": "x",
+        }
+    )
     write_table(tmp_path / "models.parquet", sheet)
-    compare_models(models=tmp_path / "models.parquet", consensus=paths, families=[families_file],
+    compare_models(models=tmp_path / "models.parquet", consensus=paths[0], families=[families_file],
                    labels=tmp_path / "labels.parquet", tau=tmp_path / "tau.parquet")  # fmt: skip
     labels, specific = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("labels", "tau"))
-    assert set(labels["label"]) == {"tissue"} and set(labels["value"]) == {"liver", "heart", "brain"}
-    assert len(labels) == 2 * 3 * 12 and labels["q_max"].isna().all() != q
+    assert {label: set(part) for label, part in labels.groupby("label")["value"]} == {
+        "tissue": {"liver", "heart", "brain"}, "some": {"a", "b"},
+    }  # fmt: skip
+    assert len(labels) == 2 * 5 * 12 and labels["q_max"].isna().all() != q
     assert set(zip(specific["across"], specific["output"])) == {
-        (across, output) for across in ("model", "tissue") for output in ("counts", "profile")
+        (across, output) for across in ("model", "tissue", "some") for output in ("counts", "profile")
     }
-    assert len(specific) == 4 * 2
+    assert len(specific) == 6 * 2
     matrix = family_matrix(read_matrices(paths)[0], grouped).matrix
     mine = specific[(specific["across"] == "model") & (specific["output"] == "counts")].set_index("family")
     np.testing.assert_allclose(mine.loc[[0, 1], "tau"], tau(matrix.effect).tau)

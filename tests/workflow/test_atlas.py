@@ -56,7 +56,12 @@ def test_an_atlas_and_its_comparison(tmp_path):
     }  # fmt: skip
     workspace = Workspace(tmp_path, config)
     folder = tmp_path / "results" / "screens" / "s"
-    workspace.run("results/screens/s/comparisons/tissues.parquet")
+    workspace.run("screens")
+    labels, specific = (pd.read_parquet(folder / f"{name}.parquet") for name in ("label_consensus", "tau"))
+    assert labels.groupby("value", sort=False)["n_models"].unique().to_dict() == {"liver": [3], "heart": [3]}
+    strongest = specific[specific["across"] == "tissue"].iloc[0]
+    assert (strongest["strongest_in"], strongest["n"]) == ("liver", 2) and strongest["tau"] > 0.5
+    assert strongest["family_representative"] in ("MA0139.2", "MA1929.2", "MA1930.2")
     table = pd.read_parquet(folder / "comparisons" / "tissues.parquet")
     assert set(table["claim"]) == {"models like these"} and len(table) == 2 * len(MOTIFS)
     ctcf = table["motif_id"].isin(["MA0139.2", "MA1929.2", "MA1930.2"])

@@ -1,4 +1,28 @@
-# Many models beside one another: where two sides of them differ.
+# Many models beside one another: what they have in common by their labels, how specific motifs are, where sides differ.
+
+
+rule compare_models:
+    input:
+        models=SCREEN_MODELS,
+        consensus=CONSENSUS,
+        families=per_screen(FAMILIES, list="motifs"),
+    output:
+        labels="<results>/screens/{screen}/label_consensus.parquet",
+        tau="<results>/screens/{screen}/tau.parquet",
+    log:
+        "<logs>/compare_models/{screen}.log",
+    benchmark:
+        "<benchmarks>/compare_models/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+    params:
+        code=code_digest("jobs.compare_models"),
+    script:
+        "../../scripts/compare_models.py"
 
 
 rule compare_sides:

@@ -328,7 +328,13 @@ def screen_files(screen):
         "provenance": "provenance.json",
     }
     if screen in SHEET_SCREENS:
-        files = {"manifest": "manifest.parquet", "models": "models.parquet", **files}
+        files = {
+            "manifest": "manifest.parquet",
+            "models": "models.parquet",
+            "labels": "label_consensus.parquet",
+            "tau": "tau.parquet",
+            **files,
+        }
     else:
         files = {
             "page": "report.html",

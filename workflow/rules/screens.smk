@@ -134,7 +134,7 @@ rule summarize_screen:
     output:
         manifest=MANIFEST,
         agreement="<results>/screens/{screen}/agreement.parquet",
-        consensus="<results>/screens/{screen}/consensus.parquet",
+        consensus=CONSENSUS,
     log:
         "<logs>/summarize_screen/{screen}.log",
     benchmark:

@@ -176,13 +176,13 @@ def family_matrix(inserts: ModelMatrix, families: pd.DataFrame) -> FamilyMatrix:
 
 
 # ------------------------------------------------------------------------------------------------ labels
-def models_by_label(models: Sequence[str], values: Mapping[str, str | None]) -> dict[str, list[int]]:
+def models_by_label(models: Sequence[str], values: Mapping[str, str]) -> dict[str, list[int]]:
     """Return which of some models have each value of a label, by number; models without a value are in none.
 
     Parameters
     ----------
     models : sequence of str
-    values : mapping of str to str or None
+    values : mapping of str to str
         The label's value by model.
 
     Returns
@@ -192,19 +192,19 @@ def models_by_label(models: Sequence[str], values: Mapping[str, str | None]) -> 
     """
     found: dict[str, list[int]] = {}
     for i, model in enumerate(models):
-        if values.get(model) is not None:
+        if model in values:
             found.setdefault(values[model], []).append(i)
     return found
 
 
-def label_consensus(matrix: ModelMatrix, values: Mapping[str, str | None]) -> tuple[pd.DataFrame, ModelMatrix]:
+def label_consensus(matrix: ModelMatrix, values: Mapping[str, str]) -> tuple[pd.DataFrame, ModelMatrix]:
     """Say for each insert what all models with one value of a label say together.
 
     Parameters
     ----------
     matrix : ModelMatrix
         Inserts by models.
-    values : mapping of str to str or None
+    values : mapping of str to str
         The label's value by model, e.g. its tissue.
 
     Returns

@@ -19,7 +19,7 @@ log = logging.getLogger("marginome")
 def compare_models(
     *,
     models: str | os.PathLike,
-    consensus: Sequence[str | os.PathLike],
+    consensus: str | os.PathLike,
     families: Sequence[str | os.PathLike],
     labels: str | os.PathLike,
     tau: str | os.PathLike,
@@ -30,8 +30,8 @@ def compare_models(
     ----------
     models : path
         Parquet: ``model``, and a column for each label of a sheet; null where a model has none.
-    consensus : sequence of path
-        What the background sets of each model say together (`marginome.tables.CONSENSUS`), batch by batch.
+    consensus : path
+        What the background sets of each model say together (`marginome.tables.CONSENSUS`).
     families : sequence of path
         Families of the motifs of each insert list.
     labels, tau : path
@@ -43,11 +43,10 @@ def compare_models(
     grouped = pd.concat([read_table(path) for path in families], ignore_index=True)
     kinds = [c for c in named if 1 < named[c].nunique() < len(named)]
     together, specific = [pd.DataFrame()], []
-    for inserts in read_matrices(consensus, models=told["model"]):
+    for inserts in read_matrices([consensus], models=told["model"]):
         specific.append(specificity(family_matrix(inserts, grouped).matrix).assign(across="model"))
         for label in kinds:
-            values = named[label].where(named[label].notna(), None).to_dict()
-            table, means = label_consensus(inserts, values)
+            table, means = label_consensus(inserts, named[label].dropna().to_dict())
             together.append(table.assign(label=label))
             specific.append(specificity(family_matrix(means, grouped).matrix).assign(across=label))
         log.info("%s: %d inserts, %d models, labels %s", inserts.output, len(inserts.rows), len(inserts.models),

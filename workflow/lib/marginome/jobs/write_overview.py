@@ -54,7 +54,7 @@ def write_overview(
             name,
             files["page"],
             read_effects(opened[files["effects"]]),
-            [Link(text, files[kind]) for kind, text in _SCREEN_LINKS.items() if kind in files],
+            _screen_links(files),
             opened[files["figures/heatmap"]],
             "Effects of the strongest motifs in every background.",
         )
@@ -131,7 +131,14 @@ def _atlas_entry(name: str, files: Mapping[str, str], opened: Mapping[str, str |
     """What the overview says of a screen of a sheet, whose rows are a file for each batch of models."""
     listed = read_table(opened[files["manifest"]])
     facts = {"models": len(listed), "rows": int(listed["rows"].sum()), "files": listed["file"].nunique()}
-    return Entry(name, facts, [Link(text, files[kind]) for kind, text in _SCREEN_LINKS.items() if kind in files])
+    return Entry(name, facts, _screen_links(files))
+
+
+def _screen_links(files: Mapping[str, str]) -> list[Link]:
+    """Links to the files of a screen, its comparisons by their names."""
+    known = [Link(text, files[kind]) for kind, text in _SCREEN_LINKS.items() if kind in files]
+    return known + [Link(kind.replace("comparisons/", "comparison "), files[kind]) for kind in files
+                    if kind.startswith("comparisons/")]  # fmt: skip
 
 
 def _attribution_entry(name: str, files: Sequence[str], opened: Mapping[str, str | os.PathLike]) -> Entry:
@@ -158,6 +165,8 @@ _BACKGROUND_LINKS = {"page": "What the checks found", "fasta": "FASTA", "bed": "
 _SCREEN_LINKS = {
     "manifest": "manifest.parquet",
     "models": "models.parquet",
+    "labels": "label_consensus.parquet",
+    "tau": "tau.parquet",
     "effects": "effects.parquet",
     "tsv": "effects.tsv.gz",
     "backgrounds": "effects.h5",
@@ -187,6 +196,8 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `screens/<screen>/functions.h5` | attributions (or your own function) before and after each insert, where asked for |
 | `screens/<screen>/consensus.parquet` | what all background sets say of each insert: mean, spread, ranks, largest q |
 | `screens/<screen>/agreement.parquet` | how far every two background sets (or models) agree |
+| `screens/<screen>/label_consensus.parquet` | what the models with one value of a label say together of each insert |
+| `screens/<screen>/tau.parquet` | how specific each family of motifs is to models, and to labels |
 | `screens/<screen>/comparisons/<name>.parquet` | what inserts do differently in two sides of models, where asked for |
 | `screens/<screen>/inserts/<list>.parquet` | what was put in, with its controls; a list is a collection |
 | `screens/<screen>/families/<list>.parquet` | families of similar motifs |
