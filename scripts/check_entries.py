@@ -6,7 +6,7 @@ with job(snakemake.log[0]):
     check_entries(
         snakemake.params.screens,
         snakemake.params.attributions,
-        checks=dict(zip(snakemake.params.models, snakemake.input.checks)),
+        checks={m: path for models, path in zip(snakemake.params.models, snakemake.input.checks) for m in models},
         inserts={screen: [next(lists) for _ in range(n)] for screen, n in snakemake.params.lists.items()},
         length=snakemake.params.length,
         json=snakemake.output.json,

@@ -7,6 +7,6 @@ with job(snakemake.log[0]):
         snakemake.params.screens,
         inserts={s: {name: next(lists) for name in names} for s, names in snakemake.params.lists.items()},
         backgrounds=dict(zip(snakemake.params.backgrounds, snakemake.input.backgrounds)),
-        checks=dict(zip(snakemake.params.models, snakemake.input.checks)),
+        checks={m: path for models, path in zip(snakemake.params.models, snakemake.input.checks) for m in models},
         table=snakemake.output.table,
     )

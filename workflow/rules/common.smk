@@ -161,8 +161,21 @@ def of_batch(pattern):
 
 
 def checks_of(models):
-    """The files of the checks of some models; those of one batch are one file."""
-    return expand(CHECK, batch=[BATCH_OF[model] for model in models])
+    """The files of the checks of some models, one for each batch that has any of them."""
+    return expand(CHECK, batch=list(grouped_by_batch(models)))
+
+
+def in_batches(models):
+    """Some models, in the lists that go with the files of `checks_of`."""
+    return list(grouped_by_batch(models).values())
+
+
+def grouped_by_batch(models):
+    """Some models by the batch that they are in."""
+    found = {}
+    for model in models:
+        found.setdefault(BATCH_OF[model], []).append(model)
+    return found
 
 
 def batches_of_screen(screen):

@@ -52,7 +52,7 @@ rule check_entries:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        models=lambda wildcards: entries_with_background(wildcards.background)["models"],
+        models=lambda wildcards: in_batches(entries_with_background(wildcards.background)["models"]),
         lists=lambda wildcards: {
             screen: len(lists_of(screen))
             for screen in entries_with_background(wildcards.background)["screens"]
@@ -318,7 +318,7 @@ rule estimate:
         },
         lists={screen: list(lists_of(screen)) for screen in CONFIG["screens"]},
         backgrounds=list(CONFIG["backgrounds"]),
-        models=list(CONFIG["models"]),
+        models=in_batches(CONFIG["models"]),
         code=code_digest("jobs.estimate"),
     script:
         "../../scripts/estimate.py"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 import h5py
 
@@ -59,6 +60,28 @@ def read_record(path: str | os.PathLike, model: str) -> Record:
 def failed_records(path: str | os.PathLike) -> dict[str, str]:
     """Return the reasons of the models that failed, by name."""
     return {name: found[ERROR] for name, found in _records(path).items() if ERROR in found}
+
+
+def read_checks(checks: Mapping[str, str | os.PathLike]) -> tuple[dict[str, str], dict[str, Record]]:
+    """Return why models failed, and what was found of the others, by model; a file of several is read once.
+
+    Parameters
+    ----------
+    checks : mapping of str to path
+        The file of `write_records` that each model is in.
+    """
+    reasons: dict[str, str] = {}
+    found: dict[str, Record] = {}
+    for path, models in groupby(sorted(checks, key=lambda name: str(checks[name])), key=checks.__getitem__):
+        records = _records(path)
+        for name in models:
+            if name not in records:
+                raise outdated(path, f"model '{name}'")
+            if ERROR in records[name]:
+                reasons[name] = records[name][ERROR]
+            else:
+                found[name] = records[name]
+    return reasons, {name: found[name] for name in checks if name in found}
 
 
 def stop_on_failures(reasons: Mapping[str, str]) -> None:

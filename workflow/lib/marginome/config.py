@@ -62,9 +62,11 @@ def resolve_config(config: Mapping, *, files: list[str] | None = None, check_fil
 def _resolved(config: dict, check_files: bool) -> dict:
     _validate(config)
     resolved = complete(config, schemas()["config.schema.yaml"])
-    problems = [*_unusable_names(resolved)]
+    named = list(_formatted(resolved))
+    files = list(_files_of(named))
+    problems = [*_unusable_names(resolved, files)]
     if check_files and not problems:
-        problems = [*_missing_files(resolved), *_unknown_sums(resolved)] or [*_missing_code(resolved)]
+        problems = [*_missing_files(files), *_unknown_sums(resolved, files)] or [*_missing_code(named)]
     told = model_headers(resolved) if check_files and not problems else None
     entries = [*entry_problems(resolved, {} if told is None else told_lengths(told))]
     problems = [*entries, *problems]
@@ -128,7 +130,11 @@ def file_keys(config: Mapping) -> Iterator[tuple[str, str]]:
 
     A value ``path.py:name`` (user's code) yields the part before the colon.
     """
-    for key, value, form in _formatted(config):
+    yield from _files_of(_formatted(config))
+
+
+def _files_of(named: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
+    for key, value, form in named:
         file = value if form == "file" else value.rpartition(":")[0]
         if form == "file" or file.endswith(".py"):
             yield key, file
@@ -360,7 +366,7 @@ def _walk(value: Any, schema: Mapping, path: tuple, root: Mapping | None = None)
     elif isinstance(value, dict):
         for name, item in value.items():
             sub = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
-            if isinstance(sub, Mapping):
+            if isinstance(sub, dict):  # thousands of entries: a Mapping takes ten times as long to tell
                 yield from _walk(item, sub, (*path, name), root)
     elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         for index, item in enumerate(value):
@@ -368,7 +374,7 @@ def _walk(value: Any, schema: Mapping, path: tuple, root: Mapping | None = None)
 
 
 # -------------------------------------------------------------------------------------------------- files
-def _unusable_names(config: Mapping) -> Iterator[MarginomeError]:
+def _unusable_names(config: Mapping, files: Iterable[tuple[str, str]]) -> Iterator[MarginomeError]:
     """Find names that Snakemake cannot take: in those of files {x} is a wildcard to it, and <x> a variable."""
     for section in SECTIONS:
         for name in config[section]:
@@ -378,7 +384,7 @@ def _unusable_names(config: Mapping) -> Iterator[MarginomeError]:
                     where=f"config: {section}",
                     remedy="Choose another name.",
                 )
-    for key, file in file_keys(config):
+    for key, file in files:
         if found := re.search(r"[{}]|<[^<>/]*>", file):
             yield MarginomeError(
                 f"the name {shown(file)} holds {found[0]}, which Snakemake reads as a pattern",
@@ -387,8 +393,8 @@ def _unusable_names(config: Mapping) -> Iterator[MarginomeError]:
             )
 
 
-def _missing_files(config: Mapping) -> Iterator[MarginomeError]:
-    for key, file in file_keys(config):
+def _missing_files(files: Iterable[tuple[str, str]]) -> Iterator[MarginomeError]:
+    for key, file in files:
         where, named = f"config: {key}", shown(file, quotes=False, limit=200)
         if is_address(file):
             if file.endswith(".py"):
@@ -414,9 +420,9 @@ def _missing_files(config: Mapping) -> Iterator[MarginomeError]:
             yield MarginomeError(f"the file '{named}' is empty", where=where, remedy="Copy or download it again.")
 
 
-def _unknown_sums(config: Mapping) -> Iterator[MarginomeError]:
+def _unknown_sums(config: Mapping, files: Iterable[tuple[str, str]]) -> Iterator[MarginomeError]:
     """Find checksums of files that nothing names."""
-    named = sorted({file for _, file in file_keys(config)}) if config["sha256"] else []
+    named = sorted({file for _, file in files}) if config["sha256"] else []
     for file in config["sha256"]:
         if file not in named:
             yield unknown_name("file", file, named, where="config: sha256")
@@ -436,8 +442,8 @@ def _near(file: str) -> str:
     return f"Did you mean '{os.path.join(folder, near[0])}'? " if near else ""
 
 
-def _missing_code(config: Mapping) -> Iterator[MarginomeError]:
-    for key, value, form in _formatted(config):
+def _missing_code(named: Iterable[tuple[str, str, str]]) -> Iterator[MarginomeError]:
+    for key, value, form in named:
         if form == "code" and ".py:" in value:
             try:
                 check_reference(value, where=f"config: {key}")

@@ -108,8 +108,14 @@ def _says(line: str) -> bool:
     return bool(line.strip()) and not line.startswith("#")
 
 
+#: Text to YAML too, which takes its time over each of thousands of paths.
+_PATH = re.compile(r"[A-Za-z./][A-Za-z0-9._-]*/[A-Za-z0-9._/-]*[A-Za-z0-9._-]")
+
+
 def _value(cell: str, where: str) -> Any:
     """Read a cell as YAML reads a value."""
+    if _PATH.fullmatch(cell):
+        return cell
     try:
         return yaml.safe_load(cell)
     except (yaml.YAMLError, ValueError, RecursionError):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from marginome.batch_files import failed_records, read_record
+from marginome.batch_files import read_checks
 from marginome.config_checks import Outputs, output_problems
 from marginome.placing import read_inserts
 from marginome.storage import write_json
@@ -39,8 +39,7 @@ def check_entries(
     json : path
         To write: the outputs of each model.
     """
-    failed = {name for name, path in checks.items() if name in failed_records(path)}
-    found = {name: read_record(path, name) for name, path in checks.items() if name not in failed}
+    failed, found = read_checks(checks)
     known: dict[str, Outputs | None] = dict.fromkeys(failed)
     known |= {
         name: {o["name"]: None if o["kind"] == "profile" else o["names"] for o in record["outputs"]}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from marginome.batch_files import read_record
+from marginome.batch_files import read_checks, read_record
 from marginome.columns import write_tsv
 from marginome.fasta import read_background
 from marginome.storage import read_table
@@ -51,11 +51,12 @@ def estimate(
     files hold before compression (`disk_mb`), without what ``functions`` write.
     """
     rows = []
+    found = read_checks(checks)[1]
     sizes = {background: len(read_background(path)[0]) for background, path in backgrounds.items()}
     for screen, entry in screens.items():
         roles = {name: read_table(path, columns=["role"])["role"] for name, path in inserts[screen].items()}
         for model in entry["models"]:
-            check = read_record(checks[model], model)
+            check = found.get(model) or read_record(checks[model], model)  # says what a model failed with
             rates = check["pairs_per_second"]
             rate = rates.get(str(check["block"])) or max(rates.values(), default=0.0) or check["sequences_per_second"]
             wanted = [o for o in check["outputs"] if not entry["outputs"] or o["name"] in entry["outputs"]]
@@ -72,10 +73,10 @@ def estimate(
                         "shards_proposed": max(1, math.ceil(minutes / SHARD_MINUTES)), "disk_mb": round(disk, 1),
                     }
                 )  # fmt: skip
-    found = pd.DataFrame(rows)
-    write_tsv(table, found)
-    log.info("\n%s", found.to_string(index=False))
-    for screen, part in found.groupby("screen", sort=False):
+    made = pd.DataFrame(rows)
+    write_tsv(table, made)
+    log.info("\n%s", made.to_string(index=False))
+    for screen, part in made.groupby("screen", sort=False):
         proposed = part.groupby("inserts", sort=False)["shards_proposed"].max()
         jobs = int(part["inserts"].map(proposed).sum())
         longest = (part["minutes"] / part["inserts"].map(proposed)).max()

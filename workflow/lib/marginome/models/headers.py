@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -10,7 +12,7 @@ from typing import Any, NamedTuple
 
 from marginome.bounded import ARCHITECTURE, is_archive
 from marginome.hdf5 import Request, read_foreign_hdf5
-from marginome.models.kinds import is_keras_archive, safetensors_names
+from marginome.models.kinds import KERAS_MEMBERS, is_keras_archive, safetensors_names
 from marginome.models.loaders import LOADERS, OWN
 from marginome.textfiles import is_address, read_text
 
@@ -94,11 +96,18 @@ def recognise(file: str, trusted: bool = False) -> str | None:
         ``trust_pickle`` of the entry: then a file of torch.save is a pickled module.
     """
     try:
+        found = os.stat(file)
+    except (OSError, ValueError):
+        return None
+    return _recognised(file, trusted, found.st_mtime_ns, found.st_size)
+
+
+@functools.cache  # a config is checked and its jobs are planned by it; of thousands of files each is opened once
+def _recognised(file: str, trusted: bool, changed: int, size: int) -> str | None:
+    try:
         with open(file, "rb") as handle:
             if handle.read(8) == b"\x89HDF\r\n\x1a\n":
                 return "keras"
-        if is_keras_archive(file):
-            return "keras"
         named = safetensors_names(file)
         if named is not None:
             return "bpnet_lite" if all(any(name.endswith(key) for name in named) for key in _BPNET) else None
@@ -106,6 +115,8 @@ def recognise(file: str, trusted: bool = False) -> str | None:
             return None
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
+            if KERAS_MEMBERS <= set(names):
+                return "keras"
             if any(name.endswith(("archive_format", "serialized_exported_program.json")) for name in names):
                 return "torch_export"
             pickles = [name for name in names if name.endswith("/data.pkl")]

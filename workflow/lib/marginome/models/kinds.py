@@ -11,6 +11,8 @@ from marginome.errors import MarginomeError, shown
 
 #: Longest header of a safetensors file (bytes), as the library has it.
 MOST_HEADER = 100_000_000
+#: Members of a `.keras` archive.
+KERAS_MEMBERS = frozenset({"config.json", "model.weights.h5"})
 _MOST_FIELDS = 10_000  # of a protocol buffer, at its top level
 _MOST_CONFIG = 1 << 20
 
@@ -44,7 +46,7 @@ def is_keras_archive(path: str | os.PathLike) -> bool:
         if not zipfile.is_zipfile(path):
             return False
         with zipfile.ZipFile(path) as archive:
-            return {"config.json", "model.weights.h5"} <= set(archive.namelist())
+            return KERAS_MEMBERS <= set(archive.namelist())
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
         return False
 
