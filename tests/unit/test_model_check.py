@@ -280,7 +280,7 @@ def test_precisions_are_compared_with_float64(tmp_path):
 
 
 def test_the_same_check_twice_is_the_same(tmp_path):
-    timed = ("sequences_per_second", "pairs_per_second", "block", "peak_memory_mb", "parts")
+    timed = ("sequences_per_second", "pairs_per_second", "block", "peak_memory_mb", "parts", "cost")
     first, second = (check_model(load(tmp_path), seed=3) for _ in range(2))
     assert {k: v for k, v in first.items() if k not in timed} == {k: v for k, v in second.items() if k not in timed}
     assert check_model(load(tmp_path), seed=4)["outputs"] != first["outputs"]

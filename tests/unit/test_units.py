@@ -367,3 +367,21 @@ def test_a_setting_for_all_lists_or_by_name():
 def test_what_a_part_was_made_with_stays_with_it(alone):
     with h5py.File(alone.shards("m0")[0]) as handle:
         assert json.loads(handle["m0"].attrs["marginome"])["model"] == "m0"
+
+
+def test_a_models_architecture_is_measured_once_in_a_batch(tmp_path, lists):
+    """What depends on its weights is looked at in each."""
+    three = Screen(tmp_path, {"atlas": [0, 13, 1]}, lists)
+    three.check("atlas")
+    path = three.at("atlas", "check.json")
+    first, second = (read_record(path, name) for name in ("m0", "m1"))
+    assert failed_records(path).keys() == {"m13"}  # of the same architecture, and it does not run
+    assert first["measured_on"] is None and second["measured_on"] == "m0"
+    for key in ("block", "pairs_per_second", "sequences_per_second"):
+        assert first[key] == second[key]
+    assert first["engine"]["check_error"] is not None and second["engine"]["check_error"] is None
+    assert first["engine"]["path"] == second["engine"]["path"] == "incremental"
+    assert first["attribution"]["deltas"] and not second["attribution"]
+    assert first["outputs"][0]["mean"] != second["outputs"][0]["mean"] and second["precision_error"]
+    report_model("atlas", check=path, page=tmp_path / "check.html")
+    assert "measured on m0, which has the same architecture" in (tmp_path / "check.html").read_text()

@@ -9,7 +9,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from marginome.errors import MarginomeError
 
@@ -100,7 +100,7 @@ def mean_interval(
         ``sd / sqrt(n)`` and ``mean -/+ t(n - 1) * se``; NaN where `sd` is, as it is with one background.
     """
     se = sd / math.sqrt(n)
-    half = stats.t.ppf(0.5 + confidence / 2, n - 1) * se if n > 1 else se
+    half = special.stdtrit(n - 1, 0.5 + confidence / 2) * se if n > 1 else se
     return se, mean - half, mean + half
 
 
@@ -146,7 +146,7 @@ def backgrounds_needed(effect_sd: np.ndarray, half_width: float, *, confidence: 
         raise MarginomeError(f"expected a number between 0 and 1, found {confidence}", where="confidence")
 
     def quantile(n: np.ndarray) -> np.ndarray:
-        return stats.t.ppf(0.5 + confidence / 2, n - 1)
+        return special.stdtrit(n - 1, 0.5 + confidence / 2)
 
     # the normal quantile is a lower bound, a t quantile of that n an upper one; bisection in between
     low = np.maximum(2, np.floor((quantile(math.inf) * sd / half_width) ** 2)).astype(np.int64)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from marginome.columns import check_columns
 from marginome.errors import MarginomeError
@@ -35,6 +34,8 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     q = np.full(p.shape, np.nan)
     tested = ~np.isnan(p)
     if tested.any():
+        from scipy import stats  # takes a second to import
+
         q[tested] = stats.false_discovery_control(p[tested], method="bh")
     return q
 

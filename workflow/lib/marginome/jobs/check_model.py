@@ -39,21 +39,26 @@ def check_models(
         What was found of each, or why it failed; see `marginome.batch_files.read_record`.
     """
     records: dict[str, Mapping[str, Any]] = {}
+    measured: dict[str, Mapping[str, Any]] = {}
 
     def check(name: str) -> None:
         loaded = load_model(name, dict(models[name]), precision=engine["precision"])
+        kind = model_check.architecture(loaded)
         found = model_check.check_model(
             loaded,
             device=device,
             precision=engine["precision"],
             engine=engine["engine"],
             memory_bytes=int(engine["memory_mb"]) << 20,
+            like=measured.get(kind),
         )
         model_check.stop_on_problems(found)
+        measured.setdefault(kind, found)
         found["block"] = engine.get("block") or found["block"]
         for text in found["warnings"]:
             log.info("note: %s", text)
-        log.info("%s: %s, %.3g sequences/s", name, loaded.loader, found["sequences_per_second"])
+        log.info("%s: %s, %.3g sequences/s%s", name, loaded.loader, found["sequences_per_second"],
+                 f", as {found['measured_on']}, whose architecture it has" if found["measured_on"] else "")  # fmt: skip
         records[name] = {**found, "input_digests": dict(digests[name])}
 
     failed = each_model(list(models), check, output=json, failed={})

@@ -115,6 +115,8 @@ def _engine(check: Mapping[str, Any]) -> Iterable[tuple[str, object]]:
     for name, rate in engine["kernels_pairs_per_second"].items():
         yield f"pairs per second, convolutions by {name}", f"{rate:,.4g}"
     yield "full pass", f"{check['sequences_per_second']:,.4g} sequences per second"
+    if check.get("measured_on"):
+        yield "speed and attributions", f"measured on {check['measured_on']}, which has the same architecture"
     yield "machine", f"{check['device_name']}, {check['threads']} threads, PyTorch {check['torch']}"
     yield "peak memory", f"{check['peak_memory_mb']:,.0f} MB"
 

@@ -24,8 +24,8 @@ from marginome.effects import saturated
 from marginome.errors import MarginomeError, called
 from marginome.incremental.engine import memory_to_keep_to
 from marginome.model_check.attribution import check_attribution
-from marginome.model_check.budget import Part, Parts
-from marginome.model_check.engine import NOT_RUN, check_engine
+from marginome.model_check.budget import Cost, Part, Parts
+from marginome.model_check.engine import NOT_RUN, check_engine, engine_like
 from marginome.model_check.running import Runner, cost_of, finite_or_none, seconds_of
 from marginome.models.effect_columns import output_measure
 from marginome.models.loading import LoadedModel
@@ -50,6 +50,7 @@ def check_model(
     memory_bytes: int | None = None,
     attribution: bool = True,
     seed: int = 1,
+    like: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Check a model on a few sequences, in the way it is going to be run.
 
@@ -68,14 +69,17 @@ def check_model(
         Whether to look for operations without a DeepLIFT rule and to measure convergence deltas.
     seed : int, default 1
         Of the random sequences, inserts and references.
+    like : mapping, optional
+        The check of a model of the same `architecture` on this device, in these settings. How it is run, how fast, and
+        how its attributions converge is not looked at again; whether the model behaves is.
 
     Returns
     -------
     dict
         JSON-serialisable. ``problems`` (a run would be wrong: `stop_on_problems` raises) and ``warnings``
         are sentences; ``block`` is the number of inserts to compute together; ``parts`` says what each part
-        took and looked at; the rest are measurements, explained in docs/models.md. None is what is not
-        finite or was not measured, and a sentence says so.
+        took and looked at; ``measured_on`` names the model of `like`; the rest are measurements, explained in
+        docs/models.md. None is what is not finite or was not measured, and a sentence says so.
 
     Raises
     ------
@@ -101,11 +105,11 @@ def check_model(
     module = loaded.readouts()
     run = Runner(module, device, where)
     try:
-        parts.cost = cost_of(run, X, args)
+        parts.cost = Cost(**like["cost"]) if like else cost_of(run, X, args)
         with parts("batches") as part:
             n = part.sequences(len(X), per_sequence=3.0)
             X, args = X[:n], tuple(a[:n] for a in args)
-            outputs, differences, speed = _forward(run, X, args)
+            outputs, differences, speed = _forward(run, X, args, timed=like is None)
             _look_at_outputs(outputs, loaded, problems, notes)
         if not differences["again"] <= BATCH_TOLERANCE:
             problems.append(
@@ -121,11 +125,14 @@ def check_model(
         if not problems:
             with parts("precision") as part:
                 errors = _precision_errors(run, outputs, X, args, precision, part)
-            with parts("engine") as part:
-                how = check_engine(loaded, module, X, args, device, precision, engine, memory_bytes, seed, part)
-            if attribution:
-                with parts("attribution") as part:
-                    attributed = check_attribution(loaded, module, X, args, device, seed, part)
+            if like:
+                how = engine_like(like)
+            else:
+                with parts("engine") as part:
+                    how = check_engine(loaded, module, X, args, device, precision, engine, memory_bytes, seed, part)
+                if attribution:
+                    with parts("attribution") as part:
+                        attributed = check_attribution(loaded, module, X, args, device, seed, part)
         member_sd = _member_sd(loaded, X, args, device, where) if loaded.members > 1 else {}
     except Exception as error:
         if is_out_of_memory(error):
@@ -153,7 +160,9 @@ def check_model(
         "precision": precision,
         "batch_difference": {name: finite_or_none(value) for name, value in differences.items()},
         "precision_error": errors,
-        "sequences_per_second": speed,
+        "sequences_per_second": like["sequences_per_second"] if like else speed,
+        "cost": parts.cost._asdict(),
+        "measured_on": like["model"] if like else None,
         "peak_memory_mb": round(peak_memory(device) / 2**20, 1),
         **how,
         "attribution": attributed,
@@ -161,6 +170,14 @@ def check_model(
         "warnings": notes,
         "problems": problems,
     }
+
+
+def architecture(loaded: LoadedModel) -> str:
+    """Return what models have in common of which one is as fast as the other: all but the values of their weights."""
+    module = loaded.module
+    shapes = [(name, tuple(value.shape), str(value.dtype)) for name, value in module.state_dict().items()]
+    kinds = [f"{type(part).__module__}.{type(part).__qualname__}" for part in module.modules()]
+    return repr((loaded.input_length, loaded.members, loaded.outputs, loaded.args, str(module), kinds, shapes))
 
 
 def stop_on_problems(check: Mapping[str, Any]) -> None:
@@ -174,13 +191,16 @@ def stop_on_problems(check: Mapping[str, Any]) -> None:
 
 
 # ------------------------------------------------------------------------------------------ measurements
-def _forward(run: Runner, X: Tensor, args: Sequence[Tensor]) -> tuple[dict[str, np.ndarray], dict[str, float], float]:
+def _forward(
+    run: Runner, X: Tensor, args: Sequence[Tensor], *, timed: bool
+) -> tuple[dict[str, np.ndarray], dict[str, float], float]:
     """Outputs; how much they change in a second run, in reverse order, and one by one (relative); sequences/s."""
     try:
         outputs = run(X, args)
     except MarginomeError as error:
         if len(X) == 1:
             raise
+        run(X[:1], [a[:1] for a in args])  # has words of its own
         raise MarginomeError(
             f"the model fails on {len(X)} sequences at once though it runs on one: "
             + error.what.removeprefix("its forward() failed: "),
@@ -193,7 +213,7 @@ def _forward(run: Runner, X: Tensor, args: Sequence[Tensor]) -> tuple[dict[str, 
     seconds = time.perf_counter() - started
     turned = run(X.flip(0), [a.flip(0) for a in args])
     single = [run(X[i : i + 1], [a[i : i + 1] for a in args]) for i in range(min(2, len(X)))]
-    if seconds < 1:  # short enough for noise to count
+    if timed and seconds < 1:  # short enough for noise to count
         seconds = min(seconds, *(seconds_of(run, X, args) for _ in range(2)))
     differences = {
         "again": _worst(again, outputs),

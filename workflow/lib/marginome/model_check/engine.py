@@ -6,7 +6,7 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -116,6 +116,16 @@ def check_engine(
             **{key: finite_or_none(error) for key, error in errors.items()},
         },
     }
+
+
+def engine_like(like: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `check_engine` found of a model of the same architecture, without what depends on weights.
+
+    Errors are those of a model's own weights: every shard compares its engine with the full pass before it is used,
+    on the backgrounds that it computes.
+    """
+    errors = dict.fromkeys(("check_error", "precision_error", "effect_error"))
+    return {key: like[key] for key in ("block", "pairs_per_second")} | {"engine": {**like["engine"], **errors}}
 
 
 def _bfloat16(
