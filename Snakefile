@@ -54,6 +54,7 @@ localrules:
     reproduce,
     attributions,
     check_entries,
+    label_models,
     report_model,
 
 

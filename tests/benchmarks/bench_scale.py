@@ -38,7 +38,7 @@ def perturbed(path: Path, seed: int) -> None:
 
 
 def atlas(folder: Path, models: int, *, sets: int, backgrounds: int, motifs: list[str] | None, batch: int,
-          outputs: list[str] | None = None, links: bool = False, controls: object = True) -> None:  # fmt: skip
+          outputs: list[str] | None = None, links: bool = False) -> None:  # fmt: skip
     """Write a sheet of models, their weights (or links to one file, where nothing is computed) and a config."""
     (folder / "weights").mkdir(exist_ok=True)
     (folder / "resources").unlink(missing_ok=True)
@@ -55,7 +55,7 @@ def atlas(folder: Path, models: int, *, sets: int, backgrounds: int, motifs: lis
     collection = {"files": [JASPAR], **({"include": motifs} if motifs else {})}
     uniform = {f"set{i}": {"kind": "uniform", "n": backgrounds, "length": 2114} for i in range(sets)}
     screen = {"models": {"tissue": sorted({f"tissue{i % 10}" for i in range(models)})}, "motifs": ["jaspar"],
-              "backgrounds": list(uniform), "outputs": outputs, "controls": controls}  # fmt: skip
+              "backgrounds": list(uniform), "outputs": outputs}  # fmt: skip
     config = {"sheets": ["models.tsv"], "batch": batch, "motifs": {"jaspar": collection}, "backgrounds": uniform,
               "screens": {"s": {key: value for key, value in screen.items() if value is not None}}}  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -124,7 +124,7 @@ def growth(folder: Path, args: argparse.Namespace) -> None:
     for models in args.models:
         # a motif has two orientations
         atlas(folder, models, sets=2, backgrounds=args.backgrounds, motifs=motif_names(args.inserts // 2),
-              batch=args.batch, controls=False if args.no_controls else True)  # fmt: skip
+              batch=args.batch)  # fmt: skip
         shutil.rmtree(folder / "benchmarks", ignore_errors=True)
         used, elapsed, _ = snakemake(folder)
         total += used
@@ -185,7 +185,6 @@ def main() -> None:
     parser.add_argument("--inserts", type=int, default=100)
     parser.add_argument("--backgrounds", type=int, default=4)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--no-controls", action="store_true")
     args = parser.parse_args()
     print(f"two cores: load {os.getloadavg()[0]:.1f} when it began")
     with tempfile.TemporaryDirectory() as folder:

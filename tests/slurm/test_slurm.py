@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 FOLDER = Path("/var/lib/marginome-slurm")
 TABLE = "results/screens/ctcf_jaspar/effects.parquet"
 SHARD = "results/screens/ctcf_jaspar/shards/bpnet_ctcf/gc_matched/jaspar/1-of-1.h5"
-SUMMARY = "results/screens/ctcf_jaspar/batches/bpnet_ctcf/effects.parquet"
+SUMMARY = "results/screens/ctcf_jaspar/effects/bpnet_ctcf.parquet"
 LOG = "logs/marginalize/ctcf_jaspar/bpnet_ctcf/gc_matched/jaspar/1-of-1.log"
 GPU_RULES = ("check_model", "predict_baseline", "marginalize")
 # This cluster keeps no accounts, so job states come from squeue; GPUs are asked for although the config says cpu.

@@ -179,7 +179,8 @@ def test_a_dry_run_of_a_fresh_folder_plans_every_stage(workspace):
     assert planned == {
         "all", "index_genome", "make_background", "collect_motifs", "check_model", "predict_baseline", "list_inserts",
         "check_entries",
-        "marginalize", "summarize_batch", "summarize_screen", "plot_screen", "report_screen", "report_background",
+        "marginalize", "summarize_batch", "summarize_screen", "merge_batches", "plot_screen", "report_screen",
+        "report_background",
         "report_model", "write_provenance", "write_overview",
     }  # fmt: skip
 
