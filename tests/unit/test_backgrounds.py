@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 from marginome.background_set import composition_table, write_background
-from marginome.backgrounds import HitFinder, check_settings, make_background
+from marginome.backgrounds import check_settings, make_background
 from marginome.bases import DINUCLEOTIDES
 from marginome.errors import MarginomeError
 from marginome.fasta import Genome, read_background
 from marginome.gc_matching import gc_bins, quotas
+from marginome.hits import HitFinder
 from marginome.motifs import collect_motifs
 from marginome.regions import read_regions
 from workspace import RESOURCES, ROOT, need
@@ -367,7 +368,7 @@ def test_hits_are_those_of_fimo(ctcf, piece):
         theirs[hits["sequence_name"].to_numpy(dtype=int)] = True
         assert ours[: len(peaks)].mean() > 0.4 > 0.2 > ours[len(peaks) :].mean()
         # its score distribution is binned at 0.1 bits: only windows at the threshold may be judged otherwise
-        scores, limit = finder._scores[0] * finder.STEP, finder._limits[0] * finder.STEP
+        scores, limit = finder.scores[0] * finder.STEP, finder.limits[0] * finder.STEP
         for window in (windows[i] for i in np.flatnonzero(ours != theirs)):
             codes = np.array(["ACGT".index(base) for base in window])
             best = max(
@@ -389,7 +390,7 @@ def test_the_threshold_is_the_exact_tail(ctcf):
     motif = Motif("m", "m", rng.dirichlet(np.ones(4) * 0.4, 5), "x", 1, "meme")
     for p_value in (0.3, 0.05, 0.004):
         finder = HitFinder([motif], p_value)
-        steps, limit = finder._scores[0], finder._limits[0]
+        steps, limit = finder.scores[0], finder.limits[0]
         scores = np.array([sum(steps[i, b] for i, b in enumerate(word)) for word in product(range(4), repeat=5)])
         assert (scores >= limit).mean() <= p_value
         assert (scores >= np.unique(scores[scores < limit]).max()).mean() > p_value

@@ -21,8 +21,8 @@ from marginome import (
     tfmodisco_seqlets,
 )
 from marginome.annotation import information_bits, query_of_attributions
-from marginome.backgrounds import HitFinder
 from marginome.gc_matching import gc_bins
+from marginome.hits import HitFinder
 from marginome.inserts import insert_sequence
 from marginome.motifs import Motif, read_motifs, select_motifs
 from marginome.patterns import trimmed_span

@@ -326,6 +326,11 @@ def has_functions(screen):
     return any(function != "predict" for function in CONFIG["screens"][screen]["functions"])
 
 
+def has_judged_pairs(screen):
+    """Say whether a screen puts in pairs, and mismatched ones to judge them by."""
+    return bool(CONFIG["screens"][screen].get("pairs")) and CONFIG["screens"][screen]["controls"] is not False
+
+
 # Screens with a model of a sheet: a table is a file for each batch, and there is no page of everything.
 OF_SHEETS = {model for sheet in SHEETS for model in sheet}
 SHEET_SCREENS = [
@@ -360,6 +365,13 @@ def screen_files(screen):
         }
         if CONFIG["screens"][screen].get("pairs"):
             files["gaps"] = "figures/gaps.svg"
+    if has_judged_pairs(screen):
+        files |= {
+            "pairs": "pairs.parquet",
+            "arrangements": "arrangements.parquet",
+            "interactions_figure": "figures/interactions.svg",
+            "pairs_figure": "figures/pairs.svg",
+        }
     if has_functions(screen):
         files |= {"functions": "functions.h5", "functions_figure": "figures/functions.svg"}
     files |= {

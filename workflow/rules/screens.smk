@@ -265,6 +265,73 @@ rule plot_gaps:
         "../../scripts/plot_gaps.py"
 
 
+# For screens of pairs with controls: the mismatched pairs are in the insert lists, and so in the shards.
+rule score_pairs:
+    input:
+        inserts=per_screen(INSERTS, list="motifs"),
+        families=per_screen(FAMILIES, list="motifs"),
+        motifs=per_screen(COLLECTION, collection="motifs"),
+        baselines=per_batch(BASELINE, background="backgrounds"),
+        shards=shards_of_screen(SHARD),
+    output:
+        pairs=PAIRS,
+        arrangements=ARRANGEMENTS,
+    log:
+        "<logs>/score_pairs/{screen}.log",
+    benchmark:
+        "<benchmarks>/score_pairs/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+    params:
+        screen=merged_screen,
+        batches=lambda wildcards: [
+            models_of_batch(batch, wildcards.screen) for batch in batches_of_screen(wildcards.screen)
+        ],
+        code=code_digest("jobs.score_pairs"),
+    script:
+        "../../scripts/score_pairs.py"
+
+
+rule plot_pairs:
+    input:
+        pairs=rules.score_pairs.output.pairs,
+        arrangements=rules.score_pairs.output.arrangements,
+    output:
+        interactions=report(
+            "<results>/screens/{screen}/figures/interactions.svg",
+            caption="../report/interactions.rst",
+            category="Screens",
+            subcategory="{screen}",
+            labels={"figure": "interaction against gap"},
+        ),
+        heatmap=report(
+            "<results>/screens/{screen}/figures/pairs.svg",
+            caption="../report/pairs.rst",
+            category="Screens",
+            subcategory="{screen}",
+            labels={"figure": "which pairs cooperate"},
+        ),
+    log:
+        "<logs>/plot_pairs/{screen}.log",
+    benchmark:
+        "<benchmarks>/plot_pairs/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=20,
+    params:
+        top=CONFIG["report"]["top"],
+        code=code_digest("jobs.plot_pairs"),
+    script:
+        "../../scripts/plot_pairs.py"
+
+
 # Screens with a published table that they should give again.
 EXPECTED = {name: entry["expected"] for name, entry in CONFIG["screens"].items() if entry.get("expected")}
 

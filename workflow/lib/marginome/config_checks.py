@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from marginome.errors import MarginomeError, shown, unknown_name
@@ -115,6 +115,8 @@ def _screen_problems(config: Mapping, entry: Mapping, lengths: Mapping[str, int]
     yield from _unknown_lists(controls.get("pool"), entry["motifs"], f"{where}.controls.pool")
     yield from _comparison_problems(entry, f"{where}.comparisons")
     flanks = entry.get("flanks") or {}
+    for i, pair in enumerate(entry.get("pairs") or ()):
+        yield from _pair_problems(entry, pair, f"{where}.pairs[{i}]")
     if entry.get("pairs") and any(flanks.values()):
         yield MarginomeError("flanks and pairs cannot be combined", where=f"{where}.flanks", remedy="Leave one out.")
         return
@@ -141,9 +143,32 @@ def _comparison_problems(entry: Mapping, where: str) -> Iterator[MarginomeError]
         both = [model for model in sides["first"] if model in sides["second"]]
         if both:
             yield MarginomeError(f"{shown(both[0])} is on both sides", where=f"{where}.{name}", remedy="Leave it out.")
-    if entry["comparisons"] and entry["controls"] is False:
+    if entry["comparisons"] and (entry["controls"] is False or entry.get("pairs")):
         yield MarginomeError("a difference is compared with those of controls, and there are none", where=where,
-                             remedy="Leave out controls: false.")  # fmt: skip
+                             remedy="Leave out controls: false; a screen of pairs has none.")  # fmt: skip
+
+
+def _pair_problems(entry: Mapping, pair: Mapping, where: str) -> Iterator[MarginomeError]:
+    named = [key for key in ("motifs", "among", "between") if pair.get(key)]
+    if len(named) != 1:
+        yield MarginomeError(
+            f"it has {' and '.join(named) or 'none'} of motifs, among and between", where=where, remedy="Give one."
+        )
+    if not gaps_of(pair["gaps"]):
+        yield MarginomeError("the grid is empty", where=f"{where}.gaps", remedy="stop must be larger than start.")
+    if pair.get("mismatched") and entry["inserts"] == "sample":
+        yield MarginomeError(
+            "mismatched pairs are made of consensus sequences",
+            where=f"{where}.mismatched",
+            remedy="Leave it out, or use inserts: consensus.",
+        )
+    if pair.get("mismatched") and entry["controls"] is False:
+        yield MarginomeError("controls are false", where=f"{where}.mismatched", remedy="Leave one of the two out.")
+
+
+def gaps_of(gaps: Sequence[int] | Mapping[str, int]) -> Sequence[int]:
+    """Return the gaps (bp) that the setting of a pair means: a list as given, or a grid up to and not with its stop."""
+    return range(gaps["start"], gaps["stop"], gaps["step"]) if isinstance(gaps, Mapping) else gaps
 
 
 def _unknown_lists(setting: Any, lists: Iterable[str], where: str) -> Iterator[MarginomeError]:
@@ -157,7 +182,7 @@ def _least_width(config: Mapping, entry: Mapping) -> int:
     """The least that a screen's widest insert can measure (bp); how wide the motifs are is known when they are read."""
     motif = min((config["motifs"].get(name, {}).get("min_width", 1) for name in entry["motifs"]), default=1)
     if entry.get("pairs"):
-        return 2 * motif + max(gap for pair in entry["pairs"] for gap in pair["gaps"])
+        return 2 * motif + max((gap for pair in entry["pairs"] for gap in gaps_of(pair["gaps"])), default=0)
     return motif + sum(len(flank) for flank in (entry.get("flanks") or {}).values())
 
 

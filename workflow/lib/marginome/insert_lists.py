@@ -16,7 +16,9 @@ from marginome.inserts import Insert
 log = logging.getLogger("marginome")
 
 
-def insert_table(listed: Sequence[Insert], controls: Mapping[str, Any] | bool, seed: int) -> pd.DataFrame:
+def insert_table(
+    listed: Sequence[Insert], controls: Mapping[str, Any] | bool, seed: int, mismatched: Sequence[Insert] = ()
+) -> pd.DataFrame:
     """Return one row per insert and, behind them, one per control and position.
 
     Parameters
@@ -25,26 +27,29 @@ def insert_table(listed: Sequence[Insert], controls: Mapping[str, Any] | bool, s
         Of one list, with a common ``collection``. Their starts become the column ``offset``.
     controls : mapping or False
         ``pool`` (how many for the whole list; as many as `pool_size` says where it is None or missing) or
-        ``per_insert`` (how many for each insert). False, and a list of pairs, has none: the interaction judges pairs.
+        ``per_insert`` (how many for each insert). False, and a list of pairs, has none: its interactions are judged by
+        those of mismatched pairs.
     seed : int
         The config's seed. Which controls are drawn depends on it, on how many, and on the inserts of this list alone.
+    mismatched : sequence of Insert, optional
+        Of a list of pairs; see `marginome.pair_designs.mismatched_inserts`.
 
     Returns
     -------
     pandas.DataFrame
-        ``role`` ("motif" or "control"), the fields of `Insert` (``sequence`` as ``insert``, ``start`` as ``offset``),
+        ``role`` ("motif", "control" or "mismatched"), the fields of `Insert` (``sequence`` as ``insert``, ``start`` as
+        ``offset``),
         ``position`` (number of the config's position, from 0), ``control_kind``, ``controls`` (numbers of the controls
         made from the insert) and ``control`` (a control's number).
     """
-    rows = pd.DataFrame([asdict(insert) for insert in listed]).rename(columns={"sequence": "insert", "start": "offset"})
-    rows.insert(0, "role", "motif")
+    rows = pd.DataFrame([asdict(insert) for insert in [*listed, *mismatched]])
+    rows = rows.rename(columns={"sequence": "insert", "start": "offset"})
+    rows.insert(0, "role", ["motif"] * len(listed) + ["mismatched"] * len(mismatched))
     for column in ("sample", "gap"):
         rows[column] = rows[column].astype("Int64")
     rows["position"] = _position_numbers(rows)
     pairs = rows["partner_id"].notna().any()
     if controls is False or pairs:
-        if pairs:
-            log.info("pairs are judged by their interaction; they have no shuffled controls")
         rows["control_kind"], rows["controls"] = None, None
         return rows.assign(control=pd.array([pd.NA] * len(rows), dtype="Int64"))
     wanted = list(dict.fromkeys(rows["insert"]))

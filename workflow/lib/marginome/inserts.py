@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from marginome.bases import reverse_complement_text
-from marginome.config_checks import whole_number
+from marginome.config_checks import gaps_of, whole_number
 from marginome.errors import MarginomeError, unknown_name
 from marginome.motifs.motif import Motif
 from marginome.motifs.table import find_motif
@@ -249,7 +249,7 @@ def _pair_inserts(
             raise unknown_name("order", wanted, orders, where=f"pairs[{i}].orders")
         for order in orders[wanted]:
             for strands in pair.get("orientations", ["++"]):
-                for gap in pair["gaps"]:
+                for gap in gaps_of(pair["gaps"]):
                     for number in numbers:
                         parts = [
                             _alone(motif, strand, mode, number, seed, collection)

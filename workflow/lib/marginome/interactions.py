@@ -10,6 +10,63 @@ from marginome.errors import MarginomeError
 _CASE = ["model", "background", "collection", "output", "measure"]
 
 
+def motifs_alone(table: pd.DataFrame) -> np.ndarray:
+    """Return where the two motifs of every pair stand alone.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As `interaction` takes it.
+
+    Returns
+    -------
+    numpy.ndarray
+        Int64, shape (rows, 2): the row of the motif that the pair is named after, and that of its partner, at the
+        places that they have in the pair; -1 for rows that are no pairs.
+
+    Raises
+    ------
+    MarginomeError
+        A pair whose motif alone is not in the table.
+    """
+    columns = [name for name in [*_CASE, "sample"] if name in table.columns]
+    cases = table[columns].astype(object).where(table[columns].notna(), None)
+    case = cases.groupby(columns, dropna=False, sort=False).ngroup().tolist() if columns else [0] * len(table)
+    paired = table["partner_id"].notna().tolist()
+    motif, strand, start = (table[name].tolist() for name in ("motif_id", "orientation", "start"))
+    partner, turned, gap = (table[name].tolist() for name in ("partner_id", "partner_orientation", "gap"))
+    order = table["order"].tolist() if "order" in table else ["given"] * len(table)
+    inserts = table["insert"].tolist()
+    alone = {}
+    widths: dict[tuple, set[int]] = {}
+    for i, is_pair in enumerate(paired):
+        if not is_pair:
+            alone[case[i], motif[i], strand[i], int(start[i]), inserts[i]] = i
+            widths.setdefault((case[i], motif[i], strand[i]), set()).add(len(inserts[i]))
+
+    found = np.full((len(table), 2), -1, dtype=np.int64)
+    for i, is_pair in enumerate(paired):
+        if not is_pair:
+            continue
+        names = [(motif[i], strand[i]), (partner[i], turned[i])]
+        if order[i] == "swapped":
+            names.reverse()
+        for width in sorted(widths.get((case[i], *names[0]), ())):
+            begin = width + int(gap[i])
+            left = alone.get((case[i], *names[0], int(start[i]), inserts[i][:width]))
+            right = alone.get((case[i], *names[1], int(start[i]) + begin, inserts[i][begin:]))
+            if left is not None and right is not None:
+                found[i] = (right, left) if order[i] == "swapped" else (left, right)
+                break
+        else:
+            raise MarginomeError(
+                f"the pair with '{partner[i]}', gap {gap[i]}, start {start[i]}, lacks a motif alone",
+                where=f"motif '{motif[i]}'",
+                remedy="Keep the rows of both motifs alone, at the starts that they have in the pair.",
+            )
+    return found
+
+
 def interaction(table: pd.DataFrame, effects: np.ndarray | None = None) -> pd.DataFrame:
     """Return what a pair does beyond the sum of its two motifs alone, for every pair of an effect table.
 
@@ -35,42 +92,14 @@ def interaction(table: pd.DataFrame, effects: np.ndarray | None = None) -> pd.Da
     MarginomeError
         A pair whose motif alone is not in the table.
     """
-    columns = [name for name in [*_CASE, "sample"] if name in table.columns]
-    case = table[columns].astype(object).where(table[columns].notna(), None).itertuples(index=False, name=None)
-    keys = list(case)
-    paired = table["partner_id"].notna().to_numpy()
-    motif, strand, start = (table[name].tolist() for name in ("motif_id", "orientation", "start"))
-    inserts, effect = table["insert"].tolist(), table["effect"].to_numpy(dtype=np.float64)
-    alone = {
-        (keys[i], motif[i], strand[i], int(start[i]), inserts[i]): i for i in range(len(table)) if not paired[i]
-    }  # fmt: skip
-    widths: dict[tuple, set[int]] = {}
-    for key, name, direction, _, sequence in alone:
-        widths.setdefault((key, name, direction), set()).add(len(sequence))
-
+    found = motifs_alone(table)
+    pairs = np.flatnonzero(found[:, 0] >= 0)
+    first, second = found[pairs].T
+    effect = table["effect"].to_numpy(dtype=np.float64)
     result = np.full((len(table), 2), np.nan)
-    for i in np.flatnonzero(paired):
-        row = table.iloc[i]
-        names = [(motif[i], strand[i]), (row["partner_id"], row["partner_orientation"])]
-        if row.get("order") == "swapped":
-            names.reverse()
-        found = None
-        for width in sorted(widths.get((keys[i], *names[0]), ())):
-            begin = width + int(row["gap"])
-            left = alone.get((keys[i], *names[0], int(start[i]), inserts[i][:width]))
-            right = alone.get((keys[i], *names[1], int(start[i]) + begin, inserts[i][begin:]))
-            if left is not None and right is not None:
-                found = (left, right)
-                break
-        if found is None:
-            raise MarginomeError(
-                f"the pair with '{row['partner_id']}', gap {row['gap']}, start {start[i]}, lacks a motif alone",
-                where=f"motif '{motif[i]}'",
-                remedy="Keep the rows of both motifs alone, at the starts that they have in the pair.",
-            )
-        result[i, 0] = effect[i] - effect[found[0]] - effect[found[1]]
-        if effects is not None:
-            beyond = np.asarray(effects[i], dtype=np.float64) - effects[found[0]] - effects[found[1]]
-            if len(beyond) > 1:
-                result[i, 1] = beyond.std(ddof=1) / np.sqrt(len(beyond))
+    result[pairs, 0] = effect[pairs] - effect[first] - effect[second]
+    if effects is not None and effects.shape[1] > 1:
+        for some in np.array_split(np.arange(len(pairs)), len(pairs) // 4096 + 1):
+            beyond = np.asarray(effects[pairs[some]], dtype=np.float64) - effects[first[some]] - effects[second[some]]
+            result[pairs[some], 1] = beyond.std(axis=1, ddof=1) / np.sqrt(effects.shape[1])
     return pd.DataFrame(result, index=table.index, columns=["interaction", "interaction_se"])

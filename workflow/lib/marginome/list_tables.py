@@ -49,7 +49,7 @@ FAMILIES = (
 )
 #: What goes in, and its controls, before it is placed in sequences.
 INSERT_LIST = (
-    Column("role", TEXT, "motif or control."),
+    Column("role", TEXT, "motif, control, or mismatched (of pairs: a motif beside a control of the other)."),
     *MOTIF[1:],
     Column("offset", INT, "First base (bp), counted from what the metadata `from` says."),
     *INSERT,

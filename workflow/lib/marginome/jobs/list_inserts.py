@@ -18,6 +18,7 @@ from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
 from marginome.list_tables import FAMILIES, INSERT_LIST
 from marginome.motifs.table import motifs_from_table
+from marginome.pair_designs import expand_pairs, mismatched_inserts
 from marginome.placing import FIRST_BASE, MIDDLE
 from marginome.storage import read_table, write_table
 
@@ -55,23 +56,25 @@ def list_screen_inserts(
     table = read_table(motifs)
     collection = table["collection"].iloc[0]
     found = motifs_from_table(table)
+    grouped = motif_families([m.pwm.T for m in found], [m.motif_id for m in found], threads=threads)
+    pairs = expand_pairs(screen["pairs"], found, grouped.representative) if screen["pairs"] else None
+    placed = {"positions": screen["positions"], "length": None, "seed": seed, "collection": collection}
     listed = list_inserts(
         found,
         mode=screen["inserts"],
         orientations=screen["orientations"],
-        positions=screen["positions"],
-        length=None,
         draws=screen["draws"],
-        seed=seed,
         flanks=screen["flanks"],
-        pairs=screen["pairs"],
-        collection=collection,
+        pairs=pairs,
+        **placed,
     )
-    rows = insert_table(listed, controls, seed)
+    mismatched = []
+    if pairs and controls is not False and screen["inserts"] == "consensus":
+        mismatched = mismatched_inserts(pairs, found, **placed)
+    rows = insert_table(listed, controls, seed, mismatched)
     centred = screen["positions"] == "centre"
     metadata = {"from": MIDDLE if centred else FIRST_BASE, "seed": seed}
     write_table(inserts, conform(rows, INSERT_LIST, name=str(inserts)), metadata)
-    grouped = motif_families([m.pwm.T for m in found], [m.motif_id for m in found], threads=threads)
     members = {
         "collection": collection,
         "motif_id": [m.motif_id for m in found],
@@ -81,4 +84,4 @@ def list_screen_inserts(
     }
     write_table(families, conform(pd.DataFrame(members), FAMILIES, name=str(families)))
     log.info("%d inserts and %d controls; %d motifs in %d families", (rows["role"] == "motif").sum(),
-             (rows["role"] == "control").sum(), len(found), len(set(grouped.family)))  # fmt: skip
+             (rows["role"] != "motif").sum(), len(found), len(set(grouped.family)))  # fmt: skip

@@ -146,8 +146,8 @@ def summarized(
                     with read_hdf5(baselines[i]) as handle:
                         length, n = int(handle.attrs["length_bp"]), len(handle["ids"])
                         if length not in lists:
-                            lists[length] = _read_lists(inserts, families, screen["shards"], length)
-                        parts = _read_parts(shards[i * per : (i + 1) * per], lists[length], model, n)
+                            lists[length] = read_lists(inserts, families, screen["shards"], length)
+                        parts = read_parts(shards[i * per : (i + 1) * per], lists[length], model, n)
                         rows = _summarize(lists[length], parts, handle, singles, means, model, background)
                     found = _with_q(pa.concat_tables([conform_batch(part) for part in rows]))
                     _tell(found)
@@ -203,9 +203,10 @@ def _tell(rows: pa.Table) -> None:
                  worst["output"], worst["n_controls"], worst["p_resolution"], least, tests)  # fmt: skip
 
 
-def _read_lists(
+def read_lists(
     inserts: Sequence[str | os.PathLike], families: Sequence[str | os.PathLike], shards: Sequence[int], length: int
 ) -> list[InsertList]:
+    """Read the insert lists of a screen, placed in sequences of a length (bp)."""
     found = []
     for path, grouped, count in zip(inserts, families, shards, strict=True):
         table = read_inserts(path, length)
@@ -240,7 +241,7 @@ def _summarize(
     return rows
 
 
-def _read_parts(
+def read_parts(
     files: Sequence[str | os.PathLike], lists: Sequence[InsertList], model: str, n_backgrounds: int
 ) -> list[Part]:
     """Put the shards of one model and background set together and check that every insert is there once.
@@ -424,7 +425,7 @@ def _rows(
                 where[:, j] = place[output][motif]
         rows["largest_change_bp"] = pd.array(where.ravel(), dtype="Int64")
         rows.loc[rows["largest_change_bp"] < 0, "largest_change_bp"] = pd.NA
-    if (~motif).any():
+    if (table["role"] == "control").any():
         scored = _score(table, motif, part)
         rows["n_controls"] = np.repeat(scored["n_controls"], k)
         rows["control_kind"] = np.repeat(named["control_kind"].to_numpy(object), k)

@@ -56,7 +56,7 @@ def summarize_screen(
     folder = Path(manifest).parent
     with_q = any("q" in filled_columns(path) for path in batches.values())
     columns = ["model", "background", "output", *_OF, "effect", *(["q"] if with_q else [])]
-    stated = schema_of([c for c in CONSENSUS if c.required or with_q])
+    stated = schema_of([c for c in CONSENSUS if c.name != "q_max" or with_q])
     listed, sets, effects = [], [pd.DataFrame()], _Effects()
     with table_writer(consensus_table, stated) as writer:
         for batch, path in batches.items():

@@ -178,6 +178,10 @@ _SCREEN_LINKS = {
     **{f"figures/{name}": shows for name, shows in SCREEN_FIGURES.items()},
     "functions_figure": "attributions",
     "gaps": "effect against gap",
+    "pairs": "pairs that cooperate",
+    "arrangements": "every arrangement of pairs",
+    "interactions_figure": "interaction against gap",
+    "pairs_figure": "which pairs cooperate",
 }
 
 

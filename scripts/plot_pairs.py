@@ -1,0 +1,11 @@
+from marginome.jobs.plot_pairs import plot_pairs
+from marginome.jobs.runner import job
+
+with job(snakemake.log[0], threads=snakemake.threads):
+    plot_pairs(
+        pairs=snakemake.input.pairs,
+        arrangements=snakemake.input.arrangements,
+        top=snakemake.params.top,
+        interactions=snakemake.output.interactions,
+        heatmap=snakemake.output.heatmap,
+    )

@@ -1,0 +1,113 @@
+"""Which pairs a config means, and the mismatched pairs beside them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+
+import handmade_pairs
+from marginome import MarginomeError
+from marginome.cooperation import NOTHING, pair_rows
+from marginome.insert_lists import insert_table
+from marginome.inserts import list_inserts
+from marginome.pair_designs import LEAST_WITHOUT_MOTIF, expand_pairs, mismatched_inserts
+
+MOTIFS = handmade_pairs.motifs()
+IDS = [m.motif_id for m in MOTIFS]
+GRID = {"start": 0, "stop": 9, "step": 4}
+
+
+def names(pairs):
+    return [tuple(pair["motifs"]) for pair in pairs]
+
+
+def test_which_pairs_are_meant():
+    some = IDS[:3]
+    among = expand_pairs([{"among": some, "gaps": GRID}], MOTIFS)
+    assert names(among) == list(itertools.combinations_with_replacement(some, 2))
+    assert all(pair["gaps"] == [0, 4, 8] and pair["entry"] == 0 for pair in among)
+    everything = expand_pairs([{"among": "all", "gaps": [1]}], MOTIFS)
+    assert len(everything) == len(IDS) * (len(IDS) + 1) // 2
+    of_families = expand_pairs(
+        [{"among": "representatives", "gaps": [1]}], MOTIFS, ["MA0035.5", "MA0035.5", "MA0139.2"]
+    )
+    assert names(of_families) == [("MA0035.5", "MA0035.5"), ("MA0035.5", "MA0139.2"), ("MA0139.2", "MA0139.2")]
+    between = expand_pairs([{"between": [IDS[:2], IDS[1:3]], "gaps": [1]}], MOTIFS)
+    assert names(between) == [(IDS[0], IDS[1]), (IDS[0], IDS[2]), (IDS[1], IDS[1]), (IDS[1], IDS[2])]
+    both_ways = expand_pairs([{"between": [IDS[:2], IDS[:2]], "gaps": [1]}], MOTIFS)
+    assert len(both_ways) == 3, "a pair that is named in both orders is one pair"
+    two = expand_pairs([{"motifs": [MOTIFS[0].motif_name, IDS[1]], "gaps": [1]}] * 2, MOTIFS)
+    assert names(two) == [(IDS[0], IDS[1])] * 2 and [pair["entry"] for pair in two] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"among": ["MA0139.2", "CTFC"], "gaps": [1]}, r"pairs\[0\].among: there is no motif 'CTFC'"),
+        ({"between": [["MA0139.2"], ["x"]], "gaps": [1]}, r"pairs\[0\].between: there is no motif 'x'"),
+        ({"among": "representatives", "gaps": [1]}, "names no pair"),
+        ({"among": "all", "gaps": {"start": 4, "stop": 4, "step": 1}}, "names no gap"),
+    ],
+)
+def test_pairs_that_are_none(entry, told):
+    with pytest.raises(MarginomeError, match=told):
+        expand_pairs([entry], MOTIFS)
+
+
+def listed(pairs, seed=1):
+    expanded = expand_pairs(pairs, MOTIFS)
+    placed = {"positions": "centre", "length": 150, "seed": seed, "collection": "c"}
+    return list_inserts(MOTIFS, pairs=expanded, **placed), mismatched_inserts(expanded, MOTIFS, **placed)
+
+
+def test_mismatched_pairs_have_the_arrangements_of_their_entry():
+    pairs = [
+        {"among": IDS[:3], "gaps": GRID, "orientations": ["++", "+-"], "orders": "both", "mismatched": 50},
+        {"motifs": IDS[3:5], "gaps": [2, 30], "mismatched": 40},
+        {"motifs": IDS[3:5], "gaps": [7]},  # one gap: nothing is far apart
+    ]
+    inserts, mismatched = listed(pairs)
+    table = insert_table(inserts, {}, 1, mismatched)
+    assert Counter(table["role"]) == {"motif": len(inserts), "mismatched": len(mismatched)}
+    rows = pair_rows(table.rename(columns={"offset": "start"}).assign(effect=0.0))
+    without = rows[rows["kept"] == NOTHING]
+    assert without["pair"].nunique() == 2 * LEAST_WITHOUT_MOTIF and not set(without["first"]) & set(IDS)
+    mine = rows[rows["kept"].notna() & (rows["kept"] != NOTHING)]
+    assert mine["pair"].nunique() == 90
+    arrangements = {
+        frozenset((kind, gap) for kind, gap in zip(part["arrangement"], part["gap"]))
+        for _, part in mine.groupby("pair")
+    }
+    of_pairs = rows[rows["kept"].isna() & (rows["gap"] != 7)].groupby("pair")
+    assert arrangements == {frozenset(zip(part["arrangement"], part["gap"])) for _, part in of_pairs}
+    one = mine.drop_duplicates("pair")
+    assert {(a in IDS) + (b in IDS) for a, b in zip(one["first"], one["second"])} == {1}, "one motif is kept, not two"
+    assert not one.duplicated(["kept", "first", "second"]).any()
+    kept = Counter(one["kept"])
+    assert max(kept[i] for i in IDS[:3]) - min(kept[i] for i in IDS[:3]) <= 2, "motifs take turns"
+    assert (one["first"].isin(IDS)).sum() == 45, "first and second take turns"
+    again = listed(pairs)
+    assert again == (inserts, mismatched) != listed(pairs, seed=2)
+
+
+def test_controls_have_the_width_and_letters_of_what_they_stand_for():
+    _, mismatched = listed([{"motifs": IDS[:2], "gaps": [0, 5], "mismatched": 40}])
+    alone = {i.motif_id: i.sequence for i in mismatched if i.partner_id is None}
+    assert len(alone) == 40 + 2 * LEAST_WITHOUT_MOTIF
+    consensus = [sorted(m.consensus) for m in MOTIFS[:2]]
+    turned = [sorted(m.consensus.translate(str.maketrans("ACGT", "TGCA"))) for m in MOTIFS[:2]]
+    assert all(sorted(sequence) in consensus + turned for sequence in alone.values())
+    assert not {m.consensus for m in MOTIFS[:2]} & set(alone.values())
+
+
+def test_a_short_motif_has_as_many_as_it_has_controls(caplog):
+    from marginome.motifs.motif import motif_from_sequence
+
+    short = [motif_from_sequence(s, s, s, "", 0, "tsv") for s in ("ACG", "TTG")]
+    expanded = expand_pairs([{"motifs": ["ACG", "TTG"], "gaps": [0, 9], "mismatched": 200}], short)
+    with caplog.at_level("INFO", "marginome"):
+        found = mismatched_inserts(expanded, short, positions="centre", length=50, seed=1, collection="c")
+    pairs = {(i.motif_id, i.partner_id) for i in found if i.partner_id}
+    assert 10 < len(pairs) < 200 and f"{240 - len(pairs)} of 240 mismatched pairs are left out" in caplog.text

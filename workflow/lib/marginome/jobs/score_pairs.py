@@ -1,0 +1,198 @@
+"""Which pairs of a screen cooperate, and where: from the shards, with the mismatched pairs of the insert lists."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from marginome.arrays import read_hdf5
+from marginome.batch_files import FailedModelError
+from marginome.columns import conform
+from marginome.cooperation import MIN_MISMATCHED, pair_rows, score_pairs
+from marginome.discoveries import add_q
+from marginome.errors import MarginomeError
+from marginome.jobs.summarize_batch import Part, read_lists, read_parts
+from marginome.motifs.motif import Motif
+from marginome.motifs.table import motifs_from_table
+from marginome.pair_tables import ARRANGEMENTS, PAIRS
+from marginome.seams import seam_sites
+from marginome.storage import read_table, write_table
+
+log = logging.getLogger("marginome")
+
+_PLACE = ("orientation", "partner_orientation", "order", "gap")
+
+
+def score_screen_pairs(
+    screen: Mapping[str, Any],
+    *,
+    batches: Sequence[Sequence[str]],
+    inserts: Sequence[str | os.PathLike],
+    families: Sequence[str | os.PathLike],
+    motifs: Sequence[str | os.PathLike],
+    baselines: Sequence[str | os.PathLike],
+    shards: Sequence[str | os.PathLike],
+    pairs: str | os.PathLike,
+    arrangements: str | os.PathLike,
+) -> None:
+    """Judge the pairs of every model, background set and signed output by their mismatched pairs.
+
+    Parameters
+    ----------
+    screen : mapping
+        ``backgrounds`` (names) and ``shards`` (how many of each insert list, in order).
+    batches : sequence of sequence of str
+        The models, batch by batch.
+    inserts, families, motifs : sequence of path
+        The insert lists, the families of their motifs, and the collections whose sites are looked for at seams.
+    baselines : sequence of path
+        Batch by batch, in the order of background sets.
+    shards : sequence of path
+        Batch by batch, in the order of background sets, then lists, then shards.
+    pairs, arrangements : path
+        Parquet tables to write, see `marginome.pair_tables`.
+    """
+    scored: list[pd.DataFrame] = []
+    placed: list[pd.DataFrame] = []
+    seams: dict[int, list[np.ndarray]] = {}
+    lists: dict[int, list] = {}
+    collections = [motifs_from_table(read_table(path)) for path in motifs]
+    per = sum(screen["shards"])
+    files, before = iter(shards), iter(baselines)
+    for models in batches:
+        for background in screen["backgrounds"]:
+            with read_hdf5(next(before)) as handle:
+                length, n = int(handle.attrs["length_bp"]), len(handle["ids"])
+            here = [next(files) for _ in range(per)]
+            if length not in lists:
+                lists[length] = read_lists(inserts, families, screen["shards"], length)
+                seams[length] = [seams_of(listed.table, c) for listed, c in zip(lists[length], collections)]
+            for model in models:
+                try:
+                    parts = read_parts(here, lists[length], model, n)
+                except FailedModelError as error:
+                    log.error("%s", error)
+                    continue
+                for listed, part, seam in zip(lists[length], parts, seams[length]):
+                    of_pairs, of_arrangements = _of_list(listed.table, part, seam)
+                    where = {"model": model, "background": background}
+                    scored.append(of_pairs.assign(**where))
+                    placed.append(of_arrangements.assign(**where))
+    found = pd.concat(scored, ignore_index=True) if scored else pd.DataFrame()
+    for question in ("cooperation", "syntax") if len(found) and "cooperation_p" in found else ():
+        tested = found.rename(columns={f"{question}_p": "p"})
+        test_set = ("model", "output", "background", "collection", "position", "far_bp")
+        found[f"{question}_q"] = add_q(tested, test_set, test=None)["q"]
+    write_table(pairs, conform(found, PAIRS, name=str(pairs)))
+    everywhere = pd.concat(placed, ignore_index=True) if placed else pd.DataFrame()
+    write_table(arrangements, conform(everywhere, ARRANGEMENTS, name=str(arrangements)))
+    _tell(found)
+
+
+def seams_of(table: pd.DataFrame, motifs: Sequence[Motif]) -> np.ndarray:
+    """Return the motif with a site across the junction of each row of an insert list, None where there is none."""
+    found = np.full(len(table), None, dtype=object)
+    paired = np.flatnonzero(table["partner_id"].notna())
+    some = table.iloc[paired]
+    width = table[table["partner_id"].isna()].groupby("motif_id")["insert"].first().str.len()
+    first, second = (some[name].map(width).to_numpy() for name in ("motif_id", "partner_id"))
+    on_left = np.where(some["order"] == "swapped", second, first)
+    gap = some["gap"].to_numpy(dtype=np.int64)
+    inserts = some["insert"].tolist()
+    left = [sequence[:w] for sequence, w in zip(inserts, on_left)]
+    right = [sequence[w + g :] for sequence, w, g in zip(inserts, on_left, gap)]
+    found[paired] = seam_sites(left, gap, right, motifs)
+    return found
+
+
+def _of_list(table: pd.DataFrame, part: Part, seam: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The pairs and the arrangements of one list, of every signed output of one model and background set."""
+    of_pairs, of_arrangements = [], []
+    names = table[table["partner_id"].isna()].drop_duplicates("motif_id").set_index("motif_id")["motif_name"]
+    for j, output in enumerate(part.readouts["output"]):
+        if not part.readouts["signed"][j]:
+            continue  # of distances, two effects do not add up to a third
+        made = pair_rows(table.assign(effect=part.effect[:, j]), np.array([s is not None for s in seam]))
+        source = table.loc[made.index]
+        made["position"] = source["position"].to_numpy()
+        place = source[["collection", "motif_id", "partner_id", *_PLACE, "start"]].assign(
+            output=output,
+            unit=part.readouts["unit"][j],
+            motif_name=source["motif_id"].map(names),
+            partner_name=source["partner_id"].map(names),
+            effect_pair=part.effect[made.index, j],
+            effect=made["effect_first"],
+            effect_partner=made["effect_second"],
+            interaction=made["interaction"],
+            seam=seam[made.index],
+        )
+        real = made["kept"].isna()
+        for members in _designs(made):
+            judged = _judged(made.loc[members], place.loc[members], names=f"{output}")
+            of_pairs.append(judged[0])
+            of_arrangements.append(judged[1])
+        if not real.any():
+            raise MarginomeError("there are no pairs", where="pairs")
+    if not of_pairs:
+        return pd.DataFrame(), pd.DataFrame()
+    return pd.concat(of_pairs, ignore_index=True), pd.concat(of_arrangements, ignore_index=True)
+
+
+def _designs(made: pd.DataFrame) -> list[pd.Index]:
+    """Rows of the pairs that have the same arrangements at the same position: they are judged together."""
+    key = made["arrangement"] + " " + made["gap"].astype(str)
+    pair = made[["position", "pair"]].apply(tuple, axis=1)
+    design = key.groupby(pair).agg(lambda keys: " ".join(sorted(keys)))
+    group = pd.Series(list(zip(made["position"], pair.map(design))), index=made.index)
+    return [members for _, members in group.groupby(group, sort=False).groups.items()]
+
+
+def _judged(made: pd.DataFrame, place: pd.DataFrame, *, names: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The pairs of one design and their arrangements, with what the mismatched pairs say of them if there are any."""
+    real = made["kept"].isna()
+    mine = made[real]
+    head = place[real].drop_duplicates(["motif_id", "partner_id"])
+    head = head[["collection", "motif_id", "partner_id", "motif_name", "partner_name", "output", "unit"]]
+    means = mine.groupby("pair", sort=False)[["effect_first", "effect_second"]].mean()
+    head = head.assign(
+        position=made["position"].iat[0],
+        effect=means["effect_first"].to_numpy(),
+        effect_partner=means["effect_second"].to_numpy(),
+        n_arrangements=0,
+    )
+    enough = made.loc[~real, "pair"].nunique() >= MIN_MISMATCHED
+    if not enough or made["gap"].nunique() < 2:
+        return head, place[real]
+    scores = score_pairs(made)
+    arranged = place.join(scores.arrangements)[real]
+    table = scores.pairs.reindex(list(zip(head["motif_id"], head["partner_id"])))
+    for prefix, column in (("", "best"), ("syntax_", "syntax_best")):
+        chosen = place.reindex([-1 if row is None or pd.isna(row) else row for row in table[column]])
+        for name in _PLACE:
+            head[f"{prefix}{name}"] = chosen[name].to_numpy()
+    best = arranged.reindex([-1 if row is None or pd.isna(row) else row for row in table["best"]])
+    head["interaction"], head["expected"] = best["interaction"].to_numpy(), best["expected"].to_numpy()
+    table = table.drop(columns=["best", "syntax_best"]).rename(columns={"far": "far_bp"})
+    for name in table.columns:
+        head[name] = table[name].to_numpy()
+    log.info("%s: %d pairs beside %d mismatched ones, expected interaction of %d terms", names, len(head),
+             table["n_mismatched"].iat[0], scores.terms)  # fmt: skip
+    return head, arranged
+
+
+def _tell(found: pd.DataFrame) -> None:
+    if "cooperation_q" not in found:
+        log.info("no mismatched pairs: interactions are not judged")
+        return
+    for (model, background, output), part in found.groupby(["model", "background", "output"], sort=False):
+        least = part.loc[part["cooperation_p"].fillna(1).idxmin()]
+        log.info("%s, %s, %s: %d of %d pairs cooperate, %d care for the arrangement (q <= 0.05); first %s with %s, "
+                 "gap %s, %.3g where %.3g is expected", model, background, output,
+                 (part["cooperation_q"] <= 0.05).sum(), len(part), (part["syntax_q"] <= 0.05).sum(),
+                 least["motif_name"], least["partner_name"], least["gap"], least["interaction"],
+                 least["expected"])  # fmt: skip

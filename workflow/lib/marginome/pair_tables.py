@@ -1,0 +1,68 @@
+"""The columns of what screens of pairs say: of each pair, and of each of its arrangements."""
+
+from __future__ import annotations
+
+from marginome.columns import BOOL, FLOAT, INT, TEXT, Column
+
+_PAIR = (
+    Column("model", TEXT, "Name of the model in the config.", key=True),
+    Column("background", TEXT, "Name of the background set.", key=True),
+    Column("output", TEXT, "Name of the model's output.", key=True),
+    Column("unit", TEXT, "Unit of effects and interactions."),
+    Column("collection", TEXT, "Name of the motif collection.", key=True),
+    Column("motif_id", TEXT, "The motif that the pair is named after.", key=True),
+    Column("partner_id", TEXT, "The other motif.", key=True),
+    Column("motif_name", TEXT, "Name of the first."),
+    Column("partner_name", TEXT, "Name of the other."),
+)
+_PLACE = (
+    Column("orientation", TEXT, "Orientation of the first motif."),
+    Column("partner_orientation", TEXT, "Orientation of the other."),
+    Column("order", TEXT, "given: the first motif stands on the left; swapped: on the right."),
+    Column("gap", INT, "Bases between the two (bp)."),
+)
+_BEST = tuple(c._replace(required=False) for c in _PLACE)
+
+#: A row a pair, position, model, background set and (signed) output.
+PAIRS = (
+    *_PAIR,
+    Column("position", INT, "Number of the place in the config (from 0).", key=True),
+    Column("effect", FLOAT, "Of the first motif alone, mean over its places."),
+    Column("effect_partner", FLOAT, "Of the other motif alone, mean over its places."),
+    Column("n_arrangements", INT, "Arrangements that may be the best: no seam, 3 bp apart or more, not far apart."),
+    Column("cooperation_z", FLOAT, "The largest beyond / beyond_sd of any of them; null where there is none.", False),
+    Column("cooperation_p", FLOAT, "Its rank among the largest of whole mismatched pairs (docs/grammar.md).", False),
+    Column("cooperation_p_low", FLOAT, "Lower end of the 95 % interval of p over resampled motifs.", False),
+    Column("cooperation_p_high", FLOAT, "Upper end of it.", False),
+    Column("cooperation_q", FLOAT, "Benjamini-Hochberg of the larger of p and p_resolution, over pairs.", False),
+    *_BEST,
+    Column("interaction", FLOAT, "In that arrangement: effect - effect of the first alone - of the other.", False),
+    Column("expected", FLOAT, "In it: what two motifs of this strength do to each other anywhere.", False),
+    Column("syntax_z", FLOAT, "As cooperation_z, with the pair's own mean far apart taken off.", False),
+    Column("syntax_p", FLOAT, "Its rank among those of whole mismatched pairs.", False),
+    Column("syntax_q", FLOAT, "Benjamini-Hochberg, as cooperation_q.", False),
+    *(c._replace(name=f"syntax_{c.name}") for c in _BEST),
+    Column("hard_share", FLOAT, "Share of the interaction's mean square that depends on the arrangement.", False),
+    Column("period_share", FLOAT, "Share of what depends on the gap that a wave of 10.5 bp explains.", False),
+    Column("period_p", FLOAT, "Its rank among those of mismatched pairs.", False),
+    Column("n_mismatched", INT, "Mismatched pairs of the same arrangements.", False),
+    Column("p_resolution", FLOAT, "The least p that they can show.", False),
+    Column("far_bp", INT, "From which gap on motifs are taken as far apart (bp).", False),
+)
+
+#: A row an arrangement of a pair.
+ARRANGEMENTS = (
+    *_PAIR,
+    *(c._replace(key=True) for c in _PLACE),
+    Column("start", INT, "First base of the arrangement in the background (0-based, bp).", key=True),
+    Column("effect_pair", FLOAT, "Mean effect of the pair."),
+    Column("effect", FLOAT, "Of the first motif alone at its place."),
+    Column("effect_partner", FLOAT, "Of the other one."),
+    Column("interaction", FLOAT, "effect_pair - effect - effect_partner."),
+    Column("expected", FLOAT, "What two motifs of this strength do to each other anywhere.", False),
+    Column("beyond", FLOAT, "interaction - expected.", False),
+    Column("beyond_sd", FLOAT, "What meaningless neighbours do to the two in this arrangement.", False),
+    Column("beyond_z", FLOAT, "beyond / beyond_sd.", False),
+    Column("seam", TEXT, "A motif with a site across the junction that neither motif holds; null: none.", False),
+    Column("eligible", BOOL, "Whether it may be the pair's best arrangement.", False),
+)
