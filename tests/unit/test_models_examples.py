@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from marginome.config import file_keys
-from workspace import ROOT, Workspace, rules_run
+from workspace import ROOT, Workspace, jobs_of, rules_run
 
 EXAMPLES = ROOT / "config/examples"
-SHIPPED = ("mpra_dragonn", "own_model")
+SHIPPED = ("mpra_dragonn", "own_model", "atlas")
 
 
 def space(tmp_path, name: str) -> Workspace:
@@ -60,3 +60,27 @@ def test_examples_whose_data_ship_run(tmp_path, name, screen, motifs):
     else:  # CTCF
         assert (known[known["model"].str.contains("ctcf")]["effect"] > 5).all()
         assert (known[known["model"].str.contains("jund")]["effect"] < 3).all()
+
+
+@pytest.mark.workflow
+@pytest.mark.long
+def test_the_example_of_a_sheet_runs(tmp_path):
+    """CTCF's motif moves the models of CTCF, by the labels of the sheet; each row is computed once for both screens."""
+    made = space(tmp_path, "atlas")
+    made.config["motifs"]["jaspar"]["include"] = ["MA0139.2", "MA0138.3"]
+    made.config["backgrounds"]["uniform"]["n"] = 20
+    for screen in made.config["screens"].values():
+        screen["controls"] = {"pool": 60}
+    done = made.run(*(f"results/screens/{s}/{t}.parquet" for s in ("all", "chip") for t in ("manifest", "models")))
+    assert jobs_of(done.stdout)["check_model"] == 1 and jobs_of(done.stdout)["predict_baseline"] == 1
+    rows = {}
+    for screen in ("all", "chip"):
+        folder = made.path("results/screens", screen)
+        files = pd.read_parquet(folder / "manifest.parquet")["file"].unique()
+        read = pd.concat([pd.read_parquet(folder / file) for file in files])
+        rows[screen] = read.merge(pd.read_parquet(folder / "models.parquet"), on="model", validate="many_to_one")
+    assert set(rows["all"]["model"]) == {"ctcf_selex", "ctcf_chip", "jund_chip"}
+    assert set(rows["chip"]["model"]) == {"ctcf_chip", "jund_chip"} and set(rows["chip"]["assay"]) == {"ChIP-seq"}
+    ctcf = rows["all"][rows["all"]["motif_id"] == "MA0139.2"]
+    assert (ctcf.loc[ctcf["protein"] == "CTCF", "effect"] > 5).all()
+    assert (ctcf.loc[ctcf["protein"] == "JUND", "effect"] < 3).all()
