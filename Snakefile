@@ -39,10 +39,10 @@ include: "workflow/rules/motifs.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/screens.smk"
 include: "workflow/rules/functions.smk"
-include: "workflow/rules/atlas.smk"
 include: "workflow/rules/elements.smk"
 include: "workflow/rules/exports.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/atlas.smk"
 
 
 localrules:

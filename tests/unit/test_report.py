@@ -157,6 +157,7 @@ def test_document_refuses_a_script_that_ends_its_own_element(script):
 def test_the_page_of_a_screen_is_joined_from_short_files_of_their_own_names():
     files = [*(Path(screen_module.__file__).parent / "assets").glob("*.js")]
     assert {path.stem for path in files} == set(SCREEN_FILES) and SCREEN_FILES[-1] == "controls"
+    files.append(Path(screen_module.__file__).parents[1] / "assets" / "shared.js")
     named = re.compile(r"^(?:async )?(?:function|const|let) ([\w$]+)", re.MULTILINE)
     names = []
     for path in files:

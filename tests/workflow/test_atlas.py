@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 
 import pandas as pd
@@ -62,6 +63,12 @@ def test_an_atlas_and_its_comparison(tmp_path):
     strongest = specific[specific["across"] == "tissue"].iloc[0]
     assert (strongest["strongest_in"], strongest["n"]) == ("liver", 2) and strongest["tau"] > 0.5
     assert strongest["family_representative"] in ("MA0139.2", "MA1929.2", "MA1930.2")
+    page = (folder / "atlas.html").read_text()
+    meta = json.loads(re.search(r'<script type="application/json" id="meta">(.*?)</script>', page, re.DOTALL)[1])
+    assert meta["models"] == [f"m{i}" for i in range(6)] and len(meta["pages"]) == 6
+    for model, link in zip(meta["models"], meta["pages"]):
+        assert f"<title>{model}, screen s</title>" in (folder / link).read_text()
+    assert (folder / "figures" / "clustermap.svg").is_file() and (folder / "figures" / "clustermap.pdf").is_file()
     table = pd.read_parquet(folder / "comparisons" / "tissues.parquet")
     assert set(table["claim"]) == {"models like these"} and len(table) == 2 * len(MOTIFS)
     ctcf = table["motif_id"].isin(["MA0139.2", "MA1929.2", "MA1930.2"])

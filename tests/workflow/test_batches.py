@@ -98,7 +98,7 @@ def test_a_batch_of_models_with_one_that_fails(batched, tmp_path):
     folder = batched.path("results/screens/s")
     assert {file.name for file in folder.iterdir() if file.is_file()} == {
         "manifest.parquet", "models.parquet", "label_consensus.parquet", "tau.parquet", "agreement.parquet",
-        "consensus.parquet", "provenance.json",
+        "atlas.html", "consensus.parquet", "provenance.json",
     }  # fmt: skip
     manifest = pd.read_parquet(folder / "manifest.parquet")
     assert manifest[["model", "file"]].to_numpy().tolist() == [[m, f"effects/{batch.name}"] for m in ("m0", "m1")]

@@ -347,6 +347,9 @@ def screen_files(screen):
     }
     if screen in SHEET_SCREENS:
         files = {
+            "page": "atlas.html",
+            "clustermap": "figures/clustermap.svg",
+            "clustermap_pdf": "figures/clustermap.pdf",
             "manifest": "manifest.parquet",
             "models": "models.parquet",
             "labels": "label_consensus.parquet",
@@ -381,6 +384,21 @@ def screen_files(screen):
     return {kind: f"screens/{screen}/{name}" for kind, name in files.items()}
 
 
+def pages_of_models(screen):
+    """The page of each model of a screen of a sheet, relative to the screen's folder."""
+    found = {}
+    for batch in batches_of_screen(screen):
+        models = models_of_batch(batch, screen)
+        found |= {model: f"pages/{batch}/{i}-of-{len(models)}.html" for i, model in enumerate(models, 1)}
+    return found
+
+
+def links_of_atlas(screen):
+    """What the atlas links to, relative to the screen's folder."""
+    files = {kind: os.path.relpath(name, f"screens/{screen}") for kind, name in SCREEN_FILES[screen].items()}
+    return {name: name for kind, name in files.items() if kind not in ("page", "clustermap_pdf")}
+
+
 SCREEN_FILES = {screen: screen_files(screen) for screen in CONFIG["screens"]}
 BACKGROUND_FILES = {
     background: {
@@ -406,7 +424,11 @@ def in_results(names):
 def screen_results():
     """Everything a reader gets of every screen."""
     files = in_results([name for files in SCREEN_FILES.values() for name in files.values()])
-    return [*files, *(file for screen in SHEET_SCREENS for file in tables_of(screen))]
+    pages = [
+        f"screens/{screen}/{page}" for screen in SHEET_SCREENS for page in pages_of_models(screen).values()
+    ]
+    tables = [file for screen in SHEET_SCREENS for file in tables_of(screen)]
+    return [*files, *tables, *in_results(pages)]
 
 
 def tables_of(screen):

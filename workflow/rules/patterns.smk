@@ -26,6 +26,7 @@ ARRANGEMENTS = "<results>/screens/{screen}/arrangements.parquet"
 BEFORE = "<results>/screens/{screen}/functions/{batch}/{background}/before.h5"
 AFTER = "<results>/screens/{screen}/functions/{batch}/{background}/{list}/{shard}.h5"
 FUNCTIONS = "<results>/screens/{screen}/functions.h5"
+MODEL_PAGE = "<results>/screens/{screen}/pages/{batch}/{i}-of-{n}.html"
 COMPARISON = "<results>/screens/{screen}/comparisons/{comparison}.parquet"
 DIFFERENCES = "<results>/screens/{screen}/differences.tsv"
 

@@ -131,7 +131,7 @@ def _atlas_entry(name: str, files: Mapping[str, str], opened: Mapping[str, str |
     """What the overview says of a screen of a sheet, whose rows are a file for each batch of models."""
     listed = read_table(opened[files["manifest"]])
     facts = {"models": len(listed), "rows": int(listed["rows"].sum()), "files": listed["file"].nunique()}
-    return Entry(name, facts, _screen_links(files))
+    return Entry(name, facts, [Link("The atlas", files["page"]), *_screen_links(files)])
 
 
 def _screen_links(files: Mapping[str, str]) -> list[Link]:
@@ -163,6 +163,7 @@ _BACKGROUND_LINKS = {"page": "What the checks found", "fasta": "FASTA", "bed": "
 
 
 _SCREEN_LINKS = {
+    "clustermap": "families by models",
     "manifest": "manifest.parquet",
     "models": "models.parquet",
     "labels": "label_consensus.parquet",
@@ -200,6 +201,9 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `screens/<screen>/functions.h5` | attributions (or your own function) before and after each insert, where asked for |
 | `screens/<screen>/consensus.parquet` | what all background sets say of each insert: mean, spread, ranks, largest q |
 | `screens/<screen>/agreement.parquet` | how far every two background sets (or models) agree |
+| `screens/<screen>/atlas.html` | a screen of a sheet: families of motifs by models, and the way to each model's page |
+| `screens/<screen>/pages/<batch>/` | those pages, numbered in the order of the batch |
+| `screens/<screen>/figures/clustermap.svg`, `.pdf` | the same for papers |
 | `screens/<screen>/label_consensus.parquet` | what the models with one value of a label say together of each insert |
 | `screens/<screen>/tau.parquet` | how specific each family of motifs is to models, and to labels |
 | `screens/<screen>/comparisons/<name>.parquet` | what inserts do differently in two sides of models, where asked for |

@@ -73,6 +73,7 @@ def write_report(
     title: str = "Motif screen",
     name: str = "screen",
     overview: str | None = None,
+    overview_title: str = "All results",
     q_threshold: float = 0.05,
     detail_bytes: int = 8_000_000,
 ) -> Packed:
@@ -114,8 +115,8 @@ def write_report(
         A paragraph for a paper: `marginome.report.methods_paragraph`.
     title, name : str
         Heading of the page; name of the screen, used in the names of downloads.
-    overview : str, optional
-        Relative link to the overview page.
+    overview, overview_title : str, optional
+        Relative link to the overview page, and what it is called.
     q_threshold : float, default 0.05
         Where a row counts as significant when the page opens.
     detail_bytes : int, default 8,000,000
@@ -150,7 +151,7 @@ def write_report(
     words = {
         "mark": asset("mark.svg").strip(),
         "title": escape(title),
-        "overview": f'<a class="back" href="{escape(overview)}">All results</a>' if overview else "",
+        "overview": f'<a class="back" href="{escape(overview)}">{escape(overview_title)}</a>' if overview else "",
         "provenance": provenance_html(provenance or {}),
         "commands": commands_html(commands),
         "methods": methods_html(methods),
@@ -241,11 +242,15 @@ def _page(
         title=title,
         body=filled(_own("screen.html"), values),
         islands=[json_island("meta", meta), table.island("table-data"), detail.island("detail-data")],
-        scripts=[_own(ECHARTS), asset("common.js"), joined(_own(f"{name}.js") for name in SCREEN_FILES)],
+        scripts=[_own(ECHARTS), asset("common.js"), _scripts()],
     )
     return page, Packed(
         0, len(effects), int(insert.max()) + 1, len(kept.get("inserts", ())), n_profiles, n_attributions
     )
+
+
+def _scripts() -> str:
+    return joined([asset("shared.js"), *(_own(f"{name}.js") for name in SCREEN_FILES)])
 
 
 def _own(name: str) -> str:

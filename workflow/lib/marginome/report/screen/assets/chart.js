@@ -1,58 +1,5 @@
-/* What all charts share: axes, tooltips, buttons. */
+/* What all charts of a screen share: the tooltip of a row, buttons. */
 
-const charts = new Map();
-
-function chart(node, option, height) {
-  node.style.height = `${height}px`;
-  let made = charts.get(node);
-  if (made && made.isDisposed()) made = null;
-  if (!made) {
-    made = echarts.init(node, null, { renderer: 'canvas' });
-    charts.set(node, made);
-  } else made.resize();
-  made.setOption(
-    {
-      animation: false,
-      textStyle: { fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", Arial, sans-serif' },
-      ...option,
-    },
-    true,
-  );
-  return made;
-}
-
-const axis = (name, extra = {}) => ({
-  name,
-  nameLocation: 'middle',
-  nameGap: 26,
-  nameTextStyle: { color: colours.muted, fontSize: 12 },
-  axisLabel: {
-    color: colours.muted,
-    fontSize: 11,
-    hideOverlap: true,
-    formatter: (v) => signs(String(Number(v.toPrecision(10)))),
-  },
-  axisLine: { show: true, lineStyle: { color: colours['line-strong'] } },
-  axisTick: { show: false },
-  splitLine: { lineStyle: { color: colours.line, opacity: 0.6 } },
-  scale: true,
-  ...extra,
-});
-
-/** A tooltip made of text nodes: nothing in a name is read as markup. */
-function tip(title, lines) {
-  const box = element('div', {}, element('b', {}, title));
-  for (const line of lines) if (line) box.append(element('div', {}, line));
-  return box;
-}
-
-const tipStyle = () => ({
-  backgroundColor: colours.card,
-  borderColor: colours['line-strong'],
-  textStyle: { color: colours.text, fontSize: 12 },
-  extraCssText: 'max-width: 340px; white-space: normal; overflow-wrap: anywhere;',
-  confine: true,
-});
 const rowTip = (row) =>
   tip(rowLabel(row), [
     show('motif_id', row),

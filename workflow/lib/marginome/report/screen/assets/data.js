@@ -1,34 +1,4 @@
-/* What the page was given: the table and the matrices, unpacked, and how a value of a row is read. */
-
-const $ = (id) => document.getElementById(id);
-const meta = JSON.parse($('meta').textContent);
-
-async function unpack(id, directory) {
-  const text = $(id).textContent;
-  let bytes;
-  if (Uint8Array.fromBase64) {
-    bytes = Uint8Array.fromBase64(text);
-  } else {
-    const raw = atob(text);
-    bytes = new Uint8Array(raw.length);
-    for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
-  }
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'));
-  const block = new Uint8Array(await new Response(stream).arrayBuffer());
-  const types = { f4: Float32Array, i2: Int16Array, u1: Uint8Array, u2: Uint16Array, u4: Uint32Array };
-  const arrays = {};
-  for (const [name, { kind, offset, count }] of Object.entries(directory)) {
-    const Type = types[kind];
-    const size = Type.BYTES_PER_ELEMENT;
-    const out = new Uint8Array(count * size);
-    for (let plane = 0; plane < size; plane++) {
-      const start = offset + plane * count;
-      for (let i = 0; i < count; i++) out[i * size + plane] = block[start + i];
-    }
-    arrays[name] = new Type(out.buffer);
-  }
-  return arrays;
-}
+/* The table and the matrices that the page was given, and how a value of a row is read. */
 
 const arrays = await unpack('table-data', meta.arrays);
 const columns = new Map(meta.columns.map((c) => [c.name, { ...c, data: arrays[c.name] }]));

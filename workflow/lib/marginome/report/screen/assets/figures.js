@@ -36,16 +36,6 @@ function drawTabs() {
   );
 }
 
-function select(options, chosen, label, onchange) {
-  const made = element(
-    'select',
-    { ariaLabel: label },
-    ...options.map(([v, text]) => element('option', { value: v, selected: v === chosen }, text)),
-  );
-  made.addEventListener('change', () => onchange(made.value));
-  return made;
-}
-
 /* Every figure draws itself, says where a row is in it, and returns the note under it. */
 function drawFigure() {
   const draw = {

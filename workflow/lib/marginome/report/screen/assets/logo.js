@@ -1,38 +1,5 @@
-/* Colours of the theme, letters on a canvas, the logo of a motif. */
+/* Letters on a canvas, the logo of a motif. */
 
-const paint = document.createElement('span'); // canvases need resolved colours
-paint.hidden = true;
-document.body.append(paint);
-let colours = {};
-
-function readColours() {
-  for (const name of [
-    'A',
-    'C',
-    'G',
-    'T',
-    'text',
-    'muted',
-    'line',
-    'line-strong',
-    'up',
-    'down',
-    'null',
-    'card',
-    'accent',
-    'accent-soft',
-    'control',
-    'sunken',
-    'low',
-    'middle',
-    'high',
-  ]) {
-    paint.style.color = `var(--${name})`;
-    colours[name] = getComputedStyle(paint).color;
-  }
-}
-
-readColours();
 const glyphs = (() => {
   // each letter's ink box at 100 px, to stretch it to the height it stands for
   const context = document.createElement('canvas').getContext('2d');

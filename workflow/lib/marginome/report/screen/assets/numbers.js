@@ -1,30 +1,5 @@
 /* How numbers, rows and units are written: for a reader, and to six digits for the download. */
 
-const MINUS = '\u2212';
-const signs = (text) => text.replaceAll('-', MINUS);
-
-function format(x, digits = 3) {
-  if (x === null || x === undefined || Number.isNaN(x)) return '';
-  if (x === 0) return '0';
-  const size = Math.abs(x);
-  if (size >= 1e5 || size < 1e-3) return signs(x.toExponential(digits - 1).replace('e+', 'e'));
-  return signs(size >= 1000 ? x.toFixed(0) : x.toPrecision(digits));
-}
-
-const signed = (x, digits = 3) => (x > 0 ? '+' : '') + format(x, digits);
-
-function formatLog(exponent) {
-  // of a number kept as log10
-  if (Number.isNaN(exponent)) return '';
-  if (exponent === -Infinity) return '0';
-  if (exponent > -3) return format(10 ** exponent, 2);
-  let whole = Math.floor(exponent);
-  if (10 ** (exponent - whole) >= 9.95) whole += 1; // 9.99e-4 is 1.0e-3, not 10.0e-4
-  return `${(10 ** (exponent - whole)).toFixed(1)}e${signs(String(whole))}`;
-}
-
-const counted = (n) => n.toLocaleString('en-US');
-
 function show(name, row, digits) {
   const column = columns.get(name);
   if (!column) return '';

@@ -3,13 +3,6 @@
 const ROW = 40;
 const narrow = () => innerWidth <= 640;
 
-function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [key, v] of Object.entries(properties)) key in made ? (made[key] = v) : made.setAttribute(key, v);
-  made.append(...children.filter((c) => c !== null && c !== undefined));
-  return made;
-}
-
 function shownColumns() {
   const list = [
     { id: '#logo', title: 'Logo', plain: true },

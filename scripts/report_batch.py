@@ -1,0 +1,16 @@
+from marginome.jobs.report_batch import report_batch
+from marginome.jobs.runner import job
+
+with job(snakemake.log[0]):
+    report_batch(
+        snakemake.wildcards.screen,
+        models=snakemake.params.models,
+        effects=snakemake.input.effects,
+        backgrounds=snakemake.input.backgrounds,
+        profiles=snakemake.input.profiles,
+        baselines=snakemake.input.baselines,
+        motifs=snakemake.input.motifs,
+        provenance=snakemake.input.provenance,
+        functions=next(iter(snakemake.input.functions), None),
+        pages=snakemake.output.pages,
+    )
