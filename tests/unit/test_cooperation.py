@@ -128,6 +128,23 @@ def test_seams_and_near_gaps_are_reported_and_never_the_best():
     assert pd.isna(left["best"]) and np.isnan(left["cooperation_p"]) and left["n_arrangements"] == 0
 
 
+def test_a_model_that_sees_a_few_bases_only():
+    """Beyond its sight everything is exactly 0; units come from where something happens, and none is missing."""
+    shares = []
+    for seed in range(8):
+        rows = drawn(seed)
+        alone = rows["gap"] > 8
+        rows.loc[alone, "interaction"] = 0.0
+        fresh = rows[rows["kept"].notna() & (rows["kept"] != NOTHING)]
+        halves = pd.unique(fresh["pair"])[::2]
+        rows.loc[rows["pair"].isin(list(halves)), "kept"] = None  # tested as if they were real
+        found = score_pairs(rows)
+        assert found.pairs["cooperation_p"].notna().all() and found.arrangements["beyond_sd"].gt(0).all()
+        assert not (found.arrangements["beyond_z"][alone] != 0).any()
+        shares.append((found.pairs.loc[list(halves), "cooperation_p"] <= 0.1).mean())
+    assert 0.03 < np.mean(shares) < 0.15
+
+
 def test_the_order_of_rows_and_the_unit_of_the_effect_change_nothing():
     rows = drawn(5, readout=saturates)
     known = score_pairs(rows).pairs

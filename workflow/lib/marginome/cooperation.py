@@ -324,9 +324,10 @@ def _units(beyond: np.ndarray, eligible: np.ndarray, gap: np.ndarray, pairs: _Pa
         relative = pd.Series(size / of_pair[pair])
         smooth = relative[null].groupby(gap[null]).median().rolling(3, center=True, min_periods=1).mean()
         chosen = smooth.reindex(np.unique(gap[null & eligible]))
-        smooth = smooth.clip(lower=max(_LEAST_SHARE * chosen.max(), floor))
-        profile = pd.Series(gap).map(smooth).to_numpy()
-        used = null & eligible
+        least = max(_LEAST_SHARE * chosen.max(), floor)
+        raw = pd.Series(gap).map(smooth).to_numpy()
+        profile = np.maximum(raw, least)
+        used = null & eligible & (raw >= least)  # how much one pair is disturbed shows where pairs are disturbed
         typical = pd.Series(size[used] / profile[used]).groupby(pair[used]).median()
         of_pair = np.maximum(typical.reindex(range(len(mismatched))).fillna(typical.median()).to_numpy(), 1e-3)
     log_size = np.log(of_pair)
@@ -343,7 +344,7 @@ def _units(beyond: np.ndarray, eligible: np.ndarray, gap: np.ndarray, pairs: _Pa
     count = np.bincount(keeps[own], minlength=len(usual))
     total = np.bincount(keeps[own], weights=left, minlength=len(usual))
     mean = total / np.maximum(count, 1)
-    within = np.sum((left - mean[keeps[own]]) ** 2) / max(len(left) - np.count_nonzero(count), 1)
+    within = max(np.sum((left - mean[keeps[own]]) ** 2) / max(len(left) - np.count_nonzero(count), 1), 1e-4)
     between = max(np.sum(total * mean - count * within / np.maximum(count, 1)) / max(len(left), 1), 1e-4)
 
     def shrunk(total: np.ndarray, count: np.ndarray) -> np.ndarray:
