@@ -351,6 +351,38 @@ def test_little_memory_gives_the_same_numbers_in_more_parts():
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_spans_are_kept_of_backgrounds_that_are_too_long():
+    """Where half of the memory has no room for whole backgrounds; edits in other places have other spans."""
+
+    class Long(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv1d(4, 8, 7, padding=3), nn.Conv1d(8, 8, 5, dilation=3)
+            self.last = nn.Linear(8, 3)
+
+        def forward(self, X):
+            X = torch.relu(self.second(torch.tanh(nn.functional.max_pool1d(self.first(X), 4))))
+            return self.last(X.mean(-1)), X[..., ::100]
+
+    torch.manual_seed(0)
+    X, model = random_one_hot((3, 4, 6000), random_state=1), Long().eval()
+    inserts = [random_one_hot((1, 4, w), random_state=w)[0] for w in (5, 12, 30, 12)]
+    edits = Edits.stack(inserts, [2990, 0, 3010, 5988])
+    plenty = Engine(model, X, block=2, engine="incremental")
+    little = Engine(model, X, block=2, engine="incremental", memory_bytes=300_000)
+    assert little._path._spans and not plenty._path._spans
+    assert little._path.bytes_per_background < plenty._path.bytes_per_background / 20
+    for a, b in zip(collect(little, edits), collect(plenty, edits)):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    assert not little.info.full_units
+    assert sum(t.nbytes for t in little._path._cached.values()) <= 150_000
+    index = torch.tensor([2, 0, 1, 1])
+    for a, b in zip(*(pytree.tree_leaves(e.pairs(edits, index)) for e in (little, plenty))):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    with pytest.raises(MarginomeError, match=r"kept of one background takes .* more than half of the memory"):
+        Engine(model, X, engine="incremental", memory_bytes=1000)
+
+
 @pytest.mark.parametrize("engine", ["incremental", "full"])
 def test_running_out_of_memory_halves_what_is_done_at_a_time(engine, monkeypatch, caplog):
     torch.manual_seed(0)

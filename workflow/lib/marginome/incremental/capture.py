@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -216,19 +217,29 @@ class Graph:
         return self.dtype if isinstance(argument, torch.dtype) and argument in self.retyped else argument
 
     def run(
-        self, X: torch.Tensor, args: tuple[torch.Tensor, ...] = (), keep: Iterable[fx.Node] = ()
+        self,
+        X: torch.Tensor,
+        args: tuple[torch.Tensor, ...] = (),
+        keep: Iterable[fx.Node] = (),
+        cut: Mapping[fx.Node, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType({}),
     ) -> tuple[list[Any], dict[fx.Node, torch.Tensor]]:
-        """Run the whole graph on a batch; return the outputs' values and those of the nodes to `keep`."""
+        """Run the whole graph on a batch; return the outputs' values and those of the nodes to `keep`.
+
+        Of the nodes in `cut` it returns what that makes of their values, which are held no longer than the run needs.
+        """
+        parts: dict[fx.Node, torch.Tensor] = {}
         values: dict[fx.Node, Any] = dict(zip([self.x, *self.args], [X, *args]))
         wanted = set(keep) | {o for o in self.outputs if o is not None}
         for node in self.nodes:
             if node.op != "placeholder":
                 values[node] = self.call(node, values.__getitem__)
+            if node in cut:
+                parts[node] = cut[node](values[node])
             for used in node.all_input_nodes:
                 if self.last_use.get(used) is node and used not in wanted:
                     values.pop(used, None)
         outputs = [None if o is None else values[o] for o in self.outputs]
-        return outputs, {node: values[node] for node in wanted if node in values}
+        return outputs, {node: values[node] for node in wanted if node in values} | parts
 
     def nest(self, outputs: list[Any]) -> Any:
         """Arrange output values as the model does."""

@@ -175,13 +175,13 @@ class Engine:
         self.X = X.to(self.device)
         self.args = tuple(cast_argument(a, self.dtype, self.device) for a in check_args(args, len(X)))
         self._info = EngineInfo("full", "", str(self.device), device_name(self.device), precision, self.block)
-        self._full = Full(self.model, self.X, self.args, self.dtype, self.device, precision)
+        self._full = Full(self.model, self.X, self.args, self.dtype, self.device, precision, self.memory_bytes)
         self._path: Full | Incremental = self._full
         self._self_check, self._must = self_check, engine == "incremental"
         self._kernels = kernels
         self._first_reason = ""  # of a unit that went through the whole model
         if self_check:
-            alone = Full(self.model, self.X, self.args, self.dtype, self.device, "float32")
+            alone = Full(self.model, self.X, self.args, self.dtype, self.device, "float32", self.memory_bytes)
             check_batches(model, alone.run, self.X, self.args)
         if engine == "full":
             self._info.reason = "asked for"
@@ -209,8 +209,14 @@ class Engine:
                 args = tuple(a.float() if a.dtype == self.dtype else a for a in args)
                 graph = graph.to_dtype(torch.float32)
             path = Incremental(
-                graph, self.X, args, self.device, self.precision, self.memory_bytes, kernels=self._kernels
-            )
+                graph, self.X, args, self.device, self.precision, self.memory_bytes, kernels=self._kernels,
+                batch=self._full.batch,
+            )  # fmt: skip
+            if path.bytes_per_background > self.memory_bytes // 2:
+                raise CannotCaptureError(
+                    f"what has to be kept of one background takes {path.bytes_per_background / 1e6:,.0f} MB, more than "
+                    f"half of the memory to keep to ({self.memory_bytes / 1e6:,.0f} MB)"
+                )
             info.full_operations = tuple(path.plan(*middle(self.X.shape[-1], 8)).whole)
             if not path.saves():
                 raise CannotCaptureError(

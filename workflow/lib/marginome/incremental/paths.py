@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ import torch
 from torch import fx
 
 from marginome.devices import free_memory, is_out_of_memory, precision_context
+from marginome.footprint import sequences_at_once
 from marginome.prediction import map_structure, run_model
 
 from . import fused
@@ -64,13 +67,44 @@ def tensors(nested: Any) -> list[torch.Tensor]:
     return found
 
 
+class Span(NamedTuple):
+    """Which part of a node's value is kept of each background.
+
+    Attributes
+    ----------
+    inner : torch.Size
+        The shape of one sequence's value that the axis is counted in.
+    axis : int
+        Of positions; the batch is axis 0.
+    lo, hi : int
+        From and to which position.
+    """
+
+    inner: tuple[int, ...]
+    axis: int
+    lo: int
+    hi: int
+
+    def cut(self, value: torch.Tensor) -> torch.Tensor:
+        """Return a copy of this part of a node's value, which keeps no more in memory than it has."""
+        value = value.reshape(-1, *self.inner) if tuple(value.shape[1:]) != self.inner else value
+        return value.narrow(self.axis, self.lo, self.hi - self.lo).clone()
+
+
+def joined(one: Span | None, other: Span | None) -> Span | None:
+    """Return what has both of two parts of a node's value; None is all of it."""
+    if one is None or other is None or (one.inner, one.axis) != (other.inner, other.axis):
+        return None
+    return one._replace(lo=min(one.lo, other.lo), hi=max(one.hi, other.hi))
+
+
 class Full:
     """The full pass: every edited sequence through the whole model."""
 
-    def __init__(self, model, X, args, dtype, device, precision):
+    def __init__(self, model, X, args, dtype, device, precision, memory_bytes: int):
         self.model, self.X, self.args, self.dtype = model, X, args, dtype
         self.device, self.precision = device, precision
-        self.batch = FULL_BATCH[device.type]
+        self.memory_bytes = memory_bytes
         self.backgrounds_cached = len(X)
         self.notes: list[str] = []
 
@@ -94,6 +128,12 @@ class Full:
         """Run the model on one batch, on copies: a model may write into what it is given."""
         with precision_context(self.precision, self.device):
             return run_model(self.model, X.to(self.dtype, copy=True), [a.clone() for a in args])
+
+    @functools.cached_property
+    def batch(self) -> int:
+        """Sequences at a time: a quarter of the memory is for their activations."""
+        most = FULL_BATCH[self.device.type]
+        return sequences_at_once(self.run, self.X, self.args, memory_bytes=self.memory_bytes / 4, most=most)
 
     def _batches(self, n: int, sequences: Callable, rows: Callable) -> Any:
         """Run the model over n sequences in batches and concatenate what it returns."""
@@ -131,6 +171,7 @@ class Incremental:
         memory_bytes: int,
         statics=None,
         kernels: bool = True,
+        batch: int | None = None,
     ):
         self.graph, self.X, self.args = graph, X, args
         self.device, self.precision = device, precision
@@ -139,6 +180,7 @@ class Incremental:
         self.notes: list[str] = []
         self.statics: dict = {} if statics is None else statics
         self.fused = kernels and not self.differentiable and fused.is_usable(device)
+        self.batch = batch or FULL_BATCH[device.type]  # sequences that go through the whole model together
         self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
         self._cached: dict[fx.Node, torch.Tensor] = {}
         self._cached_rows = slice(0, 0)
@@ -152,16 +194,19 @@ class Incremental:
         self._per_bp = (machine.seconds(wide) - machine.seconds(narrow)) / max(1, min(33, length) - 1)
         self._per_pair = machine.seconds(narrow) - self._per_bp
         self._per_batch = machine.seconds_per_step * (len(narrow.steps) + 1) + narrow.weights / machine.bytes_per_second
-        self._keep = {base.node for plan in (narrow, wide) for base in plan.bases}
-        # What is kept of one background, and how many fit.
-        sizes = [torch.Size(graph.shape[n]).numel() * graph.dtype.itemsize for n in self._keep]
-        self.bytes_per_background = max(1, sum(sizes))
-        self.backgrounds_cached = max(1, min(len(X), memory_bytes // 2 // self.bytes_per_background))
-        self._before: list | None = None
         # Where a few positions can outweigh all others, so that sums cancel when one of them changes.
         self._growing = [
             n for n in graph.nodes if name_of(n) in GROWING and n in graph.shape and graph.kind[n] == SEQUENCE
         ]
+        # What is kept of one background: whole values, so that edits may be anywhere. Where half of the memory has no
+        # room for them, the spans that edits need, which are computed again for edits in other places.
+        self._keep = self._needed([narrow, wide], spans=False)
+        self._spans = self._size(self._keep) > memory_bytes // 2
+        if self._spans:
+            self._keep = self._needed([narrow, wide])
+        self.bytes_per_background = max(1, self._size(self._keep))
+        self.backgrounds_cached = 1 if self._spans else min(len(X), memory_bytes // 2 // self.bytes_per_background)
+        self._before: list | None = None
         self._largest: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}  # by first background
 
     def plan(self, lo: int, hi: int) -> Plan:
@@ -322,7 +367,9 @@ class Incremental:
             part = slice(start, min(start + per, len(inserts)))
             try:
                 if bases is None:
-                    bases = plan.prepare(self._cached, within)
+                    bases = plan.prepare(
+                        self._cached, within, {n: s.lo for n, s in self._keep.items() if s is not None}
+                    )
                 new = inserts[part]
                 delta = torch.where((new != 0).any(2, keepdim=True), new - old, 0).to(self.low)
                 state = State(len(delta), delta.shape[1], bases)
@@ -384,34 +431,59 @@ class Incremental:
 
     def _ensure(self, plans: list[Plan], backgrounds: slice) -> None:
         """See to it that what plans read is cached for these backgrounds."""
-        needed = {base.node for plan in plans for base in plan.bases}
+        needed = self._needed(plans)
         here = self._cached_rows.start <= backgrounds.start and backgrounds.stop <= self._cached_rows.stop
-        if needed <= self._cached.keys() and here:
+        if here and all(n in self._cached and joined(s, self._keep[n]) == self._keep[n] for n, s in needed.items()):
             return
-        if needed - self._keep:  # a span at an edge may need what one in the middle does not
-            self._keep |= needed
+        # A span at an edge may need what one in the middle does not.
+        more = self._keep | {n: joined(span, self._keep.get(n, span)) for n, span in needed.items()}
+        self._keep = needed if self._spans and self._size(more) > self.memory_bytes // 2 else more
         first = backgrounds.start // self.backgrounds_cached * self.backgrounds_cached
         rows = slice(first, min(first + self.backgrounds_cached, len(self.X)))
         if backgrounds.stop > rows.stop:
             rows = backgrounds
         self._cache(rows)
 
+    def _needed(self, plans: list[Plan], *, spans: bool | None = None) -> dict[fx.Node, Span | None]:
+        """Return the nodes that plans read, and of each the span: all of it (None) for every node without `spans`."""
+        found: dict[fx.Node, Span | None] = {}
+        spans = self._spans if spans is None else spans
+        for base in (base for plan in plans for base in plan.bases):
+            some = spans and base.axis is not None and base.node not in self._growing
+            span = Span(tuple(base.inner), base.axis, base.lo, base.hi) if some else None
+            found[base.node] = joined(span, found.get(base.node, span))
+        return found
+
+    def _size(self, keep: dict[fx.Node, Span | None]) -> int:
+        """Return the bytes that are kept of one background."""
+        size = 0
+        for node, span in keep.items():
+            elements = math.prod(self.graph.shape[node])
+            if span is not None:
+                elements = elements // max(1, span.inner[span.axis - 1]) * (span.hi - span.lo)
+            size += elements * self.graph.dtype.itemsize
+        return size
+
     def _cache(self, rows: slice) -> list:
         """Run backgrounds through the graph, keep what edits need, and return the outputs."""
         self._cached = {}
-        batch = FULL_BATCH[self.device.type]
+        batch = self.batch
         pieces: dict[fx.Node, list[torch.Tensor]] = {node: [] for node in self._keep}
+        whole = [node for node, span in self._keep.items() if span is None]
+        cut = {node: span.cut for node, span in self._keep.items() if span is not None}
         outputs = []
         with precision_context("float32", self.device):
             for start in range(rows.start, rows.stop, batch):
                 s = slice(start, min(start + batch, rows.stop))
-                keep = [*self._keep, *self._growing] if self._before is None else self._keep
-                y, kept = self.graph.run(self.X[s].to(self.graph.dtype), tuple(a[s] for a in self.args), keep)
+                keep = [*whole, *self._growing] if self._before is None else whole
+                args = tuple(a[s] for a in self.args)
+                y, kept = self.graph.run(self.X[s].to(self.graph.dtype), args, keep, cut)
                 outputs.append(y)
                 if self._before is None and self._growing:
                     self._largest[start] = [_largest_of(kept[node]) for node in self._growing]
                 for node in self._keep:
                     pieces[node].append(channels_last(kept[node]))
+                del kept
         for node in list(pieces):
             # One node after the other, so that no more than one is there twice.
             self._cached[node] = channels_last(torch.cat(pieces.pop(node)))

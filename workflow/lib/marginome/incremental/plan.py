@@ -399,14 +399,21 @@ class Plan:
                 values.pop(index, None)
         return [None if register is None else values[register.index] for _, _, register in self.outputs]
 
-    def prepare(self, cached: dict[fx.Node, torch.Tensor], rows: slice | torch.Tensor) -> dict[Base, torch.Tensor]:
-        """Cut what the steps read out of the cached backgrounds, for some of them (a slice, or one per pair)."""
+    def prepare(
+        self, cached: dict[fx.Node, torch.Tensor], rows: slice | torch.Tensor, firsts: dict[fx.Node, int] | None = None
+    ) -> dict[Base, torch.Tensor]:
+        """Cut what the steps read out of the cached backgrounds, for some of them (a slice, or one per pair).
+
+        Of nodes in `firsts` only a span is cached, which begins at that position.
+        """
         bases = {}
         for base in self.bases:
             t = cached[base.node]
-            t = t.view(-1, *base.inner) if base.inner != tuple(t.shape[1:]) else t
+            first = None if firsts is None else firsts.get(base.node)
+            if first is None and base.inner != tuple(t.shape[1:]):
+                t = t.view(-1, *base.inner)
             if base.axis is not None:
-                t = t.narrow(base.axis, base.lo, base.hi - base.lo)
+                t = t.narrow(base.axis, base.lo - (first or 0), base.hi - base.lo)
             t = channels_to_end(t)  # as it lies in memory
             t = t[rows] if isinstance(rows, slice) else t.index_select(0, rows)
             if base.transform != "as it is":

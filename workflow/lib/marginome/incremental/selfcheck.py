@@ -71,6 +71,7 @@ class SelfCheck:
         self.X, self.args = path.X[here], tuple(a[here] for a in path.args)
         self.length = self.X.shape[-1]
         self.memory = path.memory_bytes // 4
+        self._batch = max(1, path.batch // 2)  # sequences at a time in float64
         self._verified: dict[int, str] = {}
         self._places: list[int] | None = None
 
@@ -117,7 +118,7 @@ class SelfCheck:
 
     def _few(self, graph: Graph, args: tuple[torch.Tensor, ...], precision: str) -> Incremental:
         """Return a path on the sample alone, with rearranged weights of its own, which go with it."""
-        return Incremental(graph, self.X, args, self.path.device, precision, self.memory)
+        return Incremental(graph, self.X, args, self.path.device, precision, self.memory, batch=self._batch)
 
     def _products(self, path: Incremental, edits: Edits) -> list[torch.Tensor]:
         """Return outputs ``(m, b, ...)``, one edit at a time: none shares a plan with another, or is held with it."""
@@ -132,9 +133,13 @@ class SelfCheck:
         """Compare both paths on edits, the last of which sets nothing; the model itself where wanted."""
         double = self.path.graph.to_dtype(torch.float64)
         args64 = tuple(a.double() if a.is_floating_point() else a for a in self.args)
-        m, b = len(edits.starts), len(self.X)
+        m, b, n = len(edits.starts), len(self.X), self._batch
+        given = [(i, tuple(a[i : i + n] for a in args64)) for i in range(0, b, n)]
         edited = (edits.take(torch.full((b,), i)).apply(self.X).double() for i in range(m))
-        runs = [tensors(double.nest(double.run(x, args64)[0])) for x in edited]  # b sequences at a time
+        runs = []
+        for x in edited:
+            pieces = [tensors(double.nest(double.run(x[i : i + n], some)[0])) for i, some in given]
+            runs.append([torch.cat(parts) for parts in zip(*pieces)])
         truth = [torch.stack(parts) for parts in zip(*runs)]
         effects = [t - t[-1:] if _has_difference(t) else t for t in truth]
         # An effect that is itself rounding is no scale.

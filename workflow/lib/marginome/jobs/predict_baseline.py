@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from marginome.devices import precision_context, resolve_device
 from marginome.effects import saturated
 from marginome.errors import MarginomeError
 from marginome.fasta import read_background
+from marginome.footprint import sequences_at_once
 from marginome.jobs.each_model import each_part
 from marginome.models.loading import LoadedModel, load_model
 from marginome.prediction import predict
@@ -46,7 +48,7 @@ def predict_baselines(
     digests : mapping
         Digests of each model's files, by path (`provenance.content_digests`).
     engine : mapping
-        precision, threads, ... of the run.
+        precision, threads, memory_mb, ... of the run.
     device : str
         Where to compute: cpu or cuda:<index>.
     check : path
@@ -70,11 +72,12 @@ def predict_baselines(
         loaded = load_fitting(models[name], name=name, length=X.shape[2], fasta=fasta, precision=engine["precision"])
         log.info("model %s (%s), %d backgrounds of %d bp on %s, %s", name, loaded.loader, len(ids), X.shape[2], where,
                  engine["precision"])  # fmt: skip
+        model, args = loaded.readouts(), loaded.arguments(ids, X)
+        run = functools.partial(predict, model, device=where, verbose=False)
+        memory = int(engine["memory_mb"]) << 19
         with precision_context(engine["precision"], where):
-            outputs = predict(
-                loaded.readouts(), X, args=loaded.arguments(ids, X) or None, batch_size=BATCH, device=where,
-                verbose=False,
-            )  # fmt: skip
+            size = sequences_at_once(run, X, args, memory_bytes=memory, most=BATCH)
+            outputs = run(X, args, batch_size=size)
         group.attrs["marginome"] = to_json({"model": name, "model_files": dict(digests[name])}, sort_keys=True)
         _write_outputs(group, name, loaded, ids, outputs, engine["precision"])
 
@@ -111,7 +114,9 @@ def _write_outputs(
         log.info("output %s %s: mean %.4g, sd %.4g", output.name, values.shape, values.mean(), values.std())
 
 
-BATCH = 32  # sequences together; one size for every run: kernels round differently at another
+# Sequences together where a model is not too large for the run's memory, of which half is for their activations; one
+# size for every run, since kernels round differently at another.
+BATCH = 32
 
 
 def read_backgrounds(fasta: str | os.PathLike) -> tuple[list[str], torch.Tensor]:

@@ -1,0 +1,66 @@
+"""Processes with the packages of published models, which are in an environment of their own (`make oracle`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from workspace import ROOT, cannot_run
+
+ORACLE = ROOT / ".venv-oracle"
+
+
+def run_oracle(script: str, folder: Path, package: str) -> dict[str, np.ndarray]:
+    """Run a script with the oracles' packages on the path; what it saved in values.npz."""
+    if not (ORACLE / package).is_dir():
+        cannot_run(f"{package} is not in .venv-oracle (make oracle)")
+    done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ORACLE)})  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(np.load(folder / "values.npz"))
+
+
+# Each package writes a small model of its own class, as it saves it; Enformer's and Borzoi's of less depth and width.
+PACKAGES = """
+import sys, numpy as np, torch
+torch.set_num_threads(2)
+torch.manual_seed(0)
+folder, values = sys.argv[1], {}
+
+def changed(model):
+    with torch.no_grad():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if "running_var" in name:
+                tensor.mul_(0.5 + torch.rand_like(tensor))
+            elif tensor.is_floating_point():
+                tensor.add_((0.3 if tensor.dim() < 2 else 0.05) * torch.randn_like(tensor))
+    return model.eval()
+
+def write(name, model, length, read=lambda m, X: m(X)):
+    X = torch.nn.functional.one_hot(torch.randint(0, 4, (2, length)), 4).transpose(1, 2).float()
+    with torch.no_grad():
+        values[f"{name}.X"], values[f"{name}.y"] = X.numpy(), read(model, X).numpy()
+
+from openspliceai.train_base.openspliceai import SpliceAI
+model = changed(SpliceAI(32, np.array([11] * 8), np.array([1] * 4 + [4] * 4)))
+torch.save(model.state_dict(), f"{folder}/openspliceai.pt")
+write("openspliceai", model, 700)
+from enformer_pytorch import Enformer, EnformerConfig
+heads = {"human": 5, "mouse": 3}
+settings = dict(dim=192, depth=2, heads=2, target_length=8, dim_divisible_by=16, output_heads=heads)
+model = changed(Enformer(EnformerConfig(**settings)))
+model.save_pretrained(f"{folder}/enformer", safe_serialization=False)
+write("enformer", model, 4096, lambda m, X: m(X.transpose(1, 2))["human"])
+from safetensors.torch import save_model
+save_model(model, f"{folder}/enformer/model.safetensors")  # which keeps of two names of one tensor the first
+from borzoi_pytorch import Borzoi
+from borzoi_pytorch.config_borzoi import BorzoiConfig
+model = changed(Borzoi(BorzoiConfig(dim=96, depth=1, heads=2, attn_dim_value=32, bins_to_return=16)))
+model.save_pretrained(f"{folder}/borzoi")
+write("borzoi", model, 8192)
+np.savez(f"{folder}/values.npz", **values)
+"""

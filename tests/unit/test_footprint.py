@@ -1,0 +1,120 @@
+"""Memory of models of long sequences: what activations take, how many sequences go together, what a process takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from marginome.background_set import BackgroundSet, composition_table, write_background
+from marginome.footprint import Live, sequences_at_once
+from marginome.sequences import random_one_hot
+from workspace import ROOT
+
+KB = 4 * 4 * 64  # of four channels at 64 positions
+
+
+def twice(X: torch.Tensor, *args: torch.Tensor) -> torch.Tensor:
+    for _ in range(5):
+        X = X + 1  # the old one and the new one
+    return X.sum((1, 2))
+
+
+def test_what_is_there_at_once_is_followed():
+    X = torch.zeros(3, 4, 64)
+    with Live() as live:
+        twice(X)
+    assert live.peak == 3 * 2 * KB
+    weights = torch.zeros(4, 4000)
+    with Live() as live:  # a view of a weight, and a product of 4 numbers at 64 positions
+        torch.einsum("ncl,cd->ndl", X, weights.view(4000, 4)[:4])
+    assert 3 * KB <= live.peak < 4 * 3 * KB
+    with Live() as live:
+        held = [X + i for i in range(5)]
+    assert live.peak == sum(x.nbytes for x in held)
+
+
+@pytest.mark.parametrize(("memory", "size"), [(1, 1), (2 * KB, 1), (7 * KB, 3), (64 * KB, 32), (10**9, 32)])
+def test_sequences_go_together_as_far_as_there_is_memory(memory, size):
+    seen = []
+
+    def run(X, args):
+        seen.append(len(X))
+        return twice(X, *args)
+
+    X = random_one_hot((5, 4, 64), random_state=0).float()
+    assert sequences_at_once(run, X, (torch.zeros(5, 2),), memory_bytes=memory, most=32) == size
+    assert seen == ([] if memory == 10**9 else [1])  # nothing is run where nothing can be in the way
+
+
+# 32 channels at 131,072 positions are 17 MB, 1,000 tracks in 4,096 bins too; the last layers see every position.
+_MODEL = """
+import torch
+
+class Long(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        widths = [4, 32, 32, 32, 32, 32]
+        self.tower = torch.nn.Sequential(*(
+            torch.nn.Sequential(torch.nn.Conv1d(a, b, 5, padding=2), torch.nn.GELU(), torch.nn.MaxPool1d(2))
+            for a, b in zip(widths, widths[1:])
+        ))
+        self.head = torch.nn.Conv1d(32, 1000, 1)
+
+    def forward(self, X):
+        X = self.tower(X)
+        return torch.nn.functional.softplus(self.head(X + X.mean(-1, keepdim=True)))
+"""
+_PEAK = """
+import resource, sys, torch
+torch.set_num_threads(1)
+from marginome import random_one_hot
+from marginome.incremental import Edits, Engine
+from marginome.jobs.predict_baseline import predict_baselines, read_backgrounds
+from marginome.batch_files import write_records
+from marginome.models import load_model
+folder, what = sys.argv[1:]
+outputs = {"y": {"index": "[3, 5], 2040:2050", "reduce": {"how": "mean", "axes": [2]}, "names": ["a", "b"]}}
+settings = {"loader": f"{folder}/long.py:Long", "input_length": 131072, "outputs": outputs}
+write_records(f"{folder}/check.json", {"m": {}}, {})
+model = load_model("m", settings)
+ids, X = read_backgrounds(f"{folder}/set.fa.gz")
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+if what == "baseline":
+    engine = {"precision": "float32", "memory_mb": 400}
+    predict_baselines({"m": settings}, digests={"m": {}}, engine=engine, device="cpu", check=f"{folder}/check.json",
+                      fasta=f"{folder}/set.fa.gz", predictions=f"{folder}/baseline.h5")
+else:
+    engine = Engine(model.readouts(), X, device="cpu", engine=what, memory_bytes=400 << 20)
+    edits = Edits.stack([random_one_hot((1, 4, 12), random_state=i)[0] for i in range(3)], [65530, 65530, 100])
+    found = torch.full((3, len(X), 2), torch.nan)
+    for some, which, y in engine.run(edits):
+        found[some, which] = y["y"]
+    torch.save(found, f"{folder}/{what}.pt")
+    assert engine.info.path == what and not engine.info.full_units, engine.info
+print(peak() - before)
+"""
+
+
+@pytest.mark.timeout(600)
+def test_long_models_keep_to_the_memory_of_the_run(tmp_path):
+    """32 sequences at a time would take some 1,600 MB; what is kept of a background whole, 170 MB."""
+    (tmp_path / "long.py").write_text(_MODEL)
+    sequences = ["".join("ACGT"[i] for i in x.argmax(0)) for x in random_one_hot((12, 4, 131072), random_state=0)]
+    ids = [f"s{i}" for i in range(12)]
+    made = BackgroundSet("set", ids, sequences, None, composition_table(ids, sequences, ["x"] * 12))
+    write_background(made, fasta=tmp_path / "set.fa.gz", bed=tmp_path / "set.bed")
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow" / "lib")}
+    for what in ("baseline", "incremental", "full"):
+        done = subprocess.run([sys.executable, "-c", _PEAK, str(tmp_path), what], capture_output=True, text=True,
+                              env=environment)  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        # 300 MB more are for what kernels and libraries take, and one sequence in float64, in which a path is checked
+        assert float(done.stdout.splitlines()[-1]) < 400 + 300, what
+    a, b = (torch.load(tmp_path / f"{what}.pt") for what in ("incremental", "full"))
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)

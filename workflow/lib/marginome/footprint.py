@@ -1,0 +1,71 @@
+"""How much memory a model's activations take at once, and how many sequences go through it together for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+# Of so many bytes of activations for a byte of the sequences (float32, one-hot) it is not measured whether they fit:
+# two hundred times as many channels as bases, five tensors of them at once.
+UNMEASURED = 1000
+
+
+class Live(TorchDispatchMode):
+    """Follows how much memory there is at once of what operations return: ``peak``, in bytes, weights not counted."""
+
+    def __init__(self):
+        super().__init__()
+        self.peak = 0
+        self._held: dict[StorageWeakRef, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self._held = {storage: size for storage, size in self._held.items() if not storage.expired()}
+        if not getattr(func, "is_view", False):  # a view of a weight takes no memory
+            storages = [y.untyped_storage() for y in tree_leaves(out) if isinstance(y, Tensor)]
+            self._held |= {StorageWeakRef(storage): storage.nbytes() for storage in storages}
+        self.peak = max(self.peak, sum(self._held.values()))
+        return out
+
+
+@torch.no_grad()
+def sequences_at_once(
+    run: Callable[[Tensor, tuple[Tensor, ...]], Any],
+    X: Tensor,
+    args: Sequence[Tensor],
+    *,
+    memory_bytes: float,
+    most: int,
+) -> int:
+    """Return how many sequences to run together, so that their activations keep to a memory.
+
+    Parameters
+    ----------
+    run : function
+        Runs the model, ``run(X, args)``.
+    X : Tensor, shape (n, 4, length)
+        Sequences, of which the first is run where the model may be too large for `most`.
+    args : sequence of Tensor
+        The model's further inputs, n entries each.
+    memory_bytes : float
+        For what there is of activations at once.
+    most : int
+        What a model without trouble gets.
+
+    Returns
+    -------
+    int
+        At least 1. It depends on the model, the length and the memory alone, since numbers depend on it in the last
+        digits: not on what is free.
+    """
+    if most * X[0].numel() * 4 * UNMEASURED <= memory_bytes:
+        return most
+    with Live() as live:
+        run(X[:1], tuple(a[:1] for a in args))
+    return max(1, min(most, int(memory_bytes / max(1, live.peak))))
