@@ -112,7 +112,7 @@ def run(
     }  # fmt: skip
     return subprocess.run(
         [sys.executable, *program, "--nocolor", *storage, *isolated, *arguments], cwd=folder, env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1800,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=3000,
     )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def test_isolated_jobs_give_the_tables_of_a_local_run(tmp_path, bucket, finished
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)  # half an hour on two cores that others keep busy
 def test_isolated_jobs_give_the_elements_of_a_local_run(tmp_path, bucket, elements, monkeypatch):
     """From peaks to patterns and isolated effects, and loci of a background set: tables, arrays, browsers' files."""
     monkeypatch.chdir(ROOT)
