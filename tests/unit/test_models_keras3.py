@@ -71,6 +71,13 @@ f = L.LSTM(3, go_backwards=True, return_sequences=True)(e)
 g = L.Multiply()([f, d])  # of channels alone: the same at every position
 write("variants", keras.Model(inp, [L.TimeDistributed(L.Dense(2))(g), L.LayerNormalization()(d)]), h5=True)
 
+inp = L.Input((40, 4))
+a = L.DepthwiseConv1D(5, strides=2, depth_multiplier=3, padding="same", activation="relu")(inp)
+a = L.DepthwiseConv1D(3, dilation_rate=2, use_bias=False)(a)
+b = L.Bidirectional(L.GRU(3, return_sequences=True))(a)
+b = L.GRU(4, use_bias=False, go_backwards=True, return_sequences=True)(b)
+write("cells", keras.Model(inp, L.Dense(2)(L.Bidirectional(L.GRU(3), merge_mode="ave")(b))), h5=True)
+
 def part(filters, name):
     inner = L.Input((30, 8))
     y = L.Conv1D(filters, 3, activation="exponential")(L.BatchNormalization()(inner))
@@ -144,7 +151,17 @@ def compared(file: Path, loader: str = "keras") -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["attention.keras", "attention.h5", "variants.keras", "variants.h5", "nested.keras", "sequential.keras"]
+    "name",
+    [
+        "attention.keras",
+        "attention.h5",
+        "variants.keras",
+        "variants.h5",
+        "cells.keras",
+        "cells.h5",
+        "nested.keras",
+        "sequential.keras",
+    ],
 )
 def test_archives_of_keras_3_predict_as_in_keras(wide, name):
     compared(wide / name)

@@ -1,4 +1,4 @@
-"""Keras layers that relate positions, or channels, to each other: separable convolutions, norms, attention, LSTM."""
+"""Keras layers that relate positions, or channels, to each other: separable convolutions, norms, attention, cells."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ class Attention(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """An LSTM over positions, from either end.
+    """An LSTM or a GRU over positions, from either end.
 
     Parameters
     ----------
-    lstm : torch.nn.LSTM
+    cells : torch.nn.LSTM or torch.nn.GRU
         Its first axis is the batch.
     backwards : bool
         Whether it begins at the last position.
@@ -82,18 +82,18 @@ class Recurrent(nn.Module):
         Whether the state of every position is returned, in the order in which they are made; else that of the last.
     """
 
-    def __init__(self, lstm: nn.LSTM, backwards: bool, sequences: bool):
+    def __init__(self, cells: nn.RNNBase, backwards: bool, sequences: bool):
         super().__init__()
-        self.lstm, self.backwards, self.sequences = lstm, backwards, sequences
+        self.cells, self.backwards, self.sequences = cells, backwards, sequences
 
     def forward(self, X: Tensor) -> Tensor:
         """``(n, positions, channels)`` to ``(n, positions, units)`` or ``(n, units)``."""
-        states, _ = self.lstm(X.flip(1) if self.backwards else X)
+        states, _ = self.cells(X.flip(1) if self.backwards else X)
         return states if self.sequences else states[:, -1]
 
 
 class BothWays(nn.Module):
-    """Two LSTMs, one from either end, their states merged at every position."""
+    """Two LSTMs or GRUs, one from either end, their states merged at every position."""
 
     def __init__(self, forward: Recurrent, backward: Recurrent, merge: Callable[[Tensor, Tensor], Tensor]):
         super().__init__()
@@ -107,7 +107,7 @@ class BothWays(nn.Module):
 
 # ----------------------------------------------------------------------------------------------- layers
 def _separable(call: Call) -> Built:
-    settings, (length, channels) = call.settings, call.positions.shape
+    settings, (_, channels) = call.settings, call.positions.shape
     biased = settings.flag("use_bias", True)
     arrays = call.weights.of(call.name, ["depthwise_kernel", "pointwise_kernel", *(["bias"] if biased else [])])
     filters, width = settings.integer("filters"), settings.integer("kernel_size")
@@ -117,19 +117,41 @@ def _separable(call: Call) -> Built:
         raise settings.unsupported(
             f"its kernels {depthwise.shape} and {pointwise.shape} do not fit {channels} channels, {filters} filters"
         )
-    stride, dilation = settings.integer("strides", 1), settings.integer("dilation_rate", 1)
-    span = (width - 1) * dilation + 1
-    left, right = padding(settings, length, span, stride)
-    bounded(settings, length + left + right, channels * times)
-    first = nn.Conv1d(channels, channels * times, width, stride=stride, dilation=dilation, groups=channels, bias=False)
-    copy(first.weight, depthwise.reshape(width, -1).T[:, None])
+    first, positions = _of_each_channel(call, depthwise, biased=False)
     second = nn.Conv1d(channels * times, filters, 1, bias=biased)
     copy(second.weight, pointwise.transpose(2, 1, 0))
     if biased:
         copy(second.bias, _fitting(call, "bias", arrays["bias"], (filters,)))
-    pad = [nn.ConstantPad1d((left, right), 0.0)] if left + right else []
     after = activation(settings.get("activation", None), True, settings)
-    return [*pad, first, second, *after], Value(((length + left + right - span) // stride + 1, filters))
+    return [*first, second, *after], Value((positions, filters))
+
+
+def _depthwise(call: Call) -> Built:
+    settings, (_, channels) = call.settings, call.positions.shape
+    biased = settings.flag("use_bias", True)
+    kind = "depthwise_kernel" if settings.keras == 2 else "kernel"
+    arrays = call.weights.of(call.name, [kind, *(["bias"] if biased else [])])
+    width, times = settings.integer("kernel_size"), settings.integer("depth_multiplier", 1)
+    kernel = _fitting(call, kind, arrays[kind], (width, channels, times))
+    layers, positions = _of_each_channel(call, kernel, biased=biased)
+    if biased:
+        copy(layers[-1].bias, _fitting(call, "bias", arrays["bias"], (channels * times,)))
+    after = activation(settings.get("activation", None), True, settings)
+    return [*layers, *after], Value((positions, channels * times))
+
+
+def _of_each_channel(call: Call, kernel: np.ndarray, *, biased: bool) -> tuple[list[nn.Module], int]:
+    """Return a convolution of each channel by kernels ``(width, channels, times)``, and the positions it leaves."""
+    settings, (length, channels) = call.settings, call.positions.shape
+    width, _, times = kernel.shape
+    stride, dilation = settings.integer("strides", 1), settings.integer("dilation_rate", 1)
+    span = (width - 1) * dilation + 1
+    left, right = padding(settings, length, span, stride)
+    bounded(settings, length + left + right, channels * times)
+    conv = nn.Conv1d(channels, channels * times, width, stride=stride, dilation=dilation, groups=channels, bias=biased)
+    copy(conv.weight, kernel.reshape(width, -1).T[:, None])
+    pad = [nn.ConstantPad1d((left, right), 0.0)] if left + right else []
+    return [*pad, conv], (length + left + right - span) // stride + 1
 
 
 def _layer_norm(call: Call) -> Built:
@@ -201,11 +223,11 @@ def _projection(call: Call, name: str, shape: tuple[int, ...], biased: bool) -> 
     return dense
 
 
-def _lstm_layer(call: Call) -> Built:
+def _recurrent(call: Call) -> Built:
     length, channels = call.positions.shape
     backwards, sequences = call.settings.flag("go_backwards", False), call.settings.flag("return_sequences", False)
-    lstm, units = _lstm(call, call.settings, channels, Part("", "cell"))
-    module = OverChannels(Recurrent(lstm, backwards, sequences))
+    cells, units = _CELLS[call.kind](call, call.settings, channels, Part("", "cell"))
+    module = OverChannels(Recurrent(cells, backwards, sequences))
     return [module], Value((length, units) if sequences else (units,))
 
 
@@ -218,18 +240,18 @@ def _bidirectional(call: Call) -> Built:
     for layer, direction in zip(given, ("forward", "backward")):
         layer = given[0] if layer is None else layer  # made of the other's settings
         kind = layer.get("class_name") if isinstance(layer, dict) else layer
-        if kind != "LSTM":
+        if kind not in _CELLS:
             raise settings.unsupported(f"Bidirectional around {kind} is not supported")
         inner = Settings(layer.get("config"), call.name, settings.where, settings.keras)
-        name = inner.get("name", "lstm")
+        name = inner.get("name", kind.lower())
         group = name if str(name).startswith(direction) else f"{direction}_{name}"
         backwards = inner.flag("go_backwards", False)
         if layer is given[0] and direction == "backward":
             backwards = not backwards
         sequences = inner.flag("return_sequences", False)
-        lstm, units = _lstm(call, inner, channels, Part(group, f"{direction}_layer/cell"))
+        cells, units = _CELLS[kind](call, inner, channels, Part(group, f"{direction}_layer/cell"))
         inner.refuse_unread()
-        found.append((Recurrent(lstm, backwards, sequences), units, sequences, backwards))
+        found.append((Recurrent(cells, backwards, sequences), units, sequences, backwards))
     if found[0][1:3] != found[1][1:3] or found[0][3] or not found[1][3]:
         raise settings.unsupported("its two directions differ, or both go one way")
     units = found[0][1] * (2 if merge == "concat" else 1)
@@ -237,11 +259,11 @@ def _bidirectional(call: Call) -> Built:
     return [module], Value((length, units) if found[0][2] else (units,))
 
 
-def _lstm(call: Call, settings: Settings, channels: int, part: Part) -> tuple[nn.LSTM, int]:
-    units, biased = settings.integer("units"), settings.flag("use_bias", True)
+def _plain_cells(settings: Settings, kind: str) -> tuple[int, bool]:
+    """Return units and whether there is a bias, of cells that PyTorch has."""
     for key, wanted in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
         if settings.get(key, wanted) != wanted:
-            raise settings.unsupported(f"{key} {settings.get(key)!r} of an LSTM; known is {wanted}")
+            raise settings.unsupported(f"{key} {settings.get(key)!r} of {kind}; known is {wanted}")
     for key in ("return_state", "stateful", "time_major"):
         if settings.get(key, False) not in (False, None):
             raise settings.unsupported(f"{key} is not supported")
@@ -249,6 +271,11 @@ def _lstm(call: Call, settings: Settings, channels: int, part: Part) -> tuple[nn
     for key in ("unit_forget_bias", "dropout", "recurrent_dropout", "implementation", "unroll", "use_cudnn",
                 "zero_output_for_mask"):  # fmt: skip
         settings.get(key, None)
+    return settings.integer("units"), settings.flag("use_bias", True)
+
+
+def _lstm(call: Call, settings: Settings, channels: int, part: Part) -> tuple[nn.LSTM, int]:
+    units, biased = _plain_cells(settings, "an LSTM")
     arrays = call.weights.of(call.name, ["kernel", "recurrent_kernel", *(["bias"] if biased else [])], part)
     kernel = _fitting(call, "kernel", arrays["kernel"], (channels, 4 * units))
     recurrent = _fitting(call, "recurrent_kernel", arrays["recurrent_kernel"], (units, 4 * units))
@@ -261,6 +288,25 @@ def _lstm(call: Call, settings: Settings, channels: int, part: Part) -> tuple[nn
     return lstm, units
 
 
+def _gru(call: Call, settings: Settings, channels: int, part: Part) -> tuple[nn.GRU, int]:
+    units, biased = _plain_cells(settings, "a GRU")
+    if not settings.flag("reset_after", False):
+        raise settings.unsupported("a GRU with reset_after: false is not supported")
+    arrays = call.weights.of(call.name, ["kernel", "recurrent_kernel", *(["bias"] if biased else [])], part)
+    kernel = _fitting(call, "kernel", arrays["kernel"], (channels, 3 * units))
+    recurrent = _fitting(call, "recurrent_kernel", arrays["recurrent_kernel"], (units, 3 * units))
+    gru = nn.GRU(channels, units, bias=biased, batch_first=True)
+    # Keras has the gates in the order update, reset, new; PyTorch reset, update, new.
+    order = np.concatenate([np.arange(units) + gate * units for gate in (1, 0, 2)])
+    copy(gru.weight_ih_l0, kernel[:, order].T)
+    copy(gru.weight_hh_l0, recurrent[:, order].T)
+    if biased:
+        bias = _fitting(call, "bias", arrays["bias"], (2, 3 * units))
+        copy(gru.bias_ih_l0, bias[0, order])
+        copy(gru.bias_hh_l0, bias[1, order])
+    return gru, units
+
+
 def _fitting(call: Call, kind: str, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     if array.shape != tuple(shape):
         raise call.settings.unsupported(f"its {kind} is {array.shape}; wanted {tuple(shape)}")
@@ -271,8 +317,10 @@ _MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "concat": lambda a, b: torch.cat([a, b], dim=-1), "sum": torch.add, "mul": torch.mul,
     "ave": lambda a, b: (a + b) / 2,
 }  # fmt: skip
+_CELLS: dict[str, Callable[[Call, Settings, int, Part], tuple[nn.RNNBase, int]]] = {"LSTM": _lstm, "GRU": _gru}
 BUILDERS: dict[str, Builder] = {
-    "SeparableConv1D": _separable, "SeparableConvolution1D": _separable, "LayerNormalization": _layer_norm,
-    "UpSampling1D": _up_sampling, "MultiHeadAttention": _attention, "LSTM": _lstm_layer,
-    "Bidirectional": _bidirectional,
+    "SeparableConv1D": _separable, "SeparableConvolution1D": _separable, "DepthwiseConv1D": _depthwise,
+    "LayerNormalization": _layer_norm,
+    "UpSampling1D": _up_sampling, "MultiHeadAttention": _attention, "LSTM": _recurrent,
+    "GRU": _recurrent, "Bidirectional": _bidirectional,
 }  # fmt: skip
