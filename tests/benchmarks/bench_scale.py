@@ -38,7 +38,7 @@ def perturbed(path: Path, seed: int) -> None:
 
 
 def atlas(folder: Path, models: int, *, sets: int, backgrounds: int, motifs: list[str] | None, batch: int,
-          outputs: list[str] | None = None, links: bool = False) -> None:  # fmt: skip
+          outputs: list[str] | None = None, links: bool = False, controls: bool = True) -> None:  # fmt: skip
     """Write a sheet of models, their weights (or links to one file, where nothing is computed) and a config."""
     (folder / "weights").mkdir(exist_ok=True)
     (folder / "resources").unlink(missing_ok=True)
@@ -55,7 +55,8 @@ def atlas(folder: Path, models: int, *, sets: int, backgrounds: int, motifs: lis
     collection = {"files": [JASPAR], **({"include": motifs} if motifs else {})}
     uniform = {f"set{i}": {"kind": "uniform", "n": backgrounds, "length": 2114} for i in range(sets)}
     screen = {"models": {"tissue": sorted({f"tissue{i % 10}" for i in range(models)})}, "motifs": ["jaspar"],
-              "backgrounds": list(uniform), "outputs": outputs}  # fmt: skip
+              "backgrounds": list(uniform), "outputs": outputs,
+              "controls": None if controls else False}  # fmt: skip
     config = {"sheets": ["models.tsv"], "batch": batch, "motifs": {"jaspar": collection}, "backgrounds": uniform,
               "screens": {"s": {key: value for key, value in screen.items() if value is not None}}}  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -103,7 +104,8 @@ def plan(folder: Path, args: argparse.Namespace) -> None:
         )
         made = subprocess.run(
             [sys.executable, "-c", code, sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
-             "--directory", str(folder), "--configfile", str(folder / "config.yaml"), "--cores", "1", "-n", "--quiet"],
+             "--directory", str(folder), "--configfile", str(folder / "config.yaml"), "--cores", "1", "-n",
+             "--quiet", "rules"],
             cwd=ROOT, capture_output=True, text=True, check=True,
         )  # fmt: skip
         first, *rest = made.stdout.splitlines()
@@ -119,12 +121,14 @@ def plan(folder: Path, args: argparse.Namespace) -> None:
 def growth(folder: Path, args: argparse.Namespace) -> None:
     """Run more and more models of one sheet: what was computed stays, as in an atlas that grows."""
     done, total = 0, 0.0
-    print(f"{args.inserts} inserts, {args.backgrounds} backgrounds in each of two sets, batches of {args.batch}")
+    print(
+        f"{args.inserts} inserts without controls x {args.backgrounds} backgrounds x two sets, batches of {args.batch}"
+    )
     print("| models | new | processor (s) | of a new model (s) | elapsed (s) |\n|---|---|---|---|---|")
     for models in args.models:
         # a motif has two orientations
         atlas(folder, models, sets=2, backgrounds=args.backgrounds, motifs=motif_names(args.inserts // 2),
-              batch=args.batch)  # fmt: skip
+              batch=args.batch, controls=False)  # fmt: skip
         shutil.rmtree(folder / "benchmarks", ignore_errors=True)
         used, elapsed, _ = snakemake(folder)
         total += used

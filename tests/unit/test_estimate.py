@@ -46,3 +46,25 @@ def test_time_and_shards_follow_from_the_measured_rate(tmp_path, caplog, rates, 
     assert row["disk_mb"] == pytest.approx(2 * 1200 * 100 * 4 * 4e-6 + 2 * 200 * 2000 * 2 * 4e-6, abs=0.1)
     full = disk_mb(outputs, 1200, 200, 100, keep | {"predictions": True, "backgrounds_mb": 1, "profiles": False})
     assert full == pytest.approx(1200 * 100 * 2003 * 4e-6)
+
+
+def test_a_job_takes_as_long_as_all_models_of_its_batch(tmp_path, caplog):
+    made = make_background({"kind": "uniform", "n": 100, "length": 50}, name="u", seed=1)
+    write_background(made, fasta=tmp_path / "u.fa.gz", bed=tmp_path / "u.bed", tsv=tmp_path / "u.tsv")
+    write_table(tmp_path / "inserts.parquet", pd.DataFrame({"role": ["motif"] * 1200}))
+    check = {"block": 64, "pairs_per_second": {"64": 100.0}, "sequences_per_second": 2.0, "outputs": []}
+    write_checks(tmp_path / "batch.json", a=check, b=check, other=check)  # the screen leaves one out
+    write_checks(tmp_path / "c.json", c=check)
+    keep = {"backgrounds_mb": 500, "profiles": True, "predictions": False}
+    paths = {"a": "batch.json", "b": "batch.json", "other": "batch.json", "c": "c.json"}
+    with caplog.at_level("INFO", logger="marginome"):
+        estimate(
+            {"s": {"models": ["a", "b", "c"], "backgrounds": ["u"], "shards": 1, "outputs": None, "keep": keep}},
+            inserts={"s": {"l": str(tmp_path / "inserts.parquet")}}, backgrounds={"u": str(tmp_path / "u.fa.gz")},
+            checks={model: str(tmp_path / file) for model, file in paths.items()}, table=tmp_path / "estimate.tsv",
+        )  # fmt: skip
+    rows = pd.read_csv(tmp_path / "estimate.tsv", sep="\t").set_index("model")
+    assert rows["models_of_a_job"].to_dict() == {"a": 2, "b": 2, "c": 1}
+    assert rows["minutes"].eq(20).all() and rows["shards_proposed"].to_dict() == {"a": 2, "b": 2, "c": 1}
+    # two shards of every list: two jobs for the batch, two for the model alone; the longest 2 x 20 minutes in two
+    assert "(4 jobs of at most 20 minutes; a job computes up to 2 models of a sheet (batch))" in caplog.text

@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,17 +49,20 @@ def estimate(
     -----
     Pairs (inserts and controls times backgrounds) over pairs per second of this kind of device, as measured on random
     backgrounds with the block that the run uses. Writing and start-up are not counted. Disk is what shards and merged
-    files hold before compression (`disk_mb`), without what ``functions`` write.
+    files hold before compression (`disk_mb`), without what ``functions`` write. The models of a batch are computed by
+    one job, so that its time is that of all of them.
     """
     rows = []
     found = read_checks(checks)[1]
     sizes = {background: len(read_background(path)[0]) for background, path in backgrounds.items()}
     for screen, entry in screens.items():
         roles = {name: read_table(path, columns=["role"])["role"] for name, path in inserts[screen].items()}
+        batches = Counter(str(checks[model]) for model in entry["models"])
         for model in entry["models"]:
             check = found.get(model) or read_record(checks[model], model)  # says what a model failed with
             rates = check["pairs_per_second"]
             rate = rates.get(str(check["block"])) or max(rates.values(), default=0.0) or check["sequences_per_second"]
+            together = batches[str(checks[model])]
             wanted = [o for o in check["outputs"] if not entry["outputs"] or o["name"] in entry["outputs"]]
             for background, (name, role) in itertools.product(entry["backgrounds"], roles.items()):
                 n, n_motifs = len(role), int((role == "motif").sum())
@@ -68,9 +72,10 @@ def estimate(
                 rows.append(
                     {
                         "screen": screen, "model": model, "background": background, "inserts": name, "pairs": pairs,
-                        "pairs_per_second": round(rate, 1), "minutes": round(minutes, 2),
+                        "pairs_per_second": round(rate, 1), "minutes": round(minutes, 2), "models_of_a_job": together,
                         "shards_now": of_list(entry["shards"], name) or 1,
-                        "shards_proposed": max(1, math.ceil(minutes / SHARD_MINUTES)), "disk_mb": round(disk, 1),
+                        "shards_proposed": max(1, math.ceil(minutes * together / SHARD_MINUTES)),
+                        "disk_mb": round(disk, 1),
                     }
                 )  # fmt: skip
     made = pd.DataFrame(rows)
@@ -78,14 +83,16 @@ def estimate(
     log.info("\n%s", made.to_string(index=False))
     for screen, part in made.groupby("screen", sort=False):
         proposed = part.groupby("inserts", sort=False)["shards_proposed"].max()
-        jobs = int(part["inserts"].map(proposed).sum())
-        longest = (part["minutes"] / part["inserts"].map(proposed)).max()
+        jobs = math.ceil((part["inserts"].map(proposed) / part["models_of_a_job"]).sum())
+        longest = (part["minutes"] * part["models_of_a_job"] / part["inserts"].map(proposed)).max()
+        most = int(part["models_of_a_job"].max())
+        several = f"; a job computes up to {most} models of a sheet (batch)" if most > 1 else ""
         listed = f"{{{', '.join(f'{name}: {n}' for name, n in proposed.items())}}}"
         shards = listed if proposed.nunique() > 1 else proposed.iloc[0]
         log.info(
             "screen %s: %.1f minutes of computing in one job at a time; put  shards: %s  into its entry "
-            "(%d jobs of at most %.0f minutes); at most %.0f MB on disk",
-            screen, part["minutes"].sum(), shards, jobs, longest + 0.5, part["disk_mb"].sum(),
+            "(%d jobs of at most %.0f minutes%s); at most %.0f MB on disk",
+            screen, part["minutes"].sum(), shards, jobs, longest + 0.5, several, part["disk_mb"].sum(),
         )  # fmt: skip
 
 
