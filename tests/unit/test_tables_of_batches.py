@@ -20,7 +20,7 @@ from marginome.errors import MarginomeError
 from marginome.jobs.label_models import label_models
 from marginome.jobs.summarize_screen import summarize_screen
 from marginome.storage import write_json
-from marginome.tables import AGREEMENT, EFFECTS
+from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS
 
 BATCHES = {"m3+2-x": ["m3", "m1", "m2"], "m0+1-y": ["m0", "m4"]}
 KEYS = ["collection", "motif_id", "orientation", "start", "insert"]
@@ -142,6 +142,15 @@ def test_consensus_is_that_of_each_models_sets(screen):
         assert mine["sample"].isna().all()
         mine = mine[wanted.columns].reset_index(drop=True)
         pd.testing.assert_frame_equal(mine, wanted, check_dtype=False)
+
+
+def test_a_screen_without_controls_has_no_q(tmp_path):
+    paths = write_batches(tmp_path, {"b": ["m0"]}, 10)
+    rows = pd.read_parquet(paths["b"]).assign(q=np.nan, p=np.nan)
+    rows.astype({"sample": "Int64"}).to_parquet(paths["b"])
+    summarized(tmp_path, paths)
+    found = pd.read_parquet(tmp_path / "consensus.parquet")
+    assert list(found) == [c.name for c in CONSENSUS if c.name != "q_max"] and len(found) == 20
 
 
 def test_a_model_that_failed_stops_the_summary(tmp_path):
