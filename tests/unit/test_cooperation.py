@@ -214,6 +214,7 @@ def test_a_wave_of_a_turn_of_the_helix():
         (lambda rows: rows[rows["kept"].isna() | rows["second"].isin([f"c{i}" for i in range(90)])], "too few"),
         (lambda rows: rows[rows["gap"] == 3], "all arrangements have the gap"),
         (lambda rows: rows.assign(seam=rows["gap"] > 50), "without a seam"),
+        (lambda rows: rows.assign(seam=(rows["gap"] > 50) & rows["kept"].isna()), "without a seam"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(change, told):

@@ -213,7 +213,7 @@ def score_pairs(rows: pd.DataFrame, *, far: int | None = None) -> Cooperation:
     I = rows["interaction"].to_numpy(dtype=np.float64)  # noqa: E741 - its name in the field
 
     reference = distant & ~seam
-    if not reference.any():
+    if not (reference & ~mismatched[pair]).any():
         raise MarginomeError(f"no arrangement without a seam is {far} bp apart or more", where="pairs")
     means = pd.DataFrame({"pair": pair, "a": E[:, 0], "b": E[:, 1], "i": I})[reference].groupby("pair").mean()
     strong = means[~mismatched[means.index]]  # a control is weak: of what two strong motifs do it says nothing
