@@ -184,8 +184,12 @@ def expand_sheets(config: Mapping[str, Any]) -> Expanded:
             return Expanded(dict(config), (), {}, {})
         if is_address(settings["file"]):
             raise MarginomeError("a sheet is read when the run is planned, before anything is fetched",
-                                 where=settings["file"], remedy="Give a copy on this machine.")  # fmt: skip
-        rows = _sheet(settings["file"], settings.get("ensemble"), _state(settings["file"]))
+                                 where=f"config: sheets: {settings['file']}",
+                                 remedy="Give a copy on this machine.")  # fmt: skip
+        try:
+            rows = _sheet(settings["file"], settings.get("ensemble"), _state(settings["file"]))
+        except MarginomeError as error:
+            raise MarginomeError(error.what, where=f"config: sheets: {error.where}", remedy=error.remedy) from None
         for name, row in rows.items():
             place = f"{settings['file']}, line {', '.join(map(str, row.lines))}"
             if name in entries:
