@@ -17,7 +17,7 @@ from workspace import ROOT, Workspace, rules_run, script_processes, small_config
 pytestmark = [pytest.mark.workflow, pytest.mark.long]
 TABLE = "results/screens/ctcf_jaspar/effects.parquet"
 SHARD = "results/screens/ctcf_jaspar/shards/bpnet_ctcf/gc_matched/jaspar/1-of-1.h5"
-SUMMARY = "results/screens/ctcf_jaspar/batches/bpnet_ctcf/effects.parquet"
+SUMMARY = "results/screens/ctcf_jaspar/effects/bpnet_ctcf.parquet"
 LOG = "logs/marginalize/ctcf_jaspar/bpnet_ctcf/gc_matched/jaspar/1-of-1.log"
 
 
