@@ -57,3 +57,9 @@ def test_no_result_of_a_rule_is_ancient_to_another():
     ]
     assert len(marked) >= 4
     assert [(name, line) for name, line in marked if "rules." in line or "results" in line] == []
+
+
+def test_no_two_test_files_have_one_name():
+    """Pytest imports them by name alone, and would collect neither."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) > 90 and len(set(names)) == len(names)
