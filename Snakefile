@@ -26,6 +26,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/patterns.smk"  # of files that functions name; no rules
 include: "workflow/rules/common.smk"  # config, input functions, the library on the path; no rules
+include: "workflow/rules/results.smk"  # what a reader gets, by kind of file; no rules
 
 
 # None is no image; it is used with --sdm apptainer only.
