@@ -21,6 +21,8 @@ from marginome.jobs.label_models import label_models
 from marginome.jobs.summarize_screen import summarize_screen
 from marginome.storage import write_json
 from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS
+from oracles import ORACLE
+from workspace import cannot_run
 
 BATCHES = {"m3+2-x": ["m3", "m1", "m2"], "m0+1-y": ["m0", "m4"]}
 KEYS = ["collection", "motif_id", "orientation", "start", "insert"]
@@ -85,27 +87,17 @@ print(json.dumps([list(row) for row in rows.fetchall()]))
 
 
 @pytest.mark.parametrize("package", OTHERS)
-def test_other_readers_follow_the_manifest(screen, package, tools_python):
+def test_other_readers_follow_the_manifest(screen, package):
     folder, rows = screen
-    made = subprocess.run([tools_python(package), "-c", OTHERS[package]], cwd=folder, capture_output=True, text=True)
+    if not (ORACLE / package).is_dir():
+        cannot_run(f"{package} is not in .venv-oracle (make oracle)")
+    made = subprocess.run([sys.executable, "-c", OTHERS[package]], cwd=folder, capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ORACLE)})  # fmt: skip
     assert made.returncode == 0, made.stderr
     found = {model: (n, total) for model, n, total in json.loads(made.stdout)}
     wanted = rows.groupby("model")["effect"].agg(["size", "sum"])
     assert list(found) == list(wanted.index) and [n for n, _ in found.values()] == wanted["size"].tolist()
     np.testing.assert_allclose([total for _, total in found.values()], wanted["sum"], rtol=1e-9, atol=1e-9)
-
-
-@pytest.fixture
-def tools_python():
-    """The Python of an environment that has a package: this one, or the one that MARGINOME_READERS names."""
-
-    def find(package: str) -> str:
-        for python in (sys.executable, os.environ.get("MARGINOME_READERS", "")):
-            if python and subprocess.run([python, "-c", f"import {package}"], capture_output=True).returncode == 0:
-                return python
-        pytest.skip(f"{package} is not installed, and MARGINOME_READERS names no Python that has it")
-
-    return find
 
 
 def test_agreement_of_models_is_that_of_scipy(screen):
