@@ -282,6 +282,8 @@ def test_precisions_are_compared_with_float64(tmp_path):
 def test_the_same_check_twice_is_the_same(tmp_path):
     timed = ("sequences_per_second", "pairs_per_second", "block", "peak_memory_mb", "parts", "cost")
     first, second = (check_model(load(tmp_path), seed=3) for _ in range(2))
+    for check in (first, second):  # a processor that multiplies bfloat16 times it as well
+        check["engine"]["bfloat16"].pop("pairs_per_second", None)
     assert {k: v for k, v in first.items() if k not in timed} == {k: v for k, v in second.items() if k not in timed}
     assert check_model(load(tmp_path), seed=4)["outputs"] != first["outputs"]
 

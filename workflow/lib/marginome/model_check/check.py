@@ -20,6 +20,7 @@ from marginome.devices import (
     peak_memory,
     resolve_device,
 )
+from marginome.double import FewOutputs
 from marginome.effects import saturated
 from marginome.errors import MarginomeError, called
 from marginome.incremental.engine import memory_to_keep_to
@@ -286,13 +287,14 @@ def _precision_errors(
     # Convolutions in float64 unfold their input on a CPU: 0.8 GB a sequence for 75 bp of 128 channels at 10 kb.
     at_once = 1 if run.device.type == "cpu" else part.at_once(n, activations=2)
     try:
-        if run.dtype == torch.float64:
-            exact, single = run(X, args, at_once=at_once), Runner(
-                copy.deepcopy(run.module).float(), run.device, run.where
-            )  # fmt: skip
-        else:
-            double = Runner(copy.deepcopy(run.module).double(), run.device, run.where)
-            exact, single = double(X, args, at_once=at_once), run
+        with FewOutputs():
+            if run.dtype == torch.float64:
+                exact, single = run(X, args, at_once=at_once), Runner(
+                    copy.deepcopy(run.module).float(), run.device, run.where
+                )  # fmt: skip
+            else:
+                double = Runner(copy.deepcopy(run.module).double(), run.device, run.where)
+                exact, single = double(X, args, at_once=at_once), run
     except Exception as error:
         if is_out_of_memory(error):
             raise

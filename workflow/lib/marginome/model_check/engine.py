@@ -26,6 +26,8 @@ INSERT_WIDTH = 12
 BLOCKS = {"cpu": (16, 64, 128), "cuda": (64, 128, 256, 512)}
 BLOCK_SECONDS = 10.0  # a block that would take longer than this to try is not tried
 RACES = 3
+# Backgrounds of a race between precisions on a CPU, which is there for the log alone.
+FEW_BACKGROUNDS = 2
 # What stands for the engine where a model has problems: nothing is going to run.
 NOT_RUN: dict[str, Any] = {
     "block": 1,
@@ -89,7 +91,8 @@ def check_engine(
             block = int(fastest)
         if info.kernels == "triton":
             other = Engine(module, X, args, kernels=False, **settings)
-            kernels = _race({e.info.kernels: e for e in (runner, other)}, inserts, starts, block)
+            engines = {e.info.kernels: e for e in (runner, other)}
+            kernels = _race(engines, inserts, starts, block, len(X))
             log.info("convolutions of changes by %s (pairs/s: %s)", max(kernels, key=kernels.get),
                      ", ".join(f"{name} {rate:,.4g}" for name, rate in kernels.items()))  # fmt: skip
         if runner.device.type == "cpu" and precision == "float32":
@@ -142,7 +145,8 @@ def _bfloat16(
     rough = build()
     if rough.info.path != "incremental":
         return {"reason": rough.info.reason}
-    rates = _race({"float32": runner, "bfloat16": rough}, inserts, starts, block)
+    few = min(FEW_BACKGROUNDS, len(runner.X))
+    rates = _race({"float32": runner, "bfloat16": rough}, inserts, starts, block, few)
     error = rough.info.effect_error
     if rates["bfloat16"] > rates["float32"]:
         log.info("precision: bfloat16 would compute %s pairs/s in place of %s; largest error of an effect in the "
@@ -151,16 +155,18 @@ def _bfloat16(
     return {"pairs_per_second": rates, "effect_error": None if error is None else finite_or_none(error), "reason": ""}
 
 
-def _race(engines: dict[str, Engine], inserts: Tensor, starts: Tensor, block: int) -> dict[str, float]:
+def _race(
+    engines: dict[str, Engine], inserts: Tensor, starts: Tensor, block: int, backgrounds: int
+) -> dict[str, float]:
     """Return pairs per second of engines on the same backgrounds, which take turns."""
     edits = Edits(inserts[:block], starts[:block])
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(RACES + 1):
         for name, runner in engines.items():
             runner.block = block
-            seconds[name].append(_timed(runner, edits, runner.device, len(runner.X)))
+            seconds[name].append(_timed(runner, edits, runner.device, backgrounds))
     # the first round makes plans and compiles
-    pairs = len(edits.starts) * len(next(iter(engines.values())).X)
+    pairs = len(edits.starts) * backgrounds
     return {name: float(f"{pairs / statistics.median(times[1:]):.4g}") for name, times in seconds.items()}
 
 
