@@ -8,11 +8,14 @@ import sys
 
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 
 from marginome.background_set import BackgroundSet, composition_table, write_background
 from marginome.footprint import Live, sequences_at_once
+from marginome.incremental import Edits, Engine, paths
 from marginome.sequences import random_one_hot
 from workspace import ROOT
+from zoo import Dilated
 
 KB = 4 * 4 * 64  # of four channels at 64 positions
 
@@ -118,3 +121,23 @@ def test_long_models_keep_to_the_memory_of_the_run(tmp_path):
         assert float(done.stdout.splitlines()[-1]) < 400 + 300, what
     a, b = (torch.load(tmp_path / f"{what}.pt") for what in ("incremental", "full"))
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_of_pairs_has_as_many_as_there_is_room_for_at_once(monkeypatch):
+    """A GPU wants larger batches than the memory would hold if all stayed that moves."""
+    monkeypatch.setitem(paths.BATCH_BYTES, "cpu", paths.BATCH_BYTES["cuda"])
+    torch.manual_seed(0)
+    model, X = Dilated(filters=32, layers=6).eval(), random_one_hot((6, 4, 170), random_state=0)
+    memory = 40 << 20
+    path = Engine(model, X, memory_bytes=memory, engine="incremental")._path
+    edits = Edits(random_one_hot((200, 4, 9), random_state=1), torch.full((200,), 80))
+    plan = path.plan(80, 89)
+    with Live() as live:
+        found = path.product(edits, slice(0, 6))
+    outputs = sum(t.nbytes for t in pytree.tree_leaves(found))
+    at_a_time = path._pairs_at_a_time(plan)
+    assert 4 * memory / 4 / plan.bytes < at_a_time < 1200  # more than if all that moves stayed, and several batches
+    assert live.peak - outputs < memory / 2  # a quarter for the batch; its inserts and the backgrounds' values besides
+    few = Engine(model, X, engine="incremental", memory_bytes=4 << 30)
+    for a, b in zip(pytree.tree_leaves(found), pytree.tree_leaves(few._path.product(edits, slice(0, 6)))):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)

@@ -297,9 +297,9 @@ def test_on_a_gpu_motifs_of_many_widths_are_computed_on_one_span(monkeypatch):
     X = random_one_hot((4, 4, LENGTH), random_state=1)
     widths = range(6, 32)
     edits = Edits.stack([random_one_hot((1, 4, w), random_state=w)[0] for w in widths], [80 - w // 2 for w in widths])
-    model = Dilated(filters=16).eval()
+    model = Dilated(filters=64).eval()
     on_cpu = Engine(model, X, engine="incremental")
-    assert len(on_cpu._path._groups(edits, 100)) > 4  # on a core a wider span costs more than another batch
+    assert len(on_cpu._path._groups(edits, 100)) > 1  # on a core a wider span costs more than another group
     monkeypatch.setitem(paths_module.MACHINES, "cpu", paths_module.MACHINES["cuda"])
     like_gpu = Engine(model, X, engine="incremental")
     assert len(like_gpu._path._groups(edits, 100)) == 1

@@ -12,6 +12,7 @@ infinities on both sides) it raises and says for which backgrounds. An infinite 
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 from collections.abc import Callable
@@ -140,14 +141,13 @@ def jensen_shannon_distance(
         raise unknown_name("choice", softmax, ("both", "strand"), where="softmax")
     before, after = _comparable(before, after)
     output_dims = max(before.ndim, after.ndim) - batch_dims
-    logs = []
-    for name, profile in (("before", before), ("after", after)):
+
+    def logarithms(name: str, profile: torch.Tensor) -> torch.Tensor:
         profile = profile.double()
         if softmax == "both":
             profile = profile.reshape(*profile.shape[: profile.ndim - output_dims], -1)
         if logits:
-            logs.append(profile.log_softmax(dim=-1))
-            continue
+            return profile.log_softmax(dim=-1)
         total = profile.sum(dim=-1, keepdim=True)
         if not ((profile >= 0).all() and (total > 0).all() and total.isfinite().all()):
             raise MarginomeError(
@@ -155,14 +155,30 @@ def jensen_shannon_distance(
                 where=name,
                 remedy="Pass logits=True for logits.",
             )
-        logs.append((profile / total).log())
-    log_p, log_q = logs  # of the backgrounds once, however many afters they are compared with
+        return (profile / total).log()
+
+    # Of the backgrounds once, however many afters they are compared with; the divergence is the same either way round.
+    few, many = sorted((("before", before), ("after", after)), key=lambda named: (named[1].ndim, len(named[1])))
+    # On a CPU a part that stays in its cache at a time: temporary tensors of 16 MB take 3.5 times as long (70 against
+    # 20 us for 2,000 numbers).
+    rows = max(1, IN_CACHE // max(1, many[1][0].numel())) if many[1].device.type == "cpu" else len(many[1])
+    log_p = logarithms(*few)
+    parts = log_p.split(rows) if few[1].ndim == many[1].ndim and len(log_p) > 1 else itertools.repeat(log_p)
+    divergence = torch.cat([_divergence(p, logarithms(many[0], part)) for p, part in zip(parts, many[1].split(rows))])
+    return _numbers(divergence.clamp(0, 1).sqrt(), "jensen_shannon_distance")
+
+
+# Numbers compared at a time on a CPU.
+IN_CACHE = 2**17
+
+
+def _divergence(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+    """Return the Jensen-Shannon divergence, base 2, of distributions on the last axis, given by their logarithms."""
     log_m = torch.logaddexp(log_p, log_q)  # of twice the average
     p, q = log_p.exp(), log_q.exp()
     # 0 log 0 is 0, and NaN stays NaN; xlogy cannot be used, since the logarithms are what is known exactly.
     terms = torch.where(p == 0, 0.0, p * (log_p - log_m)) + torch.where(q == 0, 0.0, q * (log_q - log_m))
-    divergence = 1 + terms.sum(dim=-1) / (2 * torch.log(torch.tensor(2.0, dtype=torch.float64)))
-    return _numbers(divergence.clamp(0, 1).sqrt(), "jensen_shannon_distance")
+    return 1 + terms.sum(dim=-1) / (2 * torch.log(torch.tensor(2.0, dtype=torch.float64)))
 
 
 def _numbers(effect: torch.Tensor, measure: str) -> torch.Tensor:

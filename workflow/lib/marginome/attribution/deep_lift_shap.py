@@ -21,6 +21,7 @@ from marginome.errors import MarginomeError
 from marginome.prediction import (
     cast_argument,
     check_args,
+    check_finite,
     evaluating,
     model_dtype,
     to_device,
@@ -31,7 +32,7 @@ from marginome.shuffles import dinucleotide_shuffle
 log = logging.getLogger(__name__)
 
 # Pairs that "auto" starts with. On a CPU small batches stay in its cache; a GPU wants to be filled.
-AUTO_PAIRS = {"cpu": 32, "cuda": 512}
+AUTO_PAIRS = {"cpu": 32, "cuda": 640}
 REDUCED = (torch.float16, torch.bfloat16)
 
 
@@ -103,7 +104,7 @@ def deep_lift_shap(
     target : int, default 0
         Which of the model's outputs.
     batch_size : int or "auto", default "auto"
-        Pairs of sequence and reference at a time, which bounds the memory. "auto" is 32 on a CPU and 512 on a
+        Pairs of sequence and reference at a time, which bounds the memory. "auto" is 32 on a CPU and 640 on a
         GPU, halved, with a warning in the log, as long as memory runs out.
     references : callable or torch.Tensor, default dinucleotide_shuffle
         References (n, n_references, 4, length); or (n_references, 4, length), the same for all sequences; or a
@@ -208,9 +209,12 @@ def deep_lift_shap(
         pass_ = Passes(model, model_dtype(model), dtype if dtype in REDUCED else None, device, target, own)
         start, last = 0, None
 
-        def store(part: slice, group: tuple[torch.Tensor, ...]) -> None:
+        def store(part: slice, group: _Group) -> None:
             nonlocal result
-            values, deltas[part], differences[part] = (t.cpu() for t in group)
+            for output, what, first in group.outputs:
+                check_finite(output, what=what, first=first)
+            values = group.values.cpu()
+            deltas[part], differences[part] = group.deltas.cpu(), group.differences.cpu()
             if result is None:
                 result = values.new_empty((n, source.n, *shape) if raw_outputs else (n, *shape))
             result[part] = values
@@ -265,6 +269,15 @@ def deep_lift_shap(
     return AttributionsDeltas(result, deltas) if return_deltas else result
 
 
+class _Group(NamedTuple):
+    """Of a few sequences: attributions or multipliers, deltas, differences of outputs; outputs to look for NaN in."""
+
+    values: torch.Tensor
+    deltas: torch.Tensor
+    differences: torch.Tensor
+    outputs: list[tuple[torch.Tensor, str, int]]
+
+
 def _attribute_group(
     passes: Passes,
     X: torch.Tensor,
@@ -274,8 +287,8 @@ def _attribute_group(
     first: int,
     raw_outputs: bool,
     hypothetical: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Attribute a few sequences: (attributions or multipliers, deltas, differences of outputs), queued on a GPU."""
+) -> _Group:
+    """Attribute a few sequences; on a GPU what is returned is queued."""
     n_refs = references.shape[1]
     x = to_device(X, passes.dtype, passes.device)
     args = [cast_argument(a, passes.dtype, passes.device) for a in args]
@@ -295,12 +308,10 @@ def _attribute_group(
         else:
             # sum over references of (multiplier - its expectation under the reference's base)
             total += (multipliers - (multipliers * r).sum(dim=2, keepdim=True)).sum(dim=1)
-    if raw_outputs:
-        return torch.cat(raw, dim=1), torch.cat(deltas, dim=1), torch.cat(differences, dim=1)
-    attributions = (total / n_refs).to(x.dtype)
-    if not hypothetical:
-        attributions = attributions * x
-    return attributions, torch.cat(deltas, dim=1), torch.cat(differences, dim=1)
+    values = torch.cat(raw, dim=1) if raw_outputs else (total / n_refs).to(x.dtype)
+    if not raw_outputs and not hypothetical:
+        values = values * x
+    return _Group(values, torch.cat(deltas, dim=1), torch.cat(differences, dim=1), passes.outputs_to_check())
 
 
 # Steps of a sum's rounding, relative to the largest output, that a mean delta may have.

@@ -54,7 +54,7 @@ def integrated_gradients(
     model, X, args, target, references, n_shuffles, hypothetical, dtype, device, random_state, verbose, allow_tf32
         As in `marginome.deep_lift_shap`.
     batch_size : int or "auto", default "auto"
-        Points at a time, which bounds the memory. "auto" is 32 on a CPU and 512 on a GPU, halved, with a warning in
+        Points at a time, which bounds the memory. "auto" is 32 on a CPU and 640 on a GPU, halved, with a warning in
         the log, as long as memory runs out.
     n_steps : int, default 50
         Points on the line, those of Gauss-Legendre quadrature.

@@ -17,7 +17,7 @@ from marginome.attribution.kernels import Backward
 from marginome.attribution.module_rules import ModuleRules
 from marginome.attribution.pairs import RepeatSequence, make_pair
 from marginome.attribution.recording import Recorder, named_modules_of
-from marginome.prediction import check_finite, run_model
+from marginome.prediction import run_model
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,15 @@ class Passes:
     unseen: dict[tuple[str, int], Unseen] = field(default_factory=dict)  # calls that autograd does not see all of
     repeat: bool = False  # run a sequence once per reference: its values cannot be matched otherwise
     copy: bool = False  # the model overwrites values that autograd needs for derivatives
+    unchecked: list[tuple[torch.Tensor, str, int]] = field(default_factory=list)  # outputs that may be NaN
+
+    def outputs_to_check(self) -> list[tuple[torch.Tensor, str, int]]:
+        """Hand over the outputs that came since the last call: (output, what it is, number of its first sequence).
+
+        Looking for NaN waits for a GPU, so it is done when the next passes are queued.
+        """
+        found, self.unchecked = self.unchecked, []
+        return found
 
     def multipliers(
         self, x: torch.Tensor, r: torch.Tensor, args: list[torch.Tensor], on_sequence: OnSequence | None, first: int
@@ -63,7 +72,7 @@ class Passes:
             flat = r.flatten(0, 1).requires_grad_()
             recorder = Recorder(self.operations, self.unused, self.unseen)
             own, y = self.run(flat, [a.repeat_interleave(n_refs, dim=0) for a in args], recorder)
-            check_finite(y, what=f"output on the references of sequences {first} to {first + n - 1}")
+            self.unchecked.append((y.detach(), f"output on the references of sequences {first} to {first + n - 1}", 0))
             groups = (n * n_refs, 1) if self.repeat else (n, n_refs)
             self.own.pair(on_sequence.own, own, n_refs // times)
             pair = functools.partial(make_pair, n=groups[0], n_refs=groups[1])
@@ -91,7 +100,7 @@ class Passes:
         recorder = Recorder(self.operations, self.unused, self.unseen, trace=learn)
         with named_modules_of(self.model, recorder) if learn else contextlib.nullcontext():
             own, y = self.run(x.detach().requires_grad_(), args, recorder)
-        check_finite(y, first=first)
+        self.unchecked.append((y.detach(), "output", first))
         if learn:
             self.operations, self.unseen = recorder.operations, recorder.unseen
             self.unused = recorder.unused_by(y)

@@ -30,8 +30,9 @@ from .capture import Graph
 from .confirm import ROUGH, confirm, tolerance_of
 from .edits import Edits
 from .nodes import CannotCaptureError
-from .paths import Full, Incremental, middle, tensors
+from .paths import Incremental, middle, tensors
 from .selfcheck import SelfCheck
+from .whole import Full
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,7 @@
-"""The two ways to run a model on edited backgrounds: whole (`Full`), and only what an edit changes (`Incremental`)."""
+"""The incremental path: backgrounds once, with what edits need of them kept; then only what edits change."""
 
 from __future__ import annotations
 
-import functools
-import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -13,23 +11,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import fx
 
-from marginome.devices import free_memory, is_out_of_memory, precision_context
-from marginome.footprint import sequences_at_once
-from marginome.prediction import map_structure, run_model
+from marginome.devices import is_out_of_memory, precision_context
+from marginome.footprint import Live
+from marginome.prediction import map_structure
 
 from . import fused
 from .capture import GROWING, SEQUENCE, Graph
 from .changes import State
 from .edits import Edits
+from .grouping import Costs, cheapest_groups
 from .layout import channels_last
 from .nodes import CannotCaptureError, name_of
 from .pairs import Outputs, by_background, cut_out
 from .plan import Plan
+from .whole import FULL_BATCH, note
 
-log = logging.getLogger(__name__)
-
-# Sequences at a time of a full pass: few stay in a CPU's cache, many fill a GPU.
-FULL_BATCH = {"cpu": 32, "cuda": 512}
 # Memory traffic of one batch of pairs, in bytes: a CPU's batch should stay in its cache, a GPU's should fill it.
 BATCH_BYTES = {"cpu": 96e6, "cuda": 16e9}
 
@@ -46,11 +42,11 @@ class Machine(NamedTuple):
         return plan.flops / self.flops + plan.bytes / self.bytes_per_second
 
 
-# A launch costs a GPU as much as hundreds of pairs (on a core, less than one): there it pays to compute motifs of
-# different widths on one span.
-MACHINES = {"cpu": Machine(1e11, 2e10, 6e-6), "cuda": Machine(3e13, 2e12, 2e-5)}
-# Plans that are kept; each holds little besides its list of steps.
-PLANS = 256
+# Seconds per step are those of Python and of launches, which a GPU waits for. They are as much as hundreds of its pairs
+# (on a core, two), so that there it pays to compute motifs of different widths on one span.
+MACHINES = {"cpu": Machine(1e11, 2e10, 4e-5), "cuda": Machine(3e13, 2e12, 1e-4)}
+# Plans that are kept; each holds little besides its list of steps. Making one takes seconds per step of it.
+PLANS, PLANNING = 256, 6e-5
 
 
 def middle(length: int, width: int) -> tuple[int, int]:
@@ -98,61 +94,6 @@ def joined(one: Span | None, other: Span | None) -> Span | None:
     return one._replace(lo=min(one.lo, other.lo), hi=max(one.hi, other.hi))
 
 
-class Full:
-    """The full pass: every edited sequence through the whole model."""
-
-    def __init__(self, model, X, args, dtype, device, precision, memory_bytes: int):
-        self.model, self.X, self.args, self.dtype = model, X, args, dtype
-        self.device, self.precision = device, precision
-        self.memory_bytes = memory_bytes
-        self.backgrounds_cached = len(X)
-        self.notes: list[str] = []
-
-    def before(self) -> Any:
-        """Return the outputs on the backgrounds."""
-        return self._batches(len(self.X), lambda s: self.X[s], lambda s: s)
-
-    def product(self, edits: Edits, backgrounds: slice) -> Any:
-        """Return ``(m, b, ...)`` for every edit in every background of a slice."""
-        index = torch.arange(backgrounds.start, backgrounds.stop)
-        m, b = len(edits.starts), len(index)
-        each = edits.take(torch.arange(m).repeat_interleave(b))
-        return map_structure(lambda y: y.unflatten(0, (m, b)), self.pairs(each, index.repeat(m)))
-
-    def pairs(self, edits: Edits, index: torch.Tensor) -> Any:
-        """Return ``(m, ...)`` for edit i in background ``index[i]``."""
-        index = index.to(self.X.device)
-        return self._batches(len(index), lambda s: edits.take(s).apply(self.X[index[s]]), lambda s: index[s])
-
-    def run(self, X: torch.Tensor, args: tuple[torch.Tensor, ...]) -> Any:
-        """Run the model on one batch, on copies: a model may write into what it is given."""
-        with precision_context(self.precision, self.device):
-            return run_model(self.model, X.to(self.dtype, copy=True), [a.clone() for a in args])
-
-    @functools.cached_property
-    def batch(self) -> int:
-        """Sequences at a time: a quarter of the memory is for their activations."""
-        most = FULL_BATCH[self.device.type]
-        return sequences_at_once(self.run, self.X, self.args, memory_bytes=self.memory_bytes / 4, most=most)
-
-    def _batches(self, n: int, sequences: Callable, rows: Callable) -> Any:
-        """Run the model over n sequences in batches and concatenate what it returns."""
-        parts = []
-        start = 0
-        while start < n:
-            s = slice(start, min(start + self.batch, n))
-            try:
-                parts.append(self.run(sequences(s), tuple(a[rows(s)] for a in self.args)))
-                start = s.stop
-                continue
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self.batch == 1:
-                    raise
-            self.batch //= 2
-            _note(self.notes, f"memory ran out: {self.batch} sequences at a time from then on", self.device)
-        return map_structure(lambda *t: torch.cat(t), parts[0], *parts[1:])
-
-
 class Incremental:
     """The incremental path: the backgrounds once, with what edits need of them kept; then only what edits change.
 
@@ -185,15 +126,21 @@ class Incremental:
         self._cached: dict[fx.Node, torch.Tensor] = {}
         self._cached_rows = slice(0, 0)
         self._shrink = 1
+        self._share = 1.0
         # Asked before a plan is made: what speaks against plans of a width, if anything does.
         self.verify: Callable[[int], str] | None = None
         length = X.shape[-1]
         narrow, wide = self.plan(*middle(length, 1)), self.plan(*middle(length, 33))
         self._machine = machine = MACHINES[device.type]
-        # Seconds per pair as a line in the edit's width, seconds per batch, and pairs per batch.
-        self._per_bp = (machine.seconds(wide) - machine.seconds(narrow)) / max(1, min(33, length) - 1)
-        self._per_pair = machine.seconds(narrow) - self._per_bp
-        self._per_batch = machine.seconds_per_step * (len(narrow.steps) + 1) + narrow.weights / machine.bytes_per_second
+        per_bp = (machine.seconds(wide) - machine.seconds(narrow)) / max(1, min(33, length) - 1)
+        per_pair = machine.seconds(narrow) - per_bp
+        self._costs = Costs(
+            per_pair=per_pair,
+            per_bp=per_bp,
+            per_batch=machine.seconds_per_step * (len(narrow.steps) + 1) + narrow.weights / machine.bytes_per_second,
+            per_group=PLANNING * len(narrow.steps),
+            pairs_at_a_time=BATCH_BYTES[device.type] / machine.bytes_per_second / max(1e-9, per_pair),
+        )
         # Where a few positions can outweigh all others, so that sums cancel when one of them changes.
         self._growing = [
             n for n in graph.nodes if name_of(n) in GROWING and n in graph.shape and graph.kind[n] == SEQUENCE
@@ -247,6 +194,7 @@ class Incremental:
             ]
             parts.reverse()
             self._before = [None if values[0] is None else torch.cat(values) for values in zip(*parts)]
+            self._share = self._measured_share()
         return self.graph.nest(self._before)
 
     def strongest(self) -> tuple[int, float] | None:
@@ -382,9 +330,7 @@ class Incremental:
                     raise
             per //= 2
             self._shrink *= 2
-            _note(
-                self.notes, f"memory ran out: batches of pairs {self._shrink} times smaller from then on", self.device
-            )
+            note(self.notes, f"memory ran out: batches of pairs {self._shrink} times smaller from then on", self.device)
 
     def _compute(self, plan: Plan, state: State, delta: torch.Tensor) -> list[torch.Tensor | None]:
         """Return what is wanted of a batch of pairs: the outputs."""
@@ -392,42 +338,42 @@ class Incremental:
 
     def _pairs_at_a_time(self, plan: Plan) -> int:
         """Return how many pairs a batch has: from the plan alone, so that numbers do not depend on the load."""
-        budget = min(BATCH_BYTES[self.device.type], self.memory_bytes / 4)
         # Weights that are read once per batch want enough pairs to be worth it.
         floor = plan.weights / self._machine.bytes_per_second / max(1e-9, self._machine.seconds(plan))
-        size = max(budget / max(1, plan.bytes), min(floor, 256), 1)
-        return max(1, int(min(size, self.memory_bytes / 4 / max(1, plan.bytes))) // self._shrink)
+        size = max(BATCH_BYTES[self.device.type] / max(1, plan.bytes), min(floor, 256), 1)
+        room = self.memory_bytes / 4
+        if size * plan.bytes > room:  # of what moves only a part is there at a time
+            size = min(size, room / max(1.0, plan.bytes * self._share))
+        return max(1, int(size) // self._shrink)
+
+    def _measured_share(self) -> float:
+        """Return which part of a plan's traffic is in memory at once: of pairs in the middle of the first background.
+
+        It is measured where a quarter of the memory would make batches smaller than the machine wants them.
+        """
+        plan = self.plan(*middle(self.X.shape[-1], 33))
+        wanted = BATCH_BYTES[self.device.type]
+        if self.differentiable or wanted <= self.memory_bytes / 4 or 2 * plan.bytes > self.memory_bytes:
+            return 1.0
+        self._ensure([plan], slice(0, 1))
+        old, peaks = self.X[None, :1, :, slice(*middle(self.X.shape[-1], 33))], []
+        for pairs in (1, 2):  # the difference is a pair's own: without weights and the background's values
+            edits = old.roll(1, 2).expand(pairs, -1, -1, -1)
+            with precision_context(self.precision, self.device, autocast=False), Live() as live:
+                for _ in self._run(plan, edits, old, slice(0, 1), pairs):
+                    pass
+            peaks.append(live.peak)
+        return min(1.0, max(1, peaks[1] - peaks[0]) / max(1, plan.bytes))
 
     def _groups(self, edits: Edits, backgrounds: int) -> list[tuple[torch.Tensor, int, int]]:
-        """Put edits together whose common span costs less than computing them apart.
-
-        Depends on the edits (and the model) only, never on timing.
-        """
+        """Put edits together on common spans: depends on the edits (and the model) only, never on timing."""
         spans = edits.spans()
         changing = spans[:, 1] > spans[:, 0]
         spans[~changing, 1] = spans[~changing, 0] + 1  # sets nothing, but has its row in the outputs
         length = self.X.shape[-1]
         spans.clamp_(max=length)
         spans[:, 0].clamp_(max=length - 1)
-        places = spans.tolist()  # a tensor's numbers one by one take longer than all that follows
-        order = sorted(range(len(places)), key=lambda i: (*places[i], i))
-
-        def cost(pairs: int, width: int) -> float:
-            size = max(1.0, BATCH_BYTES[self.device.type] / self._machine.bytes_per_second / max(1e-9, self._per_pair))
-            return pairs * (self._per_pair + self._per_bp * width) + self._per_batch * max(1.0, pairs / size)
-
-        groups: list[tuple[list[int], int, int]] = []
-        for i in order:
-            lo, hi = places[i]
-            if groups:
-                rows, a, b = groups[-1]
-                n, wide = len(rows) * backgrounds, max(b, hi) - a
-                if cost(n + backgrounds, wide) <= cost(n, b - a) + cost(backgrounds, hi - lo):
-                    rows.append(i)
-                    groups[-1] = rows, a, max(b, hi)
-                    continue
-            groups.append(([i], lo, hi))
-        return [(torch.tensor(rows), lo, hi) for rows, lo, hi in groups]
+        return cheapest_groups(spans.numpy(), backgrounds, self._costs)
 
     def _ensure(self, plans: list[Plan], backgrounds: slice) -> None:
         """See to it that what plans read is cached for these backgrounds."""
@@ -500,9 +446,3 @@ def _largest_of(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     )
     largest, at = sizes.nan_to_num(torch.inf, torch.inf).max(-1)
     return largest.double().clamp(min=1e-300).cpu(), (at.double() / max(1, sizes.shape[-1] - 1)).cpu()
-
-
-def _note(notes: list[str], text: str, device: torch.device) -> None:
-    log.warning(text)
-    notes.append(text)
-    free_memory(device)

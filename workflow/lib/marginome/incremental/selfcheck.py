@@ -14,7 +14,8 @@ from marginome.sequences import random_one_hot
 from .capture import Graph
 from .confirm import EXACT, difference, effect_sizes, tolerance_of
 from .edits import Edits
-from .paths import Full, Incremental, tensors
+from .paths import Incremental, tensors
+from .whole import Full
 
 __all__ = ["Checked", "SelfCheck", "sample_edits"]
 

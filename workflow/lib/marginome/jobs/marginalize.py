@@ -37,6 +37,7 @@ from marginome.models.effect_columns import (
 from marginome.models.loading import LoadedModel
 from marginome.models.outputs import Readouts
 from marginome.placing import read_inserts
+from marginome.sequences import one_hot_encode
 from marginome.shards import PROFILE_ROWS, whole_blocks
 from marginome.storage import to_json
 from marginome.substitution import encode_insert
@@ -86,6 +87,7 @@ def marginalize_shard(
     metadata = {"shard": shard, "threads": engine["threads"], "device": where.type, "precision": engine["precision"]}
     with write_hdf5(output, metadata) as handle, read_hdf5(baseline) as before:
         check_baseline(before, fasta)
+        edits = edits_of(table)
 
         def marginalize_one(name: str, group: h5py.Group) -> None:
             loaded = load_fitting(
@@ -93,7 +95,7 @@ def marginalize_shard(
             )
             checked = read_record(check, name)
             _marginalize_one(
-                loaded, (ids, X), table, before, group, name=name, checked=checked, screen=screen, engine=engine,
+                loaded, (ids, X), table, edits, before, group, name=name, checked=checked, screen=screen, engine=engine,
                 where=where, shard=shard, model_files=digests[name],
             )  # fmt: skip
 
@@ -105,6 +107,7 @@ def _marginalize_one(
     loaded: LoadedModel,
     backgrounds: tuple[Sequence[str], torch.Tensor],
     table: pd.DataFrame,
+    edits: Edits,
     baseline: h5py.File,
     group: h5py.Group,
     *,
@@ -150,7 +153,7 @@ def _marginalize_one(
             runner,
             [*outputs, *members],
             before,
-            edits_of(table),
+            edits,
             blocks=blocks,
             with_profiles=wanted,
             with_predictions=bool(screen["keep"].get("predictions")),
@@ -177,7 +180,10 @@ NOTHING_RUN = {"path": "none", "reason": "no inserts in this shard"}
 
 def edits_of(table: pd.DataFrame) -> Edits:
     """Turn the list of inserts into one padded tensor (zero columns keep the background) and starts."""
-    return Edits.stack([encode_insert(text)[0].to(torch.int8) for text in table["insert"]], table["start"].tolist())
+    width = int(table["insert"].str.len().max())
+    one_hot = one_hot_encode("".join(text.ljust(width, "N") for text in table["insert"]))
+    inserts = encode_insert(one_hot.unflatten(1, (-1, width)).movedim(0, 1).contiguous(), name="inserts")
+    return Edits(inserts, torch.tensor(table["start"].to_numpy(np.int64)))
 
 
 def write_part(

@@ -1,0 +1,48 @@
+"""Which edits are computed on one span: the cheapest of all divisions, found by trying them all."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from marginome.incremental.grouping import Costs, cheapest_groups
+
+
+def cost_of(groups, spans, backgrounds, costs):
+    """What a division costs, group by group."""
+    total = 0.0
+    for rows in groups:
+        pairs, width = len(rows) * backgrounds, max(spans[i][1] for i in rows) - min(spans[i][0] for i in rows)
+        batches = max(1.0, pairs / costs.pairs_at_a_time)
+        total += pairs * (costs.per_pair + costs.per_bp * width) + costs.per_batch * batches + costs.per_group
+    return total
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_division_in_the_order_of_spans_is_cheaper(seed):
+    generator = np.random.default_rng(seed)
+    m = 9
+    lo = generator.integers(0, 30, m)
+    spans = np.stack([lo, lo + generator.integers(1, 12, m)], axis=1)
+    spans[3] = spans[0]  # edits of one span
+    costs = Costs(*generator.uniform([0, 0.01, 0, 0, 1], [1, 0.2, 20, 5, 30]))
+    backgrounds = int(generator.integers(1, 8))
+    found = cheapest_groups(spans, backgrounds, costs)
+    assert sorted(i for rows, _, _ in found for i in rows.tolist()) == list(range(m))
+    for rows, first, last in found:
+        assert first == min(spans[i][0] for i in rows) and last == max(spans[i][1] for i in rows)
+    # All divisions of the spans in their order; edits of one span stay together.
+    places = sorted({tuple(span) for span in spans.tolist()})
+    by_place = [[i for i in range(m) if tuple(spans[i]) == place] for place in places]
+    costs_of_all = []
+    for cuts in itertools.product([False, True], repeat=len(places) - 1):
+        groups = [list(by_place[0])]
+        for cut, rows in zip(cuts, by_place[1:]):
+            if cut:
+                groups.append([])
+            groups[-1].extend(rows)
+        costs_of_all.append(cost_of(groups, spans, backgrounds, costs))
+    mine = cost_of([rows.tolist() for rows, _, _ in found], spans, backgrounds, costs)
+    assert mine == pytest.approx(min(costs_of_all), rel=1e-12)
