@@ -244,7 +244,7 @@ SHARD_JOBS = {
 }
 OTHER_JOBS = {
     "collect_loci": 22,
-    "list_inserts": 21,
+    "list_inserts": 22,
     "summarize_batch": 23,
     "summarize_screen": 10,
     "merge_batches": 8,

@@ -527,7 +527,12 @@ def test_a_methods_paragraph_says_what_the_record_holds(tmp_path):
         )
     screen |= {"controls": False, "positions": [3, 40], "pairs": [{}]}
     text = methods_paragraph(record)
-    assert "No controls" in text and "positions 3 and 40 (from 0)" in text and "1 pair of motifs was" in text
+    assert "no p was computed" in text and "positions 3 and 40 (from 0)" in text and "put in: pairs at" in text
+    screen |= {"controls": {}, "inserts": "consensus"}
+    assert "ranked among those of mismatched pairs" in methods_paragraph(record)
+    composites = {key: value for key, value in screen.items() if key != "pairs"} | {"composites": [{}]}
+    said = methods_paragraph({**record, "config": record["config"] | {"screen": {"s": composites}}})
+    assert "put in: composites at" in said and "sum of the effects of its motifs alone" in said
     page, _, _ = page_of(tmp_path, synthetic_screen(4), methods=text)
     assert text in "".join(page.text)
 

@@ -1,4 +1,4 @@
-"""A screen of pairs through Snakemake: what its tables say is what the library says of its shards."""
+"""Screens of pairs and composites through Snakemake: their tables say what the library and brute force say."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from tangermeme.ersatz import multisubstitute
 
+from marginome import load_model, one_hot_encode, read_motifs
 from marginome.arrays import group_of
+from marginome.bases import reverse_complement_text
 from marginome.cooperation import pair_rows, score_pairs
+from marginome.fasta import read_background
 from marginome.placing import read_inserts
 from workspace import ROOT, Workspace
 
@@ -23,10 +28,12 @@ OUTPUT = "K562_minP_pooled"
 def workspace(tmp_path_factory):
     config = yaml.safe_load((ROOT / "config" / "examples" / "grammar.yaml").read_text())
     config["backgrounds"]["uniform"]["n"] = 4
-    config["motifs"]["jaspar"]["include"] = ["MA0099.4", "MA0093.4", "MA0139.2"]
+    config["motifs"]["jaspar"]["include"] = ["MA0099.4", "MA0093.4", "MA0062.4", "MA0506.3"]
     (pairs,) = config["screens"]["grammar"]["pairs"]
     pairs |= {"among": ["MA0099.4", "MA0093.4"], "gaps": [0, 4, 8, 12, 50, 60], "orientations": ["++", "+-"],
               "mismatched": 40}  # fmt: skip
+    config["screens"]["composites"]["composites"][1]["gaps"] = [0, 20]
+    config["screens"]["places"]["positions"] = {"start": 0, "stop": 100, "step": 40}
     made = Workspace(tmp_path_factory.mktemp("pairs"), config)
     made.run(cores=2)
     return made
@@ -62,6 +69,57 @@ def test_the_example_in_small(workspace):
         )
     for name in ("interactions", "pairs", "gaps"):
         assert b"<svg" in (folder / "figures" / f"{name}.svg").read_bytes()[:2000]
+
+
+def test_composites_are_what_brute_force_says_of_the_written_sequences(workspace):
+    folder = workspace.path("results", "screens")
+    tables = {name: pd.read_parquet(folder / name / "composites.parquet") for name in ("composites", "places")}
+    assert {name: len(table) for name, table in tables.items()} == {"composites": 12 * 23, "places": 12 * 6}
+    entry = workspace.config["models"]["mpra"]
+    model = load_model("mpra", entry | {"weights": str(ROOT / entry["weights"]),
+                                        "architecture": str(ROOT / entry["architecture"])})  # fmt: skip
+    names = entry["outputs"]["activity"]["names"]
+    sequences = read_background(workspace.path("results", "backgrounds", "uniform.fa.gz"))[1]
+    X = torch.stack([one_hot_encode(sequence) for sequence in sequences]).float()
+    collection = str(ROOT / "resources" / "motifs" / "JASPAR2026_CORE_vertebrates.meme")
+    consensus = {motif.motif_id: motif.consensus for motif in read_motifs(collection)}
+
+    def effect(motifs, strands, gaps, start):
+        turned = [consensus[m] if s == "+" else reverse_complement_text(consensus[m]) for m, s in zip(motifs, strands)]
+        with torch.no_grad():
+            after = model.module(multisubstitute(X, turned, gaps, start=start).float())
+            return (after - model.module(X)).double().numpy()[:, names.index(OUTPUT)]
+
+    for name, table in tables.items():
+        entries = workspace.config["screens"][name]["composites"]
+        for row in table[table["output"] == OUTPUT].itertuples():
+            motifs = entries[row.entry]["motifs"]
+            motifs = motifs * (row.n_motifs // len(motifs))
+            gaps = [int(gap) for gap in row.gaps.split(",")] if row.n_motifs > 1 else []
+            whole, at = effect(motifs, row.orientations, gaps, row.start), row.start
+            beyond = whole.copy()
+            for motif, strand, gap in zip(motifs, row.orientations, [*gaps, 0]):
+                beyond -= effect([motif], strand, [], at)
+                at += len(consensus[motif]) + gap
+            assert row.effect == pytest.approx(whole.mean(), abs=2e-5)
+            assert row.beyond == pytest.approx(beyond.mean(), abs=5e-5)
+            assert row.beyond_se == pytest.approx(beyond.std(ddof=1) / 2, abs=5e-5)
+            assert row.effect_se == pytest.approx(whole.std(ddof=1) / 2, abs=2e-5)
+    touching = tables["composites"][tables["composites"]["gaps"] == "0"]
+    assert touching["n_motifs"].eq(2).all() and len(touching) == 24
+    effects = pd.read_parquet(folder / "composites" / "effects.parquet")
+    joined = tables["composites"].merge(effects, on=["model", "background", "output", "motif_id", "insert", "start"])
+    assert len(joined) == len(tables["composites"]) and np.allclose(joined["effect_x"], joined["effect_y"], atol=1e-9)
+    for name in tables:
+        assert b"<svg" in (folder / name / "figures" / "composites.svg").read_bytes()[:2000]
+        assert (folder / name / "report.html").stat().st_size > 100_000
+
+
+def test_pairs_and_composites_are_two_screens(workspace):
+    workspace.config["screens"]["places"]["pairs"] = [{"motifs": ["MA0099.4", "MA0062.4"], "gaps": [3]}]
+    done = workspace.run("--dry-run", check=False)
+    del workspace.config["screens"]["places"]["pairs"]
+    assert done.returncode and "pairs and composites are both there" in done.stdout
 
 
 def test_without_controls_there_is_nothing_to_judge_by(workspace):

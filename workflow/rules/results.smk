@@ -60,6 +60,8 @@ def screen_files(screen):
             "interactions_figure": "figures/interactions.svg",
             "pairs_figure": "figures/pairs.svg",
         }
+    if CONFIG["screens"][screen].get("composites"):
+        files |= {"composites": "composites.parquet", "composites_figure": "figures/composites.svg"}
     if has_functions(screen):
         files |= {"functions": "functions.h5", "functions_figure": "figures/functions.svg"}
     files |= {

@@ -20,7 +20,7 @@ rule list_inserts:
         mem_mb=memory(2000),
         runtime=30,
     params:
-        screen=screen_of("inserts", "draws", "orientations", "positions", "flanks", "pairs"),
+        screen=screen_of("inserts", "draws", "orientations", "positions", "flanks", "pairs", "composites"),
         controls=list_controls,
         seed=CONFIG["seed"],
         code=code_digest("jobs.list_inserts"),
@@ -330,6 +330,43 @@ rule plot_pairs:
         code=code_digest("jobs.plot_pairs"),
     script:
         "../../scripts/plot_pairs.py"
+
+
+# For screens of composites: the motifs of each alone, at their places in it, are in the insert lists.
+rule compare_composites:
+    input:
+        inserts=per_screen(INSERTS, list="motifs"),
+        families=per_screen(FAMILIES, list="motifs"),
+        motifs=per_screen(COLLECTION, collection="motifs"),
+        baselines=per_batch(BASELINE, background="backgrounds"),
+        shards=shards_of_screen(SHARD),
+    output:
+        table="<results>/screens/{screen}/composites.parquet",
+        figure=report(
+            "<results>/screens/{screen}/figures/composites.svg",
+            caption="../report/composites.rst",
+            category="Screens",
+            subcategory="{screen}",
+            labels={"figure": "composites against the sum of their motifs"},
+        ),
+    log:
+        "<logs>/compare_composites/{screen}.log",
+    benchmark:
+        "<benchmarks>/compare_composites/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(3000),
+        runtime=30,
+    params:
+        screen=merged_screen,
+        batches=lambda wildcards: [
+            models_of_batch(batch, wildcards.screen) for batch in batches_of_screen(wildcards.screen)
+        ],
+        code=code_digest("jobs.compare_composites"),
+    script:
+        "../../scripts/compare_composites.py"
 
 
 # Screens with a published table that they should give again.

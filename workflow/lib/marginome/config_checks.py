@@ -117,8 +117,15 @@ def _screen_problems(config: Mapping, entry: Mapping, lengths: Mapping[str, int]
     flanks = entry.get("flanks") or {}
     for i, pair in enumerate(entry.get("pairs") or ()):
         yield from _pair_problems(entry, pair, f"{where}.pairs[{i}]")
-    if entry.get("pairs") and any(flanks.values()):
-        yield MarginomeError("flanks and pairs cannot be combined", where=f"{where}.flanks", remedy="Leave one out.")
+    for i, composite in enumerate(entry.get("composites") or ()):
+        yield from _composite_problems(composite, f"{where}.composites[{i}]")
+    if entry.get("pairs") and entry.get("composites"):
+        yield MarginomeError("pairs and composites are both there", where=where, remedy="Make two screens of it.")
+    arranged = next((key for key in ("pairs", "composites") if entry.get(key)), None)
+    if arranged and any(flanks.values()):
+        yield MarginomeError(
+            f"flanks and {arranged} cannot be combined", where=f"{where}.flanks", remedy="Leave one out."
+        )
         return
     stated = {
         f"background set '{name}'": config["backgrounds"].get(name, {}).get("length") for name in entry["backgrounds"]
@@ -143,9 +150,12 @@ def _comparison_problems(entry: Mapping, where: str) -> Iterator[MarginomeError]
         both = [model for model in sides["first"] if model in sides["second"]]
         if both:
             yield MarginomeError(f"{shown(both[0])} is on both sides", where=f"{where}.{name}", remedy="Leave it out.")
-    if entry["comparisons"] and (entry["controls"] is False or entry.get("pairs")):
-        yield MarginomeError("a difference is compared with those of controls, and there are none", where=where,
-                             remedy="Leave out controls: false; a screen of pairs has none.")  # fmt: skip
+    if entry["comparisons"] and (entry["controls"] is False or entry.get("pairs") or entry.get("composites")):
+        yield MarginomeError(
+            "a difference is compared with those of controls, and there are none",
+            where=where,
+            remedy="Leave out controls: false; screens of pairs and composites have none.",
+        )
 
 
 def _pair_problems(entry: Mapping, pair: Mapping, where: str) -> Iterator[MarginomeError]:
@@ -166,8 +176,36 @@ def _pair_problems(entry: Mapping, pair: Mapping, where: str) -> Iterator[Margin
         yield MarginomeError("controls are false", where=f"{where}.mismatched", remedy="Leave one of the two out.")
 
 
-def gaps_of(gaps: Sequence[int] | Mapping[str, int]) -> Sequence[int]:
-    """Return the gaps (bp) that the setting of a pair means: a list as given, or a grid up to and not with its stop."""
+def _composite_problems(entry: Mapping, where: str) -> Iterator[MarginomeError]:
+    n, copies = len(entry["motifs"]), entry.get("copies")
+    if copies and n > 1:
+        yield MarginomeError(f"{n} motifs are named", where=f"{where}.copies", remedy="Copies are of one motif.")
+        return
+    most = max(copies or [n])
+    if most > 1 and not entry.get("gaps"):
+        yield MarginomeError("gaps are missing", where=where, remedy="Say how many bases there are between motifs.")
+        return
+    gaps = gaps_of(entry["gaps"]) if entry.get("gaps") else []
+    if most > 1 and not gaps:
+        yield MarginomeError("the grid is empty", where=f"{where}.gaps", remedy="stop must be larger than start.")
+    for of, each in (("gaps", [g for g in gaps if not isinstance(g, int)]),
+                     ("orientations", [s for s in entry.get("orientations") or () if len(s) > 1])):  # fmt: skip
+        wanted = n - 1 if of == "gaps" else n
+        for row in each:
+            if copies or len(row) != wanted:
+                remedy = "Of copies, give one for all." if copies else f"Give one for all, or {wanted}."
+                yield MarginomeError(f"found {len(row)} {of} in {row!r}", where=f"{where}.{of}", remedy=remedy)
+
+
+def _composite_width(entry: Mapping, motif: int) -> int:
+    """The least that an entry's widest composite can measure (bp), of motifs of at least `motif` bp."""
+    n = max(entry.get("copies") or [len(entry["motifs"])])
+    gaps = gaps_of(entry["gaps"]) if entry.get("gaps") and n > 1 else []
+    return n * motif + max(((n - 1) * g if isinstance(g, int) else sum(g) for g in gaps), default=0)
+
+
+def gaps_of(gaps: Sequence | Mapping[str, int]) -> Sequence:
+    """Return the gaps (bp) that a setting means: a list as given, or a grid up to and not with its stop."""
     return range(gaps["start"], gaps["stop"], gaps["step"]) if isinstance(gaps, Mapping) else gaps
 
 
@@ -183,6 +221,8 @@ def _least_width(config: Mapping, entry: Mapping) -> int:
     motif = min((config["motifs"].get(name, {}).get("min_width", 1) for name in entry["motifs"]), default=1)
     if entry.get("pairs"):
         return 2 * motif + max((gap for pair in entry["pairs"] for gap in gaps_of(pair["gaps"])), default=0)
+    if entry.get("composites"):
+        return max(_composite_width(composite, motif) for composite in entry["composites"])
     return motif + sum(len(flank) for flank in (entry.get("flanks") or {}).values())
 
 
@@ -191,7 +231,7 @@ def _position_problems(entry: Mapping, length: int, width: int, where: str) -> I
     if width > length:
         yield MarginomeError(
             f"inserts of at least {width} bp (motif, flanks or gap) do not fit into {length} bp",
-            where=f"{where}.{'pairs' if entry.get('pairs') else 'flanks' if entry.get('flanks') else 'motifs'}",
+            where=f"{where}.{next((key for key in ('pairs', 'composites', 'flanks') if entry.get(key)), 'motifs')}",
             remedy="Make gaps or flanks shorter, or use longer backgrounds.",
         )
         return

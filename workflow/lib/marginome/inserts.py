@@ -252,7 +252,7 @@ def _pair_inserts(
                 for gap in gaps_of(pair["gaps"]):
                     for number in numbers:
                         parts = [
-                            _alone(motif, strand, mode, number, seed, collection)
+                            insert_alone(motif, strand, mode=mode, sample=number, seed=seed, collection=collection)
                             for motif, strand in zip((first, second), strands)
                         ]
                         ordered = parts if order == "given" else parts[::-1]
@@ -278,7 +278,8 @@ def _pair_inserts(
                                     yield insert
 
 
-def _alone(motif: Motif, strand: str, mode: str, number: int | None, seed: int, collection: str) -> Insert:
-    sequence = insert_sequence(motif, mode=mode, sample=number, seed=seed)
+def insert_alone(motif: Motif, strand: str, *, mode: str, sample: int | None, seed: int, collection: str) -> Insert:
+    """Return a motif in an orientation, starting at 0; the arguments are those of `insert_sequence`."""
+    sequence = insert_sequence(motif, mode=mode, sample=sample, seed=seed)
     turned = sequence if strand == "+" else reverse_complement_text(sequence)
-    return Insert(motif.motif_id, motif.motif_name, strand, 0, turned, number, collection=collection)
+    return Insert(motif.motif_id, motif.motif_name, strand, 0, turned, sample, collection=collection)

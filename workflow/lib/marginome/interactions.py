@@ -1,4 +1,4 @@
-"""What a pair of motifs does beyond its two motifs alone."""
+"""What pairs and composites of motifs do beyond their motifs alone."""
 
 from __future__ import annotations
 
@@ -103,3 +103,33 @@ def interaction(table: pd.DataFrame, effects: np.ndarray | None = None) -> pd.Da
             beyond = np.asarray(effects[pairs[some]], dtype=np.float64) - effects[first[some]] - effects[second[some]]
             result[pairs[some], 1] = beyond.std(axis=1, ddof=1) / np.sqrt(effects.shape[1])
     return pd.DataFrame(result, index=table.index, columns=["interaction", "interaction_se"])
+
+
+def beside_sum(table: pd.DataFrame, effect: np.ndarray, singles: np.ndarray | None = None) -> pd.DataFrame:
+    """Compare composites with the sum of their motifs alone, of one model, output and background set.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        An insert list of `marginome.composites.composite_table`: ``parts`` holds the rows of a composite's motifs,
+        null for other rows.
+    effect : numpy.ndarray, shape (rows,)
+        Mean effect of each insert.
+    singles : numpy.ndarray, shape (rows, backgrounds), optional
+        Effect in every background; gives the standard error.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``effect``, ``additive``, ``beyond``, ``beyond_se`` of the composites, with the index of `table`.
+    """
+    rows = np.flatnonzero(table["parts"].notna())
+    made = {name: np.full(len(rows), np.nan) for name in ("additive", "beyond_se")}
+    for i, (row, parts) in enumerate(zip(rows, table["parts"].iloc[rows])):
+        parts = np.asarray(parts, dtype=np.int64)
+        made["additive"][i] = effect[parts].sum()
+        if singles is not None and singles.shape[1] > 1:
+            beyond = singles[row].astype(np.float64) - singles[parts].astype(np.float64).sum(axis=0)
+            made["beyond_se"][i] = beyond.std(ddof=1) / np.sqrt(len(beyond))
+    found = pd.DataFrame({"effect": effect[rows], **made}, index=table.index[rows])
+    return found.assign(beyond=found["effect"] - found["additive"])

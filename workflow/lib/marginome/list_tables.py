@@ -59,3 +59,9 @@ INSERT_LIST = (
     Column("controls", pa.list_(INT), "Numbers of the controls made from the insert."),
     Column("control", INT, "A control's number."),
 )
+#: The same of a list of composites: which rows they are, and which their motifs alone.
+COMPOSITE_LIST = (
+    *INSERT_LIST,
+    Column("parts", pa.list_(INT), "Of a composite: the rows of its motifs alone, from left to right; null: none."),
+    Column("entry", INT, "Of a composite: the number of its entry in the config."),
+)

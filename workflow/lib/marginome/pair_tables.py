@@ -1,4 +1,4 @@
-"""The columns of what screens of pairs say: of each pair, and of each of its arrangements."""
+"""The columns of what screens of pairs and composites say: of each pair, arrangement and composite."""
 
 from __future__ import annotations
 
@@ -65,4 +65,30 @@ ARRANGEMENTS = (
     Column("beyond_z", FLOAT, "beyond / beyond_sd.", False),
     Column("seam", TEXT, "A motif with a site across the junction that neither motif holds; null: none.", False),
     Column("eligible", BOOL, "Whether it may be the pair's best arrangement.", False),
+)
+
+#: A row a composite, model, background set and (signed) output.
+COMPOSITES = (
+    Column("model", TEXT, "Name of the model in the config.", key=True),
+    Column("background", TEXT, "Name of the background set.", key=True),
+    Column("output", TEXT, "Name of the model's output.", key=True),
+    Column("unit", TEXT, "Unit of effects: the scale on which they are added."),
+    Column("collection", TEXT, "Name of the motif collection.", key=True),
+    Column("entry", INT, "Number of the entry in the config (from 0)."),
+    Column("motif_id", TEXT, "Its motifs from left to right, orientations, and the bases between them.", key=True),
+    Column("motif_name", TEXT, "The same with names."),
+    Column("n_motifs", INT, "How many motifs it has."),
+    Column("orientations", TEXT, "Their orientations from left to right.", key=True),
+    Column("gaps", TEXT, "Bases between each two neighbours (bp), comma-separated; null for a motif alone.", False),
+    Column("insert", TEXT, "The bases that were put in; N kept the background's base.", key=True),
+    Column("sample", INT, "Number of the PWM sample; null unless inserts are sampled.", False, key=True),
+    Column("start", INT, "First base in the background (0-based, bp).", key=True),
+    Column("position", INT, "Number of the place in the config (from 0)."),
+    Column("n_backgrounds", INT, "Backgrounds averaged over."),
+    Column("effect", FLOAT, "Mean effect of the composite."),
+    Column("effect_se", FLOAT, "Its standard error over backgrounds."),
+    Column("additive", FLOAT, "Sum of the effects of its motifs alone, each at its place in the composite."),
+    Column("beyond", FLOAT, "effect - additive."),
+    Column("beyond_se", FLOAT, "Its standard error; null where effects of single backgrounds were not kept.", False),
+    Column("seam", TEXT, "A motif with a site across a junction that neither neighbour holds; null: none.", False),
 )

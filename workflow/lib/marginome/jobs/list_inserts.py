@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 
 from marginome.columns import conform
+from marginome.composites import composite_table, list_composites
 from marginome.families import motif_families
 from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
-from marginome.list_tables import FAMILIES, INSERT_LIST
+from marginome.list_tables import COMPOSITE_LIST, FAMILIES, INSERT_LIST
 from marginome.motifs.table import motifs_from_table
 from marginome.pair_designs import expand_pairs, mismatched_inserts
 from marginome.placing import FIRST_BASE, MIDDLE
@@ -57,24 +58,24 @@ def list_screen_inserts(
     collection = table["collection"].iloc[0]
     found = motifs_from_table(table)
     grouped = motif_families([m.pwm.T for m in found], [m.motif_id for m in found], threads=threads)
-    pairs = expand_pairs(screen["pairs"], found, grouped.representative) if screen["pairs"] else None
     placed = {"positions": screen["positions"], "length": None, "seed": seed, "collection": collection}
-    listed = list_inserts(
-        found,
-        mode=screen["inserts"],
-        orientations=screen["orientations"],
-        draws=screen["draws"],
-        flanks=screen["flanks"],
-        pairs=pairs,
-        **placed,
-    )
-    mismatched = []
-    if pairs and controls is not False and screen["inserts"] == "consensus":
-        mismatched = mismatched_inserts(pairs, found, **placed)
-    rows = insert_table(listed, controls, seed, mismatched)
+    drawn = {"mode": screen["inserts"], "draws": screen["draws"]}
+    if screen["composites"]:
+        columns = COMPOSITE_LIST
+        rows = composite_table(list_composites(screen["composites"], found, **drawn, **placed))
+    else:
+        pairs = expand_pairs(screen["pairs"], found, grouped.representative) if screen["pairs"] else None
+        listed = list_inserts(
+            found, orientations=screen["orientations"], flanks=screen["flanks"], pairs=pairs, **drawn, **placed
+        )
+        mismatched = []
+        if pairs and controls is not False and screen["inserts"] == "consensus":
+            mismatched = mismatched_inserts(pairs, found, **placed)
+        columns = INSERT_LIST
+        rows = insert_table(listed, controls, seed, mismatched)
     centred = screen["positions"] == "centre"
     metadata = {"from": MIDDLE if centred else FIRST_BASE, "seed": seed}
-    write_table(inserts, conform(rows, INSERT_LIST, name=str(inserts)), metadata)
+    write_table(inserts, conform(rows, columns, name=str(inserts)), metadata)
     members = {
         "collection": collection,
         "motif_id": [m.motif_id for m in found],

@@ -464,11 +464,12 @@ def _with_interaction(rows: pd.DataFrame, part: Part, motif: np.ndarray, model: 
         some = rows[rows["output"] == output]
         effects = None
         if part.kept:
-            effects = np.concatenate([_single_effects(file, model, j) for file in part.files])[motif]
+            effects = np.concatenate([single_effects(file, model, j) for file in part.files])[motif]
         parts.append(some.join(interaction(some.reset_index(drop=True), effects).set_index(some.index)))
     return pd.concat(parts).sort_index()
 
 
-def _single_effects(file: str | os.PathLike, model: str, readout: int) -> np.ndarray:
+def single_effects(file: str | os.PathLike, model: str, readout: int) -> np.ndarray:
+    """Return the effects of a shard in every background, of one readout, shape (its inserts, backgrounds)."""
     with read_hdf5(file) as handle:
         return part_of(handle, model)["effects"][:, :, readout]

@@ -183,6 +183,8 @@ _SCREEN_LINKS = {
     "arrangements": "every arrangement of pairs",
     "interactions_figure": "interaction against gap",
     "pairs_figure": "which pairs cooperate",
+    "composites": "composites.parquet",
+    "composites_figure": "composites against the sum of their motifs",
 }
 
 

@@ -48,7 +48,7 @@ def methods_paragraph(record: Mapping[str, Any]) -> str:
         *(_background(b, config["backgrounds"][b], file) for b in screen["backgrounds"]),
         "Outputs were predicted for every background without and with each insert; the effect of an insert is the mean "
         "of the change over backgrounds, with a 95 % Student t interval over backgrounds.",
-        _controls(screen.get("controls")),
+        _arranged(screen) if screen.get("pairs") or screen.get("composites") else _controls(screen.get("controls")),
     ]
     return " ".join(part for part in parts if part)
 
@@ -83,11 +83,13 @@ def _motifs(collections: Sequence[Mapping[str, Any]], screen: Mapping[str, Any],
     orientations = {"+": "the given orientation", "-": "reverse complement"}.get(
         screen.get("orientations"), "both orientations"
     )
-    said = f"Of the motifs of {_list(sources)}, {inserted} was put in, in {orientations}, {_placed(screen)}."
-    if pairs := len(screen.get("pairs") or ()):
-        put_in = "1 pair of motifs was" if pairs == 1 else f"{pairs} pairs of motifs were"
-        said += f" {put_in} put in at the spacings and orientations of the config."
-    return said
+    what = next((kind for kind in ("pairs", "composites") if screen.get(kind)), None)
+    if what:
+        return (
+            f"Of the motifs of {_list(sources)}, {inserted} was put in: {what} at the spacings and orientations of the "
+            f"config, {_placed(screen)}, and each of their motifs alone at its place."
+        )
+    return f"Of the motifs of {_list(sources)}, {inserted} was put in, in {orientations}, {_placed(screen)}."
 
 
 def _placed(screen: Mapping[str, Any]) -> str:
@@ -118,6 +120,23 @@ def _background(name: str, entry: Mapping[str, Any], file: Any) -> str:
     except KeyError:  # a kind with keys of its own
         made = f"sequences of kind {kind}"
     return f"Background set '{name}': {made}{length and f', each{length}'}."
+
+
+def _arranged(screen: Mapping[str, Any]) -> str:
+    if screen.get("composites"):
+        return (
+            "The effect of a composite was compared with the sum of the effects of its motifs alone. The standard "
+            "error of the difference is over backgrounds; no p was computed."
+        )
+    said = "The interaction of a pair is its effect minus those of its two motifs alone"
+    if screen.get("controls") is False or screen.get("inserts") == "sample":
+        return f"{said}; no p was computed."
+    return (
+        f"{said}. What two motifs of their strength do to each other far apart was taken off. The largest value over "
+        "arrangements was ranked among those of mismatched pairs (one motif beside a shuffled version of the other) in "
+        "the same arrangements and backgrounds. q is Benjamini-Hochberg over pairs, of no smaller p than so many "
+        "mismatched pairs can show."
+    )
 
 
 def _controls(controls: Any) -> str:
