@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from marginome import double
-from marginome.double import FewOutputs, convolve
+from marginome.incremental import double
+from marginome.incremental.double import FewOutputs, convolve
 
 
 def drawn(*shape, seed=0, dtype=torch.float64):

@@ -18,11 +18,12 @@ from marginome.attribution.pairs import Call, Pair, RepeatSequence
 from marginome.attribution.recording import Recorder
 from marginome.devices import check_precision, precision_context, resolve_device
 from marginome.errors import MarginomeError, first_line, unknown_name
+from marginome.incremental.architecture import captured
 from marginome.incremental.capture import Graph
 from marginome.incremental.changes import State
 from marginome.incremental.confirm import EXACT, TOLERANCE
 from marginome.incremental.edits import Edits
-from marginome.incremental.engine import ENGINES, captured, evaluating_copy, memory_to_keep_to
+from marginome.incremental.engine import ENGINES, evaluating_copy, memory_to_keep_to
 from marginome.incremental.layout import channels_last
 from marginome.incremental.nodes import CannotCaptureError
 from marginome.incremental.paths import Incremental

@@ -73,6 +73,8 @@ class Graph:
         the first axis, so that such a node can only be computed for a whole batch.
     constant : dict
         Values of the constant nodes.
+    weights : dict
+        Of the constant nodes, those that are weights of the model: their names in it.
     outputs : list
         The model's outputs in order: fx.Node, or None.
     memory : frozenset of int
@@ -112,7 +114,9 @@ class Graph:
         needed = _ancestors(o for o in self.outputs if isinstance(o, fx.Node))
         self.kind: dict[fx.Node, str] = {}
         self.shape: dict[fx.Node, tuple[int, ...]] = {}
-        self.constant: dict[fx.Node, Any] = {}
+        self.weights: dict[fx.Node, str] = {}
+        self._fixed: dict[fx.Node, Any] = {}  # constants that are written in the model's code
+        self._constants: list[fx.Node] = []
         self.nodes: list[fx.Node] = []
         for node in order:
             if node.op == "output" or node not in needed:
@@ -128,16 +132,15 @@ class Graph:
                 kind = BACKGROUND
             elif node.op == "placeholder":
                 kind = CONSTANT
-                value = values[stored[node.name]]
-                self.constant[node] = value.detach() if isinstance(value, torch.Tensor) else value
+                if node.name in signature.inputs_to_parameters or node.name in signature.inputs_to_buffers:
+                    self.weights[node] = stored[node.name].removeprefix("model.")
+                else:
+                    self._fixed[node] = values[stored[node.name]]
             else:
                 kind = self._kind(node, value)
             self.kind[node] = kind
             if kind == CONSTANT:
-                if node.op != "placeholder":
-                    self.constant[node] = node.target(
-                        *self.map_nodes(node.args, self.constant.get), **self.map_nodes(node.kwargs, self.constant.get)
-                    )
+                self._constants.append(node)
                 continue
             self.nodes.append(node)
             if kind != SYMBOL and isinstance(value, torch.Tensor) and value.ndim:
@@ -146,11 +149,37 @@ class Graph:
                     self.shape[node] = tuple(rest)
         if any(output is not None and output not in self.shape for output in self.outputs):
             raise CannotCaptureError("an output has not one entry per sequence on its first axis")
-        self.memory = self._memory()
+        self._fill({name.removeprefix("model."): value for name, value in values.items()})
         self.last_use = {}
         for node in self.nodes:
             for used in node.all_input_nodes:
                 self.last_use[used] = node
+
+    def _fill(self, weights: Mapping[str, Any]) -> None:
+        """Set the values of the constants, from weights by name."""
+        self.constant: dict[fx.Node, Any] = {}
+        for node in self._constants:
+            if node.op == "placeholder":
+                value = weights[self.weights[node]] if node in self.weights else self._fixed[node]
+                self.constant[node] = value.detach() if isinstance(value, torch.Tensor) else value
+            else:
+                self.constant[node] = node.target(
+                    *self.map_nodes(node.args, self.constant.get), **self.map_nodes(node.kwargs, self.constant.get)
+                )
+        self.memory = self._memory()
+
+    def with_weights_of(self, model: torch.nn.Module) -> Graph:
+        """Return the graph of a model of the same `architecture`, by whose code it would be the same."""
+        other = self.without_weights()
+        other._fill(weights_of(model))
+        return other
+
+    def without_weights(self) -> Graph:
+        """Return the same graph, not to be run."""
+        other = object.__new__(Graph)
+        other.__dict__.update(self.__dict__)
+        other.constant, other.memory = {}, frozenset()
+        return other
 
     def _memory(self) -> frozenset[int]:
         return frozenset(v.untyped_storage().data_ptr() for v in self.constant.values() if isinstance(v, torch.Tensor))
@@ -244,6 +273,11 @@ class Graph:
     def nest(self, outputs: list[Any]) -> Any:
         """Arrange output values as the model does."""
         return pytree.tree_unflatten(outputs, self.spec)
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the parameters and buffers of a model by all names that they have in it."""
+    return dict((*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)))
 
 
 def _cancelling(node: fx.Node, between: list[fx.Node], found: set[fx.Node], seen: set[fx.Node]) -> None:

@@ -18,7 +18,6 @@ from marginome.devices import (
     device_name,
     is_out_of_memory,
     peak_memory,
-    precision_context,
     resolve_device,
 )
 from marginome.errors import MarginomeError, first_line, unknown_name
@@ -26,7 +25,7 @@ from marginome.prediction import cast_argument, check_args, model_dtype
 from marginome.seeds import stable_seed
 from marginome.sequences import refuse_meta, validate_one_hot
 
-from .capture import Graph
+from .architecture import captured
 from .confirm import ROUGH, confirm, tolerance_of
 from .edits import Edits
 from .nodes import CannotCaptureError
@@ -388,13 +387,6 @@ def memory_to_keep_to(device: torch.device) -> int:
     usual = MEMORY[device.type]
     available = available_memory(device)
     return usual if available >= 2 * usual else available // 2
-
-
-def captured(model: torch.nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, ...]) -> Graph:
-    """Return a model's graph, from a few sequences like those given."""
-    with precision_context("float32", X.device):
-        few = torch.cat([X[:1]] * 3).to(model_dtype(model))
-        return Graph(model, few, tuple(torch.cat([a[:1]] * 3) for a in args))
 
 
 def evaluating_copy(model: torch.nn.Module, device: torch.device, precision: str = "float32") -> torch.nn.Module:

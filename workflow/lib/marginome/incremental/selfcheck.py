@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import torch
 
 from marginome.batches import largest
-from marginome.double import FewOutputs
 from marginome.sequences import random_one_hot
 
 from .capture import Graph
 from .confirm import EXACT, difference, effect_sizes, tolerance_of
+from .double import FewOutputs
 from .edits import Edits
 from .paths import Incremental, tensors
 from .whole import Full

@@ -20,9 +20,9 @@ from marginome.devices import (
     peak_memory,
     resolve_device,
 )
-from marginome.double import FewOutputs
 from marginome.effects import saturated
 from marginome.errors import MarginomeError, called
+from marginome.incremental.double import FewOutputs
 from marginome.incremental.engine import memory_to_keep_to
 from marginome.model_check.attribution import check_attribution
 from marginome.model_check.budget import Cost, Part, Parts
