@@ -10,11 +10,16 @@ from __future__ import annotations
 import gzip
 import random
 import re
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from marginome.controls import draw_control, draw_controls, gc_fraction
+
+if TYPE_CHECKING:
+    from marginome.incremental import Engine
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests/data/control_effects.npz"
@@ -84,27 +89,34 @@ def backgrounds(model: str, kind: str) -> list[str]:
     return chosen
 
 
-def effects(model: str, kind: str, sequences: list[str], n: int | None = None) -> np.ndarray:
-    """Effect (difference) of each sequence in each of the first n backgrounds, by the library: float64, (m, n)."""
+@cache
+def engine(model: str, kind: str, n: int | None = None) -> tuple[Engine, str]:
+    """A model's engine over its first n backgrounds, and the name of its scalar output; made once in a process."""
     import torch
 
-    from marginome.incremental import Edits, Engine
+    from marginome.incremental import Engine
     from marginome.models import load_model
     from marginome.models.outputs import Readouts
     from marginome.sequences import one_hot_encode
-    from marginome.substitution import encode_insert
 
     settings = {k: v for k, v in MODELS[model].items() if k not in ("genome", "n")}
     loaded = load_model(model, settings)
     X = torch.stack([one_hot_encode(b) for b in backgrounds(model, kind)[:n]])
     scalars = [output for output in loaded.outputs if output.kind == "scalar"]  # a profile takes as long again
-    engine = Engine(Readouts(loaded.module, scalars).eval(), X)
-    scalar = scalars[0].name
-    out = np.zeros((len(sequences), len(X)))
-    starts = [X.shape[-1] // 2 - len(s) // 2 for s in sequences]
+    return Engine(Readouts(loaded.module, scalars).eval(), X), scalars[0].name
+
+
+def effects(model: str, kind: str, sequences: list[str], n: int | None = None) -> np.ndarray:
+    """Effect (difference) of each sequence in each of the first n backgrounds, by the library: float64, (m, n)."""
+    from marginome.incremental import Edits
+    from marginome.substitution import encode_insert
+
+    runner, scalar = engine(model, kind, n)
+    out = np.zeros((len(sequences), len(runner.X)))
+    starts = [runner.X.shape[-1] // 2 - len(s) // 2 for s in sequences]
     edits = Edits.stack([encode_insert(s)[0] for s in sequences], starts)
-    for part, some, after in engine.run(edits):
-        change = after[scalar].double() - engine.before[scalar][some].double()
+    for part, some, after in runner.run(edits):
+        change = after[scalar].double() - runner.before[scalar][some].double()
         out[part, some] = change[..., 0].cpu().numpy()
     return out
 

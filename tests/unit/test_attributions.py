@@ -181,7 +181,8 @@ def test_saturation_mutagenesis_is_tangermemes(case):
     assert (found["method"] == 1).all() and found["deltas"].shape == (19, 0)
 
 
-def test_integrated_gradients_go_through_the_gate(case):
+def test_integrated_gradients_go_through_the_gate(tmp_path):
+    case = Case(tmp_path, 5)
     found = arrays(case.run("ig", members=2, method="integrated_gradients", max_delta=1.0))
     X = torch.stack([one_hot_encode(s) for s in case.sequences])
     references = dinucleotide_shuffle(X, n=4, random_state=found["seeds"].tolist(), allow_N=True)

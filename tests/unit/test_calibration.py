@@ -35,7 +35,7 @@ def table():
 @pytest.mark.parametrize("kind", control_effects.KINDS)
 @pytest.mark.parametrize("model", control_effects.MODELS)
 def test_the_table_is_what_the_model_says(table, model, kind):
-    some = np.random.default_rng(1).choice(len(table["sequences"]), size=24, replace=False)
+    some = np.random.default_rng(1).choice(len(table["sequences"]), size=12, replace=False)
     found = control_effects.effects(model, kind, list(table["sequences"][some])).mean(axis=1)
     expected = table[f"{model} {kind}"][some]
     assert np.abs(expected).max() > 0.01
@@ -96,17 +96,16 @@ def test_ctcf_is_found_with_as_many_controls_as_its_matrices_need(table, kind):
 
 @pytest.mark.parametrize("kind", handmade.KINDS)
 def test_a_planted_motif_is_found_with_as_many_controls_as_it_needs(kind):
-    """And nothing else of 200 inserts: three draws by `list_controls` (docs/statistics.md has 20, of three motifs)."""
+    """And nothing else of 200 inserts, by one draw of `list_controls` (docs/statistics.md has 20, of three motifs)."""
     jaspar = [(s, s) for s in demo_effects.inserts()]
     core = control_effects.consensuses()["MA0139.2"]
     sequences = [core, reverse_complement_text(core), *list_controls(jaspar, n=198, seed=1).sequences[:198]]
     assert handmade.means_something("MA0139.2", sequences).sum() == 2
     effects, n = handmade.effects("MA0139.2", kind, sequences), controls_needed(200, 2)
-    for seed in (2, 3, 4):
-        controls = list(list_controls(jaspar, n=n, seed=seed).sequences)
-        scores = score_effects(effects, sequences, handmade.effects("MA0139.2", kind, controls), controls)
-        called = benjamini_hochberg(np.maximum(scores.p[:, 0], scores.p_resolution)) <= 0.05
-        assert called[:2].all() and not called[2:].any()
+    controls = list(list_controls(jaspar, n=n, seed=2).sequences)
+    scores = score_effects(effects, sequences, handmade.effects("MA0139.2", kind, controls), controls)
+    called = benjamini_hochberg(np.maximum(scores.p[:, 0], scores.p_resolution)) <= 0.05
+    assert called[:2].all() and not called[2:].any()
 
 
 def p_values(table, name, method):
