@@ -294,7 +294,7 @@ class Campaign:
             sys.settrace(trace)
             self._run([i], items)
             sys.settrace(None)
-            if not self.failed and any(current.values()):
+            if not self.failed:
                 lines[i] = (
                     time.process_time() - start,
                     {file: sorted(found) for file, found in current.items() if found},
@@ -316,6 +316,8 @@ class Campaign:
         tests = {i: (s, files[mutation.file]) for i, (s, files) in self.lines.items() if mutation.file in files}
         anywhere = not _in_function(mutation)  # what is outside of functions runs when the file is imported
         fitting = [(s, i) for i, (s, lines) in tests.items() if anywhere or mutation.line in lines]
+        if anywhere and not fitting:  # a file without functions: any test may read what it says
+            fitting = [(s, i) for i, (s, _) in self.lines.items()]
         chosen, seconds = [], 0.0
         for s, i in sorted(fitting, key=lambda each: (each[0] + 0.02) / (self.kills[each[1]] + 0.1)):
             if seconds + s <= self.options.seconds:

@@ -64,9 +64,9 @@ def listed(pairs, seed=1):
 
 def test_mismatched_pairs_have_the_arrangements_of_their_entry():
     pairs = [
+        {"motifs": IDS[3:5], "gaps": [7]},  # one gap: nothing is far apart
         {"among": IDS[:3], "gaps": GRID, "orientations": ["++", "+-"], "orders": "both", "mismatched": 50},
         {"motifs": IDS[3:5], "gaps": [2, 30], "mismatched": 40},
-        {"motifs": IDS[3:5], "gaps": [7]},  # one gap: nothing is far apart
     ]
     inserts, mismatched = listed(pairs)
     table = insert_table(inserts, {}, 1, mismatched)
@@ -90,6 +90,20 @@ def test_mismatched_pairs_have_the_arrangements_of_their_entry():
     assert (one["first"].isin(IDS)).sum() == 45, "first and second take turns"
     again = listed(pairs)
     assert again == (inserts, mismatched) != listed(pairs, seed=2)
+
+
+def test_fewer_mismatched_pairs_than_pairs_are_spread_over_them():
+    """One for each of as many equal parts: the pair in its middle, of which the first or the second motif stays."""
+    expanded = expand_pairs([{"among": "all", "gaps": [0, 5], "mismatched": 20}], MOTIFS)
+    assert len(expanded) == 36
+    found = mismatched_inserts(expanded, MOTIFS, positions="centre", length=150, seed=1, collection="c")
+    named = ((i.motif_id, i.partner_id) for i in found if i.partner_id)
+    pairs = list(dict.fromkeys(pair for pair in named if set(pair) & set(IDS)))
+    middles = [k for i in range(20) for k in range(36) if k <= (i + 0.5) * 36 / 20 < k + 1]
+    assert [pair[i % 2] for i, pair in enumerate(pairs)] == [
+        expanded[k]["motifs"][i % 2] for i, k in enumerate(middles)
+    ]
+    assert all(pair[1 - i % 2].startswith("control_") for i, pair in enumerate(pairs))
 
 
 def test_controls_have_the_width_and_letters_of_what_they_stand_for():

@@ -14,22 +14,23 @@ MOTIFS = handmade_pairs.motifs()
 
 
 def slow(left, gap, right, motif, p_value):
-    """The same for one motif, one window after the other: whether a strand makes a site that no half does."""
+    """One window after the other: how far above its threshold is a site that no half makes; None if there is none."""
     finder = HitFinder([motif], p_value)
     (scores,), (limit,) = finder.scores, finder.limits
     pad, width = 40, len(scores)
     texts = [side[0] + "N" * gap + side[1] for side in
              ((left, right), (left, "N" * len(right)), ("N" * len(left), right))]  # fmt: skip
-    made = False
+    made = []
     for matrix in (scores, scores[::-1, ::-1]):
-        reached = []
+        means = [dict(zip("ACGTN", [*row, row.mean()])) for row in matrix]
+        best = []
         for text in texts:
             padded = "N" * pad + text + "N" * pad
             windows = [padded[i : i + width] for i in range(pad + len(left) + gap - width + 1, pad + len(left))]
-            means = [dict(zip("ACGTN", [*row, row.mean()])) for row in matrix]
-            reached.append(any(sum(row[base] for row, base in zip(means, window)) >= limit for window in windows))
-        made |= reached == [True, False, False]
-    return made
+            best.append(max((sum(row[base] for row, base in zip(means, window)) for window in windows), default=-1e9))
+        if best[0] >= limit > max(best[1:]):
+            made.append(best[0] - limit)
+    return max(made, default=None)
 
 
 @pytest.mark.parametrize("gap", [0, 1, 3, 6])
@@ -38,9 +39,25 @@ def test_random_halves_against_letter_by_letter(gap):
     motif = MOTIFS[2]  # 7 bp, so that chance makes some
     lefts, rights = (["".join(rng.choice(list("ACGT"), 9)) for _ in range(300)] for _ in range(2))
     found = seam_sites(lefts, [gap] * 300, rights, [motif], p_value=0.02)
-    expected = [slow(left, gap, right, motif, 0.02) for left, right in zip(lefts, rights)]
+    expected = [slow(left, gap, right, motif, 0.02) is not None for left, right in zip(lefts, rights)]
     assert [name is not None for name in found] == expected
     assert any(expected) or gap > 3
+
+
+def test_of_several_motifs_the_site_farthest_above_its_threshold_is_named():
+    """Halves of all widths and gaps, some that only the wider motifs bridge, against letter by letter."""
+    rng = np.random.default_rng(5)
+    n = 250
+    lefts, rights = (["".join(rng.choice(list("ACGTN"), rng.integers(1, 14))) for _ in range(n)] for _ in range(2))
+    gaps = [int(gap) for gap in rng.integers(0, 11, n)]
+    found = seam_sites(lefts, gaps, rights, MOTIFS, p_value=0.05)
+    several = 0
+    for left, gap, right, name in zip(lefts, gaps, rights, found):
+        made = {m.motif_id: slow(left, gap, right, m, 0.05) for m in MOTIFS}
+        made = {motif: size for motif, size in made.items() if size is not None}
+        assert name == max(made, key=made.get, default=None), (left, gap, right, made)
+        several += len(made) > 1
+    assert several > 10 and min(len(m.consensus) for m in MOTIFS) < max(gaps) + 2
 
 
 def test_a_motif_cut_in_two_is_on_the_seam_and_a_whole_one_is_not():
