@@ -11,5 +11,7 @@ with job(snakemake.log[0], threads=snakemake.threads):
         motifs=snakemake.input.motifs,
         provenance=snakemake.input.provenance,
         functions=next(iter(snakemake.input.functions), None),
+        pairs=next(iter(snakemake.input.pairs), None),
+        arrangements=next(iter(snakemake.input.arrangements), None),
         page=snakemake.output.page,
     )

@@ -198,7 +198,8 @@ class Results:
         report_screen(
             "s", effects=self.at("effects.parquet"), backgrounds=self.at("effects.h5"), profiles=self.at("profiles.h5"),
             baselines=[self.at("baseline.h5")], motifs=[self.at("motifs.parquet")],
-            provenance=self.at("provenance.json"), functions=self.at("functions.h5"), page=self.at("report.html"),
+            provenance=self.at("provenance.json"), functions=self.at("functions.h5"),
+            pairs=None, arrangements=None, page=self.at("report.html"),
         )  # fmt: skip
 
 

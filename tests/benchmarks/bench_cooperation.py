@@ -1,10 +1,11 @@
 """How often pairs are called that do not cooperate, and how often those that do: networks made by hand, at length.
 
-    python tests/benchmarks/bench_cooperation.py [--backgrounds 8]
+    python tests/benchmarks/bench_cooperation.py [--backgrounds 8] [--period --kinds periodic additive --draws 6]
 
 For each network of `handmade_pairs`: how many real pairs without cooperation are called, how many mismatched pairs of
 another seed, what is said of the pair that was planted, and what a Wilcoxon test over backgrounds would call among the
-same mismatched pairs.
+same mismatched pairs. With --period gaps are 2 bp apart, as the test of the period wants them, and its calls are
+counted instead.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from marginome.jobs.score_pairs import seams_of
 
 PAIRS = [{"among": list(handmade_pairs.WEIGHTS), "gaps": [0, *range(3, 34, 3), 70, 80, 90, 100],
           "orientations": ["++", "+-"], "mismatched": 100}]  # fmt: skip
+#: The wave of the periodic network ends at 60 bp.
+DENSE = [PAIRS[0] | {"gaps": [*range(3, 64, 2), 70, 80, 90, 100], "orientations": ["++"]}]
 
 
 def wilcoxon_calls(table: pd.DataFrame, single: np.ndarray, rows: pd.DataFrame) -> float:
@@ -42,46 +45,58 @@ def wilcoxon_calls(table: pd.DataFrame, single: np.ndarray, rows: pd.DataFrame) 
     return float((least <= 0.05).mean())
 
 
+def tested(kind: str, pairs: list[dict], n: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, float]:
+    """What is said of the real pairs, and of the mismatched pairs of the next seed as if they were real."""
+    model, made = handmade_pairs.HandmadePairs(kind).eval(), []
+    for some in (seed, seed + 1):
+        table = handmade_pairs.listed(pairs, seed=some)
+        single = handmade_pairs.effects(model, table, n_backgrounds=n, each=True)
+        seam = np.array([s is not None for s in seams_of(table, handmade_pairs.motifs())])
+        made.append(pair_rows(table.assign(effect=single.mean(axis=1)), seam))
+        if some == seed:
+            by_wilcoxon = wilcoxon_calls(table, single, made[0])
+            size = len(table)
+    real, other = made
+    other = other[other["kept"].notna() & (other["kept"] != NOTHING)].assign(kept=None)
+    other.index += 10 * size
+    for side in ("first", "second"):
+        other[side] = other[side].str.replace("control_", "fresh_")
+    other["pair"] = list(zip(other["first"], other["second"]))
+    found = score_pairs(pd.concat([real, other])).pairs
+    fresh = np.array([any("fresh" in motif for motif in pair) for pair in found.index])
+    return score_pairs(real).pairs, found[fresh], by_wilcoxon
+
+
 def main() -> None:
-    """Print one row a network."""
+    """Print one row a network and number of backgrounds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backgrounds", type=int, nargs="+", default=[8, 16])
     parser.add_argument("--kinds", nargs="+", default=list(handmade_pairs.KINDS))
+    parser.add_argument("--draws", type=int, default=1, help="of mismatched pairs, whose calls are added up")
+    parser.add_argument("--period", action="store_true")
+    parser.add_argument("--gain", type=float, default=handmade_pairs.GAIN, help="of the planted pair")
     chosen = parser.parse_args()
-    table, fresh = (handmade_pairs.listed(PAIRS, seed=seed) for seed in (1, 2))
+    test, pairs = ("period", DENSE) if chosen.period else ("cooperation", PAIRS)
+    handmade_pairs.GAIN = chosen.gain
     print("| network | backgrounds | others called, p <= 0.05 | mismatched called, p <= 0.05 | p <= 0.1 | "
-          "planted: p, z, syntax p, period p | Wilcoxon over backgrounds calls |")  # fmt: skip
+          "planted: p, z, syntax p, period share, p | Wilcoxon over backgrounds calls |")  # fmt: skip
     print("|---|---|---|---|---|---|---|")
     for kind in chosen.kinds:
-        model = handmade_pairs.HandmadePairs(kind).eval()
+        planted = kind not in ("additive", "saturating")
         for n in chosen.backgrounds:
             started = time.monotonic()
-            singles = [handmade_pairs.effects(model, t, n_backgrounds=n, each=True) for t in (table, fresh)]
-            made = []
-            for listed, single in zip((table, fresh), singles):
-                seam = seams_of(listed, handmade_pairs.motifs())
-                made.append(
-                    pair_rows(listed.assign(effect=single.mean(axis=1)), np.array([s is not None for s in seam]))
-                )
-            real, other = made
-            other = other[other["kept"].notna() & (other["kept"] != NOTHING)].assign(kept=None)
-            other.index += 10 * len(table)
-            for side in ("first", "second"):
-                other[side] = other[side].str.replace("control_", "fresh_")
-            other["pair"] = list(zip(other["first"], other["second"]))
-            found = score_pairs(pd.concat([real, other])).pairs
-            is_fresh = np.array([any("fresh" in motif for motif in pair) for pair in found.index])
-            own = score_pairs(real).pairs
-            planted = kind not in ("additive", "saturating")
-            rest = own.drop(index=[handmade_pairs.TOGETHER]) if planted else own
-            p = found["cooperation_p"][is_fresh]
-            said = "-"
-            if planted:
+            rest, p, said, by_wilcoxon = [], [], [], []
+            for seed in range(1, chosen.draws + 1):
+                own, fresh, share = tested(kind, pairs, n, seed)
+                rest.append(own.drop(index=[handmade_pairs.TOGETHER] if planted else [])[f"{test}_p"])
+                p.append(fresh[f"{test}_p"])
+                by_wilcoxon.append(share)
                 best = own.loc[[handmade_pairs.TOGETHER]].iloc[0]
-                said = (f"{best['cooperation_p']:.3g}, {best['cooperation_z']:+.1f}, {best['syntax_p']:.3g}, "
-                        f"{best['period_p']:.2g}")  # fmt: skip
-            print(f"| {kind} | {n} | {(rest['cooperation_p'] <= 0.05).sum()} of {len(rest)} | {(p <= 0.05).sum()} of "
-                  f"{len(p)} | {(p <= 0.1).sum()} | {said} | {100 * wilcoxon_calls(table, singles[0], real):.0f} % |",
+                said.append(f"{best['cooperation_p']:.3g}, {best['cooperation_z']:+.1f}, {best['syntax_p']:.3g}, "
+                            f"{best['period_share']:.2g}, {best['period_p']:.2g}")  # fmt: skip
+            rest, p = pd.concat(rest), pd.concat(p)
+            print(f"| {kind} | {n} | {(rest <= 0.05).sum()} of {len(rest)} | {(p <= 0.05).sum()} of {len(p)} | "
+                  f"{(p <= 0.1).sum()} | {'; '.join(said) if planted else '-'} | {100 * np.mean(by_wilcoxon):.0f} % |",
                   flush=True)  # fmt: skip
             print(f"# {time.monotonic() - started:.0f} s", file=sys.stderr)
 

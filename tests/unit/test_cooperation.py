@@ -206,6 +206,21 @@ def test_a_wave_of_a_turn_of_the_helix():
     assert np.isnan(periodicity(trend[:15], gap[:15], kind[:15])), "not two turns"
 
 
+def test_a_period_is_found_where_gaps_are_dense_near_and_sparse_far(monkeypatch):
+    """Far gaps are not looked at: with them there were too few gaps a turn, and no p."""
+    monkeypatch.setitem(globals(), "GAPS", [*range(3, 53, 2), 70, 90, 110, 130, 150, 170, 190, 200])
+
+    def wave(first, second, arrangement, gap):
+        return 0.3 * np.cos(2 * np.pi * gap / 10.5) * ((first, second, arrangement) == ("m2", "m3", KINDS[0]))
+
+    found = score_pairs(drawn(1, planted=wave)).pairs
+    assert found["far"].iat[0] > 52 and found["period_p"].notna().all()
+    planted = found.loc[[("m2", "m3")]].iloc[0]
+    assert planted["period_share"] > 0.8 and planted["period_p"] < 0.01
+    others = found.drop(index=[("m2", "m3")])["period_p"]
+    assert stats.binom.sf((others <= 0.1).sum() - 1, len(others), 0.1) > 1e-3
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

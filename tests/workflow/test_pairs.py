@@ -67,6 +67,9 @@ def test_the_example_in_small(workspace):
         np.testing.assert_allclose(
             pairs.loc[pairs["output"] == OUTPUT, "cooperation_z"], found["cooperation_z"], rtol=1e-3
         )
+    page = (folder / "report.html").read_text()
+    assert 'id="pairs-section"' in page and f'"n":{len(pairs)},"of":{len(pairs)}' in page
+    assert 'id="pairs-section"' not in (folder.parent / "places" / "report.html").read_text()
     for name in ("interactions", "pairs", "gaps"):
         assert b"<svg" in (folder / "figures" / f"{name}.svg").read_bytes()[:2000]
 

@@ -38,6 +38,8 @@ rule report_screen:
         motifs=per_screen(COLLECTION, collection="motifs"),
         provenance=rules.write_provenance.output.json,
         functions=functions_of_screen,
+        pairs=of_judged_pairs(PAIRS),
+        arrangements=of_judged_pairs(ARRANGEMENTS),
     output:
         page=report(
             "<results>/screens/{screen}/report.html",

@@ -213,6 +213,13 @@ def merged_functions(wildcards):
     return {"batches": batches, **merged_screen(wildcards), **asked}
 
 
+def of_judged_pairs(pattern):
+    """Input function: a table of judged pairs, if the screen has any."""
+    return lambda wildcards: expand(
+        pattern, screen=[screen for screen in (wildcards.screen,) if has_judged_pairs(screen)]
+    )
+
+
 def functions_of_screen(wildcards):
     """Input function: what functions beside predict gave in a screen, if it asks for any."""
     return expand(

@@ -242,7 +242,7 @@ def score_pairs(rows: pd.DataFrame, *, far: int | None = None) -> Cooperation:
     found["hard_share"] = _hard_share(I, eligible, pair, len(names))
     share = np.array([
         periodicity(beyond[mine], gap[mine], rows["arrangement"].to_numpy()[mine])
-        for mine in (np.flatnonzero(~seam & (gap >= LEAST_GAP) & (pair == i)) for i in range(len(names)))
+        for mine in (np.flatnonzero(eligible & (pair == i)) for i in range(len(names)))
     ])  # fmt: skip
     found |= {"period_share": share, "period_p": _ranked(share, pairs)[0]}
     found["n_arrangements"] = np.bincount(pair[eligible], minlength=len(names))

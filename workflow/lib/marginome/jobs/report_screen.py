@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.arrays import group_of, plain_name, read_hdf5
-from marginome.report.screen import AttributionLogos, methods_paragraph, write_report
+from marginome.report.screen import AttributionLogos, JudgedPairs, methods_paragraph, write_report
 from marginome.results import (
     combinations,
     read_baselines,
@@ -21,7 +21,7 @@ from marginome.results import (
     single_effects,
     unsigned_measures,
 )
-from marginome.storage import damaged, read_json
+from marginome.storage import damaged, read_json, read_table
 from marginome.tables import read_effects
 
 log = logging.getLogger("marginome")
@@ -37,6 +37,8 @@ def report_screen(
     motifs: Sequence[str | os.PathLike],
     provenance: str | os.PathLike,
     functions: str | os.PathLike | None,
+    pairs: str | os.PathLike | None,
+    arrangements: str | os.PathLike | None,
     page: str | os.PathLike,
 ) -> None:
     """Write the interactive page of one screen.
@@ -55,6 +57,8 @@ def report_screen(
         The screen's record.
     functions : path or None
         What functions beside predict gave before and after every insert, where the screen asks for any.
+    pairs, arrangements : path or None
+        Tables of `score_screen_pairs`, where pairs were judged.
     page : path
         HTML to write.
     """
@@ -71,6 +75,7 @@ def report_screen(
             baseline=read_baselines(baselines),
             profiles=read_profiles(handle, table),
             attributions=[] if made is None else read_attributions(made, table, where=str(functions)),
+            pairs=None if pairs is None else JudgedPairs(read_table(pairs), read_table(arrangements)),
             unsigned=unsigned_measures(backgrounds),
             provenance=record,
             commands=[record["command"]],

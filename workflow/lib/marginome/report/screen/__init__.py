@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from marginome.report.screen.methods import methods_paragraph
 from marginome.report.screen.packing import AttributionLogos
+from marginome.report.screen.pairs import JudgedPairs
 from marginome.report.screen.writing import Packed, write_report
 
-__all__ = ["AttributionLogos", "Packed", "methods_paragraph", "write_report"]
+__all__ = ["AttributionLogos", "JudgedPairs", "Packed", "methods_paragraph", "write_report"]

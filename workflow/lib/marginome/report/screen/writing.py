@@ -24,6 +24,7 @@ from marginome.report.screen.packing import (
     pack_motifs,
     pack_profiles,
 )
+from marginome.report.screen.pairs import JudgedPairs, pair_islands
 from marginome.results import Profiles
 from marginome.tables import EFFECTS, INSERT_KEYS
 
@@ -40,7 +41,7 @@ ECHARTS = "vendor/echarts-6.1.0.min.js"
 SCREEN_FILES = (
     "data", "numbers", "state", "filter", "significance", "logo", "table", "chart", "scatter", "figures", "agreement",
     "heatmap", "loci", "painting", "locus", "detail",
-    "backgrounds", "profile", "attributions", "outputs", "controls",
+    "backgrounds", "profile", "attributions", "outputs", "pairs", "controls",
 )  # fmt: skip
 
 
@@ -66,6 +67,7 @@ def write_report(
     attributions: Sequence[AttributionLogos] = (),
     unsigned: Sequence[str] = _DISTANCES,
     loci: Loci | None = None,
+    pairs: JudgedPairs | None = None,
     links: Sequence[Link] = (),
     provenance: Mapping | None = None,
     commands: Sequence[str] = (),
@@ -105,6 +107,8 @@ def write_report(
         controls no row of theirs is called significant, and the band of controls ends at 0.
     loci : Loci, optional
         Of an attribution entry: the rows are its seqlets and patterns, and each is shown where it was found.
+    pairs : JudgedPairs, optional
+        Of a screen of pairs: which cooperate, and their interactions against the gap, in a section of their own.
     links : sequence of Link, optional
         Files beside the page.
     provenance : mapping, optional
@@ -158,7 +162,9 @@ def write_report(
         "links": links_html(links) if links else "",
         "things": "elements" if loci else "motifs",
         "thing": "element" if loci else "motif",
+        "pairs": "" if pairs is None else _own("pairs.html"),
     }
+    islands = [] if pairs is None else pair_islands(pairs)
     most = MOST_ROWS
     while True:
         rows, left_out = _rows_that_fit(effects, q_threshold, most)
@@ -166,6 +172,7 @@ def write_report(
         page, packed = _page(
             given if not left_out else _some_rows(given, rows), motifs, {**words, "left_out": _note(left_out)},
             unsigned=unsigned, name=name, title=title, q_threshold=q_threshold, detail_bytes=detail_bytes, loci=loci,
+            islands=islands,
         )  # fmt: skip
         size = len(page.encode("utf-8", errors="replace"))
         if size <= PAGE_BYTES or len(rows) == 1:
@@ -196,6 +203,7 @@ def _page(
     q_threshold: float,
     detail_bytes: int,
     loci: Loci | None,
+    islands: Sequence[str],
 ) -> tuple[str, Packed]:
     """Return a page, and what is in it (its bytes are not counted yet)."""
     effects, per_background, profiles, attributions, baseline = given
@@ -241,7 +249,7 @@ def _page(
     page = document(
         title=title,
         body=filled(_own("screen.html"), values),
-        islands=[json_island("meta", meta), table.island("table-data"), detail.island("detail-data")],
+        islands=[json_island("meta", meta), table.island("table-data"), detail.island("detail-data"), *islands],
         scripts=[_own(ECHARTS), asset("common.js"), _scripts()],
     )
     return page, Packed(

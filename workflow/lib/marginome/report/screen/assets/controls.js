@@ -153,6 +153,7 @@ function update({ keepRow = false, scroll = false, linked = false } = {}) {
   pending = requestAnimationFrame(() => {
     const start = performance.now();
     drawFigure();
+    if (PAIRS) drawPairs();
     window.marginomeTimes = { ...window.marginomeTimes, filter: tableTime, figure: performance.now() - start };
   });
 }
@@ -171,6 +172,7 @@ requestAnimationFrame(() =>
   setTimeout(async () => {
     window.marginomeTimes = { ...window.marginomeTimes, ready: performance.now() };
     await loadDetail();
+    if (PAIRS) await loadPairs();
     window.marginomeTimes.detail = performance.now();
     document.documentElement.dataset.ready = 'yes';
   }),

@@ -14,6 +14,7 @@ const START = {
   to: 0,
   colour: '',
   pair: '',
+  two: '', // the pair of motifs whose curves are shown
   row: -1,
 };
 const initial = {};
@@ -47,6 +48,7 @@ function writeHash() {
   }
   if (state.colour) out.set('colour', state.colour);
   if (state.pair) out.set('pair', state.pair);
+  if (state.two) out.set('two', state.two);
   if (state.row >= 0) for (const name of KEY) out.set(`row.${name}`, exact(name, state.row));
   const hash = '#' + out;
   if (hash !== location.hash) history.replaceState(null, '', hash);
@@ -72,6 +74,7 @@ function readHash() {
   }
   state.colour = asked.get('colour') ?? '';
   state.pair = asked.get('pair') ?? '';
+  state.two = asked.get('two') ?? '';
   if (asked.has('row.motif_id')) {
     const tests = KEY.filter((name) => asked.has(`row.${name}`)).map((name) => {
       const wanted = asked.get(`row.${name}`),

@@ -1,0 +1,121 @@
+"""The section of pairs on the page of a screen: its table is pairs.parquet, its curves are those of the chosen pair."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from marginome.report import write_report
+from marginome.report.screen import JudgedPairs
+from synthetic_screen import synthetic_screen
+
+pytestmark = pytest.mark.browser
+GAPS = [0, 4, 8, 12, 40, 60]
+KINDS = [("+", "+", "given"), ("+", "-", "given"), ("+", "+", "swapped")]
+EVIL = "<img src=x onerror='window.owned=1'>"
+
+
+def judged(backgrounds=("gc_matched", "shuffled")) -> JudgedPairs:
+    draw = np.random.default_rng(1)
+    pairs, arrangements = [], []
+    names = {"m0": "CTCF", "m1": EVIL, "m2": "NRF1"}
+    for background, (a, b) in itertools.product(backgrounds, itertools.combinations(names, 2)):
+        head = {"model": "bpnet_ctcf", "background": background, "output": "counts", "unit": "log counts",
+                "collection": "jaspar", "motif_id": a, "partner_id": b, "motif_name": names[a],
+                "partner_name": names[b]}  # fmt: skip
+        for (one, two, order), gap in itertools.product(KINDS, GAPS):
+            arrangements.append(
+                head | {"orientation": one, "partner_orientation": two, "order": order, "gap": gap, "start": 500 - gap,
+                        "interaction": draw.normal(), "expected": -0.2, "beyond_sd": 0.1,
+                        "seam": "m2" if gap == 0 else None}
+            )  # fmt: skip
+        p = {"m0m1": 0.0001, "m0m2": 0.4, "m1m2": 0.02}[a + b]
+        pairs.append(
+            head | {"orientation": "+", "partner_orientation": "-", "order": "swapped", "gap": 8, "interaction": 0.5,
+                    "expected": -0.2, "cooperation_p": p, "cooperation_q": 3 * p, "syntax_p": 0.3, "syntax_q": 0.5,
+                    "p_resolution": 0.005, "effect": 1.0, "effect_partner": 0.5}
+        )  # fmt: skip
+    return JudgedPairs(pd.DataFrame(pairs), pd.DataFrame(arrangements))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    screen = synthetic_screen(20)
+    path = tmp_path_factory.mktemp("pairs") / "page.html"
+    write_report(path, effects=screen.effects, motifs=screen.motifs, pairs=judged(), title="Screen", name="pairs")
+    return path
+
+
+CELLS = "return [...document.querySelectorAll('#pairs-body tr')].map(r => [...r.children].map(c => c.textContent))"
+LINES = """const chart = echarts.getInstanceByDom(document.getElementById('pairs-figure'));
+return chart.getOption().series.filter(s => s.type === 'line' && s.symbol === 'circle')
+  .map(s => s.data.map(d => [...d.value, d.itemStyle.borderWidth ?? 0]));"""
+
+
+def test_the_table_has_the_pairs_of_the_filters_smallest_p_first(browser, page):
+    browser.open(page)
+    assert browser.text("#pairs-count") == "3 pairs of motifs"
+    rows = browser.run(CELLS)
+    assert [row[0] for row in rows] == [f"CTCF with {EVIL}", f"{EVIL} with NRF1", "CTCF with NRF1"]
+    assert rows[0][1] == "B\u2212 8 A+" and rows[0][2:4] == ["+0.500", "\u22120.200"]
+    assert [row[4] for row in rows] == ["< 0.0050", "0.020", "0.40"] and rows[1][5] == "0.060"
+    browser.set("background", "")
+    assert len(browser.wait(f"const r = (() => {{ {CELLS} }})(); return r.length === 6 && r")[0]) == 10
+    assert browser.run("return window.owned") is None and browser.logged() == []
+
+
+def test_the_curves_are_those_of_the_chosen_pair_and_the_address_keeps_it(browser, page):
+    table = judged().arrangements
+
+    def wanted(a, b, background="gc_matched"):
+        rows = table[(table["motif_id"] == a) & (table["partner_id"] == b) & (table["background"] == background)]
+        kinds = rows["orientation"] + " " + rows["partner_orientation"] + " " + rows["order"]
+        return [part.sort_values("gap") for _, part in rows.groupby(kinds, sort=True)]
+
+    def check(*pair):
+        for drawn, part in zip(browser.run(LINES), wanted(*pair), strict=True):
+            assert [point[0] for point in drawn] == GAPS
+            np.testing.assert_allclose([point[1] for point in drawn], part["interaction"], rtol=2e-6)
+            assert [point[2] > 0 for point in drawn] == [True] + [False] * 5, "hollow where there is a seam"
+
+    browser.open(page)
+    check("m0", "m1")
+    titles = (
+        "return echarts.getInstanceByDom(document.getElementById('pairs-figure')).getOption().title.map(t => t.text)"
+    )
+    assert browser.run(titles) == ["A+ \u2026 B+", "B+ \u2026 A+", "A+ \u2026 B\u2212"]
+    browser.run("document.querySelectorAll('#pairs-body tr')[2].click()")
+    check("m0", "m2")
+    fragment = browser.run("return location.hash")
+    assert "two=" in fragment
+    browser.open(page, fragment)
+    check("m0", "m2")
+    browser.set("background", "shuffled")
+    browser.wait("return document.querySelector('#pairs-body tr[aria-selected=true]') !== null")
+    browser.wait(f"return JSON.stringify((() => {{ {LINES} }})()) !== arguments[0]", "x")
+    check("m0", "m2", "shuffled")
+    for scheme in ("dark", "light"):
+        browser.run(f"document.documentElement.dataset.theme = '{scheme}'")
+    assert browser.logged() == []
+
+
+def test_a_screen_without_judged_pairs_has_no_such_section(browser, pages):
+    browser.open(pages["small"])
+    assert browser.texts("#pairs-section") == [] and browser.logged() == []
+
+
+def test_what_does_not_fit_is_left_out_and_said(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr("marginome.report.screen.pairs.MOST_PAIRS", 4)
+    monkeypatch.setattr("marginome.report.screen.pairs.MOST_ARRANGEMENTS", 36)
+    screen = synthetic_screen(4)
+    path = tmp_path / "page.html"
+    write_report(path, effects=screen.effects, motifs=screen.motifs, pairs=judged(), title="Screen", name="pairs")
+    browser.open(path)
+    assert "holds 4 of 6 rows" in browser.text("#pairs-note")
+    assert browser.run("return document.getElementById('pairs-figure').hidden") is False
+    browser.run("document.querySelectorAll('#pairs-body tr')[1].click()")
+    assert browser.run("return document.getElementById('pairs-figure').hidden") is True
+    assert "arrangements.parquet" in browser.text("#pairs-figure-note")

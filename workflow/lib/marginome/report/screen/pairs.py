@@ -1,0 +1,63 @@
+"""What the page of a screen of pairs holds beside its table: the pairs that were judged, and their arrangements."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from marginome.pair_tables import ARRANGEMENTS, PAIRS
+from marginome.report.page import json_island
+from marginome.report.screen.packing import Arrays, pack_column
+
+#: Rows of a page: pairs (by model, background set and output), and arrangements of the first of them.
+MOST_PAIRS, MOST_ARRANGEMENTS = 5_000, 200_000
+#: What names the rows of a pair.
+_KEY = ["model", "background", "output", "collection", "motif_id", "partner_id"]
+_KIND = ["orientation", "partner_orientation", "order"]
+_PAIR_COLUMNS = (*_KEY, "unit", "motif_name", "partner_name", "effect", "effect_partner", *_KIND, "gap",
+                 "interaction", "expected", "cooperation_p", "cooperation_q", "syntax_p", "syntax_q", "period_p",
+                 "p_resolution")  # fmt: skip
+_CURVE_COLUMNS = ("kind", "gap", "interaction", "expected", "beyond_sd", "seam")
+
+
+class JudgedPairs(NamedTuple):
+    """The tables of a screen of pairs (`marginome.pair_tables`)."""
+
+    pairs: pd.DataFrame
+    arrangements: pd.DataFrame
+
+
+def pair_islands(judged: JudgedPairs) -> list[str]:
+    """Return what a page gets of judged pairs: a description and two blocks of arrays.
+
+    Pairs are in the order of ``cooperation_p``, those that were not judged by the size of their largest interaction.
+    Those that do not fit are left out from the end; of arrangements, all of a pair or none. Of several positions the
+    first is kept.
+    """
+    pairs, arrangements = judged.pairs.reset_index(drop=True), judged.arrangements
+    size = arrangements["interaction"].abs().groupby([arrangements[key] for key in _KEY]).max()
+    p = pairs.get("cooperation_p", pd.Series(np.nan, index=pairs.index)).astype(float).fillna(2)
+    largest = size.reindex(pd.MultiIndex.from_frame(pairs[_KEY])).to_numpy()
+    order = np.lexsort((-largest, p.to_numpy()))[:MOST_PAIRS]
+    shown = pairs.iloc[order].reset_index(drop=True)
+    shown["pair"] = shown.groupby(_KEY, sort=False).ngroup()
+
+    kept = arrangements.merge(shown[[*_KEY, "pair"]].drop_duplicates(), on=_KEY)
+    kept["kind"] = kept["orientation"] + " " + kept["partner_orientation"] + " " + kept["order"]
+    kept = kept.drop_duplicates(["pair", "kind", "gap"]).sort_values(["pair", "kind", "gap"])
+    ends = kept["pair"].value_counts().sort_index().cumsum()
+    kept = kept[kept["pair"].isin(ends.index[ends <= MOST_ARRANGEMENTS])]
+    first, curves = Arrays(), Arrays()
+    names = [name for name in ("pair", *_PAIR_COLUMNS) if name in shown]
+    described = {
+        "columns": [pack_column(first, shown, name) for name in names],
+        "curves": [pack_column(curves, kept, name) for name in ("pair", *_CURVE_COLUMNS) if name in kept],
+        "arrays": first.directory,
+        "curve_arrays": curves.directory,
+        "n": len(shown),
+        "of": len(pairs),
+        "help": {c.name: c.description for c in (*ARRANGEMENTS, *PAIRS)},
+    }
+    return [json_island("pairs", described), first.island("pairs-data"), curves.island("curves-data")]
