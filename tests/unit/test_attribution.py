@@ -18,7 +18,7 @@ from tangermeme.ersatz import dinucleotide_shuffle as peer_dinucleotide_shuffle
 from torch import nn
 
 from marginome import MarginomeError, Readout, deep_lift_shap, dinucleotide_shuffle, load_model, random_one_hot
-from marginome.attribution import find_unsupported_operations
+from marginome.attribution import find_unsupported_operations, kernels
 from marginome.attribution.references import References, ahead
 
 ROOT = Path(__file__).parents[2]
@@ -347,6 +347,23 @@ def test_faster_forms_are_the_same_numbers(threads):
         ours, deltas = deep_lift_shap(model, X, batch_size=batch_size, return_deltas=True, **options)
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
         assert deltas.max() < 1e-10
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 8])
+@pytest.mark.parametrize(("padding", "dilation"), [(0, 1), (1, 1), (0, 3), ("same", 2)])
+def test_a_derivative_of_a_convolution_is_a_convolution(kernel, padding, dilation, monkeypatch):
+    """On a GPU of short kernels and profile heads; here of all."""
+    asked = []
+    monkeypatch.setattr(kernels, "_is_faster_as_convolution", lambda weight: asked.append(weight.shape) or True)
+    convolution = nn.Conv1d(5, 7, kernel, padding=padding, dilation=dilation).double()
+    x = torch.randn(3, 5, 40, dtype=torch.float64, requires_grad=True)
+    y = convolution(x)
+    seed = torch.randn_like(y)
+    (truth,) = torch.autograd.grad(y, x, seed, retain_graph=True)
+    with kernels.Backward(False):
+        (found,) = torch.autograd.grad(y, x, seed)
+    torch.testing.assert_close(found, truth, rtol=0, atol=1e-12)
+    assert bool(asked) == (padding != 1 or kernel > 1)  # what is cut off at the ends has no such form
 
 
 def test_a_relu_at_zero_on_both_sides_passes_nothing():

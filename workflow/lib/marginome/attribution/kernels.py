@@ -21,6 +21,10 @@ PER_THREAD = 1 << 17
 # one core, 10 x 2,114 bp, 64 to 2 channels, 75 bp: forwards 72 against 8 ms, derivative 158 against 9 ms; 64 to 16,
 # 21 bp: 29 against 17 and 44 against 14 ms. Outside these bounds the two forms are alike, or the usual one is faster.
 NARROW, WIDE_KERNEL = 16, 16
+# cuDNN's derivatives, too, are slower than its convolutions for kernels as short as these and for profile heads. H100,
+# TF32 off, ms for 500 x 2,114 bp: 64 to 64 channels, 3 bp: 1.25 against 0.98; 64 to 1, 75 bp: 48 against 0.8; but 4 to
+# 64 channels, 21 bp: 1.0 against 3.0, and 320 to 320, 8 bp: 24 against 30.
+SHORT_KERNEL = 3
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
@@ -161,7 +165,8 @@ class Backward(TorchDispatchMode):
             return args[0]
         if func is torch.ops.aten.convolution_backward.default and list(args[10]) == [True, False, False]:
             grad, _, weight, _, stride, padding, dilation, transposed, _, groups = args[:10]
-            if _is_narrow(weight, stride, padding, dilation, transposed, groups):
+            plain = _is_plain(weight, stride, padding, dilation, transposed, groups)
+            if plain and _is_faster_as_convolution(weight):
                 return F.conv1d(grad, *_flipped(weight, padding, dilation)), None, None
         return func(*args, **(kwargs or {}))
 
@@ -169,7 +174,8 @@ class Backward(TorchDispatchMode):
 def narrow_convolution(args: tuple) -> torch.Tensor | None:
     """Return the result of ``aten.convolution(*args)`` by a faster form, or None where there is none."""
     x, weight, bias, stride, padding, dilation, transposed, _, groups = args
-    if x.ndim != 3 or not _is_narrow(weight, stride, padding, dilation, transposed, groups):
+    plain = _is_plain(weight, stride, padding, dilation, transposed, groups)
+    if x.ndim != 3 or weight.device.type != "cpu" or not plain or not _is_narrow(weight):
         return None
     flipped, _, _, padding, dilation = _flipped(weight, padding, dilation)
     return F.conv_transpose1d(x, flipped, bias, padding=padding, dilation=dilation)
@@ -181,16 +187,25 @@ def _flipped(weight: torch.Tensor, padding: Sequence[int], dilation: Sequence[in
     return weight.flip(2).transpose(0, 1), None, 1, around, dilation[0]
 
 
-def _is_narrow(weight, stride, padding, dilation, transposed, groups) -> bool:
-    """Tell whether a convolution is one of those that oneDNN is slow at."""
+def _is_plain(weight, stride, padding, dilation, transposed, groups) -> bool:
+    """Tell whether a convolution's derivative by its input is a convolution."""
     return (
-        weight.device.type == "cpu"
-        and weight.ndim == 3
-        and weight.shape[0] <= NARROW
-        and weight.shape[1] > weight.shape[0]
-        and weight.shape[2] >= WIDE_KERNEL
+        weight.ndim == 3
         and not transposed
         and groups == 1
         and stride[0] == 1
         and dilation[0] * (weight.shape[2] - 1) >= padding[0]
     )
+
+
+def _is_narrow(weight: torch.Tensor) -> bool:
+    """Tell whether a convolution makes few channels of more with a wide kernel, a profile head."""
+    return weight.shape[0] <= NARROW and weight.shape[2] >= WIDE_KERNEL and weight.shape[1] > weight.shape[0]
+
+
+def _is_faster_as_convolution(weight: torch.Tensor) -> bool:
+    """Tell whether a plain convolution's derivative by its input is faster as the convolution that it is."""
+    if weight.device.type == "cpu":
+        return _is_narrow(weight)
+    short = weight.shape[2] <= SHORT_KERNEL and weight.shape[1] >= NARROW
+    return weight.dtype == torch.float32 and (short or _is_narrow(weight))

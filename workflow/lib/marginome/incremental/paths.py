@@ -126,7 +126,7 @@ class Incremental:
         self._cached: dict[fx.Node, torch.Tensor] = {}
         self._cached_rows = slice(0, 0)
         self._shrink = 1
-        self._share = 1.0
+        self._share: float | None = None  # of a plan's traffic, what is in memory at once
         # Asked before a plan is made: what speaks against plans of a width, if anything does.
         self.verify: Callable[[int], str] | None = None
         length = X.shape[-1]
@@ -194,7 +194,6 @@ class Incremental:
             ]
             parts.reverse()
             self._before = [None if values[0] is None else torch.cat(values) for values in zip(*parts)]
-            self._share = self._measured_share()
         return self.graph.nest(self._before)
 
     def strongest(self) -> tuple[int, float] | None:
@@ -220,6 +219,7 @@ class Incremental:
         out = Outputs(self.graph, self._before, (m, b), backgrounds)
         inserts = edits.one_hot.to(self.device)
         groups = [(rows, self.plan(lo, hi), lo, hi) for rows, lo, hi in self._groups(edits, b)]
+        self._measure_share([(plan, len(rows) * b) for rows, plan, _, _ in groups])
         self._ensure([plan for _, plan, _, _ in groups], backgrounds)
         tasks = []
         for rows, plan, lo, hi in groups:
@@ -262,6 +262,7 @@ class Incremental:
             if len(inside) == 0:
                 continue
             groups = [(inside[rows], self.plan(lo, hi), lo, hi) for rows, lo, hi in self._groups(edits.take(inside), 1)]
+            self._measure_share([(plan, len(rows)) for rows, plan, _, _ in groups])
             self._ensure([plan for _, plan, _, _ in groups], block)
             tasks = []
             for rows, plan, lo, hi in groups:
@@ -343,27 +344,30 @@ class Incremental:
         size = max(BATCH_BYTES[self.device.type] / max(1, plan.bytes), min(floor, 256), 1)
         room = self.memory_bytes / 4
         if size * plan.bytes > room:  # of what moves only a part is there at a time
-            size = min(size, room / max(1.0, plan.bytes * self._share))
+            size = min(size, room / max(1.0, plan.bytes * (self._share or 1.0)))
         return max(1, int(size) // self._shrink)
 
-    def _measured_share(self) -> float:
-        """Return which part of a plan's traffic is in memory at once: of pairs in the middle of the first background.
+    def _measure_share(self, plans: list[tuple[Plan, int]]) -> None:
+        """Measure the share, where a quarter of the memory may be too small for so many pairs of some plan.
 
-        It is measured where a quarter of the memory would make batches smaller than the machine wants them.
+        Of pairs in the middle of the first background, so that it does not matter when it is measured.
         """
-        plan = self.plan(*middle(self.X.shape[-1], 33))
-        wanted = BATCH_BYTES[self.device.type]
-        if self.differentiable or wanted <= self.memory_bytes / 4 or 2 * plan.bytes > self.memory_bytes:
-            return 1.0
+        if self._share is not None or all(plan.bytes * pairs <= self.memory_bytes / 4 for plan, pairs in plans):
+            return
+        self._share = 1.0
+        lo, hi = middle(self.X.shape[-1], 33)
+        plan = self.plan(lo, hi)
+        if self.differentiable or 2 * plan.bytes > self.memory_bytes:
+            return
         self._ensure([plan], slice(0, 1))
-        old, peaks = self.X[None, :1, :, slice(*middle(self.X.shape[-1], 33))], []
+        old, peaks = self.X[None, :1, :, lo:hi], []
         for pairs in (1, 2):  # the difference is a pair's own: without weights and the background's values
             edits = old.roll(1, 2).expand(pairs, -1, -1, -1)
             with precision_context(self.precision, self.device, autocast=False), Live() as live:
                 for _ in self._run(plan, edits, old, slice(0, 1), pairs):
                     pass
             peaks.append(live.peak)
-        return min(1.0, max(1, peaks[1] - peaks[0]) / max(1, plan.bytes))
+        self._share = min(1.0, max(1, peaks[1] - peaks[0]) / max(1, plan.bytes))
 
     def _groups(self, edits: Edits, backgrounds: int) -> list[tuple[torch.Tensor, int, int]]:
         """Put edits together on common spans: depends on the edits (and the model) only, never on timing."""
