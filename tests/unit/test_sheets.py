@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from marginome.config import job_config, resolve_config
 from marginome.errors import MarginomeError
@@ -42,6 +43,16 @@ def test_rows_are_entries_and_labels(tmp_path):
     assert rows["liver_a"].entry == {"weights": "one.pt", "input_length": 100}
     assert rows["liver_b"].entry == {"weights": "two.pt"} and rows["liver_b"].lines == (5,)
     assert rows["heart_a"] == ({"weights": "three.pt", "input_length": 100}, {"tissue": "heart"}, (6,))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["2114", "0", "007", "-5", "1_000", "0x1F", "1e3", "12345678901", "a/b.pt", "1/b", "yes", "'2114'", "[1, 2]"],
+)
+def test_a_cell_is_what_yaml_says(tmp_path, cell):
+    """Also where it is read without YAML, as most cells of long sheets are."""
+    found = read_sheet(write(tmp_path / "models.tsv", f"name\tinput_length\nm\t{cell}\n"))["m"].entry["input_length"]
+    assert (type(found), found) == (type(yaml.safe_load(cell)), yaml.safe_load(cell))
 
 
 def test_a_column_makes_an_ensemble_of_rows(tmp_path):

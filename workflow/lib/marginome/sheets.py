@@ -108,14 +108,17 @@ def _says(line: str) -> bool:
     return bool(line.strip()) and not line.startswith("#")
 
 
-#: Text to YAML too, which takes its time over each of thousands of paths.
+#: Text and whole numbers to YAML too, which takes its time over each of thousands of cells.
 _PATH = re.compile(r"[A-Za-z./][A-Za-z0-9._-]*/[A-Za-z0-9._/-]*[A-Za-z0-9._-]")
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def _value(cell: str, where: str) -> Any:
     """Read a cell as YAML reads a value."""
     if _PATH.fullmatch(cell):
         return cell
+    if _NUMBER.fullmatch(cell):
+        return int(cell)
     try:
         return yaml.safe_load(cell)
     except (yaml.YAMLError, ValueError, RecursionError):

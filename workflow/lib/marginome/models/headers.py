@@ -111,8 +111,6 @@ def _recognised(file: str, trusted: bool, changed: int, size: int) -> str | None
         named = safetensors_names(file)
         if named is not None:
             return "bpnet_lite" if all(any(name.endswith(key) for name in named) for key in _BPNET) else None
-        if not zipfile.is_zipfile(file):
-            return None
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
             if KERAS_MEMBERS <= set(names):
