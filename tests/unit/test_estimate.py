@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
+import handmade_pairs
 from batch import write_checks
 from marginome.background_set import write_background
 from marginome.backgrounds import make_background
 from marginome.jobs.estimate import disk_mb, estimate
 from marginome.storage import write_table
+
+
+def single_inserts(motifs: int, controls: int = 0) -> pd.DataFrame:
+    """A list without pairs."""
+    role = ["motif"] * motifs + ["control"] * controls
+    table = pd.DataFrame({"role": role, "motif_id": "m", "orientation": "+", "offset": 0, "insert": "ACGT"})
+    return table.assign(sample=None, partner_id=None, partner_orientation=None, gap=None, order=None)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +33,7 @@ from marginome.storage import write_table
 def test_time_and_shards_follow_from_the_measured_rate(tmp_path, caplog, rates, rate, shards):
     made = make_background({"kind": "uniform", "n": 100, "length": 50}, name="u", seed=1)
     write_background(made, fasta=tmp_path / "u.fa.gz", bed=tmp_path / "u.bed", tsv=tmp_path / "u.tsv")
-    write_table(tmp_path / "inserts.parquet", pd.DataFrame({"role": ["motif"] * 200 + ["control"] * 1000}))
+    write_table(tmp_path / "inserts.parquet", single_inserts(200, 1000))
     outputs = [{"name": "c", "kind": "scalar", "shape": [3], "names": ["x", "y", "z"]},
                {"name": "p", "kind": "profile", "shape": [2, 1000], "names": ["p"]}]  # fmt: skip
     check = {"block": 64, "pairs_per_second": rates, "sequences_per_second": 2.0, "outputs": outputs}
@@ -39,6 +49,7 @@ def test_time_and_shards_follow_from_the_measured_rate(tmp_path, caplog, rates, 
         )
     row = pd.read_csv(tmp_path / "estimate.tsv", sep="\t").iloc[0]
     assert (row["pairs"], row["pairs_per_second"], row["shards_now"]) == (120_000, rate, 3)
+    assert row["of_nulls"] == 100_000 and "smaller" not in caplog.text
     assert row["minutes"] == pytest.approx(120_000 / rate / 60, abs=0.01)
     assert row["shards_proposed"] == shards
     assert f"shards: {shards} " in caplog.text
@@ -51,7 +62,7 @@ def test_time_and_shards_follow_from_the_measured_rate(tmp_path, caplog, rates, 
 def test_a_job_takes_as_long_as_all_models_of_its_batch(tmp_path, caplog):
     made = make_background({"kind": "uniform", "n": 100, "length": 50}, name="u", seed=1)
     write_background(made, fasta=tmp_path / "u.fa.gz", bed=tmp_path / "u.bed", tsv=tmp_path / "u.tsv")
-    write_table(tmp_path / "inserts.parquet", pd.DataFrame({"role": ["motif"] * 1200}))
+    write_table(tmp_path / "inserts.parquet", single_inserts(1200))
     check = {"block": 64, "pairs_per_second": {"64": 100.0}, "sequences_per_second": 2.0, "outputs": []}
     write_checks(tmp_path / "batch.json", a=check, b=check, other=check)  # the screen leaves one out
     write_checks(tmp_path / "c.json", c=check)
@@ -68,3 +79,33 @@ def test_a_job_takes_as_long_as_all_models_of_its_batch(tmp_path, caplog):
     assert rows["minutes"].eq(20).all() and rows["shards_proposed"].to_dict() == {"a": 2, "b": 2, "c": 1}
     # two shards of every list: two jobs for the batch, two for the model alone; the longest 2 x 20 minutes in two
     assert "(4 jobs of at most 20 minutes; a job computes up to 2 models of a sheet (batch))" in caplog.text
+
+
+@pytest.mark.parametrize(("n", "gaps", "says"), [(32, 20, "16 backgrounds and every second gap"), (8, 4, "")])
+def test_a_design_of_pairs_is_counted_with_its_nulls_and_a_smaller_one_is_named(tmp_path, caplog, n, gaps, says):
+    """By hand: what is asked for is what the list holds, and what the smaller design costs is what it holds."""
+    made = make_background({"kind": "uniform", "n": n, "length": 220}, name="u", seed=1)
+    write_background(made, fasta=tmp_path / "u.fa.gz", bed=tmp_path / "u.bed", tsv=tmp_path / "u.tsv")
+    pairs = [{"among": list(handmade_pairs.WEIGHTS)[:3], "gaps": list(range(gaps)), "orientations": ["++", "+-"],
+              "mismatched": 40}]  # fmt: skip
+    table = handmade_pairs.listed(pairs)
+    write_table(tmp_path / "inserts.parquet", table.rename(columns={"start": "offset"}))
+    write_checks(tmp_path / "check.json", m={"block": 64, "pairs_per_second": {"64": 1.0}, "outputs": []})
+    keep = {"backgrounds_mb": 500, "profiles": True, "predictions": False}
+    with caplog.at_level("INFO", logger="marginome"):
+        estimate(
+            {"s": {"models": ["m"], "backgrounds": ["u"], "shards": 1, "outputs": None, "keep": keep}},
+            inserts={"s": {"l": str(tmp_path / "inserts.parquet")}}, backgrounds={"u": str(tmp_path / "u.fa.gz")},
+            checks={"m": str(tmp_path / "check.json")}, table=tmp_path / "estimate.tsv",
+        )  # fmt: skip
+    row = pd.read_csv(tmp_path / "estimate.tsv", sep="\t").iloc[0]
+    assert row["pairs"] == n * len(table) and row["of_nulls"] == n * (table["role"] == "mismatched").sum()
+    # six pairs; 40 mismatched ones and 20 of two controls, in two arrangements of orientations
+    assert f"{6 * 2 * gaps:,} arrangements of 6 pairs" in caplog.text
+    assert f"{60 * 2 * gaps:,} arrangements of 60 mismatched pairs" in caplog.text
+    assert ("a smaller design" in caplog.text) == bool(says)
+    if says:
+        smaller = handmade_pairs.listed([pairs[0] | {"gaps": list(range(0, gaps, 2))}])
+        said = re.search(rf"a smaller design, {says}: about (\S+) predictions and (\S+) minutes", caplog.text)
+        assert float(said[1]) == pytest.approx(16 * len(smaller), rel=0.005)
+        assert float(said[2]) == pytest.approx(16 * len(smaller) / 60, rel=0.005)

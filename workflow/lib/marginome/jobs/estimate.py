@@ -8,13 +8,15 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from marginome.batch_files import read_checks, read_record
 from marginome.columns import write_tsv
 from marginome.fasta import read_background
+from marginome.interactions import motifs_alone
 from marginome.storage import read_table
 from marginome.units import of_list
 
@@ -22,6 +24,10 @@ log = logging.getLogger("marginome")
 
 # A shard of half an hour loses little when it is killed, and its start-up is a small part of it.
 SHARD_MINUTES = 30.0
+# More backgrounds do not make more calls of pairs (docs/grammar.md), and of so few gaps none is left out.
+ENOUGH_BACKGROUNDS, LEAST_GAPS = 16, 8
+_COLUMNS = ["role", "motif_id", "orientation", "offset", "insert", "sample", "partner_id", "partner_orientation", "gap",
+            "order"]  # fmt: skip
 
 
 def estimate(
@@ -48,15 +54,17 @@ def estimate(
     Notes
     -----
     Pairs (inserts and controls times backgrounds) over pairs per second of this kind of device, as measured on random
-    backgrounds with the block that the run uses. Writing and start-up are not counted. Disk is what shards and merged
-    files hold before compression (`disk_mb`), without what ``functions`` write. The models of a batch are computed by
-    one job, so that its time is that of all of them.
+    backgrounds with the block that the run uses; ``of_nulls`` of them are of controls and mismatched pairs. Writing
+    and start-up are not counted. Disk is what shards and merged files hold before compression (`disk_mb`), without what
+    ``functions`` write. The models of a batch are computed by one job, so that its time is that of all of them. Of
+    lists of pairs of motifs the log says what they are made of, and names a smaller design.
     """
-    rows = []
+    rows: list[dict] = []
+    designs: dict[str, list[Design]] = {}
     found = read_checks(checks)[1]
     sizes = {background: len(read_background(path)[0]) for background, path in backgrounds.items()}
     for screen, entry in screens.items():
-        roles = {name: read_table(path, columns=["role"])["role"] for name, path in inserts[screen].items()}
+        lists = {name: read_table(path, columns=_COLUMNS) for name, path in inserts[screen].items()}
         batches = Counter(str(checks[model]) for model in entry["models"])
         for model in entry["models"]:
             check = found.get(model) or read_record(checks[model], model)  # says what a model failed with
@@ -64,20 +72,22 @@ def estimate(
             rate = rates.get(str(check["block"])) or max(rates.values(), default=0.0) or check["sequences_per_second"]
             together = batches[str(checks[model])]
             wanted = [o for o in check["outputs"] if not entry["outputs"] or o["name"] in entry["outputs"]]
-            for background, (name, role) in itertools.product(entry["backgrounds"], roles.items()):
-                n, n_motifs = len(role), int((role == "motif").sum())
+            for background, (name, listed) in itertools.product(entry["backgrounds"], lists.items()):
+                n, n_motifs = len(listed), int((listed["role"] == "motif").sum())
                 pairs = n * sizes[background]
                 minutes = pairs / rate / 60
                 disk = disk_mb(wanted, n, n_motifs, sizes[background], entry["keep"])
                 rows.append(
                     {
                         "screen": screen, "model": model, "background": background, "inserts": name, "pairs": pairs,
+                        "of_nulls": (n - n_motifs) * sizes[background],
                         "pairs_per_second": round(rate, 1), "minutes": round(minutes, 2), "models_of_a_job": together,
                         "shards_now": of_list(entry["shards"], name) or 1,
                         "shards_proposed": max(1, math.ceil(minutes * together / SHARD_MINUTES)),
                         "disk_mb": round(disk, 1),
                     }
                 )  # fmt: skip
+        designs[screen] = [pair_design(name, listed) for name, listed in lists.items() if listed["partner_id"].any()]
     made = pd.DataFrame(rows)
     write_tsv(table, made)
     log.info("\n%s", made.to_string(index=False))
@@ -94,6 +104,56 @@ def estimate(
             "(%d jobs of at most %.0f minutes%s); at most %.0f MB on disk",
             screen, part["minutes"].sum(), shards, jobs, longest + 0.5, several, part["disk_mb"].sum(),
         )  # fmt: skip
+        for design in designs[screen]:
+            mine = part[part["inserts"] == design.name]
+            most = max(sizes[background] for background in mine["background"])
+            log.info("screen %s, list %s: %s", screen, design.name, design.said)
+            smaller = [f"{ENOUGH_BACKGROUNDS} backgrounds"] if most > ENOUGH_BACKGROUNDS else []
+            smaller += ["every second gap"] if design.thinned < 1 else []
+            if smaller:
+                share = mine["background"].map(lambda name: min(1, ENOUGH_BACKGROUNDS / sizes[name])) * design.thinned
+                log.info("screen %s, list %s: a smaller design, %s: about %.3g predictions and %.1f minutes (now %.3g "
+                         "and %.1f)", screen, design.name, " and ".join(smaller), (mine["pairs"] * share).sum(),
+                         (mine["minutes"] * share).sum(), mine["pairs"].sum(), mine["minutes"].sum())  # fmt: skip
+
+
+class Design(NamedTuple):
+    """What a list of pairs is made of, in words, and the share of it that is left with every second gap."""
+
+    name: str
+    said: str
+    thinned: float
+
+
+def pair_design(name: str, listed: pd.DataFrame) -> Design:
+    """Count what a list of pairs is made of.
+
+    Parameters
+    ----------
+    name : str
+        Of the list.
+    listed : pandas.DataFrame
+        The list.
+
+    Returns
+    -------
+    Design
+        With few gaps (8 or less) none is left out; with a gap go the motifs alone that only its arrangements need.
+    """
+    pair, real = listed["partner_id"].notna().to_numpy(), (listed["role"] == "motif").to_numpy()
+    two = listed[["motif_id", "partner_id"]]
+    pairs, mismatched = (len(two[pair & own].drop_duplicates()) for own in (real, ~real))
+    said = (
+        f"{(pair & real).sum():,} arrangements of {pairs:,} pairs, {(~pair & real).sum():,} of motifs alone; for the "
+        f"null {(pair & ~real).sum():,} arrangements of {mismatched:,} mismatched pairs, {(~pair & ~real).sum():,} of "
+        "their controls alone"
+    )
+    gaps = sorted(listed.loc[pair, "gap"].unique())
+    if len(gaps) <= LEAST_GAPS:
+        return Design(name, said, 1.0)
+    kept = np.flatnonzero(pair & listed["gap"].isin(gaps[::2]).to_numpy())
+    alone = motifs_alone(listed.rename(columns={"offset": "start"}))[kept]
+    return Design(name, said, len(np.union1d(kept, alone)) / len(listed))
 
 
 def disk_mb(
