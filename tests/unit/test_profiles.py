@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import graphlib
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -35,22 +38,48 @@ def test_nothing_in_the_repository_shadows_or_overrides_a_profile_named_slurm():
 def test_the_slurm_profile_names_every_gpu_rule_and_only_rules_that_exist(rules):
     gpu = {name for name, body in rules.items() if "**gpus()" in body}
     assert {"marginalize", "attribute", "apply_elements_after"} <= gpu
-    text = SLURM.read_text()
-    offered = yaml.safe_load(
-        re.sub(r"^# ?", "", text[text.index("# set-resources:") :], flags=re.MULTILINE).split("\n\n")[0]
-    )
-    assert set(offered["set-resources"]) == gpu
-    groups = yaml.safe_load(text)["groups"]
+    assert set(offered(SLURM)) == gpu
+    groups = yaml.safe_load(SLURM.read_text())["groups"]
     assert set(groups) <= set(rules) - gpu  # a group with two GPU rules could ask for two GPUs
     assert "write_overview" not in groups  # would join all screens into one job
+
+
+def test_the_slurm_profile_names_every_rule_once(rules):
+    """A rule that is added has to be thought of: alone, in a group, or on a GPU."""
+    text = SLURM.read_text()
+    alone = re.search(r"^# Alone: ((?:.+,\n# )*.+)$", text, flags=re.MULTILINE)[1]
+    named = [*re.findall(r"\w+", alone), *yaml.safe_load(text)["groups"], *offered(SLURM)]
+    assert sorted(named) == sorted([*rules, "report_batch"])  # a rule for each size of batch, named when it is made
+
+
+@pytest.mark.parametrize("config", ["config/config.yaml", "with comparisons"])
+def test_no_group_waits_for_a_job_that_waits_for_it(config, tmp_path):
+    """Groups as single jobs: the graph has no circle, so that each can start when those before it are done."""
+    if config == "with comparisons":
+        entries = yaml.safe_load((ROOT / "config/examples/atlas.yaml").read_text())
+        entries["screens"]["all"]["comparisons"] = {"c": {"first": {"protein": "CTCF"}, "second": {"protein": "JUND"}}}
+        config = tmp_path / "config.yaml"
+        config.write_text(yaml.safe_dump(entries))
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--rulegraph", "--configfile", str(config)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    rules = dict(re.findall(r'(\d+)\[label = "(\w+)"', done.stdout))
+    groups = yaml.safe_load(SLURM.read_text())["groups"]
+    before: dict[str, set[str]] = {}
+    for first, then in re.findall(r"(\d+) -> (\d+)", done.stdout):
+        one, other = (groups.get(rules[number], rules[number]) for number in (first, then))
+        if one != other:
+            before.setdefault(other, set()).add(one)
+    assert {"summarize_screen", "write_overview"} <= set(rules.values()), done.stderr
+    assert len(list(graphlib.TopologicalSorter(before).static_order())) > 10  # raises CycleError
 
 
 def offered(profile) -> dict:
     """What a profile offers for `device: cuda`, in comments, by rule."""
     text = profile.read_text()
-    return yaml.safe_load(re.sub(r"^# ?", "", text[text.index("# set-resources:") :], flags=re.MULTILINE))[
-        "set-resources"
-    ]
+    block = text[text.index("# set-resources:") :].split("\n\n")[0]
+    return yaml.safe_load(re.sub(r"^# ?", "", block, flags=re.MULTILINE))["set-resources"]
 
 
 def test_each_executor_is_asked_for_gpus_in_its_own_words(rules):
