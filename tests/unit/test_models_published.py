@@ -18,16 +18,19 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import yaml
 
 from marginome import MarginomeError
 from marginome.config import resolve_config
+from marginome.jobs.predict_baseline import read_backgrounds
 from marginome.models import archives, load_model
 from marginome.models.headers import recognise
 from model_jobs import checked
 from oracles import ORACLE, PACKAGES, run_oracle
-from workspace import ROOT, small_config
+from workspace import ROOT, Workspace, small_config
 
 LENGTH = 400
 
@@ -208,6 +211,35 @@ def test_weights_that_are_there_twice_are_not_guessed(checkpoint, tmp_path):
     settings = {"loader": code(tmp_path, _MODULE), "weights": str(tmp_path / "both.ckpt"), "input_length": 50}
     with pytest.raises(MarginomeError, match=r"weights several times, under model\., ema\."):
         load_model("net", settings)
+
+
+@pytest.mark.long
+@pytest.mark.workflow
+def test_the_example_of_checkpoints_runs(tensors, checkpoint, tmp_path):
+    """The screen's means before any insert are those of the packages that wrote the files."""
+    made = Workspace(tmp_path, yaml.safe_load((ROOT / "config/examples/checkpoints.yaml").read_text()))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/net.py").write_text(_MODULE)
+    shutil.copy(tensors[0] / "plain.safetensors", tmp_path / "models/bpnet.safetensors")
+    shutil.copy(checkpoint[0], tmp_path / "models/net.ckpt")
+    for model in made.config["models"].values():
+        model["input_length"] = LENGTH
+    made.config["motifs"]["jaspar"]["include"] = ["MA0139.2", "MA0138.3"]
+    made.config["backgrounds"]["uniform"] |= {"n": 6, "length": LENGTH}
+    made.config["screens"]["both"] |= {"controls": False, "shards": 1}
+    made.run("results/screens/both/effects.parquet")
+    effects = pd.read_parquet(made.path("results/screens/both/effects.parquet"))
+    targets = effects.groupby("model")["output"].unique()
+    assert set(targets["bpnet"]) == {"profile", "counts"} and set(targets["mine"]) == {"K562", "HepG2", "WTC11"}
+    assert effects.groupby(["model", "output"])["effect"].std().gt(0).all()
+    _, X = read_backgrounds(made.path("results/backgrounds/uniform.fa.gz"))
+    found = effects[effects["model"] == "mine"].groupby("output")["before_mean"].first()[["K562", "HepG2", "WTC11"]]
+    net = {}
+    exec(_MODULE, net)  # the class above, filled by hand
+    module = net["Net"]().eval()
+    state = torch.load(checkpoint[0], weights_only=True)["state_dict"]
+    module.load_state_dict({name.removeprefix("model."): t for name, t in state.items() if name.startswith("model.")})
+    np.testing.assert_allclose(found, run(module, X.float()).double().mean(0), rtol=1e-5)
 
 
 # ------------------------------------------------------------------- kinds of files that are not read
