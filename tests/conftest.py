@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -12,6 +13,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMB
 import pytest  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
+from oracles import PACKAGES, run_oracle  # noqa: E402
 from workspace import (  # noqa: E402
     RESOURCES,
     ROOT,
@@ -82,15 +84,26 @@ def elements(tmp_path_factory) -> Workspace:
     return finished_run(tmp_path_factory, "elements", small_elements_config(), "attributions")
 
 
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory) -> Path:
+    """A folder with the small models that other packages wrote (``oracles.PACKAGES``); read it, do not change it."""
+    return made_once(tmp_path_factory, "packages", lambda folder: run_oracle(PACKAGES, folder, "borzoi_pytorch"))
+
+
 def finished_run(tmp_path_factory, name: str, config: dict, *targets: str) -> Workspace:
-    """A working directory in which a config was run, all of it or targets, by the first process that asks for it."""
+    """A working directory in which a config was run, all of it or targets."""
+    folder = made_once(tmp_path_factory, name, lambda folder: Workspace(folder, config).run(*targets, cores=2))
+    return Workspace(folder, config)
+
+
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of all test processes that asks for it fills."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     folder = base / name
     with FileLock(str(base / f"{name}.lock"), timeout=1800):
         folder.mkdir(exist_ok=True)
-        space = Workspace(folder, config)
         if not (folder / "done").exists():
-            space.run(*targets, cores=2)
+            make(folder)
             (folder / "done").touch()
-    return space
+    return folder

@@ -29,7 +29,7 @@ from marginome.jobs.predict_baseline import read_backgrounds
 from marginome.models import archives, load_model
 from marginome.models.headers import recognise
 from model_jobs import checked
-from oracles import ORACLE, PACKAGES, run_oracle
+from oracles import ORACLE, run_oracle
 from workspace import ROOT, Workspace, small_config
 
 LENGTH = 400
@@ -625,13 +625,6 @@ run = lambda engine: marginalize_many(loaded.readouts(), X, ["TGACGTCA"], device
 auto, full = run("auto"), run("full")
 assert (auto - full).abs().max() <= 1e-5 * full.abs().max()
 """
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("packages")
-    run_oracle(PACKAGES, folder, "borzoi_pytorch")
-    return folder
 
 
 @pytest.mark.long
