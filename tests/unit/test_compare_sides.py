@@ -102,6 +102,7 @@ def test_the_table_is_what_the_library_says_of_the_files(tmp_path, sides):
     files = Files(tmp_path / "s", *sides)
     table = files.compare()
     assert list(table) == [c.name for c in MODEL_DIFFERENCES if c.name in table] and len(table) == 2 * INSERTS
+    assert not table.duplicated([c.name for c in MODEL_DIFFERENCES if c.key and c.name in table]).any()
     assert set(table["output"]) == {"counts"} and set(table["claim"]) == {
         {(1, 1): "these two models", (2, 3): "these models", (3, 3): "models like these"}[sides]
     }

@@ -68,6 +68,27 @@ def test_scales_of_many_models(rng):
     assert np.abs(log - log.mean()).max() < 0.1 < np.abs(np.log(models.scales)).max()
 
 
+def test_the_axis_is_that_of_its_own_weights(rng):
+    """The definition, by loops: the weights found give the spreads, these the deviations, and these the weights."""
+    models = simulate(rng, 3, 4, different=20, apart=5.0)
+    values = np.concatenate([models.first.mean(0), models.second.mean(0)], axis=1)
+    found = align_scales(values[:, :3], values[:, 3:])
+    total = found.weights.sum()
+    spread, scores = [], []
+    for column in values.T:
+        centred = column - (column * found.weights).sum() / total
+        spread.append(math.sqrt((centred**2 * found.weights).sum() / total))
+        scores.append(centred / spread[-1])
+    np.testing.assert_allclose(found.factors, stats.gmean(spread) / np.array(spread), rtol=1e-4)
+    x, y = np.mean(scores[:3], axis=0), np.mean(scores[3:], axis=0)
+    apart = np.array([(a - b) / math.hypot(1, (a + b) / 2) for a, b in zip(x, y)])
+    deviation = np.abs(apart - np.median(apart)) / stats.median_abs_deviation(apart, scale="normal")
+    weights = [(1 - (d / 4.685) ** 2) ** 2 if d < 4.685 else 0 for d in deviation]
+    np.testing.assert_allclose(found.weights, weights, atol=1e-3)
+    both = np.cov(x, y, aweights=found.weights)
+    assert found.correlation == pytest.approx(both[0, 1] / math.sqrt(both[0, 0] * both[1, 1]), rel=1e-4)
+
+
 def test_half_of_the_strong_inserts_differ():
     """Most of them in one direction now and then: the scale is still that of the other half and of the many."""
     rng = np.random.default_rng(1)

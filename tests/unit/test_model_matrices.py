@@ -22,6 +22,7 @@ from marginome.model_matrices import (
     specificity,
     tau,
 )
+from marginome.model_tables import LABEL_CONSENSUS, TAU
 from marginome.storage import table_writer, write_table
 from marginome.tables import CONSENSUS
 
@@ -210,7 +211,7 @@ def test_the_job_writes_both_tables(tmp_path, rows, q):
         {
             "model": MODELS,
             "tissue": list(TISSUE.values()),
-            "some": ["a", "a", "b", "b", None],
+            "some": ["liver", "liver", "b", "b", None],
             "id": list(MODELS),
             "one": "x",
         }
@@ -220,8 +221,10 @@ def test_the_job_writes_both_tables(tmp_path, rows, q):
                    labels=tmp_path / "labels.parquet", tau=tmp_path / "tau.parquet")  # fmt: skip
     labels, specific = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("labels", "tau"))
     assert {label: set(part) for label, part in labels.groupby("label")["value"]} == {
-        "tissue": {"liver", "heart", "brain"}, "some": {"a", "b"},
+        "tissue": {"liver", "heart", "brain"}, "some": {"liver", "b"},
     }  # fmt: skip
+    for table, columns in ((labels, LABEL_CONSENSUS), (specific, TAU)):
+        assert not table.duplicated([c.name for c in columns if c.key and c.name in table]).any()
     assert len(labels) == 2 * 5 * 12 and labels["q_max"].isna().all() != q
     assert set(zip(specific["across"], specific["output"])) == {
         (across, output) for across in ("model", "tissue", "some") for output in ("counts", "profile")

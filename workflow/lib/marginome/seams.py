@@ -85,8 +85,8 @@ def _coded(
     both = np.full((len(part), 2 * pad + a + between + b, 4), 0.25, dtype=np.float32)
     identity = np.vstack([np.eye(4, dtype=np.float32), np.full((1, 4), 0.25, dtype=np.float32)])
     for i, (left, _, right) in enumerate(part):
-        both[i, pad : pad + a] = identity[np.minimum(encode(left), 4)]
-        both[i, pad + a + between : pad + a + between + b] = identity[np.minimum(encode(right), 4)]
+        both[i, pad : pad + a] = identity[encode(left)]
+        both[i, pad + a + between : pad + a + between + b] = identity[encode(right)]
     on_left, on_right = both.copy(), both.copy()
     on_left[:, pad + a :] = 0.25
     on_right[:, : pad + a] = 0.25
