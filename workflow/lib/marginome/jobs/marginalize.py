@@ -18,7 +18,7 @@ from marginome.arrays import append, dataset, hdf5_name, read_hdf5, write_hdf5
 from marginome.batch_files import failed_parts, failed_records, read_record
 from marginome.confidence import summarize_effects
 from marginome.devices import is_out_of_memory, peak_memory, resolve_device
-from marginome.effects import measure_of, probabilities
+from marginome.effects import measure_of, summed_probabilities
 from marginome.errors import MarginomeError, first_line
 from marginome.incremental import Edits, Engine
 from marginome.jobs.each_model import each_part
@@ -360,7 +360,7 @@ def marginalize_blocks(
                     means[output.name][rows] += y1.double().sum(1)
                 elif output.name in sums:
                     sums[output.name][0][rows] += y1.double().sum(1)
-                    sums[output.name][1][rows] += probabilities(y1, output.softmax).sum(1)
+                    sums[output.name][1][rows] += summed_probabilities(y1, output.softmax)
         yield block, _collect(outputs, filled, means, sums, n)._replace(predictions=raw)
 
 
