@@ -32,6 +32,10 @@ def workspace(tmp_path_factory):
     (pairs,) = config["screens"]["grammar"]["pairs"]
     pairs |= {"among": ["MA0099.4", "MA0093.4"], "gaps": [0, 4, 8, 12, 50, 60], "orientations": ["++", "+-"],
               "mismatched": 40}  # fmt: skip
+    config["screens"]["grammar"] |= {
+        "functions": ["predict", "deep_lift_shap"],
+        "function_settings": {"references": "background"},
+    }
     config["screens"]["composites"]["composites"][1]["gaps"] = [0, 20]
     config["screens"]["places"]["positions"] = {"start": 0, "stop": 100, "step": 40}
     made = Workspace(tmp_path_factory.mktemp("pairs"), config)
@@ -72,6 +76,28 @@ def test_the_example_in_small(workspace):
     assert 'id="pairs-section"' not in (folder.parent / "places" / "report.html").read_text()
     for name in ("interactions", "pairs", "gaps"):
         assert b"<svg" in (folder / "figures" / f"{name}.svg").read_bytes()[:2000]
+
+
+def test_attributions_are_of_the_best_arrangements_and_add_up_to_the_effects(workspace):
+    folder = workspace.path("results", "screens", "grammar")
+    pairs, effects = (pd.read_parquet(folder / f"{name}.parquet") for name in ("pairs", "effects"))
+    key = ["motif_id", "partner_id", "orientation", "partner_orientation", "order", "gap"]
+    best = set(pairs[key].dropna().itertuples(index=False, name=None))
+    mine = effects[effects["output"] == OUTPUT]
+    with h5py.File(folder / "functions.h5") as handle:
+        found = pd.DataFrame(
+            {name: handle[f"inserts/{name}"].asstr()[...] for name in ("motif_id", "orientation", "insert")}
+        )
+        found["start"] = handle["inserts/start"][...]
+        group = handle[f"{group_of('mpra', 'uniform')}/deep_lift_shap/{OUTPUT}"]
+        found["total"] = group["after"][...].astype(np.float64).sum(axis=(1, 2), where=np.isfinite(group["after"][...]))
+    joined = found.merge(mine, on=["motif_id", "orientation", "insert", "start"], how="left", validate="one_to_one")
+    assert set(joined.loc[joined["partner_id"].notna(), key].itertuples(index=False, name=None)) == best
+    assert joined["partner_id"].isna().sum() <= 2 * len(best) < mine["partner_id"].notna().sum()
+    # each background is its insert's reference: what attributions add up to is the effect
+    np.testing.assert_allclose(joined["total"], joined["effect"], atol=2e-4)
+    log = workspace.path("logs", "report_screen", "grammar.log").read_text()
+    assert f"{len(found) * 12} attributions" in log
 
 
 def test_composites_are_what_brute_force_says_of_the_written_sequences(workspace):

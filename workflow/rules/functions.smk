@@ -1,6 +1,29 @@
 # Functions beside predict: attributions (or the user's own) of backgrounds, once, and of every insert in them.
 
 
+# Of judged pairs functions are applied to the best arrangements alone: each costs many times what a prediction does.
+rule choose_arrangements:
+    input:
+        inserts=INSERTS,
+        pairs=PAIRS,
+    output:
+        chosen=BEST,
+    log:
+        "<logs>/choose_arrangements/{screen}/{list}.log",
+    benchmark:
+        "<benchmarks>/choose_arrangements/{screen}/{list}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=10,
+    params:
+        code=code_digest("jobs.choose_arrangements"),
+    script:
+        "../../scripts/choose_arrangements.py"
+
+
 rule apply_before:
     input:
         files=model_files,
@@ -36,7 +59,7 @@ rule apply_after:
     input:
         files=model_files,
         fasta=rules.make_background.output.fasta,
-        inserts=rules.list_inserts.output.inserts,
+        inserts=lambda wildcards: inserts_of_functions()(wildcards)[0],
     output:
         shard=AFTER,
     log:
@@ -66,7 +89,7 @@ rule apply_after:
 
 rule merge_functions:
     input:
-        inserts=per_screen(INSERTS, list="motifs"),
+        inserts=inserts_of_functions(list="motifs"),
         effects=rules.merge_batches.output.effects,
         before=per_batch(BEFORE, background="backgrounds"),
         shards=shards_of_screen(AFTER),

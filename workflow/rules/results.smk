@@ -220,6 +220,13 @@ def of_judged_pairs(pattern):
     )
 
 
+def inserts_of_functions(**names):
+    """Input function: what functions are applied to: an insert list, or of judged pairs the best arrangements."""
+    return lambda wildcards: per_screen(BEST if has_judged_pairs(wildcards.screen) else INSERTS, **names)(
+        wildcards
+    )
+
+
 def functions_of_screen(wildcards):
     """Input function: what functions beside predict gave in a screen, if it asks for any."""
     return expand(

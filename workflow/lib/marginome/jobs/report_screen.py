@@ -91,6 +91,8 @@ def report_screen(
 def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> list[AttributionLogos]:
     """Return the attributions of an open functions.h5, tied to rows of the effect table.
 
+    Of a screen of pairs the file may hold some inserts only, the best arrangements.
+
     A function of the user's that gives another shape than attributions (a number, say) is left to the file.
 
     Parameters
@@ -113,11 +115,19 @@ def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> 
     size = int(handle.attrs["window"])
     first = (listed["start"] + listed["insert"].str.len() // 2 - size // 2).to_numpy()
     blocks = []
+    some = "partner_id" in table and table["partner_id"].notna().any()
     for model, background in combinations(table):
         here = np.flatnonzero(((table["model"] == model) & (table["background"] == background)).to_numpy())
         part = table.iloc[here]
-        per = len(part) // len(listed) if len(listed) else 0  # rows of an insert follow one another, a row per output
-        heads = part.iloc[::per] if per else part
+        per = max(1, part["output"].nunique())  # rows of an insert follow one another, a row per output
+        heads = part.iloc[::per]
+        place = np.arange(len(heads))
+        if some:
+            first_of = np.flatnonzero(~heads.duplicated(keys))
+            known = pd.MultiIndex.from_frame(heads[keys].iloc[first_of])
+            place = known.get_indexer(pd.MultiIndex.from_frame(listed[keys]))
+            place = first_of[place[place >= 0]]
+            heads = heads.iloc[place]
         if len(heads) != len(listed) or not all(np.array_equal(heads[k], listed[k]) for k in keys):
             raise damaged(where, "it holds other inserts than the effect table")
         outputs, units = part["output"].iloc[:per].tolist(), part["unit"].iloc[:per].tolist()
@@ -131,6 +141,8 @@ def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> 
                 at = outputs.index(target) if target in outputs else 0
                 unit = units[at] if target in outputs and pd.notna(units[at]) else ""
                 blocks.append(
-                    AttributionLogos(here[at::per], made["before"], made["after"], first, target, function, unit)
+                    AttributionLogos(
+                        here[place * per + at], made["before"], made["after"], first, target, function, unit
+                    )
                 )
     return blocks
