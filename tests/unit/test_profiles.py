@@ -52,9 +52,17 @@ def test_the_slurm_profile_names_every_rule_once(rules):
     assert sorted(named) == sorted([*rules, "report_batch"])  # a rule for each size of batch, named when it is made
 
 
-@pytest.mark.parametrize("config", ["config/config.yaml", "with comparisons"])
+@pytest.mark.parametrize(
+    "config", ["config/config.yaml", "with comparisons", "with functions", "of pairs with functions"]
+)
 def test_no_group_waits_for_a_job_that_waits_for_it(config, tmp_path):
     """Groups as single jobs: the graph has no circle, so that each can start when those before it are done."""
+    if "functions" in config:
+        example = "config/examples/grammar.yaml" if "pairs" in config else "config/config.yaml"
+        entries = yaml.safe_load((ROOT / example).read_text())
+        next(iter(entries["screens"].values()))["functions"] = ["predict", "deep_lift_shap"]
+        config = tmp_path / "config.yaml"
+        config.write_text(yaml.safe_dump(entries, sort_keys=False))
     if config == "with comparisons":
         entries = yaml.safe_load((ROOT / "config/examples/atlas.yaml").read_text())
         entries["screens"]["all"]["comparisons"] = {"c": {"first": {"protein": "CTCF"}, "second": {"protein": "JUND"}}}
