@@ -4,6 +4,7 @@ Models are the shipped BPNet with perturbed weights, in batches; of `growth` a c
 Nothing here passes or fails on time.
 
     python tests/benchmarks/bench_scale.py plan --models 7500
+    python tests/benchmarks/bench_scale.py batch --models 1 4 16
     python tests/benchmarks/bench_scale.py growth --models 10 50 200 --inserts 100
     python tests/benchmarks/bench_scale.py engine --models 12
 """
@@ -11,6 +12,7 @@ Nothing here passes or fails on time.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -132,6 +134,61 @@ def plan(folder: Path, args: argparse.Namespace) -> None:
         )
 
 
+JOB = """
+import json, os, resource, sys
+settings = json.loads(sys.argv[1])
+if settings["job"] is None:
+    import torch
+else:
+    import importlib
+    name, function = settings["job"]
+    job = getattr(importlib.import_module(f"marginome.jobs.{name}"), function)
+    import torch
+    torch.set_num_threads(1)
+    if settings["given"]:
+        job(**settings["given"])
+print(sum(os.times()[:2]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+"""
+
+
+def job(name: str | None, function: str = "", **given: object) -> tuple[float, float]:
+    """Run a job in a process of its own, as Snakemake does; return its processor seconds and peak memory (GB)."""
+    told = json.dumps({"job": name and [name, function], "given": given})
+    made = subprocess.run([sys.executable, "-c", JOB, told], capture_output=True, text=True, check=True)
+    used, peak = map(float, made.stdout.split())
+    return used, peak
+
+
+def batch(folder: Path, args: argparse.Namespace) -> None:
+    """The jobs of a batch with a model in them, of two background sets: what they take by how many models it has."""
+    starts = [job(None)[0], job("marginalize", "marginalize_shard")[0]]
+    print(f"processor seconds of importing torch alone: {starts[0]:.1f}, with a shard's job: {starts[1]:.1f}")
+    atlas(folder, max(args.models), sets=2, backgrounds=args.backgrounds, motifs=motif_names(args.inserts // 2),
+          batch=args.batch, controls=False)  # fmt: skip
+    snakemake(folder, "--until", "list_inserts", "make_background")
+    run = {"precision": "float32", "engine": "auto", "block": None, "memory_mb": 4000, "threads": 1}
+    print("| models | check (s) | two baselines (s) | two shards (s) | of a model (s) | peak memory (GB) |")
+    print("|---|---|---|---|---|---|")
+    for count in args.models:
+        names = [f"m{i:05d}" for i in range(count)]
+        models = {name: {"weights": str(folder / "weights" / f"{name}.pt"), "input_length": LENGTH} for name in names}
+        every = {"models": models, "digests": {name: {} for name in names}, "engine": run, "device": "cpu"}
+        check, found = str(folder / "check.json"), []
+        found.append(job("check_model", "check_models", **every, json=check))
+        for number in (0, 1):
+            given = every | {"check": check, "fasta": str(folder / f"results/backgrounds/set{number}.fa.gz")}
+            baseline, keep = str(folder / f"{number}.h5"), {"profiles": False, "backgrounds_mb": 100}
+            found.append(job("predict_baseline", "predict_baselines", **given, predictions=baseline))
+            found.append(job(
+                "marginalize", "marginalize_shard", **given, baseline=baseline, shard="1-of-1",
+                screen={"outputs": None, "keep": keep}, output=str(folder / "shard.h5"),
+                inserts=str(folder / "results/screens/s/inserts/jaspar.parquet"),
+            ))  # fmt: skip
+        used, peaks = zip(*found)
+        parts = used[0], used[1] + used[3], used[2] + used[4], sum(used) / count
+        print(f"| {count} | {' | '.join(f'{value:.1f}' for value in parts)} | {max(peaks):.2f} |", flush=True)
+
+
 def growth(folder: Path, args: argparse.Namespace) -> None:
     """Run more and more models of one sheet: what was computed stays, as in an atlas that grows."""
     done, total = 0, 0.0
@@ -198,7 +255,7 @@ def engine(folder: Path, args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["plan", "growth", "engine"])
+    parser.add_argument("what", choices=["plan", "batch", "growth", "engine"])
     parser.add_argument("--models", type=int, nargs="+", default=[12])
     parser.add_argument("--inserts", type=int, default=100)
     parser.add_argument("--backgrounds", type=int, default=4)
@@ -206,7 +263,7 @@ def main() -> None:
     args = parser.parse_args()
     print(f"two cores: load {os.getloadavg()[0]:.1f} when it began")
     with tempfile.TemporaryDirectory() as folder:
-        {"plan": plan, "growth": growth, "engine": engine}[args.what](Path(folder), args)
+        {"plan": plan, "batch": batch, "growth": growth, "engine": engine}[args.what](Path(folder), args)
 
 
 if __name__ == "__main__":
