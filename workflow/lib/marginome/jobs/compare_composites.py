@@ -10,19 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from marginome.arrays import read_hdf5
-from marginome.batch_files import FailedModelError
 from marginome.columns import conform
 from marginome.confidence import mean_interval
 from marginome.figures.composites import composite_figure
 from marginome.figures.shared import nothing
 from marginome.interactions import beside_sum
-from marginome.jobs.summarize_batch import Part, read_lists, read_parts, single_effects
-from marginome.motifs.table import motifs_from_table
+from marginome.jobs.screen_parts import screen_parts
+from marginome.jobs.summarize_batch import Part, single_effects
 from marginome.pair_tables import COMPOSITES
 from marginome.plots import save_figure
 from marginome.seams import seam_sites
-from marginome.storage import read_table, write_table
+from marginome.storage import write_table
 
 log = logging.getLogger("marginome")
 
@@ -44,35 +42,19 @@ def compare_composites(
     Parameters
     ----------
     screen, batches, inserts, families, motifs, baselines, shards
-        As `marginome.jobs.score_pairs.score_screen_pairs` takes them.
+        See `marginome.jobs.screen_parts.screen_parts`.
     table : path
         Parquet to write: the columns of `marginome.pair_tables.COMPOSITES`.
     figure : path
         SVG to write.
     """
     found: list[pd.DataFrame] = []
-    described: dict[int, list[pd.DataFrame]] = {}
-    lists: dict[int, list] = {}
-    collections = [motifs_from_table(read_table(path)) for path in motifs]
-    per = sum(screen["shards"])
-    files, before = iter(shards), iter(baselines)
-    for models in batches:
-        for background in screen["backgrounds"]:
-            with read_hdf5(next(before)) as handle:
-                length, n = int(handle.attrs["length_bp"]), len(handle["ids"])
-            here = [next(files) for _ in range(per)]
-            if length not in lists:
-                lists[length] = read_lists(inserts, families, screen["shards"], length)
-                described[length] = [_described(mine.table, c) for mine, c in zip(lists[length], collections)]
-            for model in models:
-                try:
-                    parts = read_parts(here, lists[length], model, n)
-                except FailedModelError as error:
-                    log.error("%s", error)
-                    continue
-                for mine, part, what in zip(lists[length], parts, described[length]):
-                    found += [rows.assign(model=model, background=background)
-                              for rows in _of_list(mine.table, part, what, model)]  # fmt: skip
+    for one in screen_parts(
+        screen, _described, batches=batches, inserts=inserts, families=families, motifs=motifs, baselines=baselines,
+        shards=shards,
+    ):  # fmt: skip
+        found += [rows.assign(model=one.model, background=one.background)
+                  for rows in _of_list(one.table, one.part, one.described, one.model)]  # fmt: skip
     rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
     write_table(table, conform(rows, COMPOSITES, name=str(table)))
     save_figure(composite_figure(rows) if found else nothing("no output has a scale on which effects add up"), figure)

@@ -10,18 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from marginome.arrays import read_hdf5
-from marginome.batch_files import FailedModelError
 from marginome.columns import conform
 from marginome.cooperation import MIN_MISMATCHED, pair_rows, score_pairs
 from marginome.discoveries import add_q
 from marginome.errors import MarginomeError
-from marginome.jobs.summarize_batch import Part, read_lists, read_parts
+from marginome.jobs.screen_parts import screen_parts
+from marginome.jobs.summarize_batch import Part
 from marginome.motifs.motif import Motif
-from marginome.motifs.table import motifs_from_table
 from marginome.pair_tables import ARRANGEMENTS, PAIRS
 from marginome.seams import seam_sites
-from marginome.storage import read_table, write_table
+from marginome.storage import write_table
 
 log = logging.getLogger("marginome")
 
@@ -44,45 +42,21 @@ def score_screen_pairs(
 
     Parameters
     ----------
-    screen : mapping
-        ``backgrounds`` (names) and ``shards`` (how many of each insert list, in order).
-    batches : sequence of sequence of str
-        The models, batch by batch.
-    inserts, families, motifs : sequence of path
-        The insert lists, the families of their motifs, and the collections whose sites are looked for at seams.
-    baselines : sequence of path
-        Batch by batch, in the order of background sets.
-    shards : sequence of path
-        Batch by batch, in the order of background sets, then lists, then shards.
+    screen, batches, inserts, families, motifs, baselines, shards
+        See `marginome.jobs.screen_parts.screen_parts`.
     pairs, arrangements : path
         Parquet tables to write, see `marginome.pair_tables`.
     """
     scored: list[pd.DataFrame] = []
     placed: list[pd.DataFrame] = []
-    seams: dict[int, list[np.ndarray]] = {}
-    lists: dict[int, list] = {}
-    collections = [motifs_from_table(read_table(path)) for path in motifs]
-    per = sum(screen["shards"])
-    files, before = iter(shards), iter(baselines)
-    for models in batches:
-        for background in screen["backgrounds"]:
-            with read_hdf5(next(before)) as handle:
-                length, n = int(handle.attrs["length_bp"]), len(handle["ids"])
-            here = [next(files) for _ in range(per)]
-            if length not in lists:
-                lists[length] = read_lists(inserts, families, screen["shards"], length)
-                seams[length] = [seams_of(listed.table, c) for listed, c in zip(lists[length], collections)]
-            for model in models:
-                try:
-                    parts = read_parts(here, lists[length], model, n)
-                except FailedModelError as error:
-                    log.error("%s", error)
-                    continue
-                for listed, part, seam in zip(lists[length], parts, seams[length]):
-                    of_pairs, of_arrangements = _of_list(listed.table, part, seam)
-                    where = {"model": model, "background": background}
-                    scored.append(of_pairs.assign(**where))
-                    placed.append(of_arrangements.assign(**where))
+    for one in screen_parts(
+        screen, seams_of, batches=batches, inserts=inserts, families=families, motifs=motifs, baselines=baselines,
+        shards=shards,
+    ):  # fmt: skip
+        of_pairs, of_arrangements = _of_list(one.table, one.part, one.described)
+        where = {"model": one.model, "background": one.background}
+        scored.append(of_pairs.assign(**where))
+        placed.append(of_arrangements.assign(**where))
     found = pd.concat(scored, ignore_index=True) if scored else pd.DataFrame()
     for question in ("cooperation", "syntax") if len(found) and "cooperation_p" in found else ():
         tested = found.rename(columns={f"{question}_p": "p"})
