@@ -1,19 +1,15 @@
 """An executor for tests: each job is a process in an empty folder, without the checkout and the working directory.
 
 Like a pod it gets Snakemake's source archive and its inputs from the default storage, the interpreter from its machine.
-The first job fetches the archive; the others, of which each would start another Snakemake for it, find it unpacked.
 It has failed when Python code in it opened a path outside of its folder, the interpreter and the system's own folders.
 """
 
 from __future__ import annotations
 
-import compileall
 import os
-import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -37,7 +33,7 @@ mount --make-rprivate /
 i=0; for kept in $KEPT; do i=$((i+1)); mkdir -p "$FOLDER/kept$i"; mount --bind "$kept" "$FOLDER/kept$i"; done
 for hidden in $HIDDEN; do mount -t tmpfs none "$hidden"; done
 i=0; for kept in $KEPT; do i=$((i+1)); mkdir -p "$kept"; mount --bind "$FOLDER/kept$i" "$kept"; done
-mkdir -p "$FOLDER/job"; cd "$FOLDER/job"
+mkdir "$FOLDER/job"; cd "$FOLDER/job"
 exec sh -c "$COMMAND"
 """
 SYSTEM = ("/usr/", "/lib", "/etc/", "/proc/", "/sys/", "/dev/", "/var/cache/fontconfig", "/bin/")
@@ -49,7 +45,6 @@ class Executor(RemoteExecutor):
     def __post_init__(self) -> None:
         self.plugins = os.environ["ISOLATED_PLUGINS"]
         self.hidden = [os.getcwd(), *os.environ["ISOLATED_HIDDEN"].split(os.pathsep)]
-        self.sources: tempfile.TemporaryDirectory | None = None
 
     def run_job(self, job: JobExecutorInterface) -> None:
         """Start a job."""
@@ -57,19 +52,12 @@ class Executor(RemoteExecutor):
         for name in ("tmp", "home", "audit"):
             (folder / name).mkdir()
         shutil.copy(Path(__file__).parents[1] / "audit.py", folder / "audit" / "sitecustomize.py")
-        command = self.format_job_exec(job)
-        if self.sources is None:
-            self.sources = self.unpacked()
-        else:
-            shutil.copytree(self.sources.name, folder / "job")
-            command, found = re.subn(r"python -m snakemake --deploy-sources .*? && (?=python )", "", command)
-            assert found == 1, command
         environment = {
             name: value for name, value in os.environ.items() if name.startswith(("AWS", "SNAKEMAKE", "LANG"))
         }
         environment |= {
             "FOLDER": str(folder), "KEPT": f"{PYTHON} {self.plugins}", "HIDDEN": " ".join(self.hidden),
-            "COMMAND": command, "PATH": f"{PYTHON}/bin:/usr/bin:/bin",
+            "COMMAND": self.format_job_exec(job), "PATH": f"{PYTHON}/bin:/usr/bin:/bin",
             "PYTHONPATH": f"{folder}/audit:{self.plugins}", "HOME": f"{folder}/home", "TMPDIR": f"{folder}/tmp",
             "OPENED": f"{folder}/opened",
         }  # fmt: skip
@@ -78,17 +66,6 @@ class Executor(RemoteExecutor):
                 ["unshare", "-m", "sh", "-c", MOUNTS], env=environment, stdout=output, stderr=subprocess.STDOUT, cwd="/"
             )
         self.report_job_submission(SubmittedJobInfo(job, aux={"process": process, "folder": folder}))
-
-    def unpacked(self) -> tempfile.TemporaryDirectory:
-        """Unpack what Snakemake has put into the storage for its jobs, with its Python compiled."""
-        folder = tempfile.TemporaryDirectory(prefix="sources-")
-        archive = Path(folder.name) / "sources.tar.xz"
-        self.workflow.write_source_archive(archive)
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder.name, filter="data")
-        archive.unlink()
-        compileall.compile_dir(folder.name, quiet=1)
-        return folder
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
         """Yield the jobs that are running."""
