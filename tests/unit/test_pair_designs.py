@@ -16,6 +16,7 @@ from marginome.pair_designs import LEAST_WITHOUT_MOTIF, expand_pairs, mismatched
 
 MOTIFS = handmade_pairs.motifs()
 IDS = [m.motif_id for m in MOTIFS]
+TURNED = str.maketrans("ACGT", "TGCA")
 GRID = {"start": 0, "stop": 9, "step": 4}
 
 
@@ -106,12 +107,27 @@ def test_fewer_mismatched_pairs_than_pairs_are_spread_over_them():
     assert all(pair[1 - i % 2].startswith("control_") for i, pair in enumerate(pairs))
 
 
+def test_pairs_of_two_controls_are_spread_over_all_pairs():
+    """Twenty of 36 pairs, the middles of as many equal parts, not the first twenty."""
+    expanded = expand_pairs([{"among": "all", "gaps": [0, 5], "mismatched": 40}], MOTIFS)
+    found = mismatched_inserts(expanded, MOTIFS, positions="centre", length=150, seed=1, collection="c")
+    alone = {i.motif_id: i.sequence for i in found if i.partner_id is None}
+    letters = {m.motif_id: min(sorted(m.consensus), sorted(m.consensus.translate(TURNED))) for m in MOTIFS}
+    of_controls = {name: min(sorted(s), sorted(s.translate(TURNED))) for name, s in alone.items()}
+    named = ((i.motif_id, i.partner_id) for i in found if i.partner_id)
+    neither = list(dict.fromkeys(pair for pair in named if not set(pair) & set(IDS)))
+    middles = [k for i in range(20) for k in range(36) if k <= (i + 0.5) * 36 / 20 < k + 1]
+    assert [[of_controls[name] for name in pair] for pair in neither] == [
+        [letters[motif] for motif in expanded[k]["motifs"]] for k in middles
+    ]
+
+
 def test_controls_have_the_width_and_letters_of_what_they_stand_for():
     _, mismatched = listed([{"motifs": IDS[:2], "gaps": [0, 5], "mismatched": 40}])
     alone = {i.motif_id: i.sequence for i in mismatched if i.partner_id is None}
     assert len(alone) == 40 + 2 * LEAST_WITHOUT_MOTIF
     consensus = [sorted(m.consensus) for m in MOTIFS[:2]]
-    turned = [sorted(m.consensus.translate(str.maketrans("ACGT", "TGCA"))) for m in MOTIFS[:2]]
+    turned = [sorted(m.consensus.translate(TURNED)) for m in MOTIFS[:2]]
     assert all(sorted(sequence) in consensus + turned for sequence in alone.values())
     assert not {m.consensus for m in MOTIFS[:2]} & set(alone.values())
 

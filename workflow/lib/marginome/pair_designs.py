@@ -131,7 +131,8 @@ def mismatched_inserts(
             wanted = min(max(2 * len(mine), LEAST_MISMATCHED), MOST_MISMATCHED)
         # (pair, which of its motifs is kept); None: neither, for what two meaningless neighbours do to each other
         chosen = [_chosen(mine, i, wanted) for i in range(wanted)]
-        chosen += [(_chosen(mine, i, wanted)[0], None) for i in range(max(LEAST_WITHOUT_MOTIF, wanted // 5))]
+        without = max(LEAST_WITHOUT_MOTIF, wanted // 5)
+        chosen += [(_chosen(mine, i, without)[0], None) for i in range(without)]
         replaced = [[side for side in (0, 1) if side != kept] for _, kept in chosen]
         uses = Counter(pair["motifs"][side] for (pair, _), sides in zip(chosen, replaced) for side in sides)
         drawn = {
