@@ -18,14 +18,14 @@ KINDS = [("+", "+", "given"), ("+", "-", "given"), ("+", "+", "swapped")]
 EVIL = "<img src=x onerror='window.owned=1'>"
 
 
-def judged(backgrounds=("gc_matched", "shuffled")) -> JudgedPairs:
+def judged(backgrounds=("gc_matched", "shuffled"), positions=(0,)) -> JudgedPairs:
     draw = np.random.default_rng(1)
     pairs, arrangements = [], []
     names = {"m0": "CTCF", "m1": EVIL, "m2": "NRF1"}
-    for background, (a, b) in itertools.product(backgrounds, itertools.combinations(names, 2)):
+    for background, (a, b), at in itertools.product(backgrounds, itertools.combinations(names, 2), positions):
         head = {"model": "bpnet_ctcf", "background": background, "output": "counts", "unit": "log counts",
                 "collection": "jaspar", "motif_id": a, "partner_id": b, "motif_name": names[a],
-                "partner_name": names[b]}  # fmt: skip
+                "partner_name": names[b], "position": at}  # fmt: skip
         for (one, two, order), gap in itertools.product(KINDS, GAPS):
             arrangements.append(
                 head | {"orientation": one, "partner_orientation": two, "order": order, "gap": gap, "start": 500 - gap,
@@ -119,3 +119,33 @@ def test_what_does_not_fit_is_left_out_and_said(browser, tmp_path, monkeypatch):
     browser.run("document.querySelectorAll('#pairs-body tr')[1].click()")
     assert browser.run("return document.getElementById('pairs-figure').hidden") is True
     assert "arrangements.parquet" in browser.text("#pairs-figure-note")
+
+
+def test_a_pair_at_several_positions_has_a_row_and_curves_of_each(browser, tmp_path):
+    screen, two = synthetic_screen(20), judged(positions=(0, 1))
+    write_report(tmp_path / "page.html", effects=screen.effects, motifs=screen.motifs, pairs=two, title="Screen",
+                 name="pairs")  # fmt: skip
+    browser.open(tmp_path / "page.html")
+    rows = browser.run(CELLS)
+    assert len(rows) == 6 and {(row[0], row[1]) for row in rows[:2]} == {(f"CTCF with {EVIL}", "0"),
+                                                                         (f"CTCF with {EVIL}", "1")}  # fmt: skip
+    drawn = []
+    for row in (0, 1):
+        browser.run(f"document.querySelectorAll('#pairs-body tr')[{row}].click()")
+        drawn.append(browser.run(LINES))
+    of = two.arrangements
+    of = of[(of["background"] == "gc_matched") & (of["motif_id"] == "m0") & (of["partner_id"] == "m1")]
+    for position, curves in zip((rows[0][1], rows[1][1]), drawn):
+        mine = of[of["position"] == int(position)]
+        assert sorted(v[1] for curve in curves for v in curve) == pytest.approx(sorted(mine["interaction"]), rel=2e-6)
+
+
+def test_an_output_without_interactions_says_so(browser, tmp_path):
+    screen = synthetic_screen(4, outputs=("distance", "counts"))
+    write_report(tmp_path / "page.html", effects=screen.effects, motifs=screen.motifs, pairs=judged(), title="Screen",
+                 name="pairs")  # fmt: skip
+    browser.open(tmp_path / "page.html")
+    assert browser.text("#pairs-count") == "0 pairs of motifs"
+    assert "no interactions were computed" in browser.text("#pairs-figure-note")
+    browser.set("output", "counts")
+    browser.wait("return document.querySelector('#pairs-count').textContent === '3 pairs of motifs'")

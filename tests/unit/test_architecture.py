@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import weakref
 
@@ -186,6 +187,48 @@ def test_models_that_differ_in_anything_else_are_not(other, exports):
     gives_what_it_should(model)
     gives_what_it_should(shaken(OTHERS[other]()))
     assert len(exports) == (2 if kind is not None and kind == architecture.architecture(OTHERS[other]()) else 3)
+
+
+GAIN = 1.0
+
+
+@dataclasses.dataclass
+class Options:
+    width: int = 5
+
+
+class Elsewhere(nn.Module):
+    """A model that reads what neither it nor its class's code holds."""
+
+    offset = 0.0
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.options = nn.Conv1d(4, 6, 5, padding=2), Options()
+
+    def forward(self, X):
+        return self.conv(X).relu().mean(2) * GAIN + self.offset + getattr(self.options, "extra", 0.0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("changed", ["global", "class", "dataclass"])
+def test_what_a_model_reads_elsewhere_may_have_changed(changed, precision, exports, monkeypatch):
+    X = random_one_hot((2, 4, LENGTH), random_state=3)
+    edits = Edits.stack(list(random_one_hot((2, 4, 9), random_state=4)), [0, 30])
+    Engine(Elsewhere().eval(), X, precision=precision, engine="incremental")
+    model = Elsewhere().eval()
+    if changed == "global":
+        monkeypatch.setitem(globals(), "GAIN", 1.05)
+    elif changed == "class":
+        monkeypatch.setattr(Elsewhere, "offset", 0.05)
+    else:
+        model.options.extra = 0.05
+    engine = Engine(model, X, precision=precision, engine="incremental")
+    assert len(exports) == 2
+    with torch.no_grad():
+        torch.testing.assert_close(engine.before, model(X.float()), rtol=1e-5, atol=1e-6)
+    assert engine.info.path == "incremental" and len(list(engine.run(edits))) == 1
 
 
 def test_another_length_or_precision_is_another_graph(exports):

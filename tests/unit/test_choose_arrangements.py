@@ -33,7 +33,8 @@ def pairs_of(table: pd.DataFrame, rows: list[int]) -> pd.DataFrame:
 def test_the_best_arrangements_and_their_motifs_alone_are_left(listed, tmp_path):
     path, table = listed
     real = table.index[(table["role"] == "motif") & table["partner_id"].notna()].tolist()
-    best = [real[1], real[7]]
+    best = [real[1], real[7], real[13]]
+    assert len(table.loc[best].drop_duplicates(["motif_id", "partner_id"])) == 3, "every pair was judged"
     write_table(tmp_path / "pairs.parquet", pairs_of(table, best))
     choose_arrangements(inserts=path, pairs=tmp_path / "pairs.parquet", chosen=tmp_path / "best.parquet")
     kept, whole = (read_inserts(p, handmade_pairs.LENGTH) for p in (tmp_path / "best.parquet", path))
@@ -49,12 +50,16 @@ def test_the_best_arrangements_and_their_motifs_alone_are_left(listed, tmp_path)
             wanted |= set(alone.index[found])
         wanted.add(row)
     pd.testing.assert_frame_equal(kept, whole.loc[sorted(wanted)].reset_index(drop=True), check_dtype=False)
-    assert len(kept) <= 6 and set(kept["role"]) == {"motif"}
+    assert len(kept) <= 9 and set(kept["role"]) == {"motif"}
     assert table_metadata(tmp_path / "best.parquet")["from"] == FIRST_BASE
 
 
-def test_pairs_that_were_not_judged_have_no_best_arrangement(listed, tmp_path):
+def test_of_pairs_that_were_not_judged_all_arrangements_are_left(listed, tmp_path):
     path, table = listed
-    write_table(tmp_path / "pairs.parquet", pairs_of(table, [0])[["collection", "motif_id", "partner_id", "position"]])
+    nothing = pairs_of(table, [0]).assign(orientation=None, partner_orientation=None, order=None, gap=None)
+    write_table(tmp_path / "pairs.parquet", nothing)
     choose_arrangements(inserts=path, pairs=tmp_path / "pairs.parquet", chosen=tmp_path / "best.parquet")
-    assert len(read_inserts(tmp_path / "best.parquet", handmade_pairs.LENGTH)) == 0
+    kept, whole = (read_inserts(p, handmade_pairs.LENGTH) for p in (tmp_path / "best.parquet", path))
+    real = whole[whole["role"] == "motif"]
+    assert kept["partner_id"].notna().sum() == real["partner_id"].notna().sum() > 10
+    assert set(kept["insert_id"]) == set(real["insert_id"])

@@ -14,7 +14,10 @@ from marginome.composites import composite_name, composite_table, list_composite
 from marginome.config_checks import _composite_problems, _composite_width
 from marginome.figures.composites import composite_figure
 from marginome.interactions import beside_sum
+from marginome.jobs.list_inserts import list_screen_inserts
+from marginome.motifs import motif_table, read_motifs
 from marginome.motifs.motif import motif_from_sequence
+from marginome.storage import write_table
 from marginome.substitution import encode_insert, put
 
 LENGTH = 60
@@ -154,3 +157,42 @@ def test_the_figure_draws_each_entry_along_what_varies():
     assert [line.get_xdata().tolist() for line in hollow] == [[5]]
     with pytest.raises(MarginomeError, match="there are no composites"):
         composite_figure(pd.DataFrame())
+
+
+def test_curves_of_the_figure_are_those_of_one_orientation_and_position():
+    what = {"model": "m", "background": "b", "output": "y", "unit": "u", "collection": "c", "sample": None,
+            "seam": None, "effect_se": 0.1}  # fmt: skip
+    along = [
+        what | {"entry": 0, "motif_name": "A", "n_motifs": 1, "orientations": strand, "gaps": None, "start": 10 * i,
+                "position": i, "effect": i + 5 * (strand == "-"), "additive": 1.0}
+        for i in range(3) for strand in "+-"
+    ]  # fmt: skip
+    copies = [
+        what | {"entry": 1, "motif_name": f"{n}", "n_motifs": n, "orientations": "+" * n,
+                "gaps": ",".join([str(gap)] * (n - 1)) or None, "start": 50 * position, "position": position,
+                "effect": 100.0 * position + n, "additive": 1.0}
+        for n in (1, 2, 3) for gap in range(8) for position in (0, 1) if n > 1 or gap == 0
+    ]  # fmt: skip
+    figure = composite_figure(pd.DataFrame(along + copies))
+    first, second = (ax for ax in figure.axes if ax.get_visible())
+    drawn = [line for line in first.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 3]
+    assert [line.get_ydata().tolist() for line in drawn] == [[0, 1, 2], [5, 6, 7]]
+    drawn = [line for line in second.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 3]
+    assert all(line.get_ydata().tolist() == [1, 2, 3] for line in drawn) and len(drawn) == 6
+    assert "the first 6 of 8 curves" in second.get_title(loc="left")
+
+
+def test_a_composite_is_a_family_of_its_own(tmp_path):
+    """So that the views across models, which show families, have it."""
+    (tmp_path / "m.tsv").write_text("\n".join(f"{name}\t{site}" for name, site in SITES.items()) + "\n")
+    write_table(tmp_path / "motifs.parquet", motif_table(read_motifs(tmp_path / "m.tsv")).assign(collection="own"))
+    screen = {"inserts": "consensus", "draws": 1, "orientations": "forward", "positions": "centre", "flanks": None,
+              "pairs": None, "composites": [{"motifs": ["A", "B"], "gaps": [2, 7]}, {"motifs": ["C"]}]}  # fmt: skip
+    list_screen_inserts(screen, controls=False, seed=1, motifs=tmp_path / "motifs.parquet",
+                        inserts=tmp_path / "inserts.parquet", families=tmp_path / "families.parquet")  # fmt: skip
+    families = pd.read_parquet(tmp_path / "families.parquet").set_index("motif_id")
+    inserts = pd.read_parquet(tmp_path / "inserts.parquet")
+    assert set(inserts["motif_id"]) <= set(families.index) == {*SITES, "A+ 2 B+", "A+ 7 B+"}
+    own = families.loc[["A+ 2 B+", "A+ 7 B+"]]
+    assert own["family"].is_unique and not own["family"].isin(families.loc[list(SITES), "family"]).any()
+    assert own["family_representative"].tolist() == ["A+ 2 B+", "A+ 7 B+"]

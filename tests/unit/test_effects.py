@@ -229,3 +229,14 @@ def test_rounding_makes_no_distance_below_0():
         same = torch.randn(200, 1, length, generator=GENERATOR)
         found = jensen_shannon_distance(same, same + 3)
         assert ((found >= 0) & (found < 1e-7)).all()
+
+
+def test_a_distance_of_two_single_profiles():
+    before, after = (torch.randn(2, 1000, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    assert jensen_shannon_distance(before, after, batch_dims=0) == jensen_shannon_distance(before[None], after[None])[0]
+    assert jensen_shannon_distance(before[:1], after[:1], batch_dims=0).shape == ()
+    many = torch.randn(5, 2, 70_000, generator=torch.Generator().manual_seed(2))  # a part of its own each
+    assert torch.equal(
+        jensen_shannon_distance(many, many.flip(0)),
+        torch.stack([jensen_shannon_distance(a[None], b[None])[0] for a, b in zip(many, many.flip(0))]),
+    )

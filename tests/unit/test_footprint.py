@@ -137,7 +137,9 @@ def test_a_batch_of_pairs_has_as_many_as_there_is_room_for_at_once(monkeypatch):
     outputs = sum(t.nbytes for t in pytree.tree_leaves(found))
     at_a_time = path._pairs_at_a_time(plan)
     assert 4 * memory / 4 / plan.bytes < at_a_time < 1200  # more than if all that moves stayed, and several batches
-    assert live.peak - outputs < memory / 2  # a quarter for the batch; its inserts and the backgrounds' values besides
+    assert (
+        live.peak - outputs < 0.3 * memory
+    )  # a quarter for the batch; its inserts and the backgrounds' values besides
     few = Engine(model, X, engine="incremental", memory_bytes=4 << 30)
     for a, b in zip(pytree.tree_leaves(found), pytree.tree_leaves(few._path.product(edits, slice(0, 6)))):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)

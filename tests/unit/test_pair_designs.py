@@ -12,6 +12,7 @@ from marginome import MarginomeError
 from marginome.cooperation import NOTHING, pair_rows
 from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
+from marginome.motifs.motif import motif_from_sequence
 from marginome.pair_designs import LEAST_WITHOUT_MOTIF, expand_pairs, mismatched_inserts
 
 MOTIFS = handmade_pairs.motifs()
@@ -122,6 +123,23 @@ def test_pairs_of_two_controls_are_spread_over_all_pairs():
     ]
 
 
+def test_a_pair_as_wide_as_a_motif_that_stands_alone_has_the_position_of_all_pairs():
+    """Motifs alone stand at places of their own; pairs of every width are at the one position of the config."""
+    widths = {m.motif_id: len(m.consensus) for m in MOTIFS}
+    a, b = sorted(widths, key=widths.get)[:2]
+    wide = motif_from_sequence("ACGTTGCA" * 3, "wide", "wide", "", 0, "tsv")
+    gap = 24 - widths[a] - widths[b]
+    assert gap > 0
+    motifs = [*MOTIFS, wide]
+    expanded = expand_pairs([{"among": [a, b, "wide"], "gaps": [gap, gap + 9], "mismatched": 40}], motifs)
+    placed = {"positions": "centre", "length": 150, "seed": 1, "collection": "c"}
+    table = insert_table(list_inserts(motifs, pairs=expanded, **placed), {}, 1,
+                         mismatched_inserts(expanded, motifs, **placed))  # fmt: skip
+    pairs = table[table["partner_id"].notna()]
+    assert 24 in set(pairs["insert"].str.len()) and set(pairs["position"]) == {0}
+    assert table.loc[table["insert"].eq(wide.consensus), "offset"].nunique() > 1
+
+
 def test_controls_have_the_width_and_letters_of_what_they_stand_for():
     _, mismatched = listed([{"motifs": IDS[:2], "gaps": [0, 5], "mismatched": 40}])
     alone = {i.motif_id: i.sequence for i in mismatched if i.partner_id is None}
@@ -133,8 +151,6 @@ def test_controls_have_the_width_and_letters_of_what_they_stand_for():
 
 
 def test_a_short_motif_has_as_many_as_it_has_controls(caplog):
-    from marginome.motifs.motif import motif_from_sequence
-
     short = [motif_from_sequence(s, s, s, "", 0, "tsv") for s in ("ACG", "TTG")]
     expanded = expand_pairs([{"motifs": ["ACG", "TTG"], "gaps": [0, 9], "mismatched": 200}], short)
     with caplog.at_level("INFO", "marginome"):

@@ -525,11 +525,13 @@ def test_a_methods_paragraph_says_what_the_record_holds(tmp_path):
         assert said in methods_paragraph(
             {**record, "config": record["config"] | {"screen": {"s": screen | {"controls": controls}}}}
         )
-    screen |= {"controls": False, "positions": [3, 40], "pairs": [{}]}
+    screen |= {"controls": False, "positions": [3, 40], "pairs": [{"gaps": [4]}, {"gaps": [4, 9]}]}
     text = methods_paragraph(record)
     assert "no p was computed" in text and "positions 3 and 40 (from 0)" in text and "put in: pairs at" in text
     screen |= {"controls": {}, "inserts": "consensus"}
     assert "ranked among those of mismatched pairs" in methods_paragraph(record)
+    screen["pairs"] = screen["pairs"][:1]  # one gap: nothing is far apart
+    assert "no p was computed" in methods_paragraph(record)
     composites = {key: value for key, value in screen.items() if key != "pairs"} | {"composites": [{}]}
     said = methods_paragraph({**record, "config": record["config"] | {"screen": {"s": composites}}})
     assert "put in: composites at" in said and "sum of the effects of its motifs alone" in said

@@ -159,10 +159,15 @@ def jensen_shannon_distance(
 
     # Of the backgrounds once, however many afters they are compared with; the divergence is the same either way round.
     few, many = sorted((("before", before), ("after", after)), key=lambda named: (named[1].ndim, len(named[1])))
-    rows = _rows_in_cache(many[1])
     log_p = logarithms(*few)
-    parts = log_p.split(rows) if few[1].ndim == many[1].ndim and len(log_p) > 1 else itertools.repeat(log_p)
-    divergence = torch.cat([_divergence(p, logarithms(many[0], part)) for p, part in zip(parts, many[1].split(rows))])
+    if not batch_dims:
+        divergence = _divergence(log_p, logarithms(*many))
+    else:
+        rows = _rows_in_cache(many[1])
+        parts = log_p.split(rows) if few[1].ndim == many[1].ndim and len(log_p) > 1 else itertools.repeat(log_p)
+        divergence = torch.cat(
+            [_divergence(p, logarithms(many[0], part)) for p, part in zip(parts, many[1].split(rows))]
+        )
     return _numbers(divergence.clamp(0, 1).sqrt(), "jensen_shannon_distance")
 
 
@@ -173,7 +178,7 @@ IN_CACHE = 2**17
 
 def _rows_in_cache(t: torch.Tensor) -> int:
     """Return how many rows of a tensor to compute with at a time: all of them on a GPU."""
-    return max(1, IN_CACHE // max(1, t[0].numel())) if t.device.type == "cpu" else len(t)
+    return max(1, IN_CACHE * len(t) // max(1, t.numel())) if t.device.type == "cpu" else max(1, len(t))
 
 
 def _divergence(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:

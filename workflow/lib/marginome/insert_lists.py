@@ -86,9 +86,12 @@ def insert_table(
 
 
 def _position_numbers(rows: pd.DataFrame) -> np.ndarray:
-    """Number the positions of the config from 0: with `centre`, inserts of all widths share number 0."""
+    """Number the positions of the config from 0: with `centre`, inserts of all widths share number 0.
+
+    Motifs alone in a list of pairs stand where they do in a pair, at places of their own: pairs are counted apart.
+    """
     numbers = np.zeros(len(rows), dtype=np.int64)
-    for _, part in rows.groupby(rows["insert"].str.len()):
+    for _, part in rows.groupby([rows["insert"].str.len(), rows["partner_id"].notna()]):
         order = {start: i for i, start in enumerate(sorted(set(part["offset"])))}
         numbers[part.index] = part["offset"].map(order)
     return numbers

@@ -245,6 +245,7 @@ def deep_lift_shap(
                         ) from error
                     group = None
                 if group is None:  # outside the handler, so that its traceback keeps nothing alive
+                    pass_.outputs_to_check()  # of what is computed again
                     pairs //= 2
                     log.warning("memory ran out on %s: going on with %d pairs in a batch", device, pairs)
                     if device.type == "cuda":

@@ -72,7 +72,9 @@ class Passes:
             flat = r.flatten(0, 1).requires_grad_()
             recorder = Recorder(self.operations, self.unused, self.unseen)
             own, y = self.run(flat, [a.repeat_interleave(n_refs, dim=0) for a in args], recorder)
-            self.unchecked.append((y.detach(), f"output on the references of sequences {first} to {first + n - 1}", 0))
+            self.unchecked.append(
+                (y.detach().clone(), f"output on the references of sequences {first} to {first + n - 1}", 0)
+            )
             groups = (n * n_refs, 1) if self.repeat else (n, n_refs)
             self.own.pair(on_sequence.own, own, n_refs // times)
             pair = functools.partial(make_pair, n=groups[0], n_refs=groups[1])
@@ -100,7 +102,7 @@ class Passes:
         recorder = Recorder(self.operations, self.unused, self.unseen, trace=learn)
         with named_modules_of(self.model, recorder) if learn else contextlib.nullcontext():
             own, y = self.run(x.detach().requires_grad_(), args, recorder)
-        self.unchecked.append((y.detach(), "output", first))
+        self.unchecked.append((y.detach().clone(), "output", first))
         if learn:
             self.operations, self.unseen = recorder.operations, recorder.unseen
             self.unused = recorder.unused_by(y)

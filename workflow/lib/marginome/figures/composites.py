@@ -28,8 +28,8 @@ def composite_figure(composites: pd.DataFrame, *, model: str | None = None, outp
     -------
     matplotlib.figure.Figure
         A panel an entry of the config (nine at most), of the first background set. Along x stands what varies: how
-        many motifs, else where they are, else the one gap of all, else the arrangement. Bars: twice the standard error
-        over backgrounds. Hollow: a seam.
+        many motifs (at the first position), else where they are, else the one gap of all, else the arrangement. Bars:
+        twice the standard error over backgrounds. Hollow: a seam. The title says if there are more curves than six.
 
     Raises
     ------
@@ -60,8 +60,12 @@ def _draw_entry(ax, part: pd.DataFrame) -> None:
     spacing = pd.Series([some[0] for some in gaps], index=part.index)
     if part["n_motifs"].nunique() > 1:
         x, label, line = part["n_motifs"], "copies", "gap " + spacing + ", " + part["orientations"].str[0]
+        part = part[part["position"] == part["position"].min()]
     elif part["position"].nunique() > 1:
-        x, label, line = part["start"], "first base (bp)", part["motif_name"]
+        # The name of a composite has its orientations, that of a motif alone has not.
+        single = part["n_motifs"] == 1
+        x, label = part["start"], "first base (bp)"
+        line = part["motif_name"] + part["orientations"].where(single, "")
     elif one_gap and spacing.nunique() > 1:
         x, label, line = spacing.astype(int), "bases between neighbours", part["orientations"]
     else:
@@ -69,7 +73,8 @@ def _draw_entry(ax, part: pd.DataFrame) -> None:
         ax.set_xticks(x, part["motif_name"].str.replace("-", MINUS), rotation=30, ha="right", fontsize=5)
     part = part.assign(x=x, line=line)
     alone = part[part["n_motifs"] == 1] if label == "copies" else part[:0]
-    for i, (name, some) in enumerate(list(part.drop(alone.index).groupby("line", sort=False))[:_LINES]):
+    curves = list(part.drop(alone.index).groupby("line", sort=False))
+    for i, (name, some) in enumerate(curves[:_LINES]):
         # a motif alone is the first of every curve of its copies
         some = pd.concat([some, alone[alone["orientations"] == str(name)[-1:]]]).sort_values("x")
         style = "none" if label == "" else "-"
@@ -82,7 +87,10 @@ def _draw_entry(ax, part: pd.DataFrame) -> None:
             ax.plot(mine["x"], mine["effect"], "o", color=SETS[i], markersize=2.6, markerfacecolor=fill)
     ax.axhline(0, color=GREY, linewidth=0.6)
     ax.set_xlabel(label, fontsize=7)
-    first = part["motif_name"].iat[0] if label else ""
-    ax.set_title(first.replace("-", MINUS) + (" and so on" if label == "bases between neighbours" else ""), fontsize=6)
+    title = part["motif_name"].iat[0].replace("-", MINUS) if label else ""
+    title += " and so on" if label == "bases between neighbours" else ""
+    if len(curves) > _LINES:
+        title += f"\nthe first {_LINES} of {len(curves)} curves"
+    ax.set_title(title, fontsize=6)
     if label and len(ax.lines) > 3:
         ax.legend(fontsize=5)

@@ -10,14 +10,18 @@ from collections.abc import Hashable
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from marginome.devices import precision_context
-from marginome.prediction import model_dtype
+from marginome.prediction import model_dtype, run_model
 
 from .capture import Graph, weights_of
+from .confirm import difference
 
 # Graphs that are kept, without weights: a batch may have models of a few architectures.
 GRAPHS = 8
+# Largest difference of a shared graph from its model, relative to the largest output: 1e-5 but with these weights.
+ROUNDING = {torch.float64: 1e-10, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 _captured: OrderedDict[Hashable, Graph] = OrderedDict()
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, torch.dtype, torch.device, torch.layout,
@@ -33,7 +37,8 @@ def captured(model: torch.nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, 
 
     Exporting a model takes a tenth of a second and more, and the first one imports the compiler. What comes out depends
     on the model's code and on all that it holds but the values of its weights: where `architecture` is the same, so is
-    the graph.
+    the graph. What a model reads beside that, a global of its module say, may have changed since: a graph that was
+    captured of another model is run beside this one, and left if they differ by more than rounding.
     """
     with precision_context("float32", X.device):
         few = torch.cat([X[:1]] * 3).to(model_dtype(model))
@@ -44,13 +49,25 @@ def captured(model: torch.nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, 
         key = kind, tuple((t.shape, t.dtype, t.device) for t in (few, *given))
         if key in _captured:
             _captured.move_to_end(key)
-            return _captured[key].with_weights_of(model)
+            shared = _captured[key].with_weights_of(model)
+            if _agrees(shared, model, few[:1], tuple(t[:1] for t in given)):
+                return shared
         graph = Graph(model, few, given)
         if set(graph.weights.values()) <= weights_of(model).keys():
             _captured[key] = graph.without_weights()
             if len(_captured) > GRAPHS:
                 _captured.popitem(last=False)
         return graph
+
+
+def _agrees(graph: Graph, model: torch.nn.Module, X: torch.Tensor, args: tuple[torch.Tensor, ...]) -> bool:
+    """Tell whether a graph gives what a model gives, but for rounding."""
+    with torch.no_grad():
+        theirs = pytree.tree_leaves(run_model(model, X.clone(), [a.clone() for a in args]))
+        ours = pytree.tree_leaves(graph.nest(graph.run(X.clone(), tuple(a.clone() for a in args))[0]))
+    outputs = [[t for t in some if isinstance(t, torch.Tensor)] for some in (ours, theirs)]
+    rounding = ROUNDING.get(model_dtype(model), 1e-5)
+    return len(outputs[0]) == len(outputs[1]) and difference(*outputs) <= rounding
 
 
 def architecture(model: torch.nn.Module) -> Hashable | None:
@@ -104,6 +121,6 @@ def _plain(value: Any) -> Hashable:
         return kind, frozenset(map(_plain, value))
     if isinstance(value, slice):
         return kind, (_plain(value.start), _plain(value.stop), _plain(value.step))
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and vars(value).keys() <= {field.name for field in dataclasses.fields(value)}:
         return kind, tuple((field.name, _plain(getattr(value, field.name))) for field in dataclasses.fields(value))
     raise _CannotTellError

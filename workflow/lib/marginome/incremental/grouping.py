@@ -7,6 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+# Different spans in a group: more are never cheaper, and were slow to look for among a hundred thousand.
+MOST = 1024
+
 
 class Costs(NamedTuple):
     """What a group of edits costs, in seconds of a rough machine.
@@ -58,11 +61,11 @@ def cheapest_groups(spans: np.ndarray, backgrounds: int, costs: Costs) -> list[t
     least, first = np.zeros(len(found) + 1), np.zeros(len(found) + 1, dtype=np.int64)
     ends = np.zeros(len(found), dtype=np.int64)  # of the group that begins at each span and goes on up to j
     for j in range(len(found)):
-        ends[: j + 1] = np.maximum(ends[: j + 1], hi[j])
-        pairs = (until[j + 1] - until[: j + 1]) * backgrounds
-        cost = least[: j + 1] + costs.of(pairs, ends[: j + 1] - lo[: j + 1])
-        first[j + 1] = cost.argmin()
-        least[j + 1] = cost[first[j + 1]]
+        back = slice(max(0, j + 1 - MOST), j + 1)
+        ends[back] = np.maximum(ends[back], hi[j])
+        cost = least[back] + costs.of((until[j + 1] - until[back]) * backgrounds, ends[back] - lo[back])
+        first[j + 1] = back.start + cost.argmin()
+        least[j + 1] = cost.min()
     rows = torch.from_numpy(np.argsort(which, kind="stable"))
     groups = []
     end = len(found)

@@ -130,7 +130,7 @@ class Incremental:
         # Asked before a plan is made: what speaks against plans of a width, if anything does.
         self.verify: Callable[[int], str] | None = None
         length = X.shape[-1]
-        narrow, wide = self.plan(*middle(length, 1)), self.plan(*middle(length, 33))
+        narrow, wide = self._samples = self.plan(*middle(length, 1)), self.plan(*middle(length, 33))
         self._machine = machine = MACHINES[device.type]
         per_bp = (machine.seconds(wide) - machine.seconds(narrow)) / max(1, min(33, length) - 1)
         per_pair = machine.seconds(narrow) - per_bp
@@ -338,7 +338,7 @@ class Incremental:
         return plan.run(state, delta)
 
     def _pairs_at_a_time(self, plan: Plan) -> int:
-        """Return how many pairs a batch has: from the plan alone, so that numbers do not depend on the load."""
+        """Return how many pairs a batch has: from the plans alone, so that numbers do not depend on the load."""
         # Weights that are read once per batch want enough pairs to be worth it.
         floor = plan.weights / self._machine.bytes_per_second / max(1e-9, self._machine.seconds(plan))
         size = max(BATCH_BYTES[self.device.type] / max(1, plan.bytes), min(floor, 256), 1)
@@ -350,24 +350,29 @@ class Incremental:
     def _measure_share(self, plans: list[tuple[Plan, int]]) -> None:
         """Measure the share, where a quarter of the memory may be too small for so many pairs of some plan.
 
-        Of pairs in the middle of the first background, so that it does not matter when it is measured.
+        Of narrow and wide edits in the middle of the first background, so that it does not matter when it is measured.
         """
         if self._share is not None or all(plan.bytes * pairs <= self.memory_bytes / 4 for plan, pairs in plans):
             return
         self._share = 1.0
-        lo, hi = middle(self.X.shape[-1], 33)
-        plan = self.plan(lo, hi)
-        if self.differentiable or 2 * plan.bytes > self.memory_bytes:
+        if self.differentiable or 2 * max(plan.bytes for plan in self._samples) > self.memory_bytes:
             return
-        self._ensure([plan], slice(0, 1))
-        old, peaks = self.X[None, :1, :, lo:hi], []
-        for pairs in (1, 2):  # the difference is a pair's own: without weights and the background's values
+        self._ensure(list(self._samples), slice(0, 1))
+        shares = [self._share_of(plan) for plan in self._samples]
+        if self._shrink == 1:  # else memory ran out meanwhile, and peaks are not of what was asked for
+            self._share = min(1.0, max(shares))
+
+    def _share_of(self, plan: Plan) -> float:
+        """Measure on two pairs and on one: the difference is a pair's own, without weights and background values."""
+        change, peaks = plan.changes[self.graph.x], []
+        old = self.X[None, :1, :, change.lo : change.hi]
+        for pairs in (1, 2):
             edits = old.roll(1, 2).expand(pairs, -1, -1, -1)
             with precision_context(self.precision, self.device, autocast=False), Live() as live:
                 for _ in self._run(plan, edits, old, slice(0, 1), pairs):
                     pass
             peaks.append(live.peak)
-        self._share = min(1.0, max(1, peaks[1] - peaks[0]) / max(1, plan.bytes))
+        return max(1, peaks[1] - peaks[0]) / max(1, plan.bytes)
 
     def _groups(self, edits: Edits, backgrounds: int) -> list[tuple[torch.Tensor, int, int]]:
         """Put edits together on common spans: depends on the edits (and the model) only, never on timing."""

@@ -140,7 +140,8 @@ class SelfCheck:
         edited = (edits.take(torch.full((b,), i)).apply(self.X).double() for i in range(m))
         runs = []
         few = self._few(double, args64, "float32")
-        with FewOutputs():  # the full pass alone: what is compared with it has convolutions of its own
+        # Of the full pass and the backgrounds alone: what an edit changes is computed by convolutions of its own.
+        with FewOutputs():
             for x in edited:
                 pieces = [tensors(double.nest(double.run(x[i : i + n], some)[0])) for i, some in given]
                 runs.append([torch.cat(parts) for parts in zip(*pieces)])

@@ -83,6 +83,20 @@ def list_screen_inserts(
         "family": grouped.family,
         "family_representative": grouped.representative,
     }
-    write_table(families, conform(pd.DataFrame(members), FAMILIES, name=str(families)))
+    write_table(families, conform(_with_composites(members, rows), FAMILIES, name=str(families)))
     log.info("%d inserts and %d controls; %d motifs in %d families", (rows["role"] == "motif").sum(),
              (rows["role"] != "motif").sum(), len(found), len(set(grouped.family)))  # fmt: skip
+
+
+def _with_composites(members: dict[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the families of motifs and, behind them, each composite of an insert list as a family of its own."""
+    families = pd.DataFrame(members)
+    if "parts" not in rows:
+        return families
+    named = rows.loc[~rows["motif_id"].isin(families["motif_id"]), ["collection", "motif_id", "motif_name"]]
+    named = named.drop_duplicates(["collection", "motif_id"])
+    first = families["family"].max() + 1
+    return pd.concat(
+        [families, named.assign(family=range(first, first + len(named)), family_representative=named["motif_id"])],
+        ignore_index=True,
+    )

@@ -180,6 +180,8 @@ NOTHING_RUN = {"path": "none", "reason": "no inserts in this shard"}
 
 def edits_of(table: pd.DataFrame) -> Edits:
     """Turn the list of inserts into one padded tensor (zero columns keep the background) and starts."""
+    if table.empty:
+        return Edits(torch.zeros(0, 4, 1, dtype=torch.int8), torch.zeros(0, dtype=torch.int64))
     width = int(table["insert"].str.len().max())
     one_hot = one_hot_encode("".join(text.ljust(width, "N") for text in table["insert"]))
     inserts = encode_insert(one_hot.unflatten(1, (-1, width)).movedim(0, 1).contiguous(), name="inserts")

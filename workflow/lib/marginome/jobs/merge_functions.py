@@ -183,7 +183,7 @@ def _figure(made: h5py.File, motif: pd.DataFrame, effects: pd.DataFrame, pair: t
     function, name = plain_name(function), plain_name(name)
     mine = effects[(effects["model"] == pair[0]) & (effects["background"] == pair[1])]
     mine = mine[mine["output"] == name] if (mine["output"] == name).any() else mine
-    keys = ["collection", "motif_id", "orientation", "start"]
+    keys = ["collection", "motif_id", "orientation", "start", "insert"]
     strength = mine.groupby(keys)["effect"].first()
     listed = motif.reset_index(drop=True)
     listed["effect"] = strength.reindex(pd.MultiIndex.from_frame(listed[keys])).to_numpy()

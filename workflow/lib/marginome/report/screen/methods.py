@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from marginome.config_checks import gaps_of
+from marginome.cooperation import MIN_MISMATCHED
+
 _KINDS = {
     "uniform": "{n} random sequences of equally frequent bases",
     "composition": "{n} random sequences with base frequencies {probabilities}",
@@ -129,13 +132,14 @@ def _arranged(screen: Mapping[str, Any]) -> str:
             "error of the difference is over backgrounds; no p was computed."
         )
     said = "The interaction of a pair is its effect minus those of its two motifs alone"
-    if screen.get("controls") is False or screen.get("inserts") == "sample":
+    one_gap = all(len(set(gaps_of(pair["gaps"]))) < 2 for pair in screen["pairs"])
+    if screen.get("controls") is False or screen.get("inserts") == "sample" or one_gap:
         return f"{said}; no p was computed."
     return (
         f"{said}. What two motifs of their strength do to each other far apart was taken off. The largest value over "
         "arrangements was ranked among those of mismatched pairs (one motif beside a shuffled version of the other) in "
-        "the same arrangements and backgrounds. q is Benjamini-Hochberg over pairs, of no smaller p than so many "
-        "mismatched pairs can show."
+        f"the same arrangements and backgrounds, where there were at least {MIN_MISMATCHED}. q is Benjamini-Hochberg "
+        "over pairs, of no smaller p than so many mismatched pairs can show."
     )
 
 

@@ -14,7 +14,7 @@ from marginome.report.screen.packing import Arrays, pack_column
 #: Rows of a page: pairs (by model, background set and output), and arrangements of the first of them.
 MOST_PAIRS, MOST_ARRANGEMENTS = 5_000, 200_000
 #: What names the rows of a pair.
-_KEY = ["model", "background", "output", "collection", "motif_id", "partner_id"]
+_KEY = ["model", "background", "output", "collection", "motif_id", "partner_id", "position"]
 _KIND = ["orientation", "partner_orientation", "order"]
 _PAIR_COLUMNS = (*_KEY, "unit", "motif_name", "partner_name", "effect", "effect_partner", *_KIND, "gap",
                  "interaction", "expected", "cooperation_p", "cooperation_q", "syntax_p", "syntax_q", "period_p",
@@ -33,8 +33,7 @@ def pair_islands(judged: JudgedPairs) -> list[str]:
     """Return what a page gets of judged pairs: a description and two blocks of arrays.
 
     Pairs are in the order of ``cooperation_p``, those that were not judged by the size of their largest interaction.
-    Those that do not fit are left out from the end; of arrangements, all of a pair or none. Of several positions the
-    first is kept.
+    Those that do not fit are left out from the end; of arrangements, all of a pair or none.
     """
     pairs, arrangements = judged.pairs.reset_index(drop=True), judged.arrangements
     size = arrangements["interaction"].abs().groupby([arrangements[key] for key in _KEY]).max()

@@ -20,7 +20,8 @@ const valueOf = (table, name, row) => {
   return column.kind === 'text' ? column.levels[column.data[row]] : column.data[row];
 };
 const pairValue = (name, row) => valueOf(pairColumns, name, row);
-const pairKey = (row) => ['collection', 'motif_id', 'partner_id'].map((name) => pairValue(name, row)).join('\t');
+const pairKey = (row) =>
+  ['collection', 'motif_id', 'partner_id', 'position'].map((name) => pairValue(name, row)).join('\t');
 
 /** Two motifs in an arrangement as they stand: CTCF+ 12 JUN−. */
 function arranged(first, second, orientation, partner, order, gap) {
@@ -43,6 +44,7 @@ function drawPairs() {
       rows.push(row);
   const chosen = rows.find((row) => pairKey(row) === state.two) ?? rows[0] ?? -1;
   const several = ['model', 'output', 'background'].filter((name) => state[name] === '' && levels(name).length > 1);
+  if (new Set(rows.map((row) => pairValue('position', row))).size > 1) several.push('position');
   const text = (name, digits = 3) => [PAIRS.help[name], (row) => signed(pairValue(name, row), digits)];
   const p = (name) => [PAIRS.help[name], (row) => reached(pairValue(name, row), pairValue('p_resolution', row))];
   const shown = [
@@ -116,7 +118,9 @@ function drawCurves(pair) {
     }
   }
   $('pairs-figure-note').textContent = !panels.size
-    ? 'The arrangements of this pair are in arrangements.parquet.'
+    ? pair >= 0
+      ? 'The arrangements of this pair are in arrangements.parquet.'
+      : 'Of this output no interactions were computed: choose one whose effects add up, not a distance.'
     : `${pairValue('motif_name', pair)} (A) with ${pairValue('partner_name', pair)} (B), ` +
       `${pairValue('output', pair)}: ` +
       'interaction (line), what two motifs of this strength do to each other (dashed), twice what ' +
