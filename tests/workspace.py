@@ -44,6 +44,7 @@ def small_elements_config() -> dict:
     config = yaml.safe_load((ROOT / "config" / "examples" / "elements.yaml").read_text())
     config = json.loads(json.dumps(config))  # entries that share a YAML anchor become entries of their own
     config["motifs"]["jaspar"]["include"] = ["MA00*", "*CTCF*"]
+    config["block"] = 16  # runs are compared to the last digit
     config["backgrounds"]["gc_matched"]["n"] = 4
     config["attributions"]["ctcf_shuffled"]["shards"] = 1
     for entry in config["attributions"].values():

@@ -61,7 +61,7 @@ def lists(tmp_path):
         (tmp_path / "m.tsv").write_text("narrow\tACGTAC\nwide\tACGTACGTACGTACGTACGT\n")
         write_table(tmp_path / "m.parquet", motif_table(read_motifs(tmp_path / "m.tsv")).assign(collection="c"))
         screen = {"inserts": "consensus", "draws": 1, "orientations": "+", "positions": positions, "flanks": None,
-                  "pairs": None}  # fmt: skip
+                  "pairs": None, "composites": None}  # fmt: skip
         list_screen_inserts(screen, controls=False, seed=1, motifs=tmp_path / "m.parquet",
                             inserts=tmp_path / "i.parquet", families=tmp_path / "f.parquet")  # fmt: skip
         return tmp_path / "i.parquet"

@@ -52,9 +52,9 @@ class Executor(RemoteExecutor):
         for name in ("tmp", "home", "audit"):
             (folder / name).mkdir()
         shutil.copy(Path(__file__).parents[1] / "audit.py", folder / "audit" / "sitecustomize.py")
-        environment = {
-            name: value for name, value in os.environ.items() if name.startswith(("AWS", "SNAKEMAKE", "LANG"))
-        }
+        # OpenBLAS may be told which processor's code to run: on another one sums round differently.
+        kept = ("AWS", "SNAKEMAKE", "LANG", "OPENBLAS")
+        environment = {name: value for name, value in os.environ.items() if name.startswith(kept)}
         environment |= {
             "FOLDER": str(folder), "KEPT": f"{PYTHON} {self.plugins}", "HIDDEN": " ".join(self.hidden),
             "COMMAND": self.format_job_exec(job), "PATH": f"{PYTHON}/bin:/usr/bin:/bin",
