@@ -53,6 +53,7 @@ PAIRS = (
 #: A row an arrangement of a pair.
 ARRANGEMENTS = (
     *_PAIR,
+    Column("position", INT, "Number of the place in the config (from 0).", key=True),
     *(c._replace(key=True) for c in _PLACE),
     Column("start", INT, "First base of the arrangement in the background (0-based, bp).", key=True),
     Column("effect_pair", FLOAT, "Mean effect of the pair."),

@@ -94,7 +94,7 @@ def _of_list(table: pd.DataFrame, part: Part, seam: np.ndarray) -> tuple[pd.Data
         made = pair_rows(table.assign(effect=part.effect[:, j]), np.array([s is not None for s in seam]))
         source = table.loc[made.index]
         made["position"] = source["position"].to_numpy()
-        place = source[["collection", "motif_id", "partner_id", *_PLACE, "start"]].assign(
+        place = source[["collection", "motif_id", "partner_id", "position", *_PLACE, "start"]].assign(
             output=output,
             unit=part.readouts["unit"][j],
             motif_name=source["motif_id"].map(names),
