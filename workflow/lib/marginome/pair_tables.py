@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from marginome.columns import BOOL, FLOAT, INT, TEXT, Column
 
-_PAIR = (
+_WHERE = (
     Column("model", TEXT, "Name of the model in the config.", key=True),
     Column("background", TEXT, "Name of the background set.", key=True),
     Column("output", TEXT, "Name of the model's output.", key=True),
+)
+_PAIR = (
+    *_WHERE,
     Column("unit", TEXT, "Unit of effects and interactions."),
     Column("collection", TEXT, "Name of the motif collection.", key=True),
     Column("motif_id", TEXT, "The motif that the pair is named after.", key=True),
@@ -70,9 +73,7 @@ ARRANGEMENTS = (
 
 #: A row a composite, model, background set and (signed) output.
 COMPOSITES = (
-    Column("model", TEXT, "Name of the model in the config.", key=True),
-    Column("background", TEXT, "Name of the background set.", key=True),
-    Column("output", TEXT, "Name of the model's output.", key=True),
+    *_WHERE,
     Column("unit", TEXT, "Unit of effects: the scale on which they are added."),
     Column("collection", TEXT, "Name of the motif collection.", key=True),
     Column("entry", INT, "Number of the entry in the config (from 0)."),
