@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from marginome.incremental import grouping
 from marginome.incremental.grouping import Costs, cheapest_groups
 
 
@@ -20,8 +21,12 @@ def cost_of(groups, spans, backgrounds, costs):
     return total
 
 
+@pytest.mark.parametrize("most", [None, 3])
 @pytest.mark.parametrize("seed", range(12))
-def test_no_division_in_the_order_of_spans_is_cheaper(seed):
+def test_no_division_in_the_order_of_spans_is_cheaper(seed, most, monkeypatch):
+    """Of those with no more different spans in a group than are looked for."""
+    if most:
+        monkeypatch.setattr(grouping, "MOST", most)
     generator = np.random.default_rng(seed)
     m = 9
     lo = generator.integers(0, 30, m)
@@ -38,11 +43,14 @@ def test_no_division_in_the_order_of_spans_is_cheaper(seed):
     by_place = [[i for i in range(m) if tuple(spans[i]) == place] for place in places]
     costs_of_all = []
     for cuts in itertools.product([False, True], repeat=len(places) - 1):
-        groups = [list(by_place[0])]
+        groups, sizes = [list(by_place[0])], [1]
         for cut, rows in zip(cuts, by_place[1:]):
             if cut:
                 groups.append([])
+                sizes.append(0)
             groups[-1].extend(rows)
-        costs_of_all.append(cost_of(groups, spans, backgrounds, costs))
+            sizes[-1] += 1
+        if max(sizes) <= (most or len(places)):
+            costs_of_all.append(cost_of(groups, spans, backgrounds, costs))
     mine = cost_of([rows.tolist() for rows, _, _ in found], spans, backgrounds, costs)
     assert mine == pytest.approx(min(costs_of_all), rel=1e-12)

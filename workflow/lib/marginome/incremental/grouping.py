@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-# Different spans in a group: more are never cheaper, and were slow to look for among a hundred thousand.
+# Different spans in a group at most: bounds the search, which among a hundred thousand would take half a minute.
 MOST = 1024
 
 
