@@ -1,7 +1,8 @@
 """Change the library in one place at a time: a test of that file has to notice.
 
-    pip install --target cosmic cosmic-ray
+    pip install --target cosmic cosmic-ray coverage; rm -r cosmic/packaging*
     PYTHONPATH=workflow/lib:cosmic python tests/checks/mutations.py nulls tails inserts --minutes 60 --out found.jsonl
+    PYTHONPATH=workflow/lib:cosmic python tests/checks/mutations.py nulls tails inserts --skip found.jsonl --out more.jsonl
     PYTHONPATH=workflow/lib:cosmic python tests/checks/mutations.py nulls tails inserts --rest --sample 300
 
 cosmic-ray's operators say what can be changed (`<` for `<=`, 1 for 2, `and` for `or`, no rounds of a loop ...). At each
@@ -62,7 +63,13 @@ class Place:
 
     file: str
     line: int
+    column: int
     choices: tuple[tuple[str, int], ...]
+
+    def named(self) -> str:
+        """Return what stays the same where lines before it come and go."""
+        text = (PACKAGE / self.file).read_text().splitlines()[self.line - 1]
+        return f"{self.file} {self.column}: {text.strip()}"
 
     def mutation(self) -> Mutation | None:
         """Return the first change that gives another program; None if none does."""
@@ -94,7 +101,7 @@ def places(file: str, rng: random.Random) -> list[Place]:
                 at[start, end].append((name, i))
     for _, choices in sorted(at.items()):
         rng.shuffle(choices)
-    return [Place(file, start[0], tuple(choices)) for (start, _), choices in sorted(at.items())]
+    return [Place(file, *start, tuple(choices)) for (start, _), choices in sorted(at.items())]
 
 
 def _changed(source: str, operator: Any, occurrence: int) -> str | None:
@@ -227,8 +234,10 @@ class Campaign:
 
     def __init__(self, wanted: Sequence[Place], options: argparse.Namespace):
         self.wanted, self.options = wanted, options
-        tried = [json.loads(line) for line in options.again.read_text().splitlines()] if options.again else []
+        tried = _told(options.again)
+        self.skip = Counter(t["place"] for path in options.skip for t in _told(path))
         self.again = {(t["operator"], t["change"]) for t in tried if t["outcome"] in ("survived", "not covered")}
+        self.lines: dict[int, tuple[float, dict[str, list[int]]]] = {}
         self.counts: Counter[str] = Counter()
         self.kills: Counter[int] = Counter()  # changes that each test has noticed: what notices much is run first
         self.shared = mmap.mmap(-1, 4)  # what a forked process says: the number of the test that failed
@@ -254,6 +263,9 @@ class Campaign:
         for place in self.wanted:
             if time.monotonic() > stop:
                 break
+            if self.skip[place.named()]:
+                self.skip[place.named()] -= 1
+                continue
             mutation = place.mutation()
             if mutation is None or (self.again and (mutation.operator, mutation.shown()) not in self.again):
                 continue
@@ -262,7 +274,8 @@ class Campaign:
             if outcome in ("survived", "not covered"):
                 self.say(f"{outcome} ({tests} tests): {mutation.shown()}")
             if self.options.out:
-                told = {"outcome": outcome, "tests": tests, "operator": mutation.operator, "change": mutation.shown()}
+                told = {"outcome": outcome, "tests": tests, "operator": mutation.operator, "change": mutation.shown(),
+                        "place": place.named()}  # fmt: skip
                 with self.options.out.open("a") as handle:
                     handle.write(json.dumps(told) + "\n")
         return True
@@ -273,38 +286,33 @@ class Campaign:
 
     def _record(self, items: Sequence[pytest.Item], answer: Path) -> int:
         """Write the CPU seconds of each test that passes, and the lines it runs: {number: (seconds, {file: lines})}."""
+        from coverage import Coverage
+
         files = {str(PACKAGE / place.file): place.file for place in self.wanted}
-        current: dict[str, set[int]] = {}
-
-        def trace(frame: Any, event: str, _: Any) -> Any:
-            found = current.get(files.get(frame.f_code.co_filename, ""))
-            if found is None:
-                return None
-
-            def line(frame: Any, event: str, _: Any) -> Any:
-                found.add(frame.f_lineno)
-                return line
-
-            return line
-
-        lines = {}
+        coverage = Coverage(data_file=None, config_file=False, include=list(files))
+        coverage.start()
+        seconds = {}
         for i in range(len(items)):
-            current.update({file: set() for file in files.values()})
+            coverage.switch_context(str(i))
             self.failed, start = False, time.process_time()
-            sys.settrace(trace)
             self._run([i], items)
-            sys.settrace(None)
             if not self.failed:
-                lines[i] = (
-                    time.process_time() - start,
-                    {file: sorted(found) for file, found in current.items() if found},
-                )
-        answer.write_text(json.dumps(lines))
+                seconds[i] = time.process_time() - start
+        coverage.stop()
+        lines: dict[int, dict[str, list[int]]] = {i: defaultdict(list) for i in seconds}
+        for path, file in files.items():
+            for line, contexts in coverage.get_data().contexts_by_lineno(path).items():
+                for i in {int(context) for context in contexts if context} & seconds.keys():
+                    lines[i][file].append(line)
+        answer.write_text(json.dumps({i: (seconds[i], lines[i]) for i in seconds}))
         return 0
 
     def _run(self, numbers: Sequence[int], items: Sequence[pytest.Item]) -> int:
         for i, following in zip(numbers, [*numbers[1:], None]):
             self.shared[:] = i.to_bytes(4, "big")
+            if i in self.lines:
+                limit = int(time.process_time() + 5 + 5 * self.lines[i][0])  # a loop without end ends soon
+                resource.setrlimit(resource.RLIMIT_CPU, (limit, -1))
             after = None if following is None else items[following]
             items[i].config.hook.pytest_runtest_protocol(item=items[i], nextitem=after)
             if self.failed:
@@ -334,7 +342,7 @@ class Campaign:
             return self._run(chosen, items)
 
         self.shared[:] = bytes(4)
-        status = in_child(work, int(10 + 10 * seconds))
+        status = in_child(work, 3600)
         if status:
             self.kills[int.from_bytes(self.shared[:], "big")] += 1
         return ("survived" if status == 0 else "too long" if status < 0 else "killed"), len(chosen)
@@ -346,13 +354,18 @@ def _in_function(mutation: Mutation) -> bool:
     return any(node.body[0].lineno <= mutation.line <= (node.end_lineno or 0) for node in functions)
 
 
+def _told(path: Path | None) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path else []
+
+
 def in_child(work: Callable[[], int], seconds: int) -> int:
     """Do something in a forked process that may take so many CPU seconds; return its exit status, below 0 if killed."""
     pid = os.fork()
     if pid == 0:
         status = 70
         try:
-            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, -1))
+            resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, -1))  # others need the machine
             null = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(null, stream)
@@ -369,6 +382,7 @@ def main() -> None:
     parser.add_argument("--rest", action="store_true", help="all files but these")
     parser.add_argument("--sample", type=int, help="so many of the places; all by default")
     parser.add_argument("--again", type=Path, help="only what survived by this file that --out wrote")
+    parser.add_argument("--skip", type=Path, nargs="*", default=[], help="not what was tried by these that --out wrote")
     parser.add_argument("--tests", nargs="*", type=Path, help="other test files than the files' own")
     parser.add_argument("--seconds", type=float, default=20, help="of tests for one change, as they take unchanged")
     parser.add_argument("--seed", type=int, default=0)
