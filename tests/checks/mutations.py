@@ -1,8 +1,8 @@
 """Change the library in one place at a time: a test of that file has to notice.
 
     pip install --target cosmic cosmic-ray coverage; rm -r cosmic/packaging*
-    PYTHONPATH=workflow/lib:cosmic python tests/checks/mutations.py nulls tails inserts --minutes 60 --out found.jsonl
-    PYTHONPATH=workflow/lib:cosmic python tests/checks/mutations.py nulls tails inserts --skip found.jsonl --out more.jsonl
+    PYTHONPATH=workflow/lib:cosmic python tests/checks/mutations.py nulls tails inserts --minutes 60 --out some.jsonl
+    PYTHONPATH=workflow/lib:cosmic python tests/checks/mutations.py nulls tails inserts --skip some.jsonl
     PYTHONPATH=workflow/lib:cosmic python tests/checks/mutations.py nulls tails inserts --rest --sample 300
 
 cosmic-ray's operators say what can be changed (`<` for `<=`, 1 for 2, `and` for `or`, no rounds of a loop ...). At each

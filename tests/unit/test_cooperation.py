@@ -8,15 +8,18 @@ does the latter at length, for docs/grammar.md.
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 import handmade_pairs
 from marginome import MarginomeError
 from marginome.cooperation import NOTHING, Expectation, pair_rows, periodicity, score_pairs
+from marginome.tails import Tails
 
 GAPS = [0, 1, *range(3, 40, 4), 60, 70, 80, 90]
 KINDS = ["++ given", "+- given"]
@@ -172,6 +175,170 @@ def test_p_is_the_rank_among_the_largest_of_whole_mismatched_pairs():
         assert row["cooperation_p_low"] <= max(row["cooperation_p"], row["p_resolution"]) <= row["cooperation_p_high"]
 
 
+def left_out_by_hand(x, y, weights):
+    """What is left of each value by a weighted fit to the others, one fit each."""
+    left = []
+    for i in range(len(y)):
+        others = np.arange(len(y)) != i
+        root = np.sqrt(weights[others])
+        left.append(y[i] - x[i] @ np.linalg.lstsq(x[others] * root[:, None], y[others] * root, rcond=None)[0])
+    return np.array(left)
+
+
+def expectation_by_hand(a, b, y):
+    """(f, misfit over |E_A E_B|): the number of terms by fits without each pair, weights from the fullest."""
+    terms = lambda u, v: np.stack([u * v, u * v * (u + v), (u * v) ** 2, u * v * (u**2 + v**2)], axis=1)  # noqa: E731
+    x, weights = terms(a, b)[:, : min(4, len(y) // 5)], np.ones(len(y))
+    for _ in range(20):
+        left = np.abs(left_out_by_hand(x, y, weights))
+        weights = np.minimum(1, 2 * 1.4826 * (np.median(left) or 1) / np.maximum(left, 1e-300))
+    errors = [np.average(y**2, weights=weights) ** 0.5]
+    errors += [np.average(left_out_by_hand(x[:, :k], y, weights) ** 2, weights=weights) ** 0.5
+               for k in range(1, x.shape[1] + 1)]  # fmt: skip
+    best = 0
+    for k in range(1, len(errors)):
+        best = k if errors[k] < 0.98 * errors[best] else best
+    root = np.sqrt(weights)
+    beta = np.linalg.lstsq(x[:, :best] * root[:, None], y * root, rcond=None)[0]
+    misfit = errors[best] * (weights.sum() / (weights @ (a * b) ** 2)) ** 0.5
+    return (lambda u, v: terms(u, v)[:, :best] @ beta), misfit, best
+
+
+def units_by_hand(size, eligible, rows):
+    """What meaningless neighbours do to the pair of each row: plain loops over dicts, after `score_pairs`."""
+    cells = list(zip(rows["pair"], rows["gap"], size, eligible))
+    kept = {pair: k for pair, k in zip(rows["pair"], rows["kept"]) if not pd.isna(k)}
+    alone = {pair: [] for pair in rows["pair"]}
+    for pair, a, b in zip(rows["pair"], rows["effect_first"], rows["effect_second"]):
+        alone[pair].append(max(abs(a), abs(b)))
+    floor = 1e-5 * max(map(max, alone.values()))
+    of_pair = dict.fromkeys(kept, 1.0)
+    gaps = sorted(set(rows["gap"]))
+    for _ in range(3):
+        at = [np.median([s / of_pair[p] for p, g, s, _ in cells if p in kept and g == gap]) for gap in gaps]
+        smooth = {gap: np.mean(at[max(i - 1, 0) : i + 2]) for i, gap in enumerate(gaps)}
+        least = max(0.1 * max(smooth[g] for p, g, _, fit in cells if fit and p in kept), floor)
+        profile = {gap: max(value, least) for gap, value in smooth.items()}
+        shares = {pair: [] for pair in kept}
+        for p, g, s, fit in cells:
+            if p in kept and fit and smooth[g] >= least:
+                shares[p].append(s / profile[g])
+        typical = {pair: np.median(values) for pair, values in shares.items() if values}
+        usual = np.median([*typical.values()])
+        of_pair = {pair: max(typical.get(pair, usual), 1e-3) for pair in kept}
+    groups = {motif: [pair for pair in kept if kept[pair] == motif] for motif in set(kept.values())}
+    known = {motif for pair in set(rows["pair"]) - set(kept) for motif in pair}
+    strength = {m: np.mean([np.median(alone[p]) for p in groups[m]]) if m in groups else 0 for m in known | set(groups)}
+    scale = {m: math.log(s + 0.05 * max(strength.values()) + floor) for m, s in strength.items()}
+    line = np.polyfit([scale[kept[p]] for p in kept], [math.log(of_pair[p]) for p in kept], 1)
+    usual = {m: np.polyval(line, x) for m, x in scale.items()}
+    left = {p: math.log(of_pair[p]) - usual[kept[p]] for p in kept}
+    own = {m: [left[p] for p in some] for m, some in groups.items()}
+    within = max(sum(np.var(v) * len(v) for v in own.values()) / max(len(kept) - len(own), 1), 1e-4)
+    between = max(sum(len(v) * np.mean(v) ** 2 - within for v in own.values()) / len(kept), 1e-4)
+
+    def motif(name, without=()):
+        values = own.get(name, [])
+        return math.exp(usual[name] + (sum(values) - sum(without)) / (len(values) - len(without) + within / between))
+
+    s = {}
+    for pair in set(rows["pair"]):
+        if pair in kept:
+            s[pair] = motif(kept[pair], [left[pair]])
+        else:
+            a, b = (motif(name) ** 2 for name in pair)
+            s[pair] = max(a + b - (motif(NOTHING) ** 2 if NOTHING in groups else 0), a, b) ** 0.5
+    return np.array([s[pair] * profile[gap] for pair, gap in zip(rows["pair"], rows["gap"])])
+
+
+def judged_by_hand(rows, z, eligible):
+    """{pair: (index of the largest |z|, z, p, low, high)}; p by rank, its interval by repeating values."""
+    kept, best = {}, {}
+    for i, pair, k, value, fit in zip(rows.index, rows["pair"], rows["kept"], z, eligible):
+        kept[pair] = k
+        if fit and np.isfinite(value) and abs(value) > abs(best.get(pair, (0, 0))[1]):
+            best[pair] = (i, value)
+    null = {pair: abs(best[pair][1]) for pair, k in kept.items() if not pd.isna(k) and k != NOTHING and pair in best}
+    motifs = sorted({kept[pair] for pair in null})
+    times = np.random.default_rng(0).multinomial(len(motifs), [1 / len(motifs)] * len(motifs), size=400)
+    times = times[:, [motifs.index(kept[pair]) for pair in null]]
+    sample, found = np.array([*null.values()]), {}
+    for pair in kept:
+        if pd.isna(kept[pair]) and pair in best:
+            size = abs(best[pair][1])
+            shares = [(np.sum(drawn >= size) + 1) / (len(drawn) + 1) for drawn in (np.repeat(sample, t) for t in times)]
+            p = Tails(sample).p(np.array([size]), "greater")[0]
+            assert size > max(sample) or p == pytest.approx((np.sum(sample >= size) + 1) / (len(sample) + 1))
+            found[pair] = (*best[pair], p, *np.quantile(shares, [0.025, 0.975]))
+    return found
+
+
+def nothing_is_left_out(rows):
+    return rows
+
+
+def blind_far_away(rows):
+    return rows.assign(interaction=rows["interaction"].where(rows["gap"] < 12, 0.0))
+
+
+def no_pairs_of_two_controls(rows):
+    return rows[rows["kept"] != NOTHING]
+
+
+def a_motif_that_nothing_keeps(rows):
+    return rows[rows["kept"] != "m0"]
+
+
+def half_are_seams(rows):
+    first = rows["pair"] == rows["pair"].iat[0]
+    rng = np.random.default_rng(0)
+    return rows.assign(seam=(rng.random(len(rows)) < 0.5) | first & (rows["gap"] > 60))
+
+
+@pytest.mark.parametrize("alike", [False, True], ids=["disturbed eightfold", "disturbed alike"])
+@pytest.mark.parametrize("changed", [nothing_is_left_out, blind_far_away, no_pairs_of_two_controls,
+                                     a_motif_that_nothing_keeps, half_are_seams])  # fmt: skip
+def test_every_number_of_a_screen_of_pairs_by_hand(changed, alike):
+    rows = changed(drawn(11, motifs=4, mismatched=60, readout=saturates, alike=alike))
+    rows = rows.sample(frac=1, random_state=0).rename(index=lambda i: i + 5000)  # their order and names say nothing
+    found = score_pairs(rows, far=70)
+    real, seam, gap = rows["kept"].isna().to_numpy(), rows["seam"].to_numpy(), rows["gap"].to_numpy()
+    eligible = ~seam & (gap >= 3) & (gap < 70)
+    reference = ~seam & (gap >= 70)
+    means = rows[real & reference].groupby("pair")[["effect_first", "effect_second", "interaction"]].mean()
+    f, misfit, terms = expectation_by_hand(*means.to_numpy().T)
+    a, b, interaction = (rows[name].to_numpy() for name in ("effect_first", "effect_second", "interaction"))
+    beyond = interaction - f(a, b)
+    unit = np.hypot(units_by_hand(np.abs(beyond), eligible, rows), misfit * np.abs(a * b))
+    own_far = pd.Series(beyond[reference]).groupby(rows["pair"].to_numpy()[reference]).mean()
+    centred = beyond - rows["pair"].map(own_far).to_numpy()
+    own_unit = units_by_hand(np.abs(np.nan_to_num(centred)), eligible, rows)
+    assert found.terms == terms and (terms == 0) == (changed is blind_far_away)
+    told = found.arrangements
+    assert told.index.equals(rows.index) and told["eligible"].equals(pd.Series(eligible, rows.index))
+    known = {"expected": f(a, b), "beyond": beyond, "beyond_sd": unit, "beyond_z": beyond / unit}
+    for column, values in known.items():
+        np.testing.assert_allclose(told[column], values, rtol=1e-7, atol=1e-12, err_msg=column)
+
+    pairs = found.pairs
+    assert set(pairs.index) == set(rows["pair"][real]) and pairs["far"].eq(70).all()
+    for z, names in [
+        (beyond / unit, ["best", "cooperation_z", "cooperation_p", "cooperation_p_low", "cooperation_p_high"]),
+        (centred / own_unit, ["syntax_best", "syntax_z", "syntax_p"]),
+    ]:
+        judged = judged_by_hand(rows, z, eligible)
+        for pair in pairs.index:
+            expected = judged.get(pair, (None, *[np.nan] * 4))[: len(names)]
+            mine = pairs.loc[[pair], names].iloc[0].tolist()
+            assert mine[0] == expected[0] or (pair not in judged and pd.isna(mine[0]))
+            assert mine[1:] == pytest.approx(expected[1:], rel=1e-7, nan_ok=True), (pair, names)
+    some = rows[eligible & real].groupby("pair")["interaction"]
+    np.testing.assert_allclose(
+        pairs["hard_share"], (some.var(ddof=0) / some.apply(lambda v: (v**2).mean()))[pairs.index]
+    )
+    assert pairs["n_arrangements"].equals(some.size()[pairs.index].rename("n_arrangements"))
+
+
 def test_an_expectation_is_the_readout_that_all_pairs_share():
     rng = np.random.default_rng(0)
     a, b = rng.uniform(0, 3, (2, 60))
@@ -219,6 +386,135 @@ def test_a_period_is_found_where_gaps_are_dense_near_and_sparse_far(monkeypatch)
     assert planted["period_share"] > 0.8 and planted["period_p"] < 0.01
     others = found.drop(index=[("m2", "m3")])["period_p"]
     assert stats.binom.sf((others <= 0.1).sum() - 1, len(others), 0.1) > 1e-3
+
+
+def test_where_counts_begin():
+    """Far apart by default, the fewest mismatched pairs, the fewest that a p is ranked among, the nearest best gap."""
+    rows = drawn(2, motifs=3, mismatched=40)
+    for n in (2, 3, 7, 8, 12, 19):
+        some = rows[rows["gap"].isin(GAPS[-n:])]
+        assert score_pairs(some).pairs["far"].eq(sorted(GAPS)[-max(1, n // 4)]).all()
+    one = rows["pair"] == rows.loc[rows["kept"].notna(), "pair"].iat[0]
+    with pytest.raises(MarginomeError, match="39 mismatched pairs are too few for a null, at least 40"):
+        score_pairs(rows[~one])
+    fresh = rows["kept"].notna() & (rows["kept"] != NOTHING)
+    for left in (20, 21):  # of the mismatched pairs so many have an arrangement that is no seam
+        hidden = rows["pair"].isin(rows.loc[fresh, "pair"].unique()[left:])
+        pairs = score_pairs(rows.assign(seam=hidden & (rows["gap"] < 60))).pairs
+        assert pairs[["cooperation_p", "syntax_p", "cooperation_p_low"]].notna().all(axis=None) == (left == 21)
+        assert pairs["n_mismatched"].eq(left).all() and pairs["p_resolution"].eq(1 / (left + 1)).all()
+    for least in (2, 3):
+        moved = rows.assign(gap=rows["gap"].where(rows["gap"] != 7, least))
+        moved = moved[~moved["gap"].isin([0, 1, 3]) | (rows["gap"] == 7)]
+        assert score_pairs(moved).arrangements["eligible"][moved["gap"] == least].eq(least == 3).all()
+
+
+def test_a_model_that_adds_up_to_rounding():
+    """All interactions are 0, or what float32 rounds off: p is a rank, and none is missing."""
+    rows = drawn(2, motifs=3, mismatched=40).assign(interaction=0.0)
+    none = score_pairs(rows)
+    assert none.terms == 0 and none.pairs["hard_share"].isna().all()
+    for found in (none, score_pairs(rows.assign(effect_first=0.0, effect_second=0.0))):
+        assert found.pairs[["cooperation_p", "syntax_p"]].eq(1).all(axis=None)
+        assert found.arrangements["beyond_sd"].gt(0).all() and found.arrangements["beyond_z"].eq(0).all()
+    rounded = score_pairs(rows.assign(interaction=1e-7 * np.random.default_rng(0).normal(size=len(rows))))
+    assert rounded.pairs[["cooperation_p", "syntax_p"]].notna().all(axis=None)
+    assert rounded.arrangements["beyond_z"].abs().max() < 0.1
+
+
+@pytest.mark.parametrize("n", [2, 4, 5, 9, 10, 19, 20, 40])
+def test_an_expectation_by_fits_without_each_pair(n):
+    rng = np.random.default_rng(n)
+    a, b = rng.uniform(-2, 3, (2, n))
+    y = saturates(a + b) - saturates(a) - saturates(b) + 0.02 * rng.standard_t(3, size=n)
+    found, (u, v) = Expectation(a, b, y), rng.uniform(-2, 3, (2, 7))
+    if n < 5:
+        assert found.terms == 1
+        return
+    f, misfit, terms = expectation_by_hand(a, b, y)
+    assert found.terms == terms <= n // 5
+    np.testing.assert_allclose(found(u, v), f(u, v), rtol=1e-7)
+    np.testing.assert_allclose(found.uncertainty(u, v), misfit * np.abs(u * v), rtol=1e-7)
+    scaled = Expectation(1e3 * a, 1e3 * b, 1e3 * y)
+    np.testing.assert_allclose(scaled(1e3 * u, 1e3 * v), 1e3 * f(u, v), rtol=1e-7)
+
+
+def test_a_pair_that_alone_decides_a_fit_is_not_taken_to_fit_itself():
+    """The one pair of strong motifs: a fit without it says nothing of it, and nothing is divided by 0."""
+    a, b = np.array([100.0, *[1e-3] * 9]), np.array([100.0, *[1e-3] * 9])
+    y = np.array([1.0, *[1e-3] * 9])
+    found = Expectation(a, b, y)
+    assert np.isfinite(found(a, b)).all() and np.isfinite(found.misfit)
+
+
+@pytest.mark.parametrize("kinds", [["++ given"], ["++ given", "+- given"]])
+def test_a_wave_beside_a_parabola_by_least_squares(kinds):
+    rng = np.random.default_rng(0)
+    for turn in (10.5, 8.0):
+        gap, kind = np.tile(np.arange(3, 45), len(kinds)), np.repeat(kinds, 42)
+        y = rng.normal(size=len(gap)) + np.cos(2 * np.pi * gap / turn)
+        shares = []
+        for name in kinds:
+            x, z = gap[kind == name].astype(float), y[kind == name]
+            parabola = np.stack([x**0, x, x**2], axis=1)
+            wave = np.stack([np.cos(2 * np.pi * x / turn), np.sin(2 * np.pi * x / turn)], axis=1)
+            shares.append(1 - OLS(z, np.hstack([parabola, wave])).fit().ssr / OLS(z, parabola).fit().ssr)
+        assert periodicity(y, gap, kind, turn=turn) == pytest.approx(max(shares), rel=1e-9)
+    assert periodicity(y, gap, kind) == periodicity(y, gap, kind, turn=10.5)
+
+
+def test_where_a_period_is_looked_for():
+    """Eight gaps over two turns, four a turn: all three just so, and each of them missed."""
+
+    def share(gap):
+        gap = np.asarray(gap)
+        return periodicity(np.cos(2 * np.pi * gap / 10.5), gap, np.full(len(gap), "++ given"))
+
+    just = np.arange(0, 22, 3)
+    assert len(just) == 8 and np.ptp(just) == 21 and share(just) == pytest.approx(1)
+    assert np.isnan(share([0, 3, 6, 9, 15, 18, 21])), "seven gaps"
+    assert np.isnan(share([0, 3, 6, 9, 12, 15, 18, 20])), "less than two turns"
+    assert np.isnan(share([0, 3, 6, 9, 12, 15, 18, 22])), "fewer than four a turn"
+    both = np.concatenate([just, just[:3]])
+    kinds = np.array(["++ given"] * 8 + ["+- given"] * 3)
+    assert periodicity(np.cos(2 * np.pi * both / 10.5), both, kinds) == pytest.approx(1), "one arrangement has them"
+    assert periodicity(np.zeros(8), just, kinds[:8]) == 0
+
+
+def test_rows_of_pairs_from_an_insert_list():
+    """Eight rows written out: a pair in two orders, mismatched pairs of either side, a pair of two controls."""
+    columns = "role motif_id orientation start insert partner_id partner_orientation gap order effect".split()
+    made_of = "first second kept arrangement gap effect_first effect_second interaction seam pair".split()
+    alone = [None] * 4
+    table = pd.DataFrame(
+        [
+            ["motif", "A", "+", 0, "AAA", *alone, 1.0],
+            ["motif", "B", "-", 4, "CC", *alone, 2.0],
+            ["pair", "A", "+", 0, "AAAnCC", "B", "-", 1, "given", 3.5],
+            ["motif", "B", "-", 0, "CC", *alone, 2.2],
+            ["motif", "A", "+", 3, "AAA", *alone, 1.3],
+            ["pair", "A", "+", 0, "CCnAAA", "B", "-", 1, "swapped", 4.0],
+            ["mismatched", "c", "-", 4, "GG", *alone, 0.1],
+            ["mismatched", "A", "+", 0, "AAAnGG", "c", "-", 1, "given", 1.2],
+            ["mismatched", "d", "+", 0, "TTT", *alone, 0.3],
+            ["mismatched", "d", "+", 0, "TTTnCC", "B", "-", 1, "given", 2.0],
+            ["mismatched", "d", "+", 0, "TTTnGG", "c", "-", 1, "given", 0.9],
+        ],
+        columns=columns, index=range(20, 31),
+    )  # fmt: skip
+    made = pair_rows(table, seam=np.arange(11) == 5)
+    known = pd.DataFrame(
+        [
+            ["A", "B", None, "+- given", 1, 1.0, 2.0, 0.5, False, ("A", "B")],
+            ["A", "B", None, "+- swapped", 1, 1.3, 2.2, 0.5, True, ("A", "B")],
+            ["A", "c", "A", "+- given", 1, 1.0, 0.1, 0.1, False, ("A", "c")],
+            ["d", "B", "B", "+- given", 1, 0.3, 2.0, -0.3, False, ("d", "B")],
+            ["d", "c", NOTHING, "+- given", 1, 0.3, 0.1, 0.5, False, ("d", "c")],
+        ],
+        columns=made_of, index=[22, 25, 27, 29, 30],
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(made, known, check_dtype=False)
+    assert not pair_rows(table)["seam"].any()
 
 
 @pytest.mark.parametrize(

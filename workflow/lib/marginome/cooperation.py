@@ -329,7 +329,8 @@ def _units(beyond: np.ndarray, eligible: np.ndarray, gap: np.ndarray, pairs: _Pa
         profile = np.maximum(raw, least)
         used = null & eligible & (raw >= least)  # how much one pair is disturbed shows where pairs are disturbed
         typical = pd.Series(size[used] / profile[used]).groupby(pair[used]).median()
-        of_pair = np.maximum(typical.reindex(range(len(mismatched))).fillna(typical.median()).to_numpy(), 1e-3)
+        usual_pair = typical.median() if used.any() else 1.0  # where nothing is above the floor, it is the unit of all
+        of_pair = np.maximum(typical.reindex(range(len(mismatched))).fillna(usual_pair).to_numpy(), 1e-3)
     log_size = np.log(of_pair)
     keeps = pairs.members[:, 0]
     strength = np.zeros(len(pairs.motifs))
