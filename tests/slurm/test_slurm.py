@@ -128,27 +128,33 @@ def test_the_shipped_profile_runs_the_screen_and_each_gpu_job_gets_one_gpu(clust
     _same_as(finished, space)  # another number of shards, another executor, the same bits
 
 
-def test_a_batch_of_a_sheet_is_one_job_of_each_rule(cluster, tmp_path, finished):
+def test_an_atlas_is_one_job_of_each_rule_and_batch(cluster, tmp_path, finished):
     """Two models of a sheet, two background sets: a check, two baselines, two shards, as for one model."""
     space = _space(tmp_path, shards=1)
     (model,) = space.config.pop("models").values()
-    rows = [f"{name}\t{model['loader']}\t{model['weights']}\t2114\tK562" for name in ("first", "second")]
-    space.path("models.tsv").write_text("\n".join(["name\tloader\tweights\tinput_length\tcell", *rows]) + "\n")
+    rows = [f"{name}\t{model['loader']}\t{model['weights']}\t2114\t{name}\tK562" for name in ("first", "second")]
+    space.path("models.tsv").write_text("\n".join(["name\tloader\tweights\tinput_length\tdonor\tcell", *rows]) + "\n")
     space.config["sheets"] = ["models.tsv"]
-    space.config["screens"]["ctcf_jaspar"]["models"] = {"cell": "K562"}
+    donors = {"first": {"donor": "first"}, "second": {"donor": "second"}}
+    space.config["screens"]["ctcf_jaspar"] |= {"models": {"cell": "K562"}, "comparisons": {"donors": donors}}
     before = _count(cluster)
-    folder = "results/screens/ctcf_jaspar"
-    _run(space, "profiles/slurm", f"{folder}/manifest.parquet", f"{folder}/models.parquet")
+    _run(space, "profiles/slurm")
+    folder = space.path("results/screens/ctcf_jaspar")
     records = _records(cluster, before, space)
     _check_gpu_jobs(records, shards=1)
-    (file,) = pd.read_parquet(space.path(folder, "manifest.parquet"))["file"].unique()
-    found = pd.read_parquet(space.path(folder, file))
+    # as for one model; and the batch's pages. What is made of all batches is one Slurm job with the record
+    assert len([r for r in records if r["Partition"] == "cpu"]) == 9, records
+    (file,) = pd.read_parquet(folder / "manifest.parquet")["file"].unique()
+    found = pd.read_parquet(folder / file)
     wanted = pd.read_parquet(finished.path(TABLE))
     assert found["model"].drop_duplicates().tolist() == ["first", "second"]
     for _, rows in found.groupby("model"):
         for column in ("effect", "effect_sd", "p", "q"):
             assert (rows[column].to_numpy() == wanted[column].to_numpy()).all(), column
-    assert pd.read_parquet(space.path(folder, "models.parquet"))["cell"].tolist() == ["K562", "K562"]
+    assert pd.read_parquet(folder / "models.parquet")["cell"].tolist() == ["K562", "K562"]
+    differences = pd.read_parquet(folder / "comparisons" / "donors.parquet")["difference"]
+    assert len(differences) and (differences.abs() < 1e-9).all()  # one model twice
+    assert (folder / "atlas.html").exists() and len(list((folder / "pages").rglob("*.html"))) == 2
 
 
 def test_a_sites_own_profile_named_slurm_is_not_shadowed(cluster, tmp_path):
