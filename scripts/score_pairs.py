@@ -4,7 +4,7 @@ from marginome.jobs.score_pairs import score_screen_pairs
 with job(snakemake.log[0], threads=snakemake.threads):
     score_screen_pairs(
         snakemake.params.screen,
-        batches=snakemake.params.batches,
+        models=snakemake.params.models,
         inserts=snakemake.input.inserts,
         families=snakemake.input.families,
         motifs=snakemake.input.motifs,

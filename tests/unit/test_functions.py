@@ -22,7 +22,7 @@ from marginome.jobs.merge_functions import merge_functions
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode, random_one_hot
 from marginome.shuffles import dinucleotide_shuffle
-from marginome.storage import write_table
+from marginome.storage import read_table, write_table
 from marginome.substitution import substitute
 
 LENGTH, FLANK = 70, 8
@@ -241,3 +241,36 @@ def test_a_delta_that_is_no_number_is_mentioned_too(delta, caplog):
     with caplog.at_level("WARNING"):
         applier._against_backgrounds(Target("y", "", None, 0), edits)
     assert "miss the change of the output" in caplog.text
+
+
+def test_of_models_with_other_inserts_each_has_its_own_and_nothing_of_the_rest(case, tmp_path):
+    """As of judged pairs: an insert that two batches have is one; what a batch did not apply functions to is NaN."""
+    folder, _, _ = case
+    run(case, ["saturation_mutagenesis"])
+    with h5py.File(folder / "functions.h5") as handle:
+        whole = handle["toy/b/saturation_mutagenesis/y/after"][...]
+    how = {"references": "dinucleotide_shuffle", "n_references": 3, "flank": FLANK}
+    screen = {"outputs": None, "functions": ["saturation_mutagenesis"], "function_settings": how}
+    settings = {"loader": f"{folder / 'toy.py'}:Toy", "input_length": LENGTH, "outputs": {"y": {}}}
+    kept = {"toy": [0, 3], "other": [0, 4]}  # 9 and 7 bases at most: the windows of the second are narrower by 2
+    table, files = read_table(folder / "inserts.parquet"), {"list": [], "before": [], "after": []}
+    for name, rows in kept.items():
+        for kind, found in files.items():
+            found.append(tmp_path / f"{name}.{kind}.{'parquet' if kind == 'list' else 'h5'}")
+        write_inserts(files["list"][-1], table.iloc[rows].reset_index(drop=True))
+        common = {"name": "s", "digests": {name: {}}, "screen": screen, "seed": 1, "engine": ENGINE, "device": "cpu",
+                  "fasta": folder / "b.fa.gz", "shard": "1-of-1"}  # fmt: skip
+        apply_functions({name: settings}, **common, inserts=None, output=files["before"][-1])
+        apply_functions({name: settings}, **common, inserts=files["list"][-1], output=files["after"][-1])
+    merge_functions(
+        {**screen, "batches": {name: [name] for name in kept}, "backgrounds": ["b"], "shards": [1]},
+        inserts=files["list"], effects=folder / "effects.parquet", before=files["before"], shards=files["after"], top=3,
+        output=tmp_path / "functions.h5", figure=tmp_path / "functions.svg",
+    )  # fmt: skip
+    with h5py.File(tmp_path / "functions.h5") as handle:
+        assert handle["inserts/motif_id"].asstr()[...].tolist() == ["m0", "m3", "m4"]
+        first, second = (handle[f"{name}/b/saturation_mutagenesis/y/after"][...] for name in kept)
+    np.testing.assert_allclose(first, [whole[0], whole[3], np.full_like(whole[0], np.nan)], atol=1e-6)
+    narrow = whole.copy()
+    narrow[:, :, [0, -1]] = np.nan
+    np.testing.assert_allclose(second, [narrow[0], np.full_like(whole[0], np.nan), narrow[4]], atol=1e-6)

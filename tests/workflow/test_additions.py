@@ -39,12 +39,10 @@ def _planned(output: str) -> Counter:
     return found
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def _done(folder, config: dict) -> Workspace:
     """A working directory in which everything is there."""
-    folder = tmp_path_factory.mktemp("done")
     shutil.copy(RESOURCES / "models" / "bpnet_ctcf_k562_2114.state_dict.pt", folder / "b.pt")
-    workspace = Workspace(folder, _config())
+    workspace = Workspace(folder, config)
     outputs = re.findall(r"^    output: (.*)$", workspace.run("-n").stdout, re.MULTILINE)
     for file in (file for line in outputs for file in line.split(", ")):
         workspace.path(file).parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +50,11 @@ def done(tmp_path_factory):
     workspace.run("--touch", "--forceall")
     assert "Nothing to be done" in workspace.run("-n").stdout
     return workspace
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    return _done(tmp_path_factory.mktemp("done"), _config())
 
 
 @pytest.fixture
@@ -163,3 +166,21 @@ def test_what_is_changed_together_is_all_computed(run):
         "make_background gc_matched", "report_background gc_matched",
         "predict_baseline a gc_matched", "predict_baseline b gc_matched",
     })  # fmt: skip
+
+
+def test_a_model_beside_judged_pairs_computes_no_function_of_another(tmp_path):
+    """Which arrangements are the best hangs on a model's own effects: those of the others are not looked at again."""
+    config = _config()
+    config["screens"]["s"] |= {
+        "functions": ["predict", "deep_lift_shap"],
+        "pairs": [{"motifs": ["MA0139.2", "MA0139.2"], "gaps": [3, 10, 50], "mismatched": 40}],
+    }
+    run = _done(tmp_path, config)
+    run.config["models"]["c"] = dict(run.config["models"]["a"])
+    run.config["screens"]["s"]["models"].append("c")
+    backgrounds = ("gc_matched", "shuffled_peaks")
+    check(run, _units_of("c") | {
+        "score_pairs c", "merge_pairs", "choose_arrangements c jaspar", "merge_functions",
+        *(f"apply_before c {background}" for background in backgrounds),
+        *(f"apply_after c {background} jaspar {i}-of-2" for background in backgrounds for i in (1, 2)),
+    }, PAGES | {"plot_gaps", "plot_pairs"})  # fmt: skip

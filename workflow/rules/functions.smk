@@ -1,17 +1,18 @@
 # Functions beside predict: attributions (or the user's own) of backgrounds, once, and of every insert in them.
 
 
-# Of judged pairs functions are applied to the best arrangements alone: each costs many times what a prediction does.
+# Of judged pairs functions are applied to the best arrangements alone: each costs many times what a prediction does. Which
+# these are is a matter of a batch's own models.
 rule choose_arrangements:
     input:
         inserts=INSERTS,
-        pairs=PAIRS,
+        pairs=BATCH_PAIRS,
     output:
         chosen=BEST,
     log:
-        "<logs>/choose_arrangements/{screen}/{list}.log",
+        "<logs>/choose_arrangements/{screen}/{batch}/{list}.log",
     benchmark:
-        "<benchmarks>/choose_arrangements/{screen}/{list}.tsv"
+        "<benchmarks>/choose_arrangements/{screen}/{batch}/{list}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -59,7 +60,7 @@ rule apply_after:
     input:
         files=model_files,
         fasta=rules.make_background.output.fasta,
-        inserts=lambda wildcards: inserts_of_functions()(wildcards)[0],
+        inserts=inserts_of_functions,
     output:
         shard=AFTER,
     log:
@@ -89,7 +90,7 @@ rule apply_after:
 
 rule merge_functions:
     input:
-        inserts=inserts_of_functions(list="motifs"),
+        inserts=lists_of_functions,
         effects=rules.merge_batches.output.effects,
         before=per_batch(BEFORE, background="backgrounds"),
         shards=shards_of_screen(AFTER),

@@ -220,11 +220,17 @@ def of_judged_pairs(pattern):
     )
 
 
-def inserts_of_functions(**names):
+def inserts_of_functions(wildcards):
     """Input function: what functions are applied to: an insert list, or of judged pairs the best arrangements."""
-    return lambda wildcards: per_screen(BEST if has_judged_pairs(wildcards.screen) else INSERTS, **names)(
-        wildcards
-    )
+    pattern = BEST if has_judged_pairs(wildcards.screen) else INSERTS
+    return expand(pattern, **dict(wildcards.items()))[0]
+
+
+def lists_of_functions(wildcards):
+    """Input function: what functions were applied to, list by list; of judged pairs batch by batch, then list by list."""
+    if has_judged_pairs(wildcards.screen):
+        return per_batch(BEST, list="motifs")(wildcards)
+    return per_screen(INSERTS, list="motifs")(wildcards)
 
 
 def functions_of_screen(wildcards):

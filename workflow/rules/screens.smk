@@ -265,21 +265,22 @@ rule plot_gaps:
         "../../scripts/plot_gaps.py"
 
 
-# For screens of pairs with controls: the mismatched pairs are in the insert lists, and so in the shards.
+# For screens of pairs with controls: the mismatched pairs are in the insert lists, and so in the shards. A pair is judged
+# within a model, q too, so that another model changes nothing.
 rule score_pairs:
     input:
         inserts=per_screen(INSERTS, list="motifs"),
         families=per_screen(FAMILIES, list="motifs"),
         motifs=per_screen(COLLECTION, collection="motifs"),
-        baselines=per_batch(BASELINE, background="backgrounds"),
+        baselines=per_screen(BASELINE, background="backgrounds"),
         shards=shards_of_screen(SHARD),
     output:
-        pairs=PAIRS,
-        arrangements=ARRANGEMENTS,
+        pairs=BATCH_PAIRS,
+        arrangements=BATCH_ARRANGEMENTS,
     log:
-        "<logs>/score_pairs/{screen}.log",
+        "<logs>/score_pairs/{screen}/{batch}.log",
     benchmark:
-        "<benchmarks>/score_pairs/{screen}.tsv"
+        "<benchmarks>/score_pairs/{screen}/{batch}.tsv"
     conda:
         "../../envs/marginome.yaml"
     threads: 1
@@ -288,18 +289,40 @@ rule score_pairs:
         runtime=60,
     params:
         screen=merged_screen,
-        batches=lambda wildcards: [
-            models_of_batch(batch, wildcards.screen) for batch in batches_of_screen(wildcards.screen)
-        ],
+        models=models_of,
         code=code_digest("jobs.score_pairs"),
     script:
         "../../scripts/score_pairs.py"
 
 
+rule merge_pairs:
+    input:
+        manifest=rules.summarize_screen.output.manifest,  # no model failed
+        pairs=per_batch(BATCH_PAIRS),
+        arrangements=per_batch(BATCH_ARRANGEMENTS),
+    output:
+        pairs=PAIRS,
+        arrangements=ARRANGEMENTS,
+    log:
+        "<logs>/merge_pairs/{screen}.log",
+    benchmark:
+        "<benchmarks>/merge_pairs/{screen}.tsv"
+    conda:
+        "../../envs/marginome.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(3000),
+        runtime=20,
+    params:
+        code=code_digest("jobs.merge_pairs"),
+    script:
+        "../../scripts/merge_pairs.py"
+
+
 rule plot_pairs:
     input:
-        pairs=rules.score_pairs.output.pairs,
-        arrangements=rules.score_pairs.output.arrangements,
+        pairs=rules.merge_pairs.output.pairs,
+        arrangements=rules.merge_pairs.output.arrangements,
     output:
         interactions=report(
             "<results>/screens/{screen}/figures/interactions.svg",

@@ -91,7 +91,7 @@ def report_screen(
 def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> list[AttributionLogos]:
     """Return the attributions of an open functions.h5, tied to rows of the effect table.
 
-    Of a screen of pairs the file may hold some inserts only, the best arrangements.
+    Of a screen of pairs the file may hold some inserts only, the best arrangements; of a model those that are its own.
 
     A function of the user's that gives another shape than attributions (a number, say) is left to the file.
 
@@ -140,9 +140,9 @@ def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> 
                     continue
                 at = outputs.index(target) if target in outputs else 0
                 unit = units[at] if target in outputs and pd.notna(units[at]) else ""
-                blocks.append(
-                    AttributionLogos(
-                        here[place * per + at], made["before"], made["after"], first, target, function, unit
-                    )
-                )
+                before, after, tied, begins = made["before"], made["after"], here[place * per + at], first
+                if some:
+                    mine = np.isfinite(after[...]).any(axis=(1, 2))
+                    before, after, tied, begins = before[mine], after[mine], tied[mine], begins[mine]
+                blocks.append(AttributionLogos(tied, before, after, begins, target, function, unit))
     return blocks

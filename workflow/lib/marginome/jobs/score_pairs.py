@@ -29,7 +29,7 @@ _PLACE = ("orientation", "partner_orientation", "order", "gap")
 def score_screen_pairs(
     screen: Mapping[str, Any],
     *,
-    batches: Sequence[Sequence[str]],
+    models: Sequence[str],
     inserts: Sequence[str | os.PathLike],
     families: Sequence[str | os.PathLike],
     motifs: Sequence[str | os.PathLike],
@@ -38,19 +38,21 @@ def score_screen_pairs(
     pairs: str | os.PathLike,
     arrangements: str | os.PathLike,
 ) -> None:
-    """Judge the pairs of every model, background set and signed output by their mismatched pairs.
+    """Judge the pairs of every model of a batch, background set and signed output by their mismatched pairs.
 
     Parameters
     ----------
-    screen, batches, inserts, families, motifs, baselines, shards
+    screen, inserts, families, motifs, baselines, shards
         See `marginome.jobs.screen_parts.screen_parts`.
+    models : sequence of str
+        Of the batch.
     pairs, arrangements : path
         Parquet tables to write, see `marginome.pair_tables`.
     """
     scored: list[pd.DataFrame] = []
     placed: list[pd.DataFrame] = []
     for one in screen_parts(
-        screen, seams_of, batches=batches, inserts=inserts, families=families, motifs=motifs, baselines=baselines,
+        screen, seams_of, batches=[models], inserts=inserts, families=families, motifs=motifs, baselines=baselines,
         shards=shards,
     ):  # fmt: skip
         of_pairs, of_arrangements = _of_list(one.table, one.part, one.described)
