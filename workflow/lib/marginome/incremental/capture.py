@@ -106,7 +106,7 @@ class Graph:
         inputs = [by_name[name] for name in signature.user_inputs]
         self.x, self.args = inputs[0], inputs[1:]
         batch = _batch(program)
-        taken = unstack(program.graph, batch)
+        taken = unstack(program.graph, batch, self.x)
         outputs = [by_name[o] if isinstance(o, str) else o for o in signature.user_outputs]
         self.outputs = [taken.get(o, o) for o in outputs]
         order = list(program.graph.nodes)

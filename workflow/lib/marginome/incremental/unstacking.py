@@ -17,8 +17,8 @@ CUTS = frozenset(("chunk", "split", "tensor_split", "unsafe_split", "unsafe_chun
 SHAPES = frozenset(("view", "reshape", "_unsafe_view", "_reshape_copy", "expand"))
 
 
-def unstack(graph: fx.Graph, batch: int | torch.SymInt) -> dict[fx.Node, fx.Node]:
-    """Rewrite a graph in place; return what stands for a node that took a part out of a stack.
+def unstack(graph: fx.Graph, batch: int | torch.SymInt, x: fx.Node) -> dict[fx.Node, fx.Node]:
+    """Rewrite a graph in place, whose sequences are `x`; return what stands for a node that took a part out of a stack.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def unstack(graph: fx.Graph, batch: int | torch.SymInt) -> dict[fx.Node, fx.Node
             if _stacks(node, batch):
                 parts[node] = list(node.args[0])
             elif isinstance(batch, int):
-                _free(graph, node, batch, batch)
+                _free(graph, node, batch, batch, x)
             continue
         found = parts[stacked[0]]
         if any(len(parts[n]) != len(found) for n in stacked):
@@ -58,7 +58,7 @@ def unstack(graph: fx.Graph, batch: int | torch.SymInt) -> dict[fx.Node, fx.Node
                 taken[node] = graph.call_function(torch.ops.aten.stack.default, (found,))
             taken[node].meta["val"] = node.meta["val"]
         else:
-            parts[node] = [_copy(graph, node, parts, i, len(found), batch) for i in range(len(found))]
+            parts[node] = [_copy(graph, node, parts, i, len(found), batch, x) for i in range(len(found))]
             continue
         if node in taken:
             node.replace_all_uses_with(taken[node])
@@ -91,12 +91,12 @@ def _on_an_axis(node: fx.Node, source: fx.Node, k: int, batch: Any) -> bool:
     return [str(size) for size in node.meta["val"].shape] == [str(size) for size in wanted]
 
 
-def _copy(graph: fx.Graph, node: fx.Node, parts: dict, i: int, k: int, batch: Any) -> fx.Node:
+def _copy(graph: fx.Graph, node: fx.Node, parts: dict, i: int, k: int, batch: Any, x: fx.Node) -> fx.Node:
     """Insert a copy of a node that is computed of part i alone."""
     total = str(k * batch)
     with graph.inserting_before(node):
         new = graph.node_copy(node, lambda n: parts[n][i] if n in parts else n)
-        _free(graph, new, k * batch, batch)
+        _free(graph, new, k * batch, batch, x)
 
     def smaller(value: Any) -> Any:
         if isinstance(value, list | tuple):
@@ -112,14 +112,16 @@ def _copy(graph: fx.Graph, node: fx.Node, parts: dict, i: int, k: int, batch: An
     return new
 
 
-def _free(graph: fx.Graph, node: fx.Node, size: Any, batch: Any) -> None:
-    """Let a node that gives its result a first axis of `size` give it as many entries as its argument has."""
+def _free(graph: fx.Graph, node: fx.Node, size: Any, batch: Any, x: fx.Node) -> None:
+    """Let a node that gives its result a first axis of `size` give it as many entries as there are sequences."""
     if name_of(node) not in SHAPES or len(node.args) < 2 or not isinstance(node.args[1], list | tuple):
         return
     first, *rest = node.args[1]
     if str(first.meta["val"] if isinstance(first, fx.Node) else first) == str(size):
+        value = node.args[0].meta.get("val")
+        alike = isinstance(value, torch.Tensor) and value.ndim and str(value.shape[0]) == str(batch)
         with graph.inserting_before(node):
-            n = graph.call_function(torch.ops.aten.sym_size.int, (node.args[0], 0))
+            n = graph.call_function(torch.ops.aten.sym_size.int, (node.args[0] if alike else x, 0))
         n.meta["val"] = batch
         node.args = (node.args[0], [n, *rest], *node.args[2:])
 
