@@ -25,7 +25,7 @@ GAPS = [0, 1, *range(3, 40, 4), 60, 70, 80, 90]
 KINDS = ["++ given", "+- given"]
 
 
-def drawn(seed, *, motifs=8, mismatched=200, readout=None, planted=None, alike=False):
+def drawn(seed, *, motifs=8, mismatched=200, readout=None, planted=None, alike=False, gaps=None):
     """Rows of pairs as a model would give them: strengths, a readout, and neighbours that disturb by motif and gap."""
     rng = np.random.default_rng(seed)
     names = [f"m{i}" for i in range(motifs)]
@@ -44,7 +44,7 @@ def drawn(seed, *, motifs=8, mismatched=200, readout=None, planted=None, alike=F
         known = table[side].map(strength)
         table[f"alone_{side}"] = known.where(known.notna(), 0.05 * rng.normal(size=len(table)))
     spread = np.hypot(*(table[side].map(disturbed).fillna(of_controls) for side in ("first", "second")))
-    places = pd.DataFrame([(kind, gap) for kind in KINDS for gap in GAPS], columns=["arrangement", "gap"])
+    places = pd.DataFrame([(kind, gap) for kind in KINDS for gap in gaps or GAPS], columns=["arrangement", "gap"])
     table = table.assign(spread=spread).merge(places, how="cross")
     columns = (table[name] for name in ("first", "second", "arrangement", "gap"))
     gain = np.array([planted(*row) for row in zip(*columns)]) if planted else 0.0
@@ -299,7 +299,8 @@ def half_are_seams(rows):
 @pytest.mark.parametrize("changed", [nothing_is_left_out, blind_far_away, no_pairs_of_two_controls,
                                      a_motif_that_nothing_keeps, half_are_seams])  # fmt: skip
 def test_every_number_of_a_screen_of_pairs_by_hand(changed, alike):
-    rows = changed(drawn(11, motifs=4, mismatched=60, readout=saturates, alike=alike))
+    gaps = [0, 1, *range(3, 28, 2), 60, 70, 80, 90]  # dense enough for a period
+    rows = changed(drawn(11, motifs=4, mismatched=60, readout=saturates, alike=alike, gaps=gaps))
     rows = rows.sample(frac=1, random_state=0).rename(index=lambda i: i + 5000)  # their order and names say nothing
     found = score_pairs(rows, far=70)
     real, seam, gap = rows["kept"].isna().to_numpy(), rows["seam"].to_numpy(), rows["gap"].to_numpy()
@@ -332,6 +333,13 @@ def test_every_number_of_a_screen_of_pairs_by_hand(changed, alike):
             mine = pairs.loc[[pair], names].iloc[0].tolist()
             assert mine[0] == expected[0] or (pair not in judged and pd.isna(mine[0]))
             assert mine[1:] == pytest.approx(expected[1:], rel=1e-7, nan_ok=True), (pair, names)
+    waves = rows.assign(beyond=beyond)[eligible].groupby("pair")[["beyond", "gap", "arrangement"]]
+    share = waves.apply(lambda mine: periodicity(*(mine[name].to_numpy() for name in mine)))
+    share = share.reindex(rows["pair"].unique())
+    null = share[rows.drop_duplicates("pair").set_index("pair")["kept"].fillna(NOTHING) != NOTHING].dropna()
+    np.testing.assert_allclose(pairs["period_share"], share[pairs.index], rtol=1e-9)
+    known = Tails(null.to_numpy()).p(pairs["period_share"].to_numpy(), "greater") if len(null) > 20 else np.nan
+    np.testing.assert_allclose(pairs["period_p"], known, rtol=1e-9)
     some = rows[eligible & real].groupby("pair")["interaction"]
     np.testing.assert_allclose(
         pairs["hard_share"], (some.var(ddof=0) / some.apply(lambda v: (v**2).mean()))[pairs.index]
@@ -499,10 +507,11 @@ def test_rows_of_pairs_from_an_insert_list():
             ["mismatched", "d", "+", 0, "TTT", *alone, 0.3],
             ["mismatched", "d", "+", 0, "TTTnCC", "B", "-", 1, "given", 2.0],
             ["mismatched", "d", "+", 0, "TTTnGG", "c", "-", 1, "given", 0.9],
+            ["control", "A", "+", 0, "GAG", *alone, 0.2],
         ],
-        columns=columns, index=range(20, 31),
+        columns=columns, index=range(20, 32),
     )  # fmt: skip
-    made = pair_rows(table, seam=np.arange(11) == 5)
+    made = pair_rows(table, seam=np.arange(12) == 5)
     known = pd.DataFrame(
         [
             ["A", "B", None, "+- given", 1, 1.0, 2.0, 0.5, False, ("A", "B")],
