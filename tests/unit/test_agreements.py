@@ -47,6 +47,12 @@ def test_agreement_equals_scipy(three_sets):
         assert row["top_overlap"] == len(top[0] & top[1]) / 20
 
 
+def test_effects_whose_squares_are_0_are_compared_too(three_sets):
+    found = agreement(three_sets.assign(effect=1e-200 * three_sets["effect"]), "background")
+    known = agreement(three_sets, "background")
+    pd.testing.assert_frame_equal(found, known, rtol=1e-9)
+
+
 def test_consensus_shows_what_hangs_on_one_background(three_sets):
     found = consensus(three_sets, "background").set_index("motif_id")
     wide = three_sets.pivot(index="motif_id", columns="background", values="effect")

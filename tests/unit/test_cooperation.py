@@ -417,6 +417,15 @@ def test_where_counts_begin():
         assert score_pairs(moved).arrangements["eligible"][moved["gap"] == least].eq(least == 3).all()
 
 
+def test_the_best_arrangement_may_be_the_first_row():
+    rows = drawn(2, motifs=3, mismatched=40)
+    known = score_pairs(rows).pairs
+    first = known["best"].iat[1]
+    found = score_pairs(rows.loc[[first, *rows.index.drop(first)]]).pairs.loc[known.index]
+    assert found["best"].iat[1] == first
+    np.testing.assert_allclose(found[["cooperation_z", "cooperation_p"]], known[["cooperation_z", "cooperation_p"]])
+
+
 def test_a_model_that_adds_up_to_rounding():
     """All interactions are 0, or what float32 rounds off: p is a rank, and none is missing."""
     rows = drawn(2, motifs=3, mismatched=40).assign(interaction=0.0)
@@ -445,6 +454,7 @@ def test_an_expectation_by_fits_without_each_pair(n):
     np.testing.assert_allclose(found.uncertainty(u, v), misfit * np.abs(u * v), rtol=1e-7)
     scaled = Expectation(1e3 * a, 1e3 * b, 1e3 * y)
     np.testing.assert_allclose(scaled(1e3 * u, 1e3 * v), 1e3 * f(u, v), rtol=1e-7)
+    assert Expectation(1e-3 * a, 1e-3 * b, 1e-6 * a * b).terms == 1 and Expectation(a, b, 1e-7 * a * b).terms == 0
 
 
 def test_a_pair_that_alone_decides_a_fit_is_not_taken_to_fit_itself():

@@ -183,7 +183,9 @@ def test_saturated_is_where_the_distance_of_two_numbers_is_a_hundredth_of_that_t
         assert saturated(np.array([0.5, factor * tiny]), precision).startswith(word or "")
         assert bool(saturated(np.array([0.5, factor * tiny]), precision)) == bool(word)
     assert saturated(np.array([0.5, 0.0, -0.5]), precision) == ""  # 0 is in the middle there
-    assert saturated(np.ones(3), precision).startswith("3 of 3 values")  # of one value alone: no labels
+    told = saturated(np.ones(3), precision)
+    assert told.endswith(" or precision: float64") == (precision != "float64")
+    assert told.startswith("3 of 3 values")  # of one value alone: no labels
     assert saturated(np.array([-1.0, 1.0]), precision) == saturated(np.array([-1.0, 0.0]), precision) == ""
 
 

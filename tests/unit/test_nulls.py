@@ -156,6 +156,8 @@ def test_mistakes():
         score_values(values, controls, terms=values)
     with pytest.raises(MarginomeError, match=r"control_groups: shape \(49, 1\), wanted \(50, k\)"):
         score_values(values, controls, groups=values, control_groups=np.arange(49))
+    with pytest.raises(MarginomeError, match=r"terms: shape \(4, 1\), wanted \(3, k\)"):
+        score_values(values, controls, terms=np.arange(4), control_terms=np.ones((50, 1)))
     with pytest.raises(MarginomeError, match=r"terms: 2 for the values, 1 for the controls"):
         score_values(values, controls, terms=np.ones((3, 2)), control_terms=np.ones((50, 1)))
     with pytest.raises(MarginomeError, match="39 controls are too few"):
@@ -180,6 +182,13 @@ def test_a_null_is_sparse_from_a_fifth_of_one_value_on(rng):
     np.testing.assert_allclose(null.location(rng.normal(size=(3, 2))), np.median(values))
     np.testing.assert_allclose(null.scale(rng.normal(size=(3, 2))), values.std())
     assert null.n == 100 and null.p(np.array([1e9])) == 2 / 101
+
+
+def test_where_the_middle_half_is_nearly_a_point_the_scale_is_that_of_all(rng):
+    """By the quartiles the few controls that do something would be a thousand standard deviations away."""
+    values = np.concatenate([2e-4 * rng.normal(size=170), rng.normal(size=30)])
+    null = Null(values, no_terms(200))
+    assert not null.sparse and null.z.std() == pytest.approx(1, rel=1e-6)
 
 
 @pytest.mark.parametrize(("n", "used"), [(40, 1), (79, 1), (80, 2), (119, 2), (120, 3), (400, 3)])
