@@ -8,6 +8,7 @@ with job(snakemake.log[0]):
         snakemake.params.attributions,
         checks={m: path for models, path in zip(snakemake.params.models, snakemake.input.checks) for m in models},
         inserts={screen: [next(lists) for _ in range(n)] for screen, n in snakemake.params.lists.items()},
+        atlases=snakemake.params.atlases,
         length=snakemake.params.length,
         json=snakemake.output.json,
     )

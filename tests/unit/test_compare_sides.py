@@ -28,12 +28,16 @@ BACKGROUNDS = ("gc", "shuffled")
 class Files:
     """Files of a screen with two insert lists, of simulated models that have one output in common."""
 
-    def __init__(self, folder, n_first, n_second, *, kept=True, repeat=1, second_output="counts"):
+    def __init__(self, folder, n_first, n_second, *, kept=True, repeat=1, second_output="counts", said=None, same=()):
         self.folder, self.names = folder, ([f"a{i}" for i in range(n_first)], [f"b{i}" for i in range(n_second)])
         folder.mkdir(exist_ok=True)
         rng = np.random.default_rng(0)
         self.models = {b: simulate(rng, n_first, n_second, inserts=INSERTS, controls=CONTROLS, motifs=20, different=5,
                                    backgrounds=6) for b in BACKGROUNDS}  # fmt: skip
+        for one, other in same:  # a model is a copy of another, but for rounding
+            for models in self.models.values():
+                side = models.first if one[0] == "a" else models.second
+                side[:, :, int(one[1:])] = side[:, :, int(other[1:])] * (1 + 1e-6 * rng.normal(size=side.shape[:2]))
         self.models["shuffled"] = self.models["shuffled"]._replace(sequences=self.models["gc"].sequences)
         # each list: half of the inserts, then half of the controls
         half, more = INSERTS // 2, INSERTS + CONTROLS // 2
@@ -53,7 +57,8 @@ class Files:
                     for background in BACKGROUNDS:
                         group = handle.create_group(group_of(model, background))
                         outputs = ["counts", "own of a"] if model[0] == "a" else ["own of b", second_output]
-                        group.attrs["readouts"] = json.dumps({"output": outputs})
+                        told = {"output": outputs, "measure": ["difference"] * 2, "unit": ["log"] * 2}
+                        group.attrs["readouts"] = json.dumps({**told, **(said or {}).get(model, {})})
                         values = self.single(model, background).astype(np.float32)
                         both = [values, np.zeros_like(values)]
                         if kept:
@@ -150,3 +155,31 @@ def test_what_cannot_be_compared(tmp_path):
     other = Files(tmp_path / "other", 1, 1, second_output="more")
     with pytest.raises(MarginomeError, match="no output is in all of a0, b0"):
         other.compare()
+
+
+def test_outputs_of_another_measure_or_unit(tmp_path):
+    """One name may be of two things: both models are named, and what each says."""
+    other = {"b1": {"measure": ["difference", "log2_fold_change"], "unit": ["log", "log2 fold change"]}}
+    words = r"output 'counts', background set 'gc'.*is difference \(log\) of model 'a0', but log2_fold_change \(.* 'b1'"
+    with pytest.raises(MarginomeError, match=words):
+        Files(tmp_path / "measure", 2, 2, said=other).compare()
+    with pytest.raises(
+        MarginomeError, match=r"difference \(log\) of model 'a0', but difference \(share\) of model 'a1'"
+    ):
+        Files(tmp_path / "unit", 2, 2, said={"a1": {"unit": ["share", "log"]}}).compare()
+
+
+def test_copies_are_no_replicates(tmp_path):
+    """Whatever their files are called: three copies a side would make p of nothing but rounding."""
+    with pytest.raises(MarginomeError, match="models 'b0' and 'b2' have the same effects: copies"):
+        Files(tmp_path / "s", 3, 3, same=[("b2", "b0")]).compare()
+
+
+def test_an_output_that_cannot_be_compared_costs_no_other(tmp_path, caplog):
+    """Both outputs are shared; the second is 0 in every model."""
+    both = {model: {"output": ["own of a", "counts"]} for model in ("b0", "b1")}
+    table = Files(tmp_path / "s", 1, 2, said=both).compare()
+    assert set(table["output"]) == {"counts"} and len(table) == 2 * INSERTS
+    told = json.loads(pq.read_schema(tmp_path / "s" / "table.parquet").metadata[b"marginome"])["left_out"]
+    assert len(told) == 2 and "output 'own of a', background set 'gc': model 'a0' has the same effect" in told[0]
+    assert "left out: output 'own of a', background set 'shuffled'" in caplog.text

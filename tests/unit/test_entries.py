@@ -97,3 +97,36 @@ def test_of_a_model_that_failed_in_its_batch_nothing_is_asked(tmp_path):
     asked = {"s": {"models": ["broken", "m"], "outputs": ["activity"]}}
     check_entries(asked, {}, checks=checks, inserts={}, length=None, json=tmp_path / "out.json")
     assert read_json(tmp_path / "out.json") == {"broken": [], "m": ["activity", "profile"]}
+
+
+def test_outputs_that_a_sheet_puts_together_are_of_one_measure_and_unit(tmp_path):
+    """Their means and the atlas would mix them; tables of other screens say both in every row."""
+    counts = {"name": "counts", "kind": "scalar", "names": ["counts"], "measure": "difference", "unit": "log counts"}
+    shape = {"name": "shape", "kind": "profile", "names": ["shape"], "measure": "euclidean", "unit": "logits"}
+    given = {
+        "a": [counts, shape],
+        "same": [shape | {"measure": "jensen_shannon_distance", "name": "other"}, counts],
+        "measure": [counts | {"measure": "log2_fold_change"}],
+        "unit": [counts | {"unit": "counts"}],
+        "target": [counts | {"name": "activity", "names": ["K562", "counts"], "unit": "share"}],
+        "shape": [shape | {"measure": "jensen_shannon_distance"}],
+    }
+    checks = dict.fromkeys(given, tmp_path / "check.json")
+    write_checks(
+        tmp_path / "check.json", **{m: {"outputs": outputs, "input_length": 40} for m, outputs in given.items()}
+    )
+
+    def run(*models, outputs=None, atlases=("s",)):
+        check_entries({"s": {"models": models, "outputs": outputs}}, {}, checks=checks, inserts={}, atlases=atlases,
+                      length=None, json=tmp_path / "out.json")  # fmt: skip
+
+    run("a", "same")
+    run("a", "measure", atlases=())
+    for model, words in (
+        ("measure", r"'counts' is difference \(log counts\) of model 'a', but log2_fold_change \(log2 fold change\)"),
+        ("unit", r"config: screens.s: output 'counts' .* but difference \(counts\) of model 'unit'"),
+        ("target", r"'counts' .* but difference \(share\) of model 'target'"),
+        ("shape", r"'shape' is euclidean \(logits\) of model 'a', but jensen_shannon_distance \(Jensen-"),
+    ):
+        with pytest.raises(MarginomeError, match=words):
+            run("a", "same", model)

@@ -110,12 +110,25 @@ def test_models_without_a_common_scale(rng):
     x = rng.normal(size=500)
     with pytest.raises(MarginomeError, match=r"not alike .correlation -1.*no common scale"):
         align_scales(x, -x)
-    with pytest.raises(MarginomeError, match="the same effect for every insert"):
+    with pytest.raises(MarginomeError, match="model '2' has the same effect for every insert"):
         align_scales(x, np.zeros(500))
+    with pytest.raises(MarginomeError, match="model 'dead' has the same effect"):
+        align_scales(x, np.zeros(500), names=["alive", "dead"])
     with pytest.raises(MarginomeError):
         align_scales(x, x[:10])
     with pytest.raises(MarginomeError):
         align_scales(x, np.where(x > 2, np.nan, x))
+
+
+def test_copies_of_a_model_are_no_replicates(rng):
+    """Also in another unit and with float32's rounding; models of one kind are none, however alike."""
+    models = simulate(rng, 3, 3, between=0.02, share=0.01)
+    first, second = models.first.mean(0), models.second.mean(0)
+    align_scales(first, second)
+    copied = np.column_stack([second, (7 * second[:, 1] - 2).astype(np.float32)])
+    with pytest.raises(MarginomeError, match="models 'e' and 'g' have the same effects"):
+        align_scales(first, copied, names=list("abcdefg"))
+    align_scales(second[:, :1], copied[:, 3:])  # one a side: no one counts them
 
 
 # ------------------------------------------------------------------------------------------------ the tests
@@ -128,6 +141,15 @@ def test_welch_equals_scipy(rng):
     np.testing.assert_allclose(p[1:], wanted.pvalue)
     np.testing.assert_allclose(df[1:], wanted.df)
     assert np.isnan([t[0], df[0], p[0]]).all()
+
+
+def test_rounding_is_no_variance(rng):
+    """Three values that differ in their last digits a side say nothing of how such values vary."""
+    side = np.repeat(rng.normal(size=(50, 1)), 3, axis=1)
+    for size in (1e-12, 1.0, 1e6):
+        noise = [size * side * (1 + eps * rng.normal(size=side.shape)) for eps in (1e-8, 1e-15)]
+        assert np.isnan(welch(noise[0] + size, noise[1])).all()
+        assert not np.isnan(welch(size * side * (1 + 1e-3 * rng.normal(size=side.shape)), noise[1])).any()
 
 
 def test_one_model_a_side_is_scored_as_an_effect_is(rng):

@@ -214,6 +214,8 @@ def test_the_job_writes_both_tables(tmp_path, rows, q):
             "some": ["liver", "liver", "b", "b", None],
             "id": list(MODELS),
             "one": "x",
+            "few": ["y", "y", None, None, None],
+            "single": ["z", None, None, None, None],
         }
     )
     write_table(tmp_path / "models.parquet", sheet)
@@ -221,11 +223,11 @@ def test_the_job_writes_both_tables(tmp_path, rows, q):
                    labels=tmp_path / "labels.parquet", tau=tmp_path / "tau.parquet")  # fmt: skip
     labels, specific = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("labels", "tau"))
     assert {label: set(part) for label, part in labels.groupby("label")["value"]} == {
-        "tissue": {"liver", "heart", "brain"}, "some": {"liver", "b"},
+        "tissue": {"liver", "heart", "brain"}, "some": {"liver", "b"}, "one": {"x"}, "few": {"y"},
     }  # fmt: skip
     for table, columns in ((labels, LABEL_CONSENSUS), (specific, TAU)):
         assert not table.duplicated([c.name for c in columns if c.key and c.name in table]).any()
-    assert len(labels) == 2 * 5 * 12 and labels["q_max"].isna().all() != q
+    assert len(labels) == 2 * 7 * 12 and labels["q_max"].isna().all() != q
     assert set(zip(specific["across"], specific["output"])) == {
         (across, output) for across in ("model", "tissue", "some") for output in ("counts", "profile")
     }

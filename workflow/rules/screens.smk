@@ -57,6 +57,11 @@ rule check_entries:
             screen: len(lists_of(screen))
             for screen in entries_with_background(wildcards.background)["screens"]
         },
+        atlases=lambda wildcards: [
+            screen
+            for screen in entries_with_background(wildcards.background)["screens"]
+            if screen in SHEET_SCREENS
+        ],
         length=lambda wildcards: CONFIG["backgrounds"][wildcards.background].get("length"),
         screens=asked_of_models("screens", "models", "outputs"),
         attributions=asked_of_models("attributions", "model", "output", "target", "marginalize"),

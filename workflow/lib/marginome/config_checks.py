@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -113,7 +114,7 @@ def _screen_problems(config: Mapping, entry: Mapping, lengths: Mapping[str, int]
     controls = entry["controls"] or {}
     yield from _unknown_lists(entry["shards"], entry["motifs"], f"{where}.shards")
     yield from _unknown_lists(controls.get("pool"), entry["motifs"], f"{where}.controls.pool")
-    yield from _comparison_problems(entry, f"{where}.comparisons")
+    yield from _comparison_problems(config, entry, f"{where}.comparisons")
     flanks = entry.get("flanks") or {}
     for i, pair in enumerate(entry.get("pairs") or ()):
         yield from _pair_problems(entry, pair, f"{where}.pairs[{i}]")
@@ -141,7 +142,7 @@ def _screen_problems(config: Mapping, entry: Mapping, lengths: Mapping[str, int]
         yield from _position_problems(entry, next(iter(stated.values())), _least_width(config, entry), where)
 
 
-def _comparison_problems(entry: Mapping, where: str) -> Iterator[MarginomeError]:
+def _comparison_problems(config: Mapping, entry: Mapping, where: str) -> Iterator[MarginomeError]:
     for name, sides in entry["comparisons"].items():
         for side, models in sides.items():
             for model in models:
@@ -150,6 +151,16 @@ def _comparison_problems(entry: Mapping, where: str) -> Iterator[MarginomeError]
         both = [model for model in sides["first"] if model in sides["second"]]
         if both:
             yield MarginomeError(f"{shown(both[0])} is on both sides", where=f"{where}.{name}", remedy="Leave it out.")
+        seen: dict[str, str] = {}
+        for model in dict.fromkeys([*sides["first"], *sides["second"]]):
+            other = seen.setdefault(json.dumps(config["models"].get(model, model), sort_keys=True), model)
+            if other != model:
+                yield MarginomeError(
+                    f"{shown(other)} and {shown(model)} have equal entries: copies of a model are no replicates",
+                    where=f"{where}.{name}",
+                    remedy="Leave one of them out.",
+                )
+                break
     if entry["comparisons"] and (entry["controls"] is False or entry.get("pairs") or entry.get("composites")):
         yield MarginomeError(
             "a difference is compared with those of controls, and there are none",

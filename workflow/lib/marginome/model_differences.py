@@ -18,6 +18,11 @@ from marginome.nulls import as_columns
 
 #: From this many models a side they are replicates, from whose spread p follows.
 LEAST_REPLICATES = 3
+#: Models of a side are copies of one where their effects correlate with 1 but for this: they agree to a thousandth of
+#: their standard deviation. Models that were trained apart do not (0.3 of it, docs/differences.md).
+_COPIES = 5e-7
+#: What rounding in float32 leaves of an effect: a side that varies less does not vary.
+_ROUNDING = 1e-6
 #: Tukey's constant: 95 % efficient where errors are normal.
 _BISQUARE = 4.685
 _STEPS = 50
@@ -43,13 +48,15 @@ class Alignment(NamedTuple):
     correlation: float
 
 
-def align_scales(first: np.ndarray, second: np.ndarray) -> Alignment:
+def align_scales(first: np.ndarray, second: np.ndarray, names: Sequence[str] | None = None) -> Alignment:
     """Find the scale of each model by regressing over all inserts and controls.
 
     Parameters
     ----------
     first, second : numpy.ndarray
         Effects of the same inserts and controls in the models of either side, shape (n, a) and (n, b).
+    names : sequence of str, optional
+        Of the models, those of the first side first: for messages. By default they are numbered from 1.
 
     Returns
     -------
@@ -58,8 +65,8 @@ def align_scales(first: np.ndarray, second: np.ndarray) -> Alignment:
     Raises
     ------
     MarginomeError
-        If shapes do not match or a value is not finite, a model has the same effect for all, or the sides do not agree
-        at all: then there is no common scale.
+        If shapes do not match or a value is not finite, a model has the same effect for all, two models of a side are
+        copies of one, or the sides do not agree at all: then there is no common scale.
 
     Notes
     -----
@@ -78,14 +85,21 @@ def align_scales(first: np.ndarray, second: np.ndarray) -> Alignment:
     """
     pair = _pair(first, second, "effects")
     values, n_first = np.concatenate(pair, axis=1), pair[0].shape[1]
-    if (np.ptp(values, axis=0) == 0).any():
-        raise MarginomeError("a model has the same effect for every insert", where="align_scales",
+    side = np.arange(values.shape[1]) >= n_first
+    names = [str(i + 1) for i in range(len(side))] if names is None else names
+    for dead in np.flatnonzero(np.ptp(values, axis=0) == 0):
+        raise MarginomeError(f"model '{names[dead]}' has the same effect for every insert", where="align_scales",
                              remedy="Its output does not depend on the inserted bases: leave it out.")  # fmt: skip
+    alike = (np.corrcoef(values.T) > 1 - _COPIES) & (side[:, None] == side)
+    for one, other in np.argwhere(np.triu(alike, k=1)):
+        raise MarginomeError(
+            f"models '{names[one]}' and '{names[other]}' have the same effects: copies of a model are no replicates",
+            where="align_scales", remedy="Leave one of them out.",
+        )  # fmt: skip
     # The start is that of the many: were it that of all, the few strong inserts that differ could set the scale.
     start = stats.iqr(values, axis=0)
     start = np.where(start > 0, start, values.std(0))
     start = start * np.exp(np.log(values.std(0) / start).mean())  # in proportion to them, and in size as later ones
-    side = np.arange(values.shape[1]) >= n_first
     axes = [_settled(values, side, start * np.exp(np.where(side, shift, 0))) for shift in _STARTS]
     unit = min(axis.unit for axis in axes)
     best = min(axes, key=lambda axis: (1 - _bisquare(axis.deviation, unit) ** 1.5).mean())
@@ -256,7 +270,7 @@ def model_differences(
 
 
 def welch(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return Welch's t, its degrees of freedom and two-sided p of each row; NaN where neither side varies.
+    """Return Welch's t, degrees of freedom and two-sided p of each row; NaN where neither side varies beyond rounding.
 
     Parameters
     ----------
@@ -265,6 +279,8 @@ def welch(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """
     parts = [side.var(axis=1, ddof=1) / side.shape[1] for side in (first, second)]
     total = parts[0] + parts[1]
+    size = np.maximum(np.abs(first).max(1), np.abs(second).max(1))
+    total = np.where(total > (_ROUNDING * size) ** 2, total, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         t = np.where(total > 0, (first.mean(1) - second.mean(1)) / np.sqrt(total), np.nan)
         below = sum(part**2 / (side.shape[1] - 1) for part, side in zip(parts, (first, second)))

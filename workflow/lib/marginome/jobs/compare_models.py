@@ -35,20 +35,21 @@ def compare_models(
     families : sequence of path
         Families of the motifs of each insert list.
     labels, tau : path
-        Parquet to write: `LABEL_CONSENSUS` and `TAU`. Labels with one value alone, or with as many as there are models,
-        have no rows: what they would say is in other tables.
+        Parquet to write: `LABEL_CONSENSUS` and `TAU`. A label with a value of its own for each model has no rows: it
+        would say what the model says. One with a single value says what all its models say, and has no tau.
     """
     told = read_table(models)
     named = told.set_index("model")
     grouped = pd.concat([read_table(path) for path in families], ignore_index=True)
-    kinds = [c for c in named if 1 < named[c].nunique() < len(named)]
+    kinds = [c for c in named if named[c].nunique() < named[c].count()]
     together, specific = [pd.DataFrame()], []
     for inserts in read_matrices([consensus], models=told["model"]):
         specific.append(specificity(family_matrix(inserts, grouped).matrix).assign(across="model"))
         for label in kinds:
             table, means = label_consensus(inserts, named[label].dropna().to_dict())
             together.append(table.assign(label=label))
-            specific.append(specificity(family_matrix(means, grouped).matrix).assign(across=label))
+            if len(means.models) > 1:
+                specific.append(specificity(family_matrix(means, grouped).matrix).assign(across=label))
         log.info("%s: %d inserts, %d models, labels %s", inserts.output, len(inserts.rows), len(inserts.models),
                  ", ".join(kinds) or "none")  # fmt: skip
     write_table(labels, conform(pd.concat(together, ignore_index=True), LABEL_CONSENSUS, name=str(labels)))

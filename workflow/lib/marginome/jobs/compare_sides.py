@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
@@ -16,7 +17,7 @@ from marginome.arrays import group_of, read_hdf5
 from marginome.columns import conform
 from marginome.discoveries import add_q
 from marginome.errors import MarginomeError
-from marginome.model_differences import align_scales, claim_of, model_differences
+from marginome.model_differences import Alignment, align_scales, claim_of, model_differences
 from marginome.model_tables import MODEL_DIFFERENCES
 from marginome.storage import damaged, read_row_groups, read_table, write_table
 
@@ -51,69 +52,112 @@ def compare_sides(
     inserts : sequence of path
         The insert lists, in the screen's order.
     table : path
-        Parquet to write: columns `MODEL_DIFFERENCES`. The scales are in its metadata.
+        Parquet to write: columns `MODEL_DIFFERENCES`. In its metadata are the scales, and why outputs were left out.
 
     Raises
     ------
     MarginomeError
-        If effects of single backgrounds were not kept, or the sides have no output in common, or no common scale.
+        If effects of single backgrounds were not kept, or the sides have no output in common, or none with a common
+        scale. An output without one is left out where another has one.
     """
     listed = pd.concat([read_table(path).assign(list=i) for i, path in enumerate(inserts)], ignore_index=True)
     motif = (listed["role"] == "motif").to_numpy()
-    claim, parts, scales = claim_of(len(first), len(second)), [], {}
+    places = _places(singles)
+    claim, parts, scales, left_out = claim_of(len(first), len(second)), [], {}, []
     for background in backgrounds:
-        sides = [[_read(singles, model, background, listed) for model in side] for side in (first, second)]
+        sides = [{model: _read(places, model, background, listed) for model in side} for side in (first, second)]
+        every = [one for side in sides for one in side.values()]
         known = _rows_of(effects, first[0], background)
-        shared = [o for o in sides[0][0].outputs if all(o in one.outputs for side in sides for one in side)]
+        shared = [output for output in every[0].outputs if all(output in one.outputs for one in every)]
         if not shared:
             raise MarginomeError(
                 f"no output is in all of {', '.join([*first, *second][:6])}", where="comparison",
                 remedy="Give outputs that mean the same the same name (models.<name>.outputs).",
             )  # fmt: skip
         for output in shared:
-            values = [np.stack([one.effects[:, one.outputs.index(output)] for one in side], axis=1) for side in sides]
-            aligned = align_scales(*values)
+            try:
+                values, aligned = _aligned(output, *sides)
+            except MarginomeError as error:
+                where = f"output '{output}', background set '{background}'"
+                left_out.append(MarginomeError(error.what, where=where, remedy=error.remedy))
+                log.warning("left out: %s", left_out[-1])
+                continue
             factors = dict(zip([*first, *second], aligned.factors.tolist()))
             scales.setdefault(background, {})[output] = {"factors": factors, "correlation": aligned.correlation}
             log.info("%s, %s: the sides' effects correlate with %.3f; scales from %.3g to %.3g", background, output,
                      aligned.correlation, aligned.factors.min(), aligned.factors.max())  # fmt: skip
-            on_scale = np.split(np.concatenate(values, axis=1) * aligned.factors, [len(first)], axis=1)
+            on_scale = np.split(values * aligned.factors, [len(first)], axis=1)
             rows = known[known["output"] == output].reset_index(drop=True)
             if len(rows) != motif.sum() or not np.array_equal(rows["insert"], listed.loc[motif, "insert"]):
                 raise damaged(effects, f"it holds {len(rows)} inserts of {output}, the lists other ones")
             parts.append(_compared(rows, on_scale, listed, motif))
+    if not parts:
+        raise left_out[0]
     found = pd.concat(parts, ignore_index=True).assign(n_first=len(first), n_second=len(second), claim=claim)
     found = add_q(found, TEST_SET)
     log.info("%d models against %d, %s: %d of %d rows with q <= 0.05", len(first), len(second), claim,
              int((found["q"] <= 0.05).sum()), len(found))  # fmt: skip
     made = conform(found, MODEL_DIFFERENCES, name=str(table))
-    write_table(table, made, {"first": list(first), "second": list(second), "scales": scales})
+    told = {"first": list(first), "second": list(second), "scales": scales, "left_out": [str(e) for e in left_out]}
+    write_table(table, made, told)
 
 
 class _Effects(NamedTuple):
-    """Mean effects over the backgrounds of one model, inserts and controls by outputs."""
+    """Mean effects over the backgrounds of one model, inserts and controls by outputs, and how outputs are measured."""
 
     outputs: list[str]
+    measured: list[str]
     effects: np.ndarray
 
 
-def _read(files: Sequence[str | os.PathLike], model: str, background: str, listed: pd.DataFrame) -> _Effects:
-    """Read the mean effects of all inserts and controls of a model, in the order of the lists."""
+def _places(files: Sequence[str | os.PathLike]) -> dict[str, str | os.PathLike]:
+    """Return which of some files holds each model, by the name of its group."""
+    found = {}
     for file in files:
         with read_hdf5(file) as handle:
-            group = handle.get(group_of(model, background))
-            if group is None:
-                continue
-            if "effects" not in group:
-                raise MarginomeError(
-                    f"effects of single backgrounds were not kept: {group.attrs.get('note', '')}", where=str(file),
-                    remedy="A comparison needs the effects of the controls: raise keep.backgrounds_mb of the screen.",
-                )  # fmt: skip
-            if not np.array_equal(group["role"].asstr()[...], listed["role"].to_numpy(object)):
-                raise damaged(file, f"model '{model}' has other inserts than the lists")
-            values = np.concatenate([part.astype(np.float64).mean(1) for part in _blocks(group["effects"])])
-            return _Effects(json.loads(group.attrs["readouts"])["output"], values)
+            found |= dict.fromkeys(handle, file)
+    return found
+
+
+def _read(places: Mapping[str, str | os.PathLike], model: str, background: str, listed: pd.DataFrame) -> _Effects:
+    """Read the mean effects of all inserts and controls of a model, in the order of the lists."""
+    of_model, _, of_background = group_of(model, background).partition("/")
+    if of_model in places:
+        file = places[of_model]
+        with read_hdf5(file) as handle:
+            group = handle[of_model].get(of_background)
+            if group is not None:
+                return _effects_of(group, listed, model, file)
     raise MarginomeError("it has no effects in this screen", where=f"model '{model}', background set '{background}'")
+
+
+def _effects_of(group: h5py.Group, listed: pd.DataFrame, model: str, file: str | os.PathLike) -> _Effects:
+    if "effects" not in group:
+        raise MarginomeError(
+            f"effects of single backgrounds were not kept: {group.attrs.get('note', '')}", where=str(file),
+            remedy="A comparison needs the effects of the controls: raise keep.backgrounds_mb of the screen.",
+        )  # fmt: skip
+    if not np.array_equal(group["role"].asstr()[...], listed["role"].to_numpy(object)):
+        raise damaged(file, f"model '{model}' has other inserts than the lists")
+    values = np.concatenate([part.astype(np.float64).mean(1) for part in _blocks(group["effects"])])
+    told = json.loads(group.attrs["readouts"])
+    measured = [f"{measure} ({unit})" for measure, unit in zip(told["measure"], told["unit"])]
+    return _Effects(told["output"], measured, values)
+
+
+def _aligned(output: str, *sides: Mapping[str, _Effects]) -> tuple[np.ndarray, Alignment]:
+    """Return the effects on an output of all models, first side first, and their scales."""
+    models = {model: (one, one.outputs.index(output)) for side in sides for model, one in side.items()}
+    (first, measured), *others = ((model, one.measured[at]) for model, (one, at) in models.items())
+    for model, other in others:
+        if other != measured:
+            raise MarginomeError(
+                f"it is {measured} of model '{first}', but {other} of model '{model}'",
+                remedy="Give both one measure and unit, or the outputs names of their own (outputs).",
+            )
+    values = np.stack([one.effects[:, at] for one, at in models.values()], axis=1)
+    split = np.split(values, [len(sides[0])], axis=1)
+    return values, align_scales(*split, names=list(models))
 
 
 def _blocks(values: object, size: int = 1024) -> Iterator[np.ndarray]:
