@@ -71,7 +71,7 @@ def test_the_example_of_a_sheet_runs(tmp_path):
     made.config["backgrounds"]["uniform"]["n"] = 20
     for screen in made.config["screens"].values():
         screen["controls"] = {"pool": 60}
-    done = made.run(*(f"results/screens/{s}/{t}.parquet" for s in ("all", "chip") for t in ("manifest", "models")))
+    done = made.run("screens")
     assert jobs_of(done.stdout)["check_model"] == 1 and jobs_of(done.stdout)["predict_baseline"] == 1
     rows = {}
     for screen in ("all", "chip"):
@@ -84,3 +84,12 @@ def test_the_example_of_a_sheet_runs(tmp_path):
     ctcf = rows["all"][rows["all"]["motif_id"] == "MA0139.2"]
     assert (ctcf.loc[ctcf["protein"] == "CTCF", "effect"] > 5).all()
     assert (ctcf.loc[ctcf["protein"] == "JUND", "effect"] < 3).all()
+    told = {}
+    for screen in ("all", "chip"):
+        folder = made.path("results/screens", screen)
+        labels = pd.read_parquet(folder / "label_consensus.parquet")
+        told[screen] = labels.groupby(["label", "value"])["n_models"].unique().map(list).to_dict()
+        assert (folder / "atlas.html").is_file() and (folder / "figures" / "clustermap.svg").is_file()
+        assert len(list((folder / "pages").glob("*/*.html"))) == rows[screen]["model"].nunique()
+    protein, assay = ({("protein", "CTCF"): [2], ("protein", "JUND"): [1]}, {("assay", "ChIP-seq"): [2]})
+    assert told == {"all": {**protein, **assay, ("assay", "SELEX"): [1]}, "chip": assay}  # a protein for each: no label

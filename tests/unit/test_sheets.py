@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
+
+import pandas as pd
 import pytest
 import yaml
 
@@ -42,7 +46,7 @@ def test_rows_are_entries_and_labels(tmp_path):
     assert list(rows) == ["liver_a", "liver_b", "heart_a"]
     assert rows["liver_a"].entry == {"weights": "one.pt", "input_length": 100}
     assert rows["liver_b"].entry == {"weights": "two.pt"} and rows["liver_b"].lines == (5,)
-    assert rows["heart_a"] == ({"weights": "three.pt", "input_length": 100}, {"tissue": "heart"}, (6,))
+    assert rows["heart_a"] == ({"weights": "three.pt", "input_length": 100}, {"tissue": "heart"}, (6,), ())
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,70 @@ def test_a_column_makes_an_ensemble_of_rows(tmp_path):
     rows = read_sheet(write(tmp_path / "folds.tsv", FOLDS), ensemble="experiment")
     assert rows["E1"].entry == {"weights": ["a0.pt", "a1.pt"], "input_length": 100}
     assert rows["E1"].labels == {"tissue": "liver"}  # the fold is no label of the ensemble
-    assert rows["E2"] == ({"weights": "b0.pt", "input_length": 100}, {"fold": "0", "tissue": "heart"}, (3,))
+    assert rows["E2"] == ({"weights": "b0.pt", "input_length": 100}, {"fold": "0", "tissue": "heart"}, (3,), ())
+
+
+def test_members_of_an_ensemble_have_its_labels(tmp_path):
+    """One that says nothing has that of the others; where two differ there is no label, and none can choose by it."""
+    text = "experiment\tweights\ttissue\tfold\n" + "".join(
+        f"{name}\t{name}{i}.pt\t{tissue}\t{i}\n"
+        for name, tissues in (
+            ("E1", ["", "liver", "", "liver"]),
+            ("E2", ["heart", "heart", "", "brain"]),
+            ("E3", ["liver"]),
+        )
+        for i, tissue in enumerate(tissues)
+    )
+    sheet = write(tmp_path / "folds.tsv", text)
+    rows = read_sheet(sheet, ensemble="experiment")
+    assert [row.labels for row in rows.values()] == [{"tissue": "liver"}, {}, {"tissue": "liver", "fold": "0"}]
+    assert [row.differing for row in rows.values()] == [("fold",), ("fold", "tissue"), ()]
+
+    def chosen(**models):
+        asked = config([{"file": sheet, "ensemble": "experiment"}], s=models)
+        return resolve_config(asked, check_files=False)["screens"]["s"]["models"]
+
+    assert chosen(experiment=["E1", "E3"]) == ["E1", "E3"] == chosen(experiment=["E3", "E1"], tissue="liver")
+    words = r"models.tissue: whether model 'E2' is meant is not clear: its rows differ in 'tissue' \(.*line 6, 7, 8, 9"
+    with pytest.raises(MarginomeError, match=words):
+        chosen(tissue="liver")
+    with pytest.raises(MarginomeError, match=r"models.fold: whether model 'E1' is meant is not clear"):
+        chosen(fold="0")
+
+
+def test_a_copy_is_no_member(tmp_path):
+    with pytest.raises(
+        MarginomeError, match=r"line 4, column weights: 'a1.pt' is in the ensemble already, of lines 2, 3"
+    ):
+        read_sheet(write(tmp_path / "x.tsv", "e\tweights\nE1\ta0.pt\nE1\ta1.pt\nE1\ta1.pt\n"), ensemble="e")
+    text = "e\tweights\tbias_weights\nE1\ta0.pt\tb.pt\nE1\ta1.pt\tb.pt\n"  # one model of bias for all folds
+    rows = read_sheet(write(tmp_path / "y.tsv", text), ensemble="e")
+    assert rows["E1"].entry == {"weights": ["a0.pt", "a1.pt"], "bias_weights": ["b.pt", "b.pt"]}
+
+
+def test_quotes_of_spreadsheets_are_taken_off(tmp_path):
+    """Of names and labels as of keys: as pandas and Excel write cells with commas, quotes, or all."""
+    table = pd.DataFrame(
+        {
+            "name": ["a"],
+            "weights": ["x.pt"],
+            "outputs": [json.dumps({"counts": {"unit": "a, b"}})],
+            "tissue": ['the "liver"'],
+        }
+    )
+    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL):
+        table.to_csv(tmp_path / "models.tsv", sep="\t", index=False, quoting=quoting)
+        assert '""' in (tmp_path / "models.tsv").read_text()
+        text = (tmp_path / "models.tsv").read_text()
+        row = read_sheet(write(tmp_path / "models.tsv", '"# models, a line each"\t\t\t\n' + text))["a"]
+        assert row.entry == {"weights": "x.pt", "outputs": {"counts": {"unit": "a, b"}}}
+        assert row.labels == {"tissue": 'the "liver"'}
+
+
+def test_cells_of_any_length_and_empty_ones_at_the_end(tmp_path):
+    text = f"name\tweights\tnote\t\na\tx.pt\t{'n' * 200_000}\t\t\nb\ty.pt\t\t\t\n"
+    rows = read_sheet(write(tmp_path / "models.tsv", text))
+    assert len(rows["a"].labels["note"]) == 200_000 and rows["b"] == ({"weights": "y.pt"}, {}, (3,), ())
 
 
 @pytest.mark.parametrize(
@@ -75,6 +142,16 @@ def test_a_column_makes_an_ensemble_of_rows(tmp_path):
         ("name\tweights\nx\ta\n\ta\n", "line 3, column name: the cell is empty"),
         ("name\tweights\nx\ta\n#\nx\tb\n", "line 4, column name: the name 'x' is there already, in line 2"),
         ("name\toutputs\nx\t{a: [}\n", "line 2, column outputs: .* no value of YAML"),
+        ("name\tweights\nx\ta\na b\tb\n", "line 3, column name: 'a b' is not allowed. Letters, digits"),
+        (f"name\tweights\n{'x' * 101}\ta\n", r"line 2, column name: 'x+\.\.\.x+' is not allowed. .* at most 100"),
+        ("name\tweights\tModel\n", "line 1: no label can be called 'Model'"),
+        ("name\tweights\ttissue\tTissue\n", "'tissue' and 'Tissue' differ in upper and lower case alone"),
+        (
+            "name\tweights\taverage_strand\nx\ta\ttrue\n",
+            "line 1: the column 'average_strand' .* nearly 'average_strands'",
+        ),
+        ("name\tWeights\nx\ta\n", "the column 'Weights' would be a label, but is nearly 'weights'"),
+        ("name\tweights\tInput Length\nx\ta\t9\n", "nearly 'input_length'. Write input_length, or give"),
     ],
 )
 def test_what_is_no_sheet_says_line_and_column(tmp_path, text, words):
@@ -129,11 +206,37 @@ def test_sides_of_comparisons_are_labels_or_names(tmp_path):
         ({"tisue": "liver"}, r"screens.s.models: there is no label 'tisue'.*tissue"),
         ({"tissue": "livre"}, r"screens.s.models.tissue: there is no value 'livre'.*liver"),
         ({"tissue": "heart", "assay": "DNase"}, "no model of a sheet has all of"),
+        ({"tissue": []}, "screens.s.models.tissue: no value is given. Name those wanted"),
+        ({}, "screens.s.models: no label is given. Name one"),
     ],
 )
 def test_labels_that_are_not_there(tmp_path, models, words):
     with pytest.raises(MarginomeError, match=words):
         resolve_config(config([write(tmp_path / "models.tsv", SHEET)], s=models), check_files=False)
+
+
+@pytest.mark.parametrize(("written", "found"), [("1.10", "1.1"), ("NO", "False"), ("true", "True"), ("null", "None")])
+def test_values_that_yaml_changes_are_refused(tmp_path, written, found):
+    """It cannot be told from 1.1 that 1.10 was written, and either may be in the sheet."""
+    sheet = write(tmp_path / "models.tsv", f"name\tweights\tversion\na\tx\t{written}\nb\ty\t1.1\nc\tz\t2\n")
+    asked = config([sheet], s=yaml.safe_load(f"{{version: {written}}}"))
+    words = (
+        rf"screens.s.models.version: found {found}, wanted text as in the sheet. YAML reads 1.10, NO .* write \"1.10\""
+    )
+    with pytest.raises(MarginomeError, match=words):
+        resolve_config(asked, check_files=False)
+    for text, name in ((f'"{written}"', "a"), ("2", "c"), ("[2]", "c")):
+        asked = config([sheet], s=yaml.safe_load(f"{{version: {text}}}"))
+        assert resolve_config(asked, check_files=False)["screens"]["s"]["models"] == [name]
+    with pytest.raises(MarginomeError, match=r"screens.s.models\.0: found False .*wanted string. .* in quotes: \"NO\""):
+        resolve_config(config([sheet], s=[False]), check_files=False)
+
+
+def test_columns_of_two_sheets_that_differ_in_case(tmp_path):
+    """A table of both would have both, of which DuckDB calls one by another name."""
+    sheets = [write(tmp_path / f"{c}.tsv", f"name\tweights\t{c}\n{c}1\tx\ty\n") for c in ("Tissue", "tissue")]
+    with pytest.raises(MarginomeError, match="'Tissue' and 'tissue' differ in upper and lower case alone"):
+        resolve_config(config(sheets, s=["Tissue1"]), check_files=False)
 
 
 def test_mistakes_in_a_row_name_the_row(tmp_path):
@@ -143,6 +246,14 @@ def test_mistakes_in_a_row_name_the_row(tmp_path):
     sheet = write(tmp_path / "others.tsv", SHEET)
     with pytest.raises(MarginomeError, match=r"others.tsv, line 3, column weights.*does not exist"):
         resolve_config(config([sheet], s=["liver_a"]))
+    name = "a" * 90
+    long = write(tmp_path / "long.tsv", f"name\tweights\tinput_length\nx_{name}\tw\t9\nab{name[:-8]}\tw\tmany\n")
+    with pytest.raises(MarginomeError) as caught:
+        resolve_config(config([long], s=[f"x_{name}"]), check_files=False)
+    assert "long.tsv, line 3, column input_length: found 'many'" in str(caught.value)
+    with pytest.raises(MarginomeError, match=r"long.tsv, line 2: the name 'x_a+\.\.\.a+' ends in 'a' repeated"):
+        long = write(tmp_path / "long.tsv", f"name\tweights\tinput_length\nx_{name}\tw\t100\n")
+        resolve_config(config([long], s=[f"x_{name}"]), check_files=False)
     with pytest.raises(MarginomeError, match=r"others.tsv, line 3: .* 'liver_a' is there already \(config: models"):
         resolve_config({**config([sheet], s=["liver_a"]), "models": {"liver_a": {"weights": "x"}}}, check_files=False)
 
@@ -152,8 +263,12 @@ def test_a_sheet_that_is_not_there_or_no_sheet(tmp_path):
         resolve_config(config([str(tmp_path / "none.tsv")], s=["a"]))
     with pytest.raises(MarginomeError, match="config: sheets"):
         resolve_config(config([3], s=["a"]))
-    with pytest.raises(MarginomeError, match="config"):
+    with pytest.raises(MarginomeError, match=r"^config: sheets: found 'models.tsv', wanted a list"):
         resolve_config(config("models.tsv", s=["a"]))
+    asked = config([write(tmp_path / "models.tsv", SHEET)], s=["liver_a"])
+    asked["screens"]["s"]["comparisons"] = {"x": {"first": "liver_a", "second": ["heart_a"]}}
+    with pytest.raises(MarginomeError, match=r"comparisons.x.first: found 'liver_a'; wanted: .*a list of names"):
+        resolve_config(asked, check_files=False)
 
 
 def test_appended_rows_make_batches_of_their_own(tmp_path):

@@ -311,7 +311,7 @@ def _explain(error: Any) -> Iterator[MarginomeError]:
         yield MarginomeError(
             f"found {found} ({_yaml_type(error.instance)}), wanted {wanted}",
             where=where,
-            remedy=" ".join(filter(None, [_as_number(error.instance, wanted), described])),
+            remedy=" ".join(filter(None, [_as_written(error.instance, wanted), described])),
         )
     elif error.validator in _LIMITS:
         noun = next((noun for word, noun in _COUNTED.items() if error.validator.endswith(word)), "")
@@ -323,8 +323,10 @@ def _explain(error: Any) -> Iterator[MarginomeError]:
         yield MarginomeError(shown(error.message, quotes=False, limit=200), where=where, remedy=described or None)
 
 
-def _as_number(value: object, wanted: str) -> str:
-    """Say how a number is written that YAML read as text, such as 1e-5."""
+def _as_written(value: object, wanted: str) -> str:
+    """Say how a number is written that YAML read as text, such as 1e-5, and text that it read as something else."""
+    if "string" in wanted and isinstance(value, bool | int | float | None):
+        return 'Write text that YAML reads as something else, such as NO, null and 12, in quotes: "NO".'
     if isinstance(value, str) and ("number" in wanted or "integer" in wanted):
         try:
             number = float(value)
@@ -381,7 +383,7 @@ def _unusable_names(config: Mapping, files: Iterable[tuple[str, str]]) -> Iterat
             if found := re.search(r"(.+?)\1{19,}\Z", name):
                 yield MarginomeError(
                     f"the name {shown(name)} ends in '{found[1]}' repeated, which Snakemake takes for an endless one",
-                    where=f"config: {section}",
+                    where=f"config: {section}.{name}",
                     remedy="Choose another name.",
                 )
     for key, file in files:

@@ -22,7 +22,7 @@ MAX_INTEGER = 2**64
 
 def place(path: Sequence[object]) -> str:
     """Return the words for a place in the config, ``config: screens.first.shards``, on one line."""
-    words = [shown(key, quotes=False) for key in path]
+    words = [shown(key, quotes=False, limit=100) for key in path]  # a name is 100 letters at most
     return "config: " + (".".join(words) or "(top level)")
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import difflib
 import functools
 import hashlib
-import io
 import json
 import os
 import re
@@ -16,10 +15,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from marginome.bounded import TABLE
-from marginome.config_schema import entry_kinds
+from marginome.config_schema import entry_kinds, schemas
 from marginome.errors import MarginomeError, shown, unknown_name
 from marginome.storage import atomic
-from marginome.textfiles import is_address, read_text
+from marginome.textfiles import is_address, numbered_lines, read_text
 
 
 class Row(NamedTuple):
@@ -31,6 +30,8 @@ class Row(NamedTuple):
     labels: dict[str, str]
     #: The lines it stands in, one for each member of an ensemble.
     lines: tuple[int, ...]
+    #: Columns in which members differ: labels of none.
+    differing: tuple[str, ...] = ()
 
 
 def read_sheet(path: str | os.PathLike, *, ensemble: str | None = None) -> dict[str, Row]:
@@ -41,11 +42,11 @@ def read_sheet(path: str | os.PathLike, *, ensemble: str | None = None) -> dict[
     path : path
         Tab-separated text with a line of column names. ``name`` and any key of an entry of ``models:`` (values as in
         YAML) say what the model is; other columns are labels. Empty cells say nothing; lines that are empty or begin
-        with # are passed over.
+        with # are passed over. The double quotes that spreadsheets put around a cell are taken off.
     ensemble : str, optional
         A column whose value names the model instead: rows that have it in common are the members of one ensemble. Their
         ``weights`` (and ``bias_weights``) become a list; other keys agree; labels that differ, such as the fold, are
-        dropped.
+        dropped. A member without a label has that of the others.
 
     Returns
     -------
@@ -59,9 +60,8 @@ def read_sheet(path: str | os.PathLike, *, ensemble: str | None = None) -> dict[
     """
     source, keys = str(path), entry_kinds("models")[None].allowed
     naming = ensemble or "name"
-    lines = [line for line in enumerate(io.StringIO(read_text(path, TABLE), newline=None), 1) if _says(line[1])]
-    rows = list(csv.reader((text.rstrip("\n") for _, text in lines), delimiter="\t", quoting=csv.QUOTE_NONE))
-    columns = [cell.strip() for cell in rows[0]] if rows else []
+    lines = [(number, _cells(line)) for number, line in numbered_lines(read_text(path, TABLE)) if _says(line)]
+    columns = lines[0][1] if lines else []
     first = f"{source}, line {lines[0][0]}" if lines else source
     if naming not in columns:
         raise MarginomeError(
@@ -69,22 +69,18 @@ def read_sheet(path: str | os.PathLike, *, ensemble: str | None = None) -> dict[
             where=first,
             remedy="The first line names the columns, separated by tabs.",
         )
-    for column in columns:
-        if not column or columns.count(column) > 1:
-            what = f"the column '{column}' is there twice" if column else "a column has no name"
-            raise MarginomeError(what, where=first, remedy="Give each column a name of its own.")
-        if column == "model" and naming != "model":
-            raise MarginomeError("no label can be called 'model': tables call the model's name so", where=first,
-                                 remedy="Give the column another name.")  # fmt: skip
+    _check_columns(columns, naming, keys, first)
     found: dict[str, Row] = {}
-    for (number, _), cells in zip(lines[1:], rows[1:]):
+    for number, cells in lines[1:]:
         where = f"{source}, line {number}"
         if len(cells) > len(columns):
-            raise MarginomeError(f"{len(cells)} cells, but {len(columns)} columns", where=where)
-        given = {column: cell.strip() for column, cell in zip(columns, cells) if cell.strip()}
+            raise MarginomeError(f"{len(cells)} cells, but {len(columns)} columns", where=where,
+                                 remedy="Give every column a name, and no cell a tab or a line break.")  # fmt: skip
+        given = {column: cell for column, cell in zip(columns, cells) if cell}
         if naming not in given:
             raise MarginomeError("the cell is empty, wanted the model's name", where=f"{where}, column {naming}")
         name = given.pop(naming)
+        _check_name(name, f"{where}, column {naming}")
         if ensemble:
             given.pop("name", None)
         entry = {key: _value(given[key], f"{where}, column {key}") for key in given if key in keys}
@@ -105,7 +101,47 @@ def read_sheet(path: str | os.PathLike, *, ensemble: str | None = None) -> dict[
 
 
 def _says(line: str) -> bool:
-    return bool(line.strip()) and not line.startswith("#")
+    return bool(line.strip()) and not line.startswith(("#", '"#'))
+
+
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+
+def _cells(line: str) -> list[str]:
+    """Split a line at its tabs; without quotes around cells, as spreadsheets write them, and empty cells at the end."""
+    cells = [cell.strip() for cell in line.split("\t")]
+    if '"' in line:
+        cells = [cell[1:-1].replace('""', '"').strip() if _QUOTED.fullmatch(cell) else cell for cell in cells]
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells
+
+
+def _check_columns(columns: Sequence[str], naming: str, keys: Sequence[str], where: str) -> None:
+    """Refuse a column without a name, with that of another, or that is hardly meant as the label it would be."""
+    for i, column in enumerate(columns):
+        if not column:
+            raise MarginomeError("a column has no name", where=where, remedy="Give each column a name of its own.")
+        for other in (other for other in columns[:i] if other.casefold() == column.casefold()):
+            what = f"the column '{column}' is there twice" if other == column else _case_alone(other, column)
+            raise MarginomeError(what, where=where, remedy="Give each column a name of its own.")
+        if column.casefold() == "model" and naming != column:
+            raise MarginomeError(f"no label can be called '{column}': tables call the model's name so", where=where,
+                                 remedy="Give the column another name.")  # fmt: skip
+        near = difflib.get_close_matches(re.sub(r"[\s-]", "_", column.lower()), keys, n=1, cutoff=0.85)
+        if near and column not in (*keys, naming):  # it would be ignored without a word
+            raise MarginomeError(f"the column '{column}' would be a label, but is nearly '{near[0]}'", where=where,
+                                 remedy=f"Write {near[0]}, or give the label another name.")  # fmt: skip
+
+
+def _case_alone(one: str, other: str) -> str:
+    return f"the columns '{one}' and '{other}' differ in upper and lower case alone, and are one to DuckDB"
+
+
+def _check_name(name: str, where: str) -> None:
+    allowed = schemas()["config.schema.yaml"]["$defs"]["name"]
+    if len(name) > allowed["maxLength"] or not re.match(allowed["pattern"], name):
+        raise MarginomeError(f"{shown(name)} is not allowed", where=where, remedy=allowed["description"])
 
 
 #: Text and whole numbers to YAML too, which takes its time over each of thousands of cells.
@@ -132,15 +168,25 @@ def _joined(row: Row, entry: dict[str, Any], labels: dict[str, str], line: int, 
     joined = dict(row.entry)
     for key in dict.fromkeys([*joined, *entry]):
         if key in ("weights", "bias_weights") and key in joined and key in entry:
-            joined[key] = [*_list(joined[key]), *_list(entry[key])]
+            both = _list(joined[key]), _list(entry[key])
+            if key == "weights" and (twice := [file for file in both[1] if file in both[0]]):
+                raise MarginomeError(
+                    f"{shown(twice[0])} is in the ensemble already, of lines {', '.join(map(str, row.lines))}",
+                    where=f"{where}, column {key}",
+                    remedy="Take the line out: a copy is no further member.",
+                )
+            joined[key] = [*both[0], *both[1]]
         elif joined.get(key) != entry.get(key):
             raise MarginomeError(
                 f"found {shown(entry.get(key))}, but {shown(joined.get(key))} in line {row.lines[0]}: "
                 "members of one ensemble differ in their weights alone",
                 where=f"{where}, column {key}",
             )
-    same = {column: value for column, value in row.labels.items() if labels.get(column) == value}
-    return Row(joined, same, (*row.lines, line))
+    both = {**labels, **row.labels}
+    differing = [column for column, value in labels.items() if both[column] != value]
+    differing = tuple(dict.fromkeys([*row.differing, *differing]))
+    same = {column: value for column, value in both.items() if column not in differing}
+    return Row(joined, same, (*row.lines, line), differing)
 
 
 def _list(value: Any) -> list:
@@ -178,9 +224,15 @@ def expand_sheets(config: Mapping[str, Any]) -> Expanded:
     """
     given = config.get("sheets") or []
     models = config.get("models") or {}
-    if not given or not isinstance(given, Sequence) or isinstance(given, str) or not isinstance(models, Mapping):
+    if isinstance(given, str | Mapping):
+        raise MarginomeError(
+            f"found {shown(given)}, wanted a list", where="config: sheets", remedy="Write it in brackets: [...]."
+        )
+    if not given or not isinstance(given, Sequence) or not isinstance(models, Mapping):
         return Expanded(dict(config), (), {}, {})
     entries, labels, sheets, places = dict(models), {}, [], {}
+    #: What screens select by: labels and the column that names the models; None where an ensemble's rows differ.
+    chosen_by: dict[str, dict[str, str | None]] = {}
     for one in given:
         settings = {"file": one} if isinstance(one, str) else one
         if not isinstance(settings, Mapping) or not isinstance(settings.get("file"), str):
@@ -200,11 +252,18 @@ def expand_sheets(config: Mapping[str, Any]) -> Expanded:
                 raise MarginomeError(f"the model {shown(name)} is there already ({where})", where=place,
                                      remedy="Give another name.")  # fmt: skip
             entries[name], labels[name], places[name] = row.entry, row.labels, place
+            naming = settings.get("ensemble") or "name"
+            chosen_by[name] = {**row.labels, naming: name, **dict.fromkeys(row.differing)}
         sheets.append(tuple(rows))
+    columns = dict.fromkeys(column for given in labels.values() for column in given)
+    for column, other in ((c, o) for c in columns for o in columns if c.casefold() == o.casefold() and c != o):
+        raise MarginomeError(
+            _case_alone(column, other), where="config: sheets", remedy="Call them one name in all sheets."
+        )
     screens = config.get("screens")
     if isinstance(screens, Mapping):
         screens = {
-            name: _chosen(entry, labels, f"config: screens.{name}") if isinstance(entry, Mapping) else entry
+            name: _chosen(entry, chosen_by, places, f"config: screens.{name}") if isinstance(entry, Mapping) else entry
             for name, entry in screens.items()
         }
     return Expanded({**config, "models": entries, "screens": screens}, tuple(sheets), places, labels)
@@ -223,16 +282,20 @@ def _state(path: str) -> tuple | None:
     return found.st_mtime_ns, found.st_size
 
 
-def _chosen(entry: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]], where: str) -> dict[str, Any]:
+#: What screens select models by: values by model and column; None where the rows of an ensemble differ.
+_By = Mapping[str, Mapping[str, str | None]]
+
+
+def _chosen(entry: Mapping[str, Any], by: _By, places: Mapping[str, str], where: str) -> dict[str, Any]:
     """Put models in place of labels in a screen: its own, and of those the ones that its comparisons select."""
     entry = dict(entry)
     if isinstance(entry.get("models"), Mapping):
-        entry["models"] = _selected(entry["models"], labels, f"{where}.models")
+        entry["models"] = _selected(entry["models"], by, places, f"{where}.models")
     if isinstance(entry.get("comparisons"), Mapping) and isinstance(entry.get("models"), Sequence):
-        mine = {model: labels[model] for model in entry["models"] if model in labels}
+        mine = {model: by[model] for model in entry["models"] if model in by}
         entry["comparisons"] = {
             name: {
-                side: _selected(wanted, mine, f"{where}.comparisons.{name}.{side}")
+                side: _selected(wanted, mine, places, f"{where}.comparisons.{name}.{side}")
                 if isinstance(wanted, Mapping)
                 else wanted
                 for side, wanted in one.items()
@@ -244,25 +307,49 @@ def _chosen(entry: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]], w
     return entry
 
 
-def _selected(wanted: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]], where: str) -> list[str]:
+def _selected(wanted: Mapping[str, Any], by: _By, places: Mapping[str, str], where: str) -> list[str]:
     """Return the models of sheets whose labels are all among those wanted."""
-    columns = sorted({column for row in labels.values() for column in row})
-    chosen = list(labels)
+    columns = sorted({column for row in by.values() for column in row})
+    chosen = list(by)
+    if not wanted:
+        raise MarginomeError("no label is given", where=where, remedy="Name one and its value, or list the models.")
     for column, values in wanted.items():
+        here = f"{where}.{column}"
         if column not in columns:
             raise unknown_name("label", column, columns, where=where)
-        known = sorted({row[column] for row in labels.values() if column in row})
-        texts = [str(value) for value in _list(values)]
+        texts = [_text(value, here) for value in _list(values)]
+        if not texts:
+            raise MarginomeError("no value is given", where=here, remedy="Name those wanted, or leave the label out.")
+        for name in chosen:
+            if by[name].get(column, "") is None:
+                raise MarginomeError(
+                    f"whether model '{name}' is meant is not clear: its rows differ in '{column}' ({places[name]})",
+                    where=here,
+                    remedy="Give the rows one value, or choose models by another label or by their names.",
+                )
+        known = sorted({row[column] for row in by.values() if row.get(column) is not None})
         for text in texts:
             if text not in known:
-                raise unknown_name("value", text, known, where=f"{where}.{column}")
-        chosen = [name for name in chosen if labels[name].get(column) in texts]
+                raise unknown_name("value", text, known, where=here)
+        chosen = [name for name in chosen if by[name].get(column) in texts]
     if not chosen:
         raise MarginomeError(
             f"no model of a sheet has all of {shown(json.dumps(dict(wanted)), quotes=False)}", where=where,
             remedy="Each label alone is there: take one out.",
         )  # fmt: skip
     return chosen
+
+
+def _text(value: Any, where: str) -> str:
+    """Return a label's value as the sheet has it; of 1.10, NO and null YAML does not tell what was written."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise MarginomeError(
+        f"found {shown(value)}, wanted text as in the sheet", where=where,
+        remedy='YAML reads 1.10, NO and null as something else than text: write "1.10", "NO", "null".',
+    )  # fmt: skip
 
 
 def located(error: MarginomeError, places: Mapping[str, str]) -> MarginomeError:
