@@ -142,6 +142,11 @@ def test_complex_and_empty_outputs_are_one_line():
             difference(*map(torch.ones, shapes))
 
 
+def test_of_a_single_effect_the_number_is_told_too():
+    with pytest.raises(MarginomeError, match="1 of 1 backgrounds: number 0"):
+        FUNCTIONS["difference"](torch.tensor(NAN), torch.tensor(1.0))
+
+
 def test_saturated_outputs_are_counted():
     exact = np.array([[0.5, 1 - 1e-9], [1 - 1e-3, 1e-30], [0.2, 1 - 4e-6]])
     assert "2 of 6 values" in saturated(exact) and "1e-09" in saturated(exact) and "float64" in saturated(exact)
