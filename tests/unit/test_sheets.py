@@ -187,11 +187,20 @@ def test_sides_of_comparisons_are_labels_or_names(tmp_path):
     asked["screens"]["s"]["comparisons"]["x"]["second"] = {"tissue": "heart"}
     with pytest.raises(MarginomeError, match=r"comparisons.x.second.tissue: there is no value 'heart'"):
         resolve_config(asked, check_files=False)
-    twice = {"first": {"weights": "w", "input_length": 100}, "second": {"input_length": 100, "weights": "w"}}
-    copies = {**asked, "models": twice, "screens": {"s": {**asked["screens"]["s"], "models": ["first", "second"]}}}
-    copies["screens"]["s"]["comparisons"] = {"x": {"first": ["first"], "second": ["second"]}}
-    with pytest.raises(MarginomeError, match=r"comparisons.x: 'first' and 'second' have equal entries: copies"):
-        resolve_config(copies, check_files=False)
+    copies = {
+        "a": {"weights": "w", "input_length": 100},
+        "b": {"weights": "v"},
+        "c": {"input_length": 100, "weights": "w"},
+    }
+    copied = {**asked, "models": copies, "screens": {"s": {**asked["screens"]["s"], "models": list("abc")}}}
+    copied["screens"]["s"]["comparisons"] = {
+        "x": {"first": list("ab"), "second": ["c"]}
+    }  # a model against itself may be
+    resolve_config(copied, check_files=False)
+    copied["screens"]["s"]["comparisons"] = {"x": {"first": ["liver_a"], "second": list("abc")}}
+    copied["screens"]["s"]["models"] += ["liver_a"]
+    with pytest.raises(MarginomeError, match=r"comparisons.x.second: 'a' and 'c' have equal entries: copies"):
+        resolve_config(copied, check_files=False)
     asked["screens"]["s"]["comparisons"]["x"]["second"] = ["liver_a"]
     with pytest.raises(MarginomeError, match=r"comparisons.x: 'liver_a' is on both sides"):
         resolve_config(asked, check_files=False)

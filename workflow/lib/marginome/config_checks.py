@@ -145,22 +145,20 @@ def _screen_problems(config: Mapping, entry: Mapping, lengths: Mapping[str, int]
 def _comparison_problems(config: Mapping, entry: Mapping, where: str) -> Iterator[MarginomeError]:
     for name, sides in entry["comparisons"].items():
         for side, models in sides.items():
+            seen: dict[str, str] = {}
             for model in models:
                 if model not in entry["models"]:
                     yield unknown_name("model of the screen", model, entry["models"], where=f"{where}.{name}.{side}")
+                same = seen.setdefault(json.dumps(config["models"].get(model, model), sort_keys=True), model)
+                if same != model:
+                    yield MarginomeError(
+                        f"{shown(same)} and {shown(model)} have equal entries: copies of a model are no replicates",
+                        where=f"{where}.{name}.{side}",
+                        remedy="Leave one of them out.",
+                    )
         both = [model for model in sides["first"] if model in sides["second"]]
         if both:
             yield MarginomeError(f"{shown(both[0])} is on both sides", where=f"{where}.{name}", remedy="Leave it out.")
-        seen: dict[str, str] = {}
-        for model in dict.fromkeys([*sides["first"], *sides["second"]]):
-            other = seen.setdefault(json.dumps(config["models"].get(model, model), sort_keys=True), model)
-            if other != model:
-                yield MarginomeError(
-                    f"{shown(other)} and {shown(model)} have equal entries: copies of a model are no replicates",
-                    where=f"{where}.{name}",
-                    remedy="Leave one of them out.",
-                )
-                break
     if entry["comparisons"] and (entry["controls"] is False or entry.get("pairs") or entry.get("composites")):
         yield MarginomeError(
             "a difference is compared with those of controls, and there are none",
