@@ -87,7 +87,7 @@ def test_members_of_an_ensemble_have_its_labels(tmp_path):
         return resolve_config(asked, check_files=False)["screens"]["s"]["models"]
 
     assert chosen(experiment=["E1", "E3"]) == ["E1", "E3"] == chosen(experiment=["E3", "E1"], tissue="liver")
-    words = r"models.tissue: whether model 'E2' is meant is not clear: its rows differ in 'tissue' \(.*line 6, 7, 8, 9"
+    words = r"models.tissue: whether model 'E2' is meant is not clear: rows differ in 'tissue' \(.*line 6, 7, 8, 9"
     with pytest.raises(MarginomeError, match=words):
         chosen(tissue="liver")
     with pytest.raises(MarginomeError, match=r"models.fold: whether model 'E1' is meant is not clear"):

@@ -123,19 +123,19 @@ def _check_columns(columns: Sequence[str], naming: str, keys: Sequence[str], whe
         if not column:
             raise MarginomeError("a column has no name", where=where, remedy="Give each column a name of its own.")
         for other in (other for other in columns[:i] if other.casefold() == column.casefold()):
-            what = f"the column '{column}' is there twice" if other == column else _case_alone(other, column)
+            what = f"the column {shown(column)} is there twice" if other == column else _case_alone(other, column)
             raise MarginomeError(what, where=where, remedy="Give each column a name of its own.")
         if column.casefold() == "model" and naming != column:
-            raise MarginomeError(f"no label can be called '{column}': tables call the model's name so", where=where,
+            raise MarginomeError(f"no label can be called {shown(column)}: tables call the model so", where=where,
                                  remedy="Give the column another name.")  # fmt: skip
         near = difflib.get_close_matches(re.sub(r"[\s-]", "_", column.lower()), keys, n=1, cutoff=0.85)
         if near and column not in (*keys, naming):  # it would be ignored without a word
-            raise MarginomeError(f"the column '{column}' would be a label, but is nearly '{near[0]}'", where=where,
+            raise MarginomeError(f"the column {shown(column)} would be a label, but is nearly '{near[0]}'", where=where,
                                  remedy=f"Write {near[0]}, or give the label another name.")  # fmt: skip
 
 
 def _case_alone(one: str, other: str) -> str:
-    return f"the columns '{one}' and '{other}' differ in upper and lower case alone, and are one to DuckDB"
+    return f"the columns {shown(one)} and {shown(other)} differ in upper and lower case alone, and are one to DuckDB"
 
 
 def _check_name(name: str, where: str) -> None:
@@ -314,7 +314,7 @@ def _selected(wanted: Mapping[str, Any], by: _By, places: Mapping[str, str], whe
     if not wanted:
         raise MarginomeError("no label is given", where=where, remedy="Name one and its value, or list the models.")
     for column, values in wanted.items():
-        here = f"{where}.{column}"
+        here = f"{where}.{shown(column, quotes=False)}"
         if column not in columns:
             raise unknown_name("label", column, columns, where=where)
         texts = [_text(value, here) for value in _list(values)]
@@ -323,7 +323,7 @@ def _selected(wanted: Mapping[str, Any], by: _By, places: Mapping[str, str], whe
         for name in chosen:
             if by[name].get(column, "") is None:
                 raise MarginomeError(
-                    f"whether model '{name}' is meant is not clear: its rows differ in '{column}' ({places[name]})",
+                    f"whether model '{name}' is meant is not clear: rows differ in {shown(column)} ({places[name]})",
                     where=here,
                     remedy="Give the rows one value, or choose models by another label or by their names.",
                 )
