@@ -412,6 +412,15 @@ def test_all_mistakes_are_told_at_once(shipped):
     assert "sede" in str(caught.value) and "gpu" in str(caught.value)
 
 
+def test_the_order_of_keys_in_a_file_means_nothing(shipped):
+    """Params of jobs are compared: a moved key, or a moved column of a sheet, would compute everything again."""
+    turned = dict(reversed(shipped.items()))
+    for section in ("models", "motifs", "backgrounds", "screens"):
+        turned[section] = {name: dict(reversed(entry.items())) for name, entry in shipped[section].items()}
+    assert json.dumps(turned) != json.dumps(shipped)
+    assert json.dumps(resolve_config(turned)) == json.dumps(resolve_config(shipped))
+
+
 def test_two_things_with_one_name_are_refused(shipped, tmp_path):
     file = tmp_path / "twice.yaml"
     file.write_text("models:\n  a: {x: 1}\n  b: {x: 2}\n  a: {x: 3}\n")

@@ -28,6 +28,7 @@ from marginome.provenance import (
     content_digests,
     file_digests,
     import_closure,
+    narrowed,
     versions,
     with_imported,
 )
@@ -424,3 +425,35 @@ def test_an_installed_package_has_the_digests_of_the_checkout(tmp_path):
 def test_what_has_no_model_in_it_does_not_depend_on_how_models_are_read(job):
     """An import is a reason to run again: an edit of a loader must not make the backgrounds anew."""
     assert not [str(path) for path in import_closure(f"jobs.{job}") if "models" in path.parts[-3:-1]]
+
+
+def test_a_page_of_one_of_many_models_says_nothing_of_the_others():
+    names = [f"m{i}" for i in range(3)]
+    record = {
+        "config": {
+            "screen": {"s": {"models": names, "motifs": ["j"], "comparisons": {"c": {"first": names[:1]}}}},
+            "models": {name: {"weights": f"{name}.pt"} for name in names},
+            "motifs": {"j": {"files": ["j.meme"]}},
+        },
+        "input_sha256": {**{f"{name}.pt": name for name in names}, "shared.json": "s", "j.meme": "j"},
+        "result_sha256": {"effects/a.parquet": "a", "effects/b.parquet": "b"},
+        "shards": [{"file": "1.h5", "model": name} for name in names],
+        "models": {name: {"input_digests": {f"{name}.pt": name, "shared.json": "s"}} for name in names},
+        "command": "snakemake",
+    }
+    before = json.dumps(record)
+    kept = narrowed(record, {"m1"}, {"effects/a.parquet"})
+    assert json.dumps(record) == before
+    assert kept == {
+        "config": {
+            "screen": {"s": {"models": ["m1"], "motifs": ["j"]}},
+            "models": {"m1": {"weights": "m1.pt"}},
+            "motifs": {"j": {"files": ["j.meme"]}},
+        },
+        "input_sha256": {"m1.pt": "m1", "shared.json": "s", "j.meme": "j"},
+        "result_sha256": {"effects/a.parquet": "a"},
+        "shards": [{"file": "1.h5", "model": "m1"}],
+        "models": {"m1": {"input_digests": {"m1.pt": "m1", "shared.json": "s"}}},
+        "command": "snakemake",
+    }
+    assert narrowed(record, ())["input_sha256"] == {"j.meme": "j"}

@@ -289,6 +289,8 @@ def test_appended_rows_make_batches_of_their_own(tmp_path):
     second = batches_of(["own", *names], [names], 16, kept)
     assert {name: second[name] for name in first} == first
     assert [len(b) for name, b in second.items() if name not in first] == [16, 4]
+    shuffled = batches_of(["own", *names[::-1]], [names[::-1]], 16, kept)  # a sheet that was sorted
+    assert {name: shuffled[name] for name in first} == first
     third = batches_of(["own", *names[1:20]], [names[1:20]], 16, kept)  # a row is gone: its batch stays, without it
     assert list(third) == list(first) and third[list(first)[1]] == tuple(names[1:16])
 

@@ -116,6 +116,20 @@ def test_a_batch_of_models_with_one_that_fails(batched, tmp_path):
     pd.testing.assert_frame_equal(mine, wanted, check_exact=True)
 
 
+def test_a_row_beside_a_batch_of_one_and_a_dry_run(tmp_path):
+    """A dry run decides nothing; a batch of one is a batch."""
+    workspace = _workspace(tmp_path / "atlas", _config(0))
+    _atlas(workspace, 0, 1)
+    assert jobs_of(workspace.run(TABLE, "-n").stdout)["check_model"] == 1
+    workspace.config["batch"] = 1
+    assert jobs_of(workspace.run(TABLE, "-n").stdout)["check_model"] == 2
+    _atlas(workspace, 0)
+    workspace.run("results/models/m0/check.json")
+    _atlas(workspace, 0, 1, 2)
+    check = next(file for file in workspace.run(TABLE, "-n").stdout.split() if file.endswith("check.json"))
+    assert "m1+1" in check and jobs_of(workspace.run(TABLE, "-n").stdout)["check_model"] == 1
+
+
 def test_rows_that_are_appended_compute_themselves(tmp_path):
     """And labels, by which screens select, are of no job."""
     workspace = _workspace(tmp_path / "atlas", _config(0, 1))

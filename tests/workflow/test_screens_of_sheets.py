@@ -9,7 +9,7 @@ import textwrap
 import pandas as pd
 import pytest
 
-from workspace import MOTIFS, Workspace
+from workspace import MOTIFS, Workspace, jobs_of
 
 pytestmark = [pytest.mark.workflow, pytest.mark.long]
 #: Models of liver see CTCF's core, those of heart do not; each has a little of its own.
@@ -35,7 +35,7 @@ CODE = textwrap.dedent(
         def forward(self, X):
             return self.counts(torch.relu(self.conv(X)).mean(-1))
     """
-) + "".join(f"\n\ndef toy_{seed}():\n    return Toy({seed}, {int(seed < 3)})\n" for seed in range(6))
+) + "".join(f"\n\ndef toy_{seed}():\n    return Toy({seed}, {int(seed < 3)})\n" for seed in range(7))
 SHEET = "name\tloader\tinput_length\toutputs\ttissue\n" + "".join(
     f"m{i}\ttoy.py:toy_{i}\t100\t{json.dumps({'counts': {}})}\t{'liver' if i < 3 else 'heart'}\n" for i in range(6)
 )
@@ -75,3 +75,22 @@ def test_an_atlas_and_its_comparison(tmp_path):
     least = table[ctcf].groupby("motif_id")["p_models"].min()
     assert (least < 0.01).all() and table.loc[~ctcf, "p"].median() > 0.05, table[["motif_id", "difference", "p_models"]]
     assert table.loc[ctcf, "difference"].max() > 5 * table.loc[~ctcf, "difference"].abs().median()
+
+    # rows and columns in another order compute no model, and an appended row only its own, with its page alone
+    header, *rows = SHEET.splitlines()
+    (tmp_path / "models.tsv").write_text("\n".join([header, *reversed(rows)]) + "\n")
+    ordered = rules_planned(workspace)
+    assert not ordered & {"check_model", "predict_baseline", "marginalize", "summarize_batch"}, ordered
+    cells = [line.split("\t") for line in (header, *rows)]
+    (tmp_path / "models.tsv").write_text("".join("\t".join([*row[:1], *row[:0:-1]]) + "\n" for row in cells))
+    assert not rules_planned(workspace)
+    (tmp_path / "models.tsv").write_text(
+        SHEET + SHEET.splitlines()[-1].replace("m5", "m6").replace("toy_5", "toy_6") + "\n"
+    )
+    planned = jobs_of(workspace.run("screens", "-n").stdout)
+    computed = {"check_model": 1, "marginalize": 1, "summarize_batch": 1, "report_batch_of_1": 1, "report_atlas": 1}
+    assert planned.items() >= computed.items() and not {"report_batch_of_4", "report_batch_of_2"} & planned.keys()
+
+
+def rules_planned(workspace: Workspace) -> set[str]:
+    return set(jobs_of(workspace.run("screens", "-n").stdout)) - {"all", "screens"}

@@ -62,9 +62,14 @@ EXPANDED = expand_sheets(config)
 SHEETS = EXPANDED.sheets
 KEPT_BATCHES = KeptBatches(os.path.join(CONFIG["pathvars"]["results"], "models", "batches.tsv"))
 BATCHES = batches_of(CONFIG["models"], SHEETS, CONFIG["batch"], KEPT_BATCHES.read() if SHEETS else {})
-if SHEETS and workflow.is_main_process:
-    KEPT_BATCHES.write({batch: [m for m in models if m != batch] for batch, models in BATCHES.items()})
 BATCH_OF = {model: batch for batch, models in BATCHES.items() for model in models}
+
+
+def keep_batches():
+    """Have models of sheets stay in their batches: when a run begins, so that a dry run decides nothing."""
+    of_sheets = {model for sheet in SHEETS for model in sheet}
+    if of_sheets:
+        KEPT_BATCHES.write({batch: models for batch, models in BATCHES.items() if models[0] in of_sheets})
 
 
 wildcard_constraints:

@@ -23,7 +23,7 @@ rule write_provenance:
         config=lambda wildcards: screen_section(wildcards.screen),
         digests=lambda wildcards: checksums("screens", wildcards.screen),
         modules=lambda wildcards: modules_of_screen(wildcards.screen),
-        command=lambda wildcards: run_command(f"screens/{wildcards.screen}/report.html"),
+        command=lambda wildcards: run_command(SCREEN_FILES[wildcards.screen]["page"]),
         code=code_digest("jobs.write_provenance"),
     script:
         "../../scripts/write_provenance.py"

@@ -191,6 +191,7 @@ def write_plan():
             named_digests(section, name)
             (checksums if section in ("screens", "attributions") else readers_of)(section, name)
     sheets = [one if isinstance(one, str) else one["file"] for one in CONFIG["sheets"]]
+    keep_batches()
     workflow.configfiles += [PLAN.write(), *sheets, *([KEPT_BATCHES.path] if sheets else [])]
 
 
@@ -200,6 +201,7 @@ if workflow.is_main_process and workflow.storage_settings.default_storage_provid
 
 
 onstart:
+    keep_batches()
     if shipped():
         places = [
             place

@@ -91,8 +91,8 @@ def stop_on_failures(reasons: Mapping[str, str]) -> None:
         several = f"{len(reasons)} models failed ({named}); the first: " if len(reasons) > 1 else ""
         raise MarginomeError(
             f"{several}{next(iter(reasons.values()))}",
-            remedy="Mend its entry or leave it out: what the others gave is kept. To try it again as it is, delete the "
-            "file that is named.",
+            remedy="Mend its entry or leave it out: other batches are kept, models of its batch are computed again. To "
+            "try it again as it is, delete the file that is named.",
         )
 
 

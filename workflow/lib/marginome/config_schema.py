@@ -72,6 +72,9 @@ def complete(value: Any, schema: Mapping, root: Mapping | None = None) -> Any:
             for key in value:
                 if key not in schema.get("properties", {}):
                     value[key] = complete(value[key], extra, root)
+        # Whose order in a file, or of columns in a sheet, means nothing is in the schema's: jobs' params are compared.
+        known = [key for key in schema.get("properties", {}) if key in value]
+        value = {**{key: value[key] for key in known}, **value}
     elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         value = [complete(item, schema["items"], root) for item in value]
     return value

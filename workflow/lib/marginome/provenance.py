@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -289,6 +289,46 @@ _PACKAGES = (
     "snakemake", "torch", "numpy", "pandas", "scipy", "numba", "h5py", "pyarrow", "biopython", "pyfaidx",
     "pybedtools", "modisco-lite", "memelite", "matplotlib",
 )  # fmt: skip
+
+
+def narrowed(record: Mapping[str, Any], models: Collection[str], results: Collection[str] = ()) -> dict[str, Any]:
+    """Return what a screen's record says of some of its models: a page of one of thousands says nothing of the others.
+
+    Parameters
+    ----------
+    record : mapping
+        A screen's ``provenance.json``.
+    models : collection of str
+        Those that are kept: their entries, files, checks and shards. Files that others alone were made of go.
+    results : collection of str
+        Results whose SHA-256 is kept, by path relative to the record.
+
+    Returns
+    -------
+    dict
+        A new record; what is of no model is as it was, but for the lists of models and comparisons of the screen.
+    """
+    config = record["config"]
+    own, others = set(), set()
+    for name, check in record["models"].items():
+        (own if name in models else others).update(check["input_digests"])
+    screens = {
+        name: {key: value for key, value in entry.items() if key != "comparisons"}
+        | {"models": [model for model in entry["models"] if model in models]}
+        for name, entry in config["screen"].items()
+    }
+    return {
+        **record,
+        "config": {**config, "screen": screens, "models": _only(config["models"], models)},
+        "input_sha256": _only(record["input_sha256"], record["input_sha256"].keys() - (others - own)),
+        "result_sha256": _only(record["result_sha256"], results),
+        "shards": [shard for shard in record["shards"] if shard.get("model") in models],
+        "models": _only(record["models"], models),
+    }
+
+
+def _only(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in names}
 
 
 def versions() -> dict[str, str]:

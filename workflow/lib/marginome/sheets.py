@@ -382,8 +382,8 @@ def batches_of(
     size : int
         Models of a sheet that one batch holds at most.
     kept : mapping of str to str
-        The batch that a model was in when this was asked last: it stays there, so that rows that are appended make
-        batches of their own and touch no other.
+        The batch that a model was in when this was asked last: it stays there, in that order, so that rows that are
+        appended or sorted touch no other batch.
 
     Returns
     -------
@@ -392,8 +392,9 @@ def batches_of(
     """
     alone = set(models) - {name for sheet in sheets for name in sheet}
     batches: dict[str, list[str]] = {name: [name] for name in models if name in alone}
+    order = {name: i for i, name in enumerate(kept)}
     for sheet in sheets:
-        for name in (name for name in sheet if name in kept):
+        for name in sorted(order.keys() & set(sheet), key=order.__getitem__):
             batches.setdefault(kept[name], []).append(name)
         fresh = [name for name in sheet if name not in kept]
         for run in (fresh[i : i + size] for i in range(0, len(fresh), size)):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from marginome.model_matrices import family_matrix, read_matrices
+from marginome.provenance import narrowed
 from marginome.report.atlas import write_atlas
 from marginome.report.parts import Link
 from marginome.storage import read_json, read_row_groups, read_table
@@ -70,7 +71,7 @@ def report_atlas(
         members={key: part.tolist() for key, part in grouped.groupby(["collection", "family"])["motif_id"]},
         pages=pages,
         units=units,
-        provenance=record,
+        provenance=narrowed(record, ()),  # what is of models is linked to
         commands=[record["command"]],
         links=[Link(text, file) for text, file in links.items()],
         title=f"Screen {screen}",

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from marginome.arrays import read_hdf5
 from marginome.jobs.report_screen import read_attributions
+from marginome.provenance import narrowed
 from marginome.report.screen import methods_paragraph, write_report
 from marginome.results import (
     read_baselines,
@@ -65,14 +66,15 @@ def report_batch(
         HTML to write.
     """
     record, unsigned = read_json(provenance), unsigned_measures(backgrounds)
+    made = os.path.relpath(effects, os.path.dirname(provenance))
     matrices = pd.concat([read_motif_matrices(path) for path in motifs], ignore_index=True)
     before = read_baselines(baselines)
     tables = {model: _rows(effects, model) for model in models}
     with ExitStack() as stack:
         means = stack.enter_context(read_hdf5(profiles))
-        made = None if functions is None else stack.enter_context(read_hdf5(functions))
+        attributed = None if functions is None else stack.enter_context(read_hdf5(functions))
         for model, page in zip(models, pages, strict=True):
-            table = tables[model]
+            table, of_model = tables[model], narrowed(record, {model}, {made})
             packed = write_report(
                 page,
                 effects=table,
@@ -80,11 +82,11 @@ def report_batch(
                 per_background=single_effects(backgrounds, table),
                 baseline={key: values for key, values in before.items() if key[0] == model},
                 profiles=read_profiles(means, table),
-                attributions=[] if made is None else read_attributions(made, table, where=str(functions)),
+                attributions=[] if attributed is None else read_attributions(attributed, table, where=str(functions)),
                 unsigned=unsigned,
-                provenance=record,
+                provenance=of_model,
                 commands=[record["command"]],
-                methods=methods_paragraph(record),
+                methods=methods_paragraph(of_model),
                 title=f"{model}, screen {screen}",
                 name=f"{screen}.{model}",
                 overview="../../atlas.html",

@@ -115,7 +115,8 @@ def _not_shown(base: str, screens: Collection[str], attributions: Collection[str
     """Say which results in the folder the overview leaves out: another config made them."""
     there = {
         what: sorted(
-            page.parent.name for page in Path(base, what).glob("*/report.html") if page.parent.name not in known
+            {page.parent.name for kind in ("report", "atlas") for page in Path(base, what).glob(f"*/{kind}.html")}
+            - set(known)
         )
         for what, known in (("screens", screens), ("attributions", attributions))
     }
@@ -124,7 +125,7 @@ def _not_shown(base: str, screens: Collection[str], attributions: Collection[str
         return ""
     said = f"This folder also holds results that are not of this config and are not shown here: {listed}."
     log.warning("%s", said)
-    return f"{said} Each has its own page, <kind>/<name>/report.html."
+    return f"{said} Each has its own page, <kind>/<name>/report.html (of a sheet, atlas.html)."
 
 
 def _atlas_entry(name: str, files: Mapping[str, str], opened: Mapping[str, str | os.PathLike]) -> Entry:
