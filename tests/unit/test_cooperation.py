@@ -502,6 +502,7 @@ def test_where_a_period_is_looked_for():
     both = np.concatenate([just[:3], just, just[:3]])
     kinds = np.repeat(["+- given", "++ given", "-+ given"], [3, 8, 3])
     assert periodicity(np.cos(2 * np.pi * both / 10.5), both, kinds) == pytest.approx(1), "one arrangement has them"
+    assert periodicity(1e-3 * np.cos(2 * np.pi * just / 10.5), just, kinds[3:11]) == pytest.approx(1)
     assert periodicity(np.zeros(8), just, kinds[3:11]) == 0
 
 
