@@ -54,6 +54,8 @@ def test_an_insert_may_reach_both_ends_and_not_beyond(start, fits):
     else:
         with pytest.raises(MarginomeError, match=f"an insert of 5 bp at {start} does not lie within"):
             place(table, 12, counted_from=FIRST_BASE)
+        with pytest.raises(MarginomeError, match=f"at {start} does not lie within.*2 inserts do not"):
+            place(pd.concat([table, table.assign(offset=50)]), 12, counted_from=FIRST_BASE)
 
 
 def test_samples_depend_on_the_motifs_id_and_not_on_its_name():

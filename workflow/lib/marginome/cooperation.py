@@ -377,7 +377,7 @@ def _ranked(values: np.ndarray, pairs: _Pairs) -> tuple[np.ndarray, np.ndarray, 
     if null.sum() <= MIN_TAIL:
         return p, low, high
     sample = values[null]
-    p[tested] = Tails(sample, ranks_only=np.ptp(sample) == 0).p(values[tested], "greater")
+    p[tested] = Tails(sample).p(values[tested], "greater")
     # Whole motifs are drawn anew: the mismatched pairs that keep one of them come and go together.
     member = np.unique(pairs.members[null, 0], return_inverse=True)[1]
     rng = np.random.default_rng(0)
@@ -423,7 +423,7 @@ def periodicity(beyond: np.ndarray, gap: np.ndarray, arrangement: np.ndarray, *,
     for name in pd.unique(arrangement):
         mine = arrangement == name
         x, y = gap[mine].astype(np.float64), beyond[mine]
-        if len(x) < 8 or np.ptp(x) < 2 * turn or len(x) < 4 * np.ptp(x) / turn:
+        if np.ptp(x) < 2 * turn or len(x) < 4 * np.ptp(x) / turn:
             continue
         u = (x - x.mean()) / np.ptp(x)
         trend = np.stack([np.ones_like(u), u, u * u], axis=1)
