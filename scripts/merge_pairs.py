@@ -5,6 +5,8 @@ with job(snakemake.log[0], threads=snakemake.threads):
     merge_pairs(
         part_pairs=snakemake.input.pairs,
         part_arrangements=snakemake.input.arrangements,
+        part_backgrounds=snakemake.input.backgrounds,
         pairs=snakemake.output.pairs,
         arrangements=snakemake.output.arrangements,
+        backgrounds=snakemake.output.backgrounds,
     )

@@ -5,7 +5,9 @@ with job(snakemake.log[0], threads=snakemake.threads):
     plot_pairs(
         pairs=snakemake.input.pairs,
         arrangements=snakemake.input.arrangements,
+        backgrounds=snakemake.input.backgrounds,
         top=snakemake.params.top,
         interactions=snakemake.output.interactions,
         heatmap=snakemake.output.heatmap,
+        strips=snakemake.output.backgrounds,
     )

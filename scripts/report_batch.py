@@ -12,5 +12,8 @@ with job(snakemake.log[0]):
         motifs=snakemake.input.motifs,
         provenance=snakemake.input.provenance,
         functions=next(iter(snakemake.input.functions), None),
+        pairs=next(iter(snakemake.input.pairs), None),
+        arrangements=next(iter(snakemake.input.arrangements), None),
+        pair_backgrounds=next(iter(snakemake.input.pair_backgrounds), None),
         pages=snakemake.output.pages,
     )

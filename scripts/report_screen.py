@@ -13,5 +13,6 @@ with job(snakemake.log[0], threads=snakemake.threads):
         functions=next(iter(snakemake.input.functions), None),
         pairs=next(iter(snakemake.input.pairs), None),
         arrangements=next(iter(snakemake.input.arrangements), None),
+        pair_backgrounds=next(iter(snakemake.input.pair_backgrounds), None),
         page=snakemake.output.page,
     )

@@ -12,4 +12,5 @@ with job(snakemake.log[0], threads=snakemake.threads):
         shards=snakemake.input.shards,
         pairs=snakemake.output.pairs,
         arrangements=snakemake.output.arrangements,
+        backgrounds=snakemake.output.backgrounds,
     )

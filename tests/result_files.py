@@ -199,7 +199,7 @@ class Results:
             "s", effects=self.at("effects.parquet"), backgrounds=self.at("effects.h5"), profiles=self.at("profiles.h5"),
             baselines=[self.at("baseline.h5")], motifs=[self.at("motifs.parquet")],
             provenance=self.at("provenance.json"), functions=self.at("functions.h5"),
-            pairs=None, arrangements=None, page=self.at("report.html"),
+            pairs=None, arrangements=None, pair_backgrounds=None, page=self.at("report.html"),
         )  # fmt: skip
 
 

@@ -211,7 +211,8 @@ def test_the_page_of_a_model_is_that_of_the_screen_with_it_alone(results):
     files = {"effects": results.at("batch/effects.parquet"), "backgrounds": results.at("batch/effects.h5"),
              "profiles": results.at("batch/profiles.h5"), "baselines": [results.at("baseline.h5")],
              "motifs": [results.at("motifs.parquet")], "provenance": results.at("provenance.json"),
-             "functions": results.at("functions.h5")}  # fmt: skip
+             "functions": results.at("functions.h5"), "pairs": None, "arrangements": None,
+             "pair_backgrounds": None}  # fmt: skip
     report_batch("s", models=[results.model], **files, pages=pages)
     (meta, mine), (wanted_meta, wanted) = (unpacked(p, "table-data") for p in (pages[0], results.at("report.html")))
     for column in ("effect", "z", "q", "#insert", "#motif", "#pwm"):

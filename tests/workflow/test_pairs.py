@@ -74,7 +74,13 @@ def test_the_example_in_small(workspace):
     page = (folder / "report.html").read_text()
     assert 'id="pairs-section"' in page and f'"n":{len(pairs)},"of":{len(pairs)}' in page
     assert 'id="pairs-section"' not in (folder.parent / "places" / "report.html").read_text()
-    for name in ("interactions", "pairs", "gaps"):
+    backgrounds = pd.read_parquet(folder / "pair_backgrounds.parquet")
+    judged = pairs[pairs["gap"].notna()].set_index(["output", "motif_id", "partner_id"])
+    beyond = backgrounds["effect_pair"] - backgrounds["effect"] - backgrounds["effect_partner"]
+    beyond = beyond.groupby([backgrounds[name] for name in judged.index.names]).agg(["mean", "size"])
+    assert len(beyond) == len(judged) and beyond["size"].eq(4).all()
+    np.testing.assert_allclose(beyond["mean"].reindex(judged.index), judged["interaction"], atol=1e-6)
+    for name in ("interactions", "pairs", "pair_backgrounds", "gaps", "gap_profiles"):
         assert b"<svg" in (folder / "figures" / f"{name}.svg").read_bytes()[:2000]
 
 

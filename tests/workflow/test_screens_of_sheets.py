@@ -52,7 +52,9 @@ def test_an_atlas_and_its_comparison(tmp_path):
         "backgrounds": {"u": {"kind": "uniform", "n": 4, "length": 100}},
         "screens": {
             "s": {"models": {"tissue": ["liver", "heart"]}, "motifs": ["jaspar"], "backgrounds": ["u"],
-                  "comparisons": {"tissues": {"first": {"tissue": "liver"}, "second": {"tissue": "heart"}}}}
+                  "comparisons": {"tissues": {"first": {"tissue": "liver"}, "second": {"tissue": "heart"}}}},
+            "two": {"models": {"tissue": "liver"}, "motifs": ["jaspar"], "backgrounds": ["u"],
+                    "pairs": [{"motifs": ["MA0139.2", "MA0139.2"], "gaps": [3, 6, 20], "mismatched": 40}]},
         },
     }  # fmt: skip
     workspace = Workspace(tmp_path, config)
@@ -75,6 +77,17 @@ def test_an_atlas_and_its_comparison(tmp_path):
     least = table[ctcf].groupby("motif_id")["p_models"].min()
     assert (least < 0.01).all() and table.loc[~ctcf, "p"].median() > 0.05, table[["motif_id", "difference", "p_models"]]
     assert table.loc[ctcf, "difference"].max() > 5 * table.loc[~ctcf, "difference"].abs().median()
+
+    # Pairs: judged batch by batch, in the table of all and on the page of each model.
+    pairs = pd.read_parquet(folder.parent / "two" / "pairs.parquet")
+    assert pairs["model"].tolist() == ["m0", "m1", "m2"] and pairs["cooperation_p"].between(1e-9, 1).all()
+    page = (folder.parent / "two" / "atlas.html").read_text()
+    meta = json.loads(re.search(r'<script type="application/json" id="meta">(.*?)</script>', page, re.DOTALL)[1])
+    for model, link in zip(meta["models"], meta["pages"], strict=True):
+        text = (folder.parent / "two" / link).read_text()
+        held = json.loads(re.search(r'<script type="application/json" id="pairs">(.*?)</script>', text, re.DOTALL)[1])
+        assert held["n"] == held["of"] == 1 and 'id="pairs-section"' in text
+        assert next(c["levels"] for c in held["columns"] if c["name"] == "model") == [model]
 
     # rows and columns in another order compute no model, and an appended row only its own, with its page alone
     header, *rows = SHEET.splitlines()

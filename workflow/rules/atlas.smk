@@ -107,6 +107,9 @@ for size in sorted(
             motifs=per_screen(COLLECTION, collection="motifs"),
             provenance=ancient(rules.write_provenance.output.json),
             functions=functions_of_screen,
+            pairs=of_judged_pairs(BATCH_PAIRS),
+            arrangements=of_judged_pairs(BATCH_ARRANGEMENTS),
+            pair_backgrounds=of_judged_pairs(BATCH_PAIR_BACKGROUNDS),
         output:
             pages=expand(MODEL_PAGE, i=range(1, size + 1), n=size, allow_missing=True),
         log:

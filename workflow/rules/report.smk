@@ -40,6 +40,7 @@ rule report_screen:
         functions=functions_of_screen,
         pairs=of_judged_pairs(PAIRS),
         arrangements=of_judged_pairs(ARRANGEMENTS),
+        pair_backgrounds=of_judged_pairs(PAIR_BACKGROUNDS),
     output:
         page=report(
             "<results>/screens/{screen}/report.html",

@@ -52,13 +52,15 @@ def screen_files(screen):
             **{f"figures/{name}": f"figures/{name}.svg" for name in SCREEN_FIGURES},
         }
         if CONFIG["screens"][screen].get("pairs"):
-            files["gaps"] = "figures/gaps.svg"
+            files |= {"gaps": "figures/gaps.svg", "gap_profiles": "figures/gap_profiles.svg"}
     if has_judged_pairs(screen):
         files |= {
             "pairs": "pairs.parquet",
             "arrangements": "arrangements.parquet",
+            "pair_backgrounds": "pair_backgrounds.parquet",
             "interactions_figure": "figures/interactions.svg",
             "pairs_figure": "figures/pairs.svg",
+            "pair_backgrounds_figure": "figures/pair_backgrounds.svg",
         }
     if CONFIG["screens"][screen].get("composites"):
         files |= {"composites": "composites.parquet", "composites_figure": "figures/composites.svg"}
@@ -215,8 +217,8 @@ def merged_functions(wildcards):
 
 def of_judged_pairs(pattern):
     """Input function: a table of judged pairs, if the screen has any."""
-    return lambda wildcards: expand(
-        pattern, screen=[screen for screen in (wildcards.screen,) if has_judged_pairs(screen)]
+    return lambda wildcards: (
+        expand(pattern, **dict(wildcards.items())) if has_judged_pairs(wildcards.screen) else []
     )
 
 

@@ -245,6 +245,7 @@ rule plot_screen:
 rule plot_gaps:
     input:
         effects=rules.merge_batches.output.effects,
+        profiles=rules.merge_batches.output.profiles,
     output:
         figure=report(
             "<results>/screens/{screen}/figures/gaps.svg",
@@ -252,6 +253,13 @@ rule plot_gaps:
             category="Screens",
             subcategory="{screen}",
             labels={"figure": "effect against gap"},
+        ),
+        profiles=report(
+            "<results>/screens/{screen}/figures/gap_profiles.svg",
+            caption="../report/gap_profiles.rst",
+            category="Screens",
+            subcategory="{screen}",
+            labels={"figure": "profiles against gap"},
         ),
     log:
         "<logs>/plot_gaps/{screen}.log",
@@ -282,6 +290,7 @@ rule score_pairs:
     output:
         pairs=BATCH_PAIRS,
         arrangements=BATCH_ARRANGEMENTS,
+        backgrounds=BATCH_PAIR_BACKGROUNDS,
     log:
         "<logs>/score_pairs/{screen}/{batch}.log",
     benchmark:
@@ -305,9 +314,11 @@ rule merge_pairs:
         manifest=rules.summarize_screen.output.manifest,  # no model failed
         pairs=per_batch(BATCH_PAIRS),
         arrangements=per_batch(BATCH_ARRANGEMENTS),
+        backgrounds=per_batch(BATCH_PAIR_BACKGROUNDS),
     output:
         pairs=PAIRS,
         arrangements=ARRANGEMENTS,
+        backgrounds=PAIR_BACKGROUNDS,
     log:
         "<logs>/merge_pairs/{screen}.log",
     benchmark:
@@ -328,6 +339,7 @@ rule plot_pairs:
     input:
         pairs=rules.merge_pairs.output.pairs,
         arrangements=rules.merge_pairs.output.arrangements,
+        backgrounds=rules.merge_pairs.output.backgrounds,
     output:
         interactions=report(
             "<results>/screens/{screen}/figures/interactions.svg",
@@ -342,6 +354,13 @@ rule plot_pairs:
             category="Screens",
             subcategory="{screen}",
             labels={"figure": "which pairs cooperate"},
+        ),
+        backgrounds=report(
+            "<results>/screens/{screen}/figures/pair_backgrounds.svg",
+            caption="../report/pair_backgrounds.rst",
+            category="Screens",
+            subcategory="{screen}",
+            labels={"figure": "best arrangements in every background"},
         ),
     log:
         "<logs>/plot_pairs/{screen}.log",

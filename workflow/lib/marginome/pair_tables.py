@@ -63,12 +63,23 @@ ARRANGEMENTS = (
     Column("effect", FLOAT, "Of the first motif alone at its place."),
     Column("effect_partner", FLOAT, "Of the other one."),
     Column("interaction", FLOAT, "effect_pair - effect - effect_partner."),
+    Column("interaction_fold_sd", FLOAT, "Ensembles: standard deviation of the interaction between members.", False),
     Column("expected", FLOAT, "What two motifs of this strength do to each other anywhere.", False),
     Column("beyond", FLOAT, "interaction - expected.", False),
     Column("beyond_sd", FLOAT, "What meaningless neighbours do to the two in this arrangement.", False),
     Column("beyond_z", FLOAT, "beyond / beyond_sd.", False),
     Column("seam", TEXT, "A motif with a site across the junction that neither motif holds; null: none.", False),
     Column("eligible", BOOL, "Whether it may be the pair's best arrangement.", False),
+)
+
+#: A row a background of a pair that has a best arrangement: effects in it, of that background.
+PAIR_BACKGROUNDS = (
+    *_PAIR,
+    Column("position", INT, "Number of the place in the config (from 0).", key=True),
+    Column("sequence", INT, "Number of the background in its set (from 0).", key=True),
+    Column("effect_pair", FLOAT, "Effect of the pair in its best arrangement."),
+    Column("effect", FLOAT, "Of the first motif alone at its place."),
+    Column("effect_partner", FLOAT, "Of the other one."),
 )
 
 #: A row a composite, model, background set and (signed) output.

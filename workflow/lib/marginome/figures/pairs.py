@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
 
 from marginome.errors import MarginomeError
-from marginome.figures.shared import MINUS, one_output, styled
+from marginome.figures.shared import MINUS, nothing, one_output, styled
 from marginome.plots import GREY, SETS
 
 
@@ -36,7 +36,8 @@ def interaction_figure(
     -------
     matplotlib.figure.Figure
         A row a pair and a panel an arrangement of orientations, of the first background set: the interaction (line),
-        the expected one (dashed), and the band of twice what meaningless neighbours do around it. Hollow: a seam.
+        the expected one (dashed), and the band of twice what meaningless neighbours do around it. Hollow: a seam. Of
+        an ensemble bars are the standard deviation of the interaction between its members (folds).
 
     Raises
     ------
@@ -71,7 +72,7 @@ def interaction_figure(
     for ax, (first, second, order) in zip(axes[0], kinds):
         arrows = [f"A{first}", f"B{second}"]
         ax.set_title(" ".join(arrows[::-1] if order == "swapped" else arrows).replace("-", MINUS), fontsize=7)
-    figure.supxlabel("bases between the two motifs", fontsize=8)
+    figure.supxlabel("bases between the two motifs (bp)", fontsize=8)
     figure.supylabel(f"interaction on {output} ({rows['unit'].iat[0]})", fontsize=8)
     return figure
 
@@ -86,7 +87,11 @@ def _draw_arrangements(ax, part: pd.DataFrame) -> None:
         ax.fill_between(part["gap"], low, high, color=GREY, alpha=0.25, linewidth=0)
         ax.plot(part["gap"], part["expected"], color=GREY, linewidth=0.8, linestyle="--")
     seam = part["seam"].notna().to_numpy() if "seam" in part else np.zeros(len(part), dtype=bool)
-    ax.plot(part["gap"], part["interaction"], color=SETS[0], linewidth=0.9)
+    folds = part.get("interaction_fold_sd")
+    ax.errorbar(
+        part["gap"], part["interaction"], folds if folds is not None and folds.notna().any() else None, color=SETS[0],
+        linewidth=0.9, elinewidth=0.6,
+    )  # fmt: skip
     ax.plot(part["gap"][~seam], part["interaction"][~seam], "o", color=SETS[0], markersize=2.2)
     ax.plot(part["gap"][seam], part["interaction"][seam], "o", color=SETS[0], markersize=2.6, markerfacecolor="none")
 
@@ -154,4 +159,69 @@ def pairs_figure(pairs: pd.DataFrame, *, top: int = 30, q: float = 0.05) -> Figu
     bar = figure.colorbar(image, ax=ax, shrink=0.6)
     bar.set_label("beyond what is expected,\nshare of the column's largest", fontsize=6)
     ax.set_title(f"dot: cooperates, ring: arrangement matters (q \u2264 {q:g})", fontsize=7)
+    return figure
+
+
+@styled
+def pair_backgrounds_figure(
+    pairs: pd.DataFrame,
+    backgrounds: pd.DataFrame,
+    *,
+    model: str | None = None,
+    output: str | None = None,
+    top: int = 6,
+) -> Figure:
+    """Both motifs together and each alone, in every background, at the best arrangement of pairs.
+
+    Parameters
+    ----------
+    pairs, backgrounds : pandas.DataFrame
+        The tables of a screen of pairs (`marginome.pair_tables`: PAIRS, PAIR_BACKGROUNDS).
+    model, output : str, optional
+        By default the first ones of the table.
+    top : int, default 6
+        Pairs shown: those with the smallest ``cooperation_p``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel a pair, of the first background set: a dot a background, a bar their mean. A line joins the sum of the
+        two alone with the two together in one background. Where there is nothing to show the figure says so.
+    """
+    if backgrounds.empty:
+        return nothing("No pair has a best arrangement whose effects in single backgrounds were kept.")
+    rows, model, output = one_output(backgrounds, model, output)
+    rows = rows[rows["background"] == rows["background"].iat[0]]
+    key = ["collection", "motif_id", "partner_id", "position"]
+    judged = pairs[(pairs["model"] == model) & (pairs["output"] == output)]
+    judged = judged[(judged["background"] == rows["background"].iat[0]) & judged["gap"].notna()]
+    shown = judged.sort_values("cooperation_p", kind="stable").head(top)
+    across = min(3, len(shown))
+    lines = -(-len(shown) // across)
+    figure = Figure(figsize=(2.6 * across + 0.4, 2.3 * lines + 0.4), layout="constrained")
+    axes = figure.subplots(lines, across, squeeze=False).ravel()
+    for ax in axes[len(shown) :]:
+        ax.set_visible(False)
+    of = dict(list(rows.groupby(key, sort=False)))
+    for ax, (_, pair) in zip(axes, shown.iterrows()):
+        mine = of[tuple(pair[key])]
+        alone = mine[["effect", "effect_partner"]].to_numpy()
+        values = np.column_stack([alone, alone.sum(axis=1), mine["effect_pair"]])
+        ax.axhline(0, color=GREY, linewidth=0.6)
+        ax.plot([2, 3], values[:, 2:].T, color=GREY, linewidth=0.5, alpha=0.6)
+        for place, column in enumerate(values.T):
+            ax.plot(np.full(len(column), place), column, "o", color=SETS[0], markersize=2.6, alpha=0.55,
+                    markeredgewidth=0)  # fmt: skip
+            ax.plot([place - 0.28, place + 0.28], [column.mean()] * 2, color="black", linewidth=1.4)
+        two = [f"{pair['motif_name']}{pair['orientation']}", f"{pair['partner_name']}{pair['partner_orientation']}"]
+        two = two[::-1] if pair["order"] == "swapped" else two
+        beyond = f"interaction {pair['interaction']:+.2g}, expected {pair['expected']:+.2g}"
+        ax.set_title(f"{two[0]} {int(pair['gap'])} bp {two[1]}\n{beyond}".replace("-", MINUS), fontsize=6.5)
+        names = [name if len(name) < 13 else f"{name[:11]}\u2026" for name in pair[["motif_name", "partner_name"]]]
+        ax.set_xticks(range(4), [*names, "sum", "together"], fontsize=6.5)
+        ax.set_xlim(-0.5, 3.5)
+    figure.supylabel(f"effect on {output} ({rows['unit'].iat[0]})", fontsize=8)
+    figure.supxlabel(
+        f"each motif alone, the sum, and both; a dot a background of {rows['background'].iat[0]}", fontsize=7
+    )
     return figure

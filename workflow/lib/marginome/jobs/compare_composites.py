@@ -16,7 +16,7 @@ from marginome.figures.composites import composite_figure
 from marginome.figures.shared import nothing
 from marginome.interactions import beside_sum
 from marginome.jobs.screen_parts import screen_parts
-from marginome.jobs.summarize_batch import Part, single_effects
+from marginome.jobs.summarize_batch import Part, kept_effects
 from marginome.pair_tables import COMPOSITES
 from marginome.plots import save_figure
 from marginome.seams import seam_sites
@@ -90,7 +90,7 @@ def _of_list(table: pd.DataFrame, part: Part, what: pd.DataFrame, model: str) ->
     for j, output in enumerate(part.readouts["output"]):
         if not part.readouts["signed"][j]:
             continue  # of distances, two effects do not add up to a third
-        singles = np.concatenate([single_effects(file, model, j) for file in part.files]) if part.kept else None
+        singles = np.concatenate([kept_effects(file, model, j) for file in part.files]) if part.kept else None
         made = what.join(beside_sum(table, part.effect[:, j].astype(np.float64), singles))
         made["effect_se"] = mean_interval(part.effect[chosen, j], part.effect_sd[chosen, j], part.n_backgrounds)[0]
         found.append(made.assign(output=output, unit=part.readouts["unit"][j], n_backgrounds=part.n_backgrounds))

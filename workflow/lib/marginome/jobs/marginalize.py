@@ -204,6 +204,7 @@ def write_part(
 
     The group holds, for its run of inserts (``rows``): ``effect``, ``effect_sd``, ``sign_consistency`` and
     ``after_mean`` (inserts, readouts) float64; ``effects`` (inserts, backgrounds, readouts) float32 if kept;
+    of an ensemble ``effect_fold_sd`` and ``effect_by_member`` (inserts, members, readouts) float64;
     ``profiles/<output>/{logits,probabilities}`` (inserts, strands, length) float32 and their ``rows``;
     ``predictions/<output>`` (inserts, backgrounds, ...) float32 (float64 in that precision) if asked for.
     """
@@ -237,9 +238,10 @@ def write_part(
         tables["effect_sd"][part] = summary.sd
         tables["sign_consistency"][part] = summary.sign_consistency
         tables["after_mean"][part] = found.after.numpy()[:, :k]
-        if folds.shape[2]:  # an ensemble: the spread of its members' mean effects
+        if folds.shape[2]:  # an ensemble: its members' mean effects, and their spread
             by_member = folds.astype(np.float64).mean(1).reshape(m, -1, k)
             tables["effect_fold_sd"][part] = by_member.std(1, ddof=1)
+            append(group, "effect_by_member", by_member)
         if single is not None:
             single[part] = values
         wanted = with_profiles[block]

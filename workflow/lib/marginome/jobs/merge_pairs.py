@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from marginome.columns import Column, conform
-from marginome.pair_tables import ARRANGEMENTS, PAIRS
+from marginome.pair_tables import ARRANGEMENTS, PAIR_BACKGROUNDS, PAIRS
 from marginome.storage import read_table, write_table
 
 
@@ -16,20 +16,23 @@ def merge_pairs(
     *,
     part_pairs: Sequence[str | os.PathLike],
     part_arrangements: Sequence[str | os.PathLike],
+    part_backgrounds: Sequence[str | os.PathLike],
     pairs: str | os.PathLike,
     arrangements: str | os.PathLike,
+    backgrounds: str | os.PathLike,
 ) -> None:
     """Put the tables of batches into one of each kind.
 
     Parameters
     ----------
-    part_pairs, part_arrangements : sequence of path
+    part_pairs, part_arrangements, part_backgrounds : sequence of path
         What `score_screen_pairs` wrote, batch by batch.
-    pairs, arrangements : path
+    pairs, arrangements, backgrounds : path
         Parquet tables to write, see `marginome.pair_tables`.
     """
     _merge(part_pairs, PAIRS, pairs)
     _merge(part_arrangements, ARRANGEMENTS, arrangements)
+    _merge(part_backgrounds, PAIR_BACKGROUNDS, backgrounds)
 
 
 def _merge(parts: Sequence[str | os.PathLike], columns: Sequence[Column], path: str | os.PathLike) -> None:

@@ -1,10 +1,10 @@
-"""The figures of a screen of pairs that were judged: interaction against gap, and pairs by outputs."""
+"""The figures of a screen of pairs that were judged: interaction against gap, pairs by outputs, single backgrounds."""
 
 from __future__ import annotations
 
 import os
 
-from marginome.figures.pairs import interaction_figure, pairs_figure
+from marginome.figures.pairs import interaction_figure, pair_backgrounds_figure, pairs_figure
 from marginome.plots import save_figure
 from marginome.storage import read_table
 
@@ -13,21 +13,24 @@ def plot_pairs(
     *,
     pairs: str | os.PathLike,
     arrangements: str | os.PathLike,
+    backgrounds: str | os.PathLike,
     top: int,
     interactions: str | os.PathLike,
     heatmap: str | os.PathLike,
+    strips: str | os.PathLike,
 ) -> None:
     """Draw what `score_screen_pairs` wrote.
 
     Parameters
     ----------
-    pairs, arrangements : path
+    pairs, arrangements, backgrounds : path
         Its tables.
     top : int
         Pairs shown.
-    interactions, heatmap : path
+    interactions, heatmap, strips : path
         SVG to write.
     """
     table = read_table(pairs)
     save_figure(interaction_figure(table, read_table(arrangements), top=min(top, 6)), interactions)
     save_figure(pairs_figure(table, top=top), heatmap)
+    save_figure(pair_backgrounds_figure(table, read_table(backgrounds), top=min(top, 6)), strips)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from marginome.arrays import read_hdf5
 from marginome.jobs.report_screen import read_attributions
 from marginome.provenance import narrowed
-from marginome.report.screen import methods_paragraph, write_report
+from marginome.report.screen import JudgedPairs, methods_paragraph, write_report
 from marginome.results import (
     read_baselines,
     read_motif_matrices,
@@ -22,7 +22,7 @@ from marginome.results import (
     single_effects,
     unsigned_measures,
 )
-from marginome.storage import damaged, read_json, read_row_groups
+from marginome.storage import damaged, read_json, read_row_groups, read_table
 from marginome.tables import EFFECTS
 
 log = logging.getLogger("marginome")
@@ -42,6 +42,9 @@ def report_batch(
     motifs: Sequence[str | os.PathLike],
     provenance: str | os.PathLike,
     functions: str | os.PathLike | None,
+    pairs: str | os.PathLike | None,
+    arrangements: str | os.PathLike | None,
+    pair_backgrounds: str | os.PathLike | None,
     pages: Sequence[str | os.PathLike],
 ) -> None:
     """Write the interactive page of each model of a batch, as `report_screen` writes that of a screen.
@@ -62,6 +65,8 @@ def report_batch(
         The screen's record.
     functions : path or None
         What functions beside predict gave before and after every insert, where the screen asks for any.
+    pairs, arrangements, pair_backgrounds : path or None
+        Tables of `score_screen_pairs`, where pairs were judged.
     pages : sequence of path
         HTML to write.
     """
@@ -70,6 +75,7 @@ def report_batch(
     matrices = pd.concat([read_motif_matrices(path) for path in motifs], ignore_index=True)
     before = read_baselines(baselines)
     tables = {model: _rows(effects, model) for model in models}
+    judged = None if pairs is None else [read_table(path) for path in (pairs, arrangements, pair_backgrounds)]
     with ExitStack() as stack:
         means = stack.enter_context(read_hdf5(profiles))
         attributed = None if functions is None else stack.enter_context(read_hdf5(functions))
@@ -83,6 +89,7 @@ def report_batch(
                 baseline={key: values for key, values in before.items() if key[0] == model},
                 profiles=read_profiles(means, table),
                 attributions=[] if attributed is None else read_attributions(attributed, table, where=str(functions)),
+                pairs=None if judged is None else JudgedPairs(*(some[some["model"] == model] for some in judged)),
                 unsigned=unsigned,
                 provenance=of_model,
                 commands=[record["command"]],

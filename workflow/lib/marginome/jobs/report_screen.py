@@ -39,6 +39,7 @@ def report_screen(
     functions: str | os.PathLike | None,
     pairs: str | os.PathLike | None,
     arrangements: str | os.PathLike | None,
+    pair_backgrounds: str | os.PathLike | None,
     page: str | os.PathLike,
 ) -> None:
     """Write the interactive page of one screen.
@@ -57,7 +58,7 @@ def report_screen(
         The screen's record.
     functions : path or None
         What functions beside predict gave before and after every insert, where the screen asks for any.
-    pairs, arrangements : path or None
+    pairs, arrangements, pair_backgrounds : path or None
         Tables of `score_screen_pairs`, where pairs were judged.
     page : path
         HTML to write.
@@ -75,7 +76,7 @@ def report_screen(
             baseline=read_baselines(baselines),
             profiles=read_profiles(handle, table),
             attributions=[] if made is None else read_attributions(made, table, where=str(functions)),
-            pairs=None if pairs is None else JudgedPairs(read_table(pairs), read_table(arrangements)),
+            pairs=None if pairs is None else JudgedPairs(*map(read_table, (pairs, arrangements, pair_backgrounds))),
             unsigned=unsigned_measures(backgrounds),
             provenance=record,
             commands=[record["command"]],

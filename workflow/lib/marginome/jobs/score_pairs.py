@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,11 @@ from marginome.columns import conform
 from marginome.cooperation import MIN_MISMATCHED, pair_rows, score_pairs
 from marginome.discoveries import add_q
 from marginome.errors import MarginomeError
+from marginome.interactions import motifs_alone
 from marginome.jobs.screen_parts import screen_parts
-from marginome.jobs.summarize_batch import Part
+from marginome.jobs.summarize_batch import Part, kept_effects
 from marginome.motifs.motif import Motif
-from marginome.pair_tables import ARRANGEMENTS, PAIRS
+from marginome.pair_tables import ARRANGEMENTS, PAIR_BACKGROUNDS, PAIRS
 from marginome.seams import seam_sites
 from marginome.storage import write_table
 
@@ -37,6 +38,7 @@ def score_screen_pairs(
     shards: Sequence[str | os.PathLike],
     pairs: str | os.PathLike,
     arrangements: str | os.PathLike,
+    backgrounds: str | os.PathLike,
 ) -> None:
     """Judge the pairs of every model of a batch, background set and signed output by their mismatched pairs.
 
@@ -46,28 +48,42 @@ def score_screen_pairs(
         See `marginome.jobs.screen_parts.screen_parts`.
     models : sequence of str
         Of the batch.
-    pairs, arrangements : path
-        Parquet tables to write, see `marginome.pair_tables`.
+    pairs, arrangements, backgrounds : path
+        Parquet tables to write, see `marginome.pair_tables`. The last has no rows where the screen's ``keep`` left the
+        effects of single backgrounds out.
     """
-    scored: list[pd.DataFrame] = []
-    placed: list[pd.DataFrame] = []
+    made: list[_Found] = []
     for one in screen_parts(
         screen, seams_of, batches=[models], inserts=inserts, families=families, motifs=motifs, baselines=baselines,
         shards=shards,
     ):  # fmt: skip
-        of_pairs, of_arrangements = _of_list(one.table, one.part, one.described)
         where = {"model": one.model, "background": one.background}
-        scored.append(of_pairs.assign(**where))
-        placed.append(of_arrangements.assign(**where))
-    found = pd.concat(scored, ignore_index=True) if scored else pd.DataFrame()
+        made += [
+            _Found(*(table.assign(**where) for table in found))
+            for found in _of_list(one.table, one.part, one.described, one.model)
+        ]
+    found, placed, singles = (_together([getattr(part, name) for part in made]) for name in _Found._fields)
     for question in ("cooperation", "syntax") if len(found) and "cooperation_p" in found else ():
         tested = found.rename(columns={f"{question}_p": "p"})
         test_set = ("model", "output", "background", "collection", "position", "far_bp")
         found[f"{question}_q"] = add_q(tested, test_set, test=None)["q"]
     write_table(pairs, conform(found, PAIRS, name=str(pairs)))
-    everywhere = pd.concat(placed, ignore_index=True) if placed else pd.DataFrame()
-    write_table(arrangements, conform(everywhere, ARRANGEMENTS, name=str(arrangements)))
+    write_table(arrangements, conform(placed, ARRANGEMENTS, name=str(arrangements)))
+    write_table(backgrounds, conform(singles, PAIR_BACKGROUNDS, name=str(backgrounds)))
     _tell(found)
+
+
+class _Found(NamedTuple):
+    """What is said of some pairs that are judged together, by table."""
+
+    pairs: pd.DataFrame
+    arrangements: pd.DataFrame
+    backgrounds: pd.DataFrame
+
+
+def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    tables = [table for table in tables if len(table)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def seams_of(table: pd.DataFrame, motifs: Sequence[Motif]) -> np.ndarray:
@@ -86,10 +102,11 @@ def seams_of(table: pd.DataFrame, motifs: Sequence[Motif]) -> np.ndarray:
     return found
 
 
-def _of_list(table: pd.DataFrame, part: Part, seam: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The pairs and the arrangements of one list, of every signed output of one model and background set."""
-    of_pairs, of_arrangements = [], []
+def _of_list(table: pd.DataFrame, part: Part, seam: np.ndarray, model: str) -> list[_Found]:
+    """What is said of the pairs of one list, of every signed output of one model and background set."""
+    found = []
     names = table[table["partner_id"].isna()].drop_duplicates("motif_id").set_index("motif_id")["motif_name"]
+    alone = motifs_alone(table)
     for j, output in enumerate(part.readouts["output"]):
         if not part.readouts["signed"][j]:
             continue  # of distances, two effects do not add up to a third
@@ -107,16 +124,41 @@ def _of_list(table: pd.DataFrame, part: Part, seam: np.ndarray) -> tuple[pd.Data
             interaction=made["interaction"],
             seam=seam[made.index],
         )
-        real = made["kept"].isna()
-        for members in _designs(made):
-            judged = _judged(made.loc[members], place.loc[members], names=f"{output}")
-            of_pairs.append(judged[0])
-            of_arrangements.append(judged[1])
-        if not real.any():
+        if part.fold_sd is not None:
+            members = _kept(part, model, "effect_by_member", j)
+            beyond = members[made.index] - members[alone[made.index]].sum(axis=1)
+            place["interaction_fold_sd"] = beyond.std(axis=1, ddof=1)
+        if not made["kept"].isna().any():
             raise MarginomeError("there are no pairs", where="pairs")
-    if not of_pairs:
-        return pd.DataFrame(), pd.DataFrame()
-    return pd.concat(of_pairs, ignore_index=True), pd.concat(of_arrangements, ignore_index=True)
+        singles = _kept(part, model, "effects", j) if part.kept else None
+        for chosen in _designs(made):
+            judged, arranged, best = _judged(made.loc[chosen], place.loc[chosen], names=f"{output}")
+            found.append(_Found(judged, arranged, _in_backgrounds(judged, best, alone, singles)))
+    return found
+
+
+def _kept(part: Part, model: str, name: str, readout: int) -> np.ndarray:
+    """What the shards keep of every insert for one readout: by background (``effects``), or by member."""
+    found = [kept_effects(file, model, readout, name=name) for file in part.files]
+    return np.concatenate([values for values in found if len(values)])
+
+
+def _in_backgrounds(
+    pairs: pd.DataFrame, best: np.ndarray, alone: np.ndarray, singles: np.ndarray | None
+) -> pd.DataFrame:
+    """Effects in every background, of pairs that have a best arrangement: together there, and each motif alone."""
+    chosen = np.flatnonzero(best >= 0)
+    if singles is None or not len(chosen):
+        return pd.DataFrame()
+    head = pairs[["collection", "motif_id", "partner_id", "motif_name", "partner_name", "output", "unit", "position"]]
+    n = singles.shape[1]
+    rows = best[chosen]
+    return head.iloc[np.repeat(chosen, n)].assign(
+        sequence=np.tile(np.arange(n), len(chosen)),
+        effect_pair=singles[rows].ravel(),
+        effect=singles[alone[rows, 0]].ravel(),
+        effect_partner=singles[alone[rows, 1]].ravel(),
+    )
 
 
 def _designs(made: pd.DataFrame) -> list[pd.Index]:
@@ -128,8 +170,11 @@ def _designs(made: pd.DataFrame) -> list[pd.Index]:
     return [members for _, members in group.groupby(group, sort=False).groups.items()]
 
 
-def _judged(made: pd.DataFrame, place: pd.DataFrame, *, names: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The pairs of one design and their arrangements, with what the mismatched pairs say of them if there are any."""
+def _judged(made: pd.DataFrame, place: pd.DataFrame, *, names: str) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+    """The pairs of one design and their arrangements, with what the mismatched pairs say of them if there are any.
+
+    Beside them, of each pair the row of its best arrangement, -1 where it has none.
+    """
     real = made["kept"].isna()
     mine = made[real]
     head = place[real].drop_duplicates(["motif_id", "partner_id"])
@@ -143,22 +188,22 @@ def _judged(made: pd.DataFrame, place: pd.DataFrame, *, names: str) -> tuple[pd.
     )
     enough = made.loc[~real, "pair"].nunique() >= MIN_MISMATCHED
     if not enough or made["gap"].nunique() < 2:
-        return head, place[real]
+        return head, place[real], np.full(len(head), -1)
     scores = score_pairs(made)
     arranged = place.join(scores.arrangements)[real]
     table = scores.pairs.reindex(list(zip(head["motif_id"], head["partner_id"])))
-    for prefix, column in (("", "best"), ("syntax_", "syntax_best")):
-        chosen = place.reindex([-1 if row is None or pd.isna(row) else row for row in table[column]])
+    for prefix, column in (("syntax_", "syntax_best"), ("", "best")):
+        rows = np.array([-1 if row is None or pd.isna(row) else row for row in table[column]])
         for name in _PLACE:
-            head[f"{prefix}{name}"] = chosen[name].to_numpy()
-    best = arranged.reindex([-1 if row is None or pd.isna(row) else row for row in table["best"]])
+            head[f"{prefix}{name}"] = place.reindex(rows)[name].to_numpy()
+    best = arranged.reindex(rows)
     head["interaction"], head["expected"] = best["interaction"].to_numpy(), best["expected"].to_numpy()
     table = table.drop(columns=["best", "syntax_best"]).rename(columns={"far": "far_bp"})
     for name in table.columns:
         head[name] = table[name].to_numpy()
     log.info("%s: %d pairs beside %d mismatched ones, expected interaction of %d terms", names, len(head),
              table["n_mismatched"].iat[0], scores.terms)  # fmt: skip
-    return head, arranged
+    return head, arranged, rows
 
 
 def _tell(found: pd.DataFrame) -> None:

@@ -464,12 +464,18 @@ def _with_interaction(rows: pd.DataFrame, part: Part, motif: np.ndarray, model: 
         some = rows[rows["output"] == output]
         effects = None
         if part.kept:
-            effects = np.concatenate([single_effects(file, model, j) for file in part.files])[motif]
+            effects = np.concatenate([kept_effects(file, model, j) for file in part.files])[motif]
         parts.append(some.join(interaction(some.reset_index(drop=True), effects).set_index(some.index)))
     return pd.concat(parts).sort_index()
 
 
-def single_effects(file: str | os.PathLike, model: str, readout: int) -> np.ndarray:
-    """Return the effects of a shard in every background, of one readout, shape (its inserts, backgrounds)."""
+def kept_effects(file: str | os.PathLike, model: str, readout: int, *, name: str = "effects") -> np.ndarray:
+    """Return the effects of a shard in every background, of one readout, shape (its inserts, backgrounds).
+
+    `name` is ``effects``, or ``effect_by_member`` for an ensemble's members in place of backgrounds.
+    """
     with read_hdf5(file) as handle:
-        return part_of(handle, model)["effects"][:, :, readout]
+        group = part_of(handle, model)
+        if name not in group and not len(group["rows"]):  # how many members there are was not seen
+            return np.zeros((0, 0))
+        return group[name][:, :, readout]

@@ -32,6 +32,8 @@ from marginome.tables import EFFECTS, INSERT_KEYS
 _SITE = tuple(key for key in INSERT_KEYS if key not in ("orientation", "insert"))
 #: At most this many rows, so that a page opens within 3 s (docs/report.md).
 MOST_ROWS = 400_000
+#: Of single effects, profiles and attributions, compressed.
+DETAIL_BYTES = 8_000_000
 #: Measures of the library whose effects cannot be negative.
 _DISTANCES = tuple(measure.name for measure in MEASURES.values() if not measure.signed)
 _NEEDED = ("model", "background", "motif_id", "orientation", "output", "effect")
@@ -41,7 +43,7 @@ ECHARTS = "vendor/echarts-6.1.0.min.js"
 SCREEN_FILES = (
     "data", "numbers", "state", "filter", "significance", "logo", "table", "chart", "scatter", "figures", "agreement",
     "heatmap", "loci", "painting", "locus", "detail",
-    "backgrounds", "profile", "attributions", "outputs", "pairs", "controls",
+    "backgrounds", "profile", "attributions", "outputs", "pairs", "strips", "controls",
 )  # fmt: skip
 
 
@@ -77,7 +79,7 @@ def write_report(
     overview: str | None = None,
     overview_title: str = "All results",
     q_threshold: float = 0.05,
-    detail_bytes: int = 8_000_000,
+    detail_bytes: int = DETAIL_BYTES,
 ) -> Packed:
     """Write the interactive page of a screen: one HTML file that opens from disk and asks for nothing else.
 
@@ -126,7 +128,7 @@ def write_report(
     detail_bytes : int, default 8,000,000
         Most compressed bytes for per-background effects and profiles together (each gets half, or a third where there
         are attributions, which get the rest); what does not fit is left out from the weakest insert on, and the page
-        says so.
+        says so. Of a part of the default, that part of the curves of pairs is kept.
 
     Returns
     -------
@@ -164,7 +166,7 @@ def write_report(
         "thing": "element" if loci else "motif",
         "pairs": "" if pairs is None else _own("pairs.html"),
     }
-    islands = [] if pairs is None else pair_islands(pairs)
+    islands = [] if pairs is None else pair_islands(pairs, share=min(1.0, detail_bytes / DETAIL_BYTES))
     most = MOST_ROWS
     while True:
         rows, left_out = _rows_that_fit(effects, q_threshold, most)

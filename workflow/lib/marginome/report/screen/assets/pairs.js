@@ -3,12 +3,14 @@
 const PAIRS = $('pairs') ? JSON.parse($('pairs').textContent) : null;
 const MOST_SHOWN = 300;
 let pairColumns = null,
-  curves = null; // column -> values, of pairs and of their arrangements
+  curves = null,
+  strips = null; // column -> values, of pairs, their arrangements, and backgrounds at the best ones
 
 async function loadPairs() {
   const read = (list, arrays) => new Map(list.map((c) => [c.name, { ...c, data: arrays[c.name] }]));
   pairColumns = read(PAIRS.columns, await unpack('pairs-data', PAIRS.arrays));
   curves = read(PAIRS.curves, await unpack('curves-data', PAIRS.curve_arrays));
+  strips = read(PAIRS.singles, await unpack('strips-data', PAIRS.single_arrays));
   $('pairs-section').hidden = false;
   document.addEventListener('themechange', drawPairs);
   drawPairs();
@@ -101,6 +103,16 @@ function drawPairs() {
     left +
     (PAIRS.of > PAIRS.n ? ` ${held}` : '');
   drawCurves(chosen);
+  drawStrips(chosen);
+}
+
+/** A line along y, as an item of a custom series; null where an end is not known. */
+function upright(api, x, low, high, stroke) {
+  const from = api.coord([x, low]),
+    to = api.coord([x, high]);
+  return from[1] === from[1] && to[1] === to[1]
+    ? { type: 'line', shape: { x1: from[0], y1: from[1], x2: to[0], y2: to[1] }, style: { stroke, lineWidth: 1.2 } }
+    : null;
 }
 
 /** The interaction of a pair against the gap, a panel an arrangement of orientations. */
@@ -124,7 +136,8 @@ function drawCurves(pair) {
     : `${pairValue('motif_name', pair)} (A) with ${pairValue('partner_name', pair)} (B), ` +
       `${pairValue('output', pair)}: ` +
       'interaction (line), what two motifs of this strength do to each other (dashed), twice what ' +
-      'meaningless neighbours do (band). Hollow: a site stands on the seam.';
+      'meaningless neighbours do (band). Hollow: a site stands on the seam.' +
+      (curves.has('interaction_fold_sd') ? ' Bars: standard deviation between the members of the ensemble.' : '');
   node.hidden = !panels.size;
   if (!panels.size) return;
   const kinds = [...panels.keys()],
@@ -136,8 +149,10 @@ function drawCurves(pair) {
     high = 0;
   for (const row of [...panels.values()].flat()) {
     const middle = valueOf(curves, 'expected', row),
-      band = 2 * valueOf(curves, 'beyond_sd', row);
-    for (const v of [valueOf(curves, 'interaction', row), middle - band, middle + band])
+      band = 2 * valueOf(curves, 'beyond_sd', row),
+      v0 = valueOf(curves, 'interaction', row),
+      folds = valueOf(curves, 'interaction_fold_sd', row);
+    for (const v of [v0, v0 - folds, v0 + folds, middle - band, middle + band])
       if (v === v) [low, high] = [Math.min(low, v), Math.max(high, v)];
   }
   const room = 0.05 * (high - low || 1);
@@ -183,6 +198,19 @@ function drawCurves(pair) {
             ? null
             : { type: 'polygon', shape: { points }, style: { fill: colours.control, opacity: 0.25 } };
         },
+      });
+    if (curves.has('interaction_fold_sd'))
+      option.series.push({
+        ...at,
+        type: 'custom',
+        silent: true,
+        z: 3,
+        data: rows.map((row) => {
+          const middle = valueOf(curves, 'interaction', row),
+            folds = valueOf(curves, 'interaction_fold_sd', row);
+          return [valueOf(curves, 'gap', row), middle - folds, middle + folds];
+        }),
+        renderItem: (_, api) => upright(api, api.value(0), api.value(1), api.value(2), colours.down),
       });
     option.series.push(
       { ...plain, data: line('expected'), lineStyle: { color: colours.control, width: 1, type: 'dashed' } },
