@@ -45,3 +45,14 @@ def openspliceai(flanking: int = 400) -> torch.nn.Module:
     units = {80: 4, 400: 8, 2000: 12, 10000: 16}[flanking]
     widths, dilations = np.array([11] * 8 + [21] * 4 + [41] * 4), np.repeat([1, 4, 10, 25], 4)
     return SpliceAI(32, widths[:units], dilations[:units])
+
+
+def pangolin() -> torch.nn.Module:
+    """Build Pangolin (pip install bipangolin); (n, 12, length - 10000) probabilities.
+
+    Of each tissue (heart, liver, brain, testis) three rows: no site, a site, and its usage. A file is of one tissue, in
+    the order of the numbers in its name, and the other rows of what it gives mean nothing.
+    """
+    from bipangolin.model import AR, L, Pangolin, W
+
+    return Pangolin(L, W, AR)

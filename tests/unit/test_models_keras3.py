@@ -107,6 +107,12 @@ write("simple_convnet", zoo.simple_convnet(500, 3, first_filters=12, filters=12,
 write("simple_layer", zoo.simple_convnet(500, 3, first_filters=12, filters=12, dense_size=12, normalization="layer"))
 write("basenji", zoo.basenji(1024, 3, first_filters=16, filters=32))
 write("legnet", zoo.legnet(230, 3, stem_filters=8, tower_filters=(8, 12), pool_sizes=(2, 2)))
+write("enformer", zoo.enformer(1024, 3, num_conv_blocks=2, num_transformer_blocks=2, num_transformer_heads=2,
+                               target_length=64, start_filters=128, filters=384, pointwise_filters=24,
+                               output_activation="linear"))
+write("borzoi", zoo.borzoi(1024, 3, num_conv_blocks=3, num_transformer_blocks=1, num_transformer_heads=2,
+                           target_length=192, start_filters=32, filters=64, pointwise_filters=24,
+                           unet_connections=[2, 3], unet_filters=64))
 """
 
 
@@ -129,7 +135,7 @@ def zoo(tmp_path_factory):
     return written(tmp_path_factory.mktemp("crested"), _ZOO)
 
 
-def compared(file: Path, loader: str = "keras") -> None:
+def compared(file: Path, loader: str = "keras", rounding: float = 2e-6) -> None:
     """What a file predicts, against what Keras predicted with it."""
     values = np.load(file.with_suffix(".npz"))
     wanted = [values[name] for name in sorted(values.files) if name.startswith("y")]
@@ -146,8 +152,8 @@ def compared(file: Path, loader: str = "keras") -> None:
         found = loaded.module(X)
     for y, expected in zip(found if isinstance(found, tuple) else (found,), wanted, strict=True):
         largest = np.abs(expected).max()
-        assert expected.std(axis=0).mean() > 1e-4 * largest  # fifty times what is let pass, however small outputs are
-        np.testing.assert_allclose(y, expected, rtol=0, atol=2e-6 * largest)
+        assert expected.std(axis=0).mean() > 50 * rounding * largest  # however small outputs are
+        np.testing.assert_allclose(y, expected, rtol=0, atol=rounding * largest)
 
 
 @pytest.mark.parametrize(
@@ -187,12 +193,40 @@ def test_attention_and_lstms_pass_the_check_of_a_model(wide):
         "simple_layer",
         "basenji",
         "legnet",
+        "enformer",
+        "borzoi",
     ],
 )
 def test_models_of_the_crested_zoo_predict_as_in_keras_and_pass_the_check(zoo, tmp_path, name):
-    compared(zoo / f"{name}.keras")
-    found = checked({"weights": str(zoo / f"{name}.keras"), "outputs": {"y": {"names": ["a", "b", "c"]}}}, tmp_path)
+    # Keras' own Enformer is 2e-6 to 5e-6 off from float64 in float32
+    compared(zoo / f"{name}.keras", rounding=1e-5 if name == "enformer" else 2e-6)
+    bins = {"index": "30"} if name in ("enformer", "borzoi") else {}
+    outputs = {"y": {"names": ["a", "b", "c"]} | bins}
+    found = checked({"weights": str(zoo / f"{name}.keras"), "outputs": outputs}, tmp_path)
     assert found["attribution"]["unsupported_operations"] == []
+    assert not found["attribution"]["deltas"]["y"]["relative"] > 0.01
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("MultiheadAttention", {"relative_position_absolute": False}, "CREsted itself cannot run"),
+        ("MultiheadAttention", {"relative_position_functions": "sines"}, "features of distances of the kind sines"),
+        ("MultiheadAttention", {"num_position_features": 7}, "7 features"),
+        ("MultiheadAttention", {"heads": 2**30}, "more than any model has"),
+        ("MultiheadAttention", {"heads": 4}, r"its biases are \(1, 2, 1, 64\)"),
+        ("MultiheadAttention", {"value_size": 8}, "its v_layer is"),
+        ("AttentionPool1D", {"pool_size": 3}, "1024 positions in windows of 3"),
+        ("AttentionPool1D", {"per_channel": False}, r"by a matrix \(128, 128\)"),
+    ],
+)
+def test_layers_of_crested_that_do_not_fit_are_one_line(zoo, tmp_path, kind, change, message):
+    edit = config_edit(lambda config: first(config, kind)["config"].update(change))
+    file = changed(zoo / "enformer.keras", tmp_path / "bad.keras", edit)
+    with pytest.raises(MarginomeError, match=message) as refused:
+        load_model("m", {"weights": file, "outputs": {"y": {"index": "30", "names": ["a", "b", "c"]}}})
+    assert "\n" not in str(refused.value) and "bad.keras" in str(refused.value)
 
 
 # ------------------------------------------------------------------------------------ hostile and damaged

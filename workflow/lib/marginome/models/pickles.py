@@ -18,7 +18,7 @@ from marginome.errors import MarginomeError
 
 # The classes of pickled modules that are known: of each, only names and attributes are read (see Record).
 KNOWN_MODULES = ("bpnetlite.", "torch.nn.modules.")
-# What such files hold besides: numbers and dtypes of NumPy, kept by training logs.
+# What such files hold besides: numbers and dtypes of NumPy, kept by training logs, and the options of the training.
 KNOWN_NAMES = {
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
@@ -28,6 +28,7 @@ KNOWN_NAMES = {
     "numpy.ndarray",
     "collections.defaultdict",
     "builtins.slice",
+    "argparse.Namespace",
 }
 # Of what PyTorch's own reader of weights may call, what a state dict needs (its bytearray(n), say, takes n bytes).
 _PLAIN_NAMES = {

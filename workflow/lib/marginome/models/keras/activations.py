@@ -27,6 +27,24 @@ _KERAS_3: dict[str, Callable[[], nn.Module]] = {
 }  # fmt: skip
 
 
+class GeluOfEnformer(nn.Module):
+    """``x sigmoid(1.702 x)``, by which Enformer approximates a GELU."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Sigmoid()
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Elementwise."""
+        return X * self.gate(1.702 * X)
+
+
+# Functions that CREsted registers with Keras.
+_CRESTED: dict[str, Callable[[], nn.Module]] = {
+    "crested>gelu_enf": GeluOfEnformer, "crested>gelu_approx": lambda: nn.GELU(approximate="tanh"),
+}  # fmt: skip
+
+
 class HardSigmoidOfKeras2(nn.Module):
     """A line of slope 0.2 through 0.5, cut at 0 and 1; that of Keras 3 and PyTorch has slope 1/6."""
 
@@ -68,6 +86,8 @@ def activation(given: Any, spatial: bool, settings: Settings) -> list[nn.Module]
         return []
     if isinstance(given, Mapping):  # a layer, e.g. Conv1D(..., activation=LeakyReLU(0.1))
         kind = given.get("class_name")
+        if kind == "function" and given.get("config") in _CRESTED:
+            return [_CRESTED[given["config"]]()]
         if kind not in LAYERS:
             raise settings.unsupported(f"the activation {given.get('config') if kind == 'function' else kind} "
                                        "is not known")  # fmt: skip

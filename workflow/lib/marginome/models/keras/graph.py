@@ -9,13 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from marginome.errors import MarginomeError
+from marginome.models.keras import crested_layers, wide_layers
 from marginome.models.keras import layers as plain_layers
-from marginome.models.keras import wide_layers
 from marginome.models.keras.layers import MOST_POSITIONS, Call, PositionsMajor, Value, build_layer
 from marginome.models.keras.settings import Settings
 from marginome.models.keras.weights import Weights
 
-BUILDERS = plain_layers.BUILDERS | wide_layers.BUILDERS
+BUILDERS = plain_layers.BUILDERS | wide_layers.BUILDERS | crested_layers.BUILDERS
 MODELS = {"Sequential", "Functional", "Model", "CustomModel"}
 Reference = tuple  # (layer, which of its calls, which of its outputs), and a word for values in between
 
@@ -170,7 +170,9 @@ class Graph(nn.Module):
         name = _name(layer)
         settings = Settings(layer["config"], name, self.where, self.keras)
         inputs = tuple(values[ref] for ref in refs)
-        return build_layer(Call(layer["class_name"], name, settings, inputs, self.weights), BUILDERS)
+        registered = layer.get("registered_name")  # of a layer that is not Keras' own
+        kind = registered if registered in crested_layers.BUILDERS else layer["class_name"]
+        return build_layer(Call(kind, name, settings, inputs, self.weights), BUILDERS)
 
     def _add(self, name: str, module: nn.Module, sources: Sequence[tuple], target: tuple) -> None:
         key = re.sub(r"\W", "_", f"layer{len(self.plan)}_{name}")
