@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from workspace import RESOURCES, ROOT, Workspace, rules_run, small_config
+from workspace import RESOURCES, ROOT, Workspace, jobs_of, rules_run, small_config
 
 pytestmark = pytest.mark.workflow
 REPORTING = {
@@ -54,6 +54,14 @@ def test_what_can_change_nothing_reruns_nothing(copied):
     ]:
         os.utime(file)  # newer than every result
     assert _planned(copied) == set()
+
+
+def test_snakemake_looks_for_jobs_when_one_ends(copied):
+    for page in copied.path("results").rglob("*.html"):
+        page.unlink()
+    said = copied.run("--verbose").stdout
+    jobs = sum(jobs_of(said).values())
+    assert jobs >= 5 and said.count("Ready jobs") <= jobs + 2
 
 
 def test_an_edit_of_the_marginalization_reruns_what_depends_on_it(copied):
