@@ -59,6 +59,27 @@ def test_time_and_shards_follow_from_the_measured_rate(tmp_path, caplog, rates, 
     assert full == pytest.approx(1200 * 100 * 2003 * 4e-6)
 
 
+def test_wide_inserts_take_longer_by_what_was_measured(tmp_path):
+    """Three widths, 12, 112 and 212 bp: by the straight line they take 1, 1.5 and 2 times as long."""
+    made = make_background({"kind": "uniform", "n": 100, "length": 250}, name="u", seed=1)
+    write_background(made, fasta=tmp_path / "u.fa.gz", bed=tmp_path / "u.bed", tsv=tmp_path / "u.tsv")
+    listed = single_inserts(300).assign(insert=["A" * width for width in (4, 112, 212)] * 100)
+    write_table(tmp_path / "inserts.parquet", listed)
+    check = {"block": 64, "pairs_per_second": {"64": 100.0}, "apart": {"bp": [12, 212], "times": 2.0}, "outputs": []}
+    write_checks(tmp_path / "check.json", m=check)
+    keep = {"backgrounds_mb": 500, "profiles": True, "predictions": False}
+    estimate(
+        {"s": {"models": ["m"], "backgrounds": ["u"], "shards": 1, "outputs": None, "keep": keep}},
+        inserts={"s": {"c": str(tmp_path / "inserts.parquet")}},
+        backgrounds={"u": str(tmp_path / "u.fa.gz")},
+        checks={"m": str(tmp_path / "check.json")},
+        table=tmp_path / "estimate.tsv",
+    )
+    row = pd.read_csv(tmp_path / "estimate.tsv", sep="\t").iloc[0]
+    assert row["minutes"] == pytest.approx(100 * 100 * (1 + 1.5 + 2) / 100 / 60, abs=0.01)
+    assert row["pairs_per_second"] == pytest.approx(100 / 1.5, abs=0.1)
+
+
 def test_a_job_takes_as_long_as_all_models_of_its_batch(tmp_path, caplog):
     made = make_background({"kind": "uniform", "n": 100, "length": 50}, name="u", seed=1)
     write_background(made, fasta=tmp_path / "u.fa.gz", bed=tmp_path / "u.bed", tsv=tmp_path / "u.tsv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -143,3 +144,16 @@ def test_a_batch_of_pairs_has_as_many_as_there_is_room_for_at_once(monkeypatch):
     few = Engine(model, X, engine="incremental", memory_bytes=4 << 30)
     for a, b in zip(pytree.tree_leaves(found), pytree.tree_leaves(few._path.product(edits, slice(0, 6)))):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("memory", "shrink", "found"),
+    [
+        (1e9, 1, {1: 1, 5: 5, 6: 6, 7: 7, 8: 4, 14: 7, 15: 5, 64: 7}),  # up to 7 at once: 64 in ten batches, not 13
+        (100, 1, {5: 5, 6: 3, 8: 4, 64: 5}),  # a quarter of the memory has no room for 7 pairs of 4 bytes
+        (1e9, 2, {5: 5, 6: 3, 8: 4, 64: 5}),  # memory ran out before
+    ],
+)
+def test_a_few_edits_more_than_a_batch_are_no_batch_of_their_own(memory, shrink, found):
+    path, plan = SimpleNamespace(memory_bytes=memory, _shrink=shrink), SimpleNamespace(bytes=4)
+    assert {edits: paths.Incremental._edits_at_a_time(path, edits, 5, plan) for edits in found} == found

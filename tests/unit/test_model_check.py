@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -130,8 +131,30 @@ def test_the_shipped_bpnet_is_fit_to_run(bpnet_check, tmp_path):
     if check["engine"]["path"] == "incremental":
         rates = check["pairs_per_second"]
         assert rates[str(check["block"])] > 0.75 * max(rates.values())
+        assert check["apart"] is None or check["apart"]["bp"] == [12, 212]  # if there was time
     write_json(tmp_path / "check.json", check)
     assert read_json(tmp_path / "check.json") == json.loads(json.dumps(check))
+
+
+def test_what_wider_inserts_cost_is_measured_where_there_is_room_and_time(monkeypatch):
+    """With a clock that takes a millisecond for each base that an insert spans, and another in the first round."""
+    seen = []
+
+    def timed(runner, edits, device, backgrounds):
+        lo, hi = edits.spans().T
+        seen.append((int(lo.min()), int(hi.max())))
+        return float((hi - lo).max()) / 1000 + 9 * (len(seen) < 3)
+
+    monkeypatch.setattr(engine_check, "_timed", timed)
+    monkeypatch.setattr(engine_check, "BLOCK_SECONDS", 99.0)
+    runner, inserts = SimpleNamespace(X=[None] * 5, device=None), random_one_hot((64, 4, 12), random_state=0)
+    assert engine_check._apart(runner, inserts, 2114, 99.0) == {"bp": [12, 212], "times": 17.67}
+    assert runner.block == 64 and set(seen) == {(1051, 1063), (951, 1163)}  # both in the middle
+    assert engine_check._apart(runner, inserts, 40, 99.0) == {"bp": [12, 40], "times": 3.333}
+    assert engine_check._apart(runner, inserts, 20, 99.0) is None  # hardly any room between the halves
+    assert engine_check._apart(runner, inserts, 2114, 0.0) is None
+    seen.clear()
+    assert engine_check._apart(runner, inserts, 2114, 20.0) is None and len(seen) == 2  # the first round takes too long
 
 
 DILATED = """
@@ -280,7 +303,7 @@ def test_precisions_are_compared_with_float64(tmp_path):
 
 
 def test_the_same_check_twice_is_the_same(tmp_path):
-    timed = ("sequences_per_second", "pairs_per_second", "block", "peak_memory_mb", "parts", "cost")
+    timed = ("sequences_per_second", "pairs_per_second", "apart", "block", "peak_memory_mb", "parts", "cost")
     first, second = (check_model(load(tmp_path), seed=3) for _ in range(2))
     for check in (first, second):  # a processor that multiplies bfloat16 times it as well
         check["engine"]["bfloat16"].pop("pairs_per_second", None)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import handmade_pairs
@@ -12,6 +15,7 @@ from marginome import MarginomeError
 from marginome.cooperation import NOTHING, pair_rows
 from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
+from marginome.jobs.score_pairs import _of_list
 from marginome.motifs.motif import motif_from_sequence
 from marginome.pair_designs import LEAST_WITHOUT_MOTIF, expand_pairs, mismatched_inserts
 
@@ -92,6 +96,44 @@ def test_mismatched_pairs_have_the_arrangements_of_their_entry():
     assert (one["first"].isin(IDS)).sum() == 45, "first and second take turns"
     again = listed(pairs)
     assert again == (inserts, mismatched) != listed(pairs, seed=2)
+
+
+def test_a_list_of_pairs_is_in_the_order_of_places_and_has_every_insert_once():
+    """What a job computes together is what lies together; each motif alone is computed once for all its pairs."""
+    pairs = [{"among": IDS[:3], "gaps": GRID, "orientations": ["++", "+-"], "mismatched": 10}]
+    inserts, mismatched = listed(pairs)
+    table = insert_table(inserts, {}, 1, mismatched)
+    places = list(zip(table["offset"], table["offset"] + table["insert"].str.len()))
+    assert places == sorted(places)
+    key = ["motif_id", "orientation", "offset", "insert", "partner_id", "partner_orientation", "gap", "order"]
+    rows = Counter(table[key].astype(object).where(table[key].notna(), None).itertuples(index=False, name=None))
+    fields = ["start" if name == "offset" else "sequence" if name == "insert" else name for name in key]
+    given = Counter(tuple(getattr(insert, name) for name in fields) for insert in [*inserts, *mismatched])
+    assert rows == given and set(rows.values()) == {1}
+    assert table["position"].eq(0).where(table["partner_id"].notna(), True).all()
+    alone = list_inserts(MOTIFS, length=150, positions=[90, 5], collection="c")
+    assert insert_table(alone, False, 1)["offset"].tolist() == [insert.start for insert in alone], "pairs alone"
+
+
+def test_pairs_are_judged_in_one_order_whatever_that_of_the_list():
+    pairs = [{"among": IDS[:3], "gaps": {"start": 0, "stop": 41, "step": 8}, "orientations": ["++", "+-"],
+              "mismatched": 40}]  # fmt: skip
+    inserts, mismatched = listed(pairs)
+    table = insert_table(inserts, {}, 1, mismatched).rename(columns={"offset": "start"})
+    generator = np.random.default_rng(0)
+    effect = generator.normal(size=(len(table), 1))
+    shuffled = generator.permutation(len(table))
+    readouts = {"output": ["y"], "signed": [True], "unit": ["u"]}
+    found = []
+    for order in (np.arange(len(table)), shuffled):
+        part = SimpleNamespace(effect=effect[order], readouts=readouts, fold_sd=None, kept=False)
+        rows = table.iloc[order].reset_index(drop=True)
+        ((judged, arranged, _),) = _of_list(rows, part, np.full(len(table), None, dtype=object), "m")
+        found.append((judged, arranged))
+    for one, other in zip(*found):
+        pd.testing.assert_frame_equal(one.reset_index(drop=True), other.reset_index(drop=True))
+    names = list(zip(found[0][0]["motif_id"], found[0][0]["partner_id"]))
+    assert names == sorted(names) and len(names) == 6
 
 
 def test_fewer_mismatched_pairs_than_pairs_are_spread_over_them():

@@ -329,6 +329,8 @@ def test_a_list_placed_later_is_one_that_knew_the_length(motifs, positions, leng
     few, pairs = motifs[:3], [{"motifs": [motifs[0].motif_id, motifs[1].motif_id], "gaps": [2, 5]}]
     for given in ({}, {"pairs": pairs}):
         known = list_inserts(few, positions=positions, length=length, **given)
+        if given:  # a list of pairs is in the order of places
+            known.sort(key=lambda i: (i.start, len(i.sequence)))
         later = insert_table(list_inserts(few, positions=positions, length=None, **given), False, 1)
         placed = place(later, length, counted_from=MIDDLE if positions == "centre" else "first base")
         assert list(placed["start"]) == [i.start for i in known]

@@ -40,7 +40,8 @@ def insert_table(
         ``role`` ("motif", "control" or "mismatched"), the fields of `Insert` (``sequence`` as ``insert``, ``start`` as
         ``offset``),
         ``position`` (number of the config's position, from 0), ``control_kind``, ``controls`` (numbers of the controls
-        made from the insert) and ``control`` (a control's number).
+        made from the insert) and ``control`` (a control's number). A list of pairs is in the order of places (see
+        `by_place`), others in that of `listed`.
     """
     rows = pd.DataFrame([asdict(insert) for insert in [*listed, *mismatched]])
     rows = rows.rename(columns={"sequence": "insert", "start": "offset"})
@@ -51,6 +52,7 @@ def insert_table(
     pairs = rows["partner_id"].notna().any()
     if controls is False or pairs:
         rows["control_kind"], rows["controls"] = None, None
+        rows = by_place(rows) if pairs else rows
         return rows.assign(control=pd.array([pd.NA] * len(rows), dtype="Int64"))
     wanted = list(dict.fromkeys(rows["insert"]))
     each = controls.get("per_insert")
@@ -83,6 +85,15 @@ def insert_table(
     for column in ("sample", "gap", "control"):
         extra[column] = extra[column].astype("Int64")
     return pd.concat([rows, extra], ignore_index=True)
+
+
+def by_place(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return inserts in the order of their first and last positions, numbered anew.
+
+    A job computes consecutive inserts together, on common spans. Of pairs, neighbours in the order of the config differ
+    in their gap, and the two motifs alone stand at its ends: hardly two are on one span.
+    """
+    return rows.iloc[np.lexsort([rows["insert"].str.len(), rows["offset"]])].reset_index(drop=True)
 
 
 def _position_numbers(rows: pd.DataFrame) -> np.ndarray:

@@ -57,12 +57,12 @@ def gap_figure(effects: pd.DataFrame, *, model: str | None = None, output: str |
     figure = Figure(figsize=(2.9 * columns + 0.4, 2.1 * lines + 0.5), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
     arrange = [c for c in ("orientation", "partner_orientation", "order") if c in rows]
-    styles = {key: i for i, key in enumerate(rows[arrange].drop_duplicates().itertuples(index=False, name=None))}
+    styles = {key: i for i, key in enumerate(sorted(set(rows[arrange].itertuples(index=False, name=None))))}
     for ax in axes[len(shown) :]:
         ax.set_visible(False)
     for ax, key in zip(axes, shown):
         part = rows[(rows[pair] == pd.Series(key, index=pair)).all(axis=1)]
-        for arrangement, line in part.groupby(arrange, sort=False, dropna=False):
+        for arrangement, line in part.groupby(arrange):
             line, i = line.sort_values("gap"), styles[tuple(arrangement)]
             text = " ".join(str(a) for a in arrangement if str(a) != "given").replace("-", "\u2212")
             ax.fill_between(line["gap"], line["ci_low"], line["ci_high"], color=SETS[i % 6], alpha=0.15, linewidth=0)
@@ -124,7 +124,7 @@ def gap_profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, 
     key = [c for c in ("collection", "motif_id", "partner_id", "position") if c in rows]
     size = rows["effect"].abs().groupby([rows[c] for c in key], sort=False).max().sort_values(ascending=False)
     shown = list(size.index[:top])
-    kinds = list(rows[_ARRANGEMENT].drop_duplicates().itertuples(index=False, name=None))
+    kinds = sorted(set(rows[_ARRANGEMENT].itertuples(index=False, name=None)))
     before = np.asarray(block.before).sum(axis=0)
     figure = Figure(figsize=(2.3 * len(kinds) + 1.3, 2.1 * len(shown) + 0.5), layout="constrained")
     axes = figure.subplots(len(shown), len(kinds), squeeze=False)

@@ -225,7 +225,7 @@ class Incremental:
         for rows, plan, lo, hi in groups:
             cut = cut_out(inserts, edits.starts, rows, lo, hi)
             size = self._pairs_at_a_time(plan)
-            per = min(len(rows), size)
+            per = self._edits_at_a_time(len(rows), size, plan)
             for b0 in range(backgrounds.start, backgrounds.stop, max(1, size // per)):
                 some = slice(b0, min(b0 + max(1, size // per), backgrounds.stop))
                 here = slice(some.start - backgrounds.start, some.stop - backgrounds.start)
@@ -346,6 +346,13 @@ class Incremental:
         if size * plan.bytes > room:  # of what moves only a part is there at a time
             size = min(size, room / max(1.0, plan.bytes * (self._share or 1.0)))
         return max(1, int(size) // self._shrink)
+
+    def _edits_at_a_time(self, edits: int, size: int, plan: Plan) -> int:
+        """Return how many of a group's edits a batch of some `size` pairs has: half as many again for fewer batches."""
+        more = size * 3 // 2
+        if more * plan.bytes <= self.memory_bytes / 4 and self._shrink == 1:
+            size = more
+        return math.ceil(edits / math.ceil(edits / size))
 
     def _measure_share(self, plans: list[tuple[Plan, int]]) -> None:
         """Measure the share, where a quarter of the memory may be too small for so many pairs of some plan.

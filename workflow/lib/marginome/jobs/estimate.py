@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,8 +54,9 @@ def estimate(
     Notes
     -----
     Pairs (inserts and controls times backgrounds) over pairs per second of this kind of device, as measured on random
-    backgrounds with the block that the run uses; ``of_nulls`` of them are of controls and mismatched pairs. Writing
-    and start-up are not counted. Disk is what shards and merged files hold before compression (`disk_mb`), without what
+    backgrounds with the block that the run uses: of inserts of 12 bp, and of two parts 200 bp apart, with a straight
+    line in the width between and beyond. ``of_nulls`` of them are of controls and mismatched pairs. Writing and
+    start-up are not counted. Disk is what shards and merged files hold before compression (`disk_mb`), without what
     ``functions`` write. The models of a batch are computed by one job, so that its time is that of all of them. Of
     lists of pairs of motifs the log says what they are made of, and names a smaller design.
     """
@@ -70,18 +71,21 @@ def estimate(
             check = found.get(model) or read_record(checks[model], model)  # says what a model failed with
             rates = check["pairs_per_second"]
             rate = rates.get(str(check["block"])) or max(rates.values(), default=0.0) or check["sequences_per_second"]
+            dearer = cost_of_width(check)
             together = batches[str(checks[model])]
             wanted = [o for o in check["outputs"] if not entry["outputs"] or o["name"] in entry["outputs"]]
             for background, (name, listed) in itertools.product(entry["backgrounds"], lists.items()):
                 n, n_motifs = len(listed), int((listed["role"] == "motif").sum())
                 pairs = n * sizes[background]
-                minutes = pairs / rate / 60
+                list_rate = rate / dearer(listed["insert"].str.len().to_numpy()).mean()
+                minutes = pairs / list_rate / 60
                 disk = disk_mb(wanted, n, n_motifs, sizes[background], entry["keep"])
                 rows.append(
                     {
                         "screen": screen, "model": model, "background": background, "inserts": name, "pairs": pairs,
                         "of_nulls": (n - n_motifs) * sizes[background],
-                        "pairs_per_second": round(rate, 1), "minutes": round(minutes, 2), "models_of_a_job": together,
+                        "pairs_per_second": round(list_rate, 1), "minutes": round(minutes, 2),
+                        "models_of_a_job": together,
                         "shards_now": of_list(entry["shards"], name) or 1,
                         "shards_proposed": max(1, math.ceil(minutes * together / SHARD_MINUTES)),
                         "disk_mb": round(disk, 1),
@@ -154,6 +158,18 @@ def pair_design(name: str, listed: pd.DataFrame) -> Design:
     kept = np.flatnonzero(pair & listed["gap"].isin(gaps[::2]).to_numpy())
     alone = motifs_alone(listed.rename(columns={"offset": "start"}))[kept]
     return Design(name, said, len(np.union1d(kept, alone)) / len(listed))
+
+
+def cost_of_width(check: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function of inserts' widths (bp): what one costs, relative to the insert that a model's rate is of.
+
+    1 for all where the check has no such measurement: the whole model runs, or sequences are short.
+    """
+    apart = check.get("apart")
+    if apart is None:
+        return lambda width: np.ones(len(width))
+    narrow, wide = apart["bp"]
+    return lambda width: 1 + (apart["times"] - 1) / (wide - narrow) * np.maximum(0, width - narrow)
 
 
 def disk_mb(

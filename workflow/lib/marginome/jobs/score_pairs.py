@@ -113,6 +113,8 @@ def _of_list(table: pd.DataFrame, part: Part, seam: np.ndarray, model: str) -> l
         made = pair_rows(table.assign(effect=part.effect[:, j]), np.array([s is not None for s in seam]))
         source = table.loc[made.index]
         made["position"] = source["position"].to_numpy()
+        made = made.sort_values(["position", "first", "second", "arrangement", "gap"])
+        source = source.loc[made.index]
         place = source[["collection", "motif_id", "partner_id", "position", *_PLACE, "start"]].assign(
             output=output,
             unit=part.readouts["unit"][j],

@@ -23,6 +23,7 @@ from marginome.sequences import random_one_hot
 log = logging.getLogger("marginome")
 
 INSERT_WIDTH = 12
+APART = 200  # two halves of an insert this far apart say what wider inserts cost; or as far as there is room
 BLOCKS = {"cpu": (16, 64, 128), "cuda": (64, 128, 256, 512)}
 BLOCK_SECONDS = 10.0  # a block that would take longer than this to try is not tried
 RACES = 3
@@ -32,6 +33,7 @@ FEW_BACKGROUNDS = 2
 NOT_RUN: dict[str, Any] = {
     "block": 1,
     "pairs_per_second": {},
+    "apart": None,
     "engine": {
         "path": "none",
         "reason": "the model has problems",
@@ -69,7 +71,7 @@ def check_engine(
         (blocks[-1], 4, width), random_state=stable_seed(seed, "check_model inserts", width) % 2**32
     )
     starts = torch.full((blocks[-1],), loaded.input_length // 2 - width // 2, dtype=torch.int64)
-    block, rates, kernels, rough = info.block, {}, {}, {}
+    block, rates, apart, kernels, rough = info.block, {}, None, {}, {}
     if info.path == "incremental":
         few = Edits(inserts[:1], starts[:1])
         pair = _timed(runner, few, device, 1)  # the first makes plans, so that it is slower than those that follow
@@ -89,6 +91,10 @@ def check_engine(
         # the engine's own block unless another is clearly faster: noise must not change a result's last digits
         if rates[fastest] > 1.25 * rates.get(str(info.block), 0.0):
             block = int(fastest)
+        # a plan so wide is checked first, which takes as long as setting up at most
+        apart = _apart(runner, inserts[:block], loaded.input_length, part.left - set_up)
+        if apart is None and loaded.input_length >= 2 * width:
+            log.info("there was no time to measure how much longer wide inserts take: `estimate` counts them as others")
         if info.kernels == "triton":
             other = Engine(module, X, args, kernels=False, **settings)
             engines = {e.info.kernels: e for e in (runner, other)}
@@ -109,6 +115,7 @@ def check_engine(
     return {
         "block": block,
         "pairs_per_second": rates,
+        "apart": apart,
         "engine": {
             "path": info.path,
             "reason": info.reason,
@@ -128,7 +135,7 @@ def engine_like(like: Mapping[str, Any]) -> dict[str, Any]:
     on the backgrounds that it computes.
     """
     errors = dict.fromkeys(("check_error", "precision_error", "effect_error"))
-    return {key: like[key] for key in ("block", "pairs_per_second")} | {"engine": {**like["engine"], **errors}}
+    return {key: like[key] for key in ("block", "pairs_per_second", "apart")} | {"engine": {**like["engine"], **errors}}
 
 
 def _bfloat16(
@@ -153,6 +160,28 @@ def _bfloat16(
                  "sample: %s of the largest effect", f"{rates['bfloat16']:,.4g}", f"{rates['float32']:,.4g}",
                  "unknown" if error is None else f"{error:.1g}")  # fmt: skip
     return {"pairs_per_second": rates, "effect_error": None if error is None else finite_or_none(error), "reason": ""}
+
+
+def _apart(runner: Engine, inserts: Tensor, length: int, left: float) -> dict[str, Any] | None:
+    """Return how much longer inserts take whose halves are far apart: both widths (bp), and the ratio of times.
+
+    None where sequences are too short, or no time is left. The two kinds take turns in a few backgrounds.
+    """
+    runner.block, width = len(inserts), inserts.shape[-1]
+    apart, half = min(APART, length - width), width // 2
+    if left <= 0 or apart < width:
+        return None
+    wide = torch.cat([inserts[..., :half], inserts.new_zeros((len(inserts), 4, apart)), inserts[..., half:]], dim=2)
+    kinds = [Edits(some, torch.full((len(some),), (length - some.shape[-1]) // 2)) for some in (inserts, wide)]
+    few = min(FEW_BACKGROUNDS, len(runner.X))
+    seconds: list[list[float]] = [[], []]
+    for _ in range(RACES + 1):
+        for edits, times in zip(kinds, seconds):
+            times.append(_timed(runner, edits, runner.device, few))
+        if 2 * RACES * seconds[1][0] > min(BLOCK_SECONDS, left):
+            return None
+    narrow, broad = (statistics.median(times[1:]) for times in seconds)  # the first round makes plans
+    return {"bp": [width, width + apart], "times": float(f"{max(1.0, broad / narrow):.4g}")}
 
 
 def _race(
