@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils import _pytree as pytree
 
+from marginome import deep_lift_shap, integrated_gradients
 from marginome.background_set import BackgroundSet, composition_table, write_background
 from marginome.footprint import Live, sequences_at_once
 from marginome.incremental import Edits, Engine, paths
@@ -122,6 +123,68 @@ def test_long_models_keep_to_the_memory_of_the_run(tmp_path):
         assert float(done.stdout.splitlines()[-1]) < 400 + 300, what
     a, b = (torch.load(tmp_path / f"{what}.pt") for what in ("incremental", "full"))
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+_ATTRIBUTED = """
+import resource, sys, torch
+torch.set_num_threads(1)
+from marginome import random_one_hot
+from marginome.attribution.functions import FUNCTIONS, Asked
+from marginome.models import load_model
+from marginome.prediction import Readout
+folder, what, memory = sys.argv[1:]
+outputs = {"y": {"index": "3, 2040:2050", "reduce": {"how": "mean", "axes": [1]}}}
+model = load_model("m", {"loader": f"{folder}/long.py:Long", "input_length": 131072, "outputs": outputs})
+X = random_one_hot((1, 4, 131072), random_state=0)
+references = random_one_hot((4, 4, 131072), random_state=1)[None]
+target = Readout(model.readouts(), "y").eval()
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+if what == "integrated_gradients":
+    X, references = X[..., :32768].repeat(1, 1, 4), references[:, :1]  # 50 points
+before = peak()
+found = FUNCTIONS[what](Asked(target, X, None, 0, lambda: references, torch.device("cpu"), "float32", "full",
+                              span=(65536, 65544), quiet=True, memory_bytes=int(memory) << 20))
+torch.save(found.attributions, f"{folder}/{what}.pt")
+print(peak() - before)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("what", "memory", "most"),
+    [("deep_lift_shap", 900, 1000), ("integrated_gradients", 1200, 1200), ("saturation_mutagenesis", 400, 600)],
+)
+def test_attributions_of_long_models_keep_to_the_memory_of_the_run(tmp_path, what, memory, most):
+    """Where no memory is named, four pairs, 32 points and 24 edits go together: 1.4, 5.3 and 1.1 GB."""
+    (tmp_path / "long.py").write_text(_MODEL)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow" / "lib")}
+    done = subprocess.run([sys.executable, "-c", _ATTRIBUTED, str(tmp_path), what, str(memory)], capture_output=True,
+                          text=True, env=environment)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert float(done.stdout.splitlines()[-1]) < most
+    assert float(torch.load(tmp_path / f"{what}.pt").abs().max()) > 0
+
+
+@pytest.mark.parametrize("function", [deep_lift_shap, integrated_gradients])
+def test_a_memory_changes_no_attribution(function, monkeypatch):
+    """However many go together; the least is one, and what is measured is remembered."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv1d(4, 8, 9), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 162, 1)]
+    model, X = torch.nn.Sequential(*layers), random_one_hot((3, 4, 170), random_state=0).float()
+    references, seen = random_one_hot((15, 4, 170), random_state=1).float().unflatten(0, (3, 5)), []
+    run = model.forward
+    model.forward = lambda X: seen.append(len(X)) or run(X)
+    given = {"references": references, "device": "cpu", "warning_threshold": float("inf")}
+    wanted = function(model, X, **given)
+    for memory, most in ((1, 1), (10**9, max(seen))):
+        seen.clear()
+        found = function(model, X, memory_bytes=memory, **given)
+        assert max(seen) == most
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    times = len(seen)
+    function(model, X, memory_bytes=10**9, **given)
+    assert len(seen) < 2 * times  # without measuring
 
 
 def test_a_batch_of_pairs_has_as_many_as_there_is_room_for_at_once(monkeypatch):

@@ -239,7 +239,7 @@ def test_a_delta_that_is_no_number_is_mentioned_too(delta, caplog):
     applier._attributors = {None: lambda *given: found}
     edits = Edits.stack([one_hot_encode("ACG").to(torch.int8)] * 2, [5, 5])
     with caplog.at_level("WARNING"):
-        applier._against_backgrounds(Target("y", "", None, 0), edits)
+        applier._against_backgrounds(Target("y", "", None, 0), edits, 0, LENGTH)
     assert "miss the change of the output" in caplog.text
 
 
@@ -274,3 +274,17 @@ def test_of_models_with_other_inserts_each_has_its_own_and_nothing_of_the_rest(c
     narrow = whole.copy()
     narrow[:, :, [0, -1]] = np.nan
     np.testing.assert_allclose(second, [narrow[0], np.full_like(whole[0], np.nan), narrow[4]], atol=1e-6)
+
+
+def test_a_small_memory_changes_no_number(case, monkeypatch):
+    """Sequences one after the other, each with its own references."""
+    functions = ["deep_lift_shap", "saturation_mutagenesis"]
+    wanted, _, _ = run(case, functions)
+    seen = []
+    references = Applier._references
+    monkeypatch.setattr(Applier, "_references", lambda self, X, rows: seen.append(len(X)) or references(self, X, rows))
+    monkeypatch.setitem(ENGINE, "memory_mb", 0)
+    found, _, _ = run(case, functions)
+    assert set(seen) == {1} and set(found) == set(wanted)
+    for name, values in wanted.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5, err_msg=str(name))

@@ -432,6 +432,15 @@ def test_sequences_follow_the_memory(tmp_path):
     assert "batches with 2 of 8 sequences" in check["parts"]["batches"]["left_out"]
 
 
+def test_a_sequence_and_a_pair_that_take_more_than_the_memory_are_told(tmp_path):
+    """Before a long job: it runs them all the same, one at a time."""
+    check = check_model(load(tmp_path), engine="full", memory_bytes=1 << 10)
+    told = [warning for warning in check["warnings"] if "give memory_mb" in warning]
+    assert [warning.split(" takes ")[0] for warning in told] == ["one sequence", "DeepLIFT/SHAP"]
+    check = check_model(load(tmp_path), engine="full", memory_bytes=1 << 30)
+    assert not [warning for warning in check["warnings"] if "give memory_mb" in warning]
+
+
 def test_the_memory_of_a_sequence_is_counted(tmp_path):
     loaded = load(tmp_path)
     run = running.Runner(loaded.readouts(), torch.device("cpu"), "m")

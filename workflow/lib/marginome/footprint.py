@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from marginome.devices import is_out_of_memory
 
 # Of so many bytes of activations for a byte of the sequences (float32, one-hot) it is not measured whether they fit:
 # two hundred times as many channels as bases, five tensors of them at once.
@@ -66,6 +69,48 @@ def sequences_at_once(
     """
     if most * X[0].numel() * 4 * UNMEASURED <= memory_bytes:
         return most
+    return _as_many(lambda: run(X[:1], tuple(a[:1] for a in args)), memory_bytes, most)
+
+
+def passes_at_once(
+    model: torch.nn.Module, what: Hashable, run: Callable[[], Any], *, memory_bytes: float, most: int
+) -> int:
+    """Return how many passes forwards and backwards to make together, so that what they keep stays within a memory.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        What is measured of it is remembered as long as it lives.
+    what : hashable
+        What a pass depends on beside the model: which function, the sequences' shape, the dtype.
+    run : function
+        Makes one pass.
+    memory_bytes : float
+        For what there is at once.
+    most : int
+        What a model without trouble gets.
+
+    Returns
+    -------
+    int
+        At least 1, as for `sequences_at_once`; 1 where memory runs out.
+    """
+    known = _measured.setdefault(model, {})
+    key = (what, memory_bytes, most)
+    if key not in known:
+        try:
+            known[key] = _as_many(run, memory_bytes, most)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            known[key] = 1
+    return known[key]
+
+
+_measured: WeakKeyDictionary[torch.nn.Module, dict[Hashable, int]] = WeakKeyDictionary()
+
+
+def _as_many(run: Callable[[], Any], memory_bytes: float, most: int) -> int:
     with Live() as live:
-        run(X[:1], tuple(a[:1] for a in args))
+        run()
     return max(1, min(most, int(memory_bytes / max(1, live.peak))))

@@ -8,11 +8,23 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
+from marginome.devices import resolve_device
 from marginome.errors import MarginomeError
+from marginome.footprint import sequences_at_once
 from marginome.incremental import Edits, Engine
 from marginome.incremental.worthwhile import engine_pays
 from marginome.marginalization import _engine_settings
-from marginome.prediction import check_args, check_finite, leaves, map_structure, predict
+from marginome.prediction import (
+    cast_argument,
+    check_args,
+    check_finite,
+    evaluating,
+    leaves,
+    map_structure,
+    model_dtype,
+    predict,
+    run_model,
+)
 from marginome.sequences import name_some, validate_one_hot
 
 # Sequences, and positions of all of them, whose edits are handed to the engine together: bounds the memory of outputs,
@@ -50,6 +62,8 @@ def saturation_mutagenesis(
     verbose: bool = False,
     func: Callable | None = None,
     fast: bool = True,
+    *,
+    memory_bytes: int | None = None,
 ) -> torch.Tensor | SaturationMutagenesis:
     """Predict the effect of every single-base edit.
 
@@ -76,6 +90,9 @@ def saturation_mutagenesis(
         As in `predict`; `func` is applied to every batch of predictions.
     fast : bool, default True
         Compute only what an edit changes, where the model allows it (`marginome.incremental`).
+    memory_bytes : int, optional
+        What to keep to: for the engine, and for the sequences that go together without it, fewer than `batch_size`
+        where they are long.
 
     Returns
     -------
@@ -107,9 +124,11 @@ def saturation_mutagenesis(
     n_edits = int((sequences[:, :, start:stop] == 0).sum())
     chosen = _engine_settings(model, **settings) if fast else None
     if chosen is None or not engine_pays(model, sequences, args, n_edits, chosen["device"]):
+        if memory_bytes is not None:
+            settings["batch_size"] = _batch_within(memory_bytes, model, sequences, settings)
         y0, edited = _plain(model, sequences, settings)
     else:
-        y0, edited = _with_engine(model, sequences, chosen)
+        y0, edited = _with_engine(model, sequences, chosen, memory_bytes)
     if not raw_outputs:
         _check_attributable(y0, target)
 
@@ -161,10 +180,27 @@ def _plain(model: torch.nn.Module, X: torch.Tensor, settings: dict) -> tuple[Any
     return predict(model, X, **settings), edited
 
 
-def _with_engine(model: torch.nn.Module, X: torch.Tensor, chosen: dict) -> tuple[Any, Callable]:
+def _batch_within(memory_bytes: int, model: torch.nn.Module, X: torch.Tensor, settings: dict) -> int:
+    """Return how many sequences have room together, for their activations a half of the memory."""
+    device, most = resolve_device(settings["device"]), settings["batch_size"]
+    kind = model_dtype(model)
+
+    def run(X: torch.Tensor, args: Sequence[torch.Tensor]) -> Any:
+        return run_model(model, X.to(device, kind), [cast_argument(a, kind, device) for a in args])
+
+    with evaluating(model, device):
+        most = 32 if most == "auto" else most
+        return sequences_at_once(run, X, settings["args"], memory_bytes=memory_bytes / 2, most=most)
+
+
+def _with_engine(
+    model: torch.nn.Module, X: torch.Tensor, chosen: dict, memory_bytes: int | None
+) -> tuple[Any, Callable]:
     """Return predictions on X, and a function that predicts edits, by the engine."""
     post = chosen["post"] or (lambda y: y)
-    engine = Engine(model, X, chosen["args"], device=chosen["device"], precision=chosen["precision"])
+    engine = Engine(
+        model, X, chosen["args"], device=chosen["device"], precision=chosen["precision"], memory_bytes=memory_bytes
+    )
     y0 = post(engine.before)
     check_finite(y0)
     return map_structure(torch.Tensor.cpu, y0), lambda edits, index: post(engine.pairs(edits, index))

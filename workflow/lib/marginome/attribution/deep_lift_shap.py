@@ -18,6 +18,7 @@ from marginome.attribution.passes import Passes
 from marginome.attribution.references import References, ahead
 from marginome.devices import is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError
+from marginome.footprint import passes_at_once
 from marginome.prediction import (
     cast_argument,
     check_args,
@@ -80,6 +81,7 @@ def deep_lift_shap(
     *,
     return_deltas: bool = False,
     allow_tf32: bool = False,
+    memory_bytes: float | None = None,
 ) -> torch.Tensor | AttributionsReferences | AttributionsDeltas | Attributions:
     """Attribute one output of a model to the bases of sequences by DeepLIFT/SHAP.
 
@@ -143,6 +145,8 @@ def deep_lift_shap(
     allow_tf32 : bool, default False
         Whether CUDA may round the factors of convolutions and matrix products to 10 bits of mantissa, as PyTorch
         does for convolutions by default. Off here: it makes deltas about a thousand times larger.
+    memory_bytes : float, optional
+        What "auto" keeps to: one pair is measured, and as many go together as have room, at least one.
 
     Returns
     -------
@@ -189,6 +193,7 @@ def deep_lift_shap(
         raise MarginomeError(f"expected one whole number, found {target!r}", where="target")
 
     dtype = None if dtype is None else torch_dtype(dtype)
+    asked = model
     if (
         dtype is not None
         and dtype not in REDUCED
@@ -208,6 +213,15 @@ def deep_lift_shap(
     ):
         pass_ = Passes(model, model_dtype(model), dtype if dtype in REDUCED else None, device, target, own)
         start, last = 0, None
+        if automatic and memory_bytes is not None and n:
+
+            def one_pair() -> None:  # whatever its reference is, it takes the same
+                trial = Passes(model, pass_.dtype, pass_.autocast, device, target, own)
+                given = [a[:1] for a in args]
+                _attribute_group(trial, X[:1], given, X[:1, None].flip(3), 1, 0, raw_outputs, hypothetical)
+
+            key = ("pair", shape, dtype, device.type)
+            pairs = passes_at_once(asked, key, one_pair, memory_bytes=memory_bytes, most=pairs)
 
         def store(part: slice, group: _Group) -> None:
             nonlocal result

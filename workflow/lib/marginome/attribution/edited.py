@@ -78,7 +78,7 @@ class EditAttributor:
         ``full``: `deep_lift_shap` of every edited sequence. ``incremental``: an error if the model does not allow
         it. ``auto``: incremental where the model allows it.
     memory_bytes : int, optional
-        For cached backgrounds, as in `marginome.incremental.Engine`.
+        To keep to, as in `marginome.incremental.Engine`.
 
     Attributes
     ----------
@@ -104,6 +104,7 @@ class EditAttributor:
         self.precision, self.engine = check_precision(precision), engine
         self.model = evaluating_copy(model, self.device, precision)
         self.X, self.args = X, check_args(args, len(X))
+        self.memory_bytes = memory_bytes or memory_to_keep_to(self.device)
         self.reason = "asked for" if engine == "full" else ""
         self._path: _Multipliers | None = None
         self._checked: set[int] = set()
@@ -114,8 +115,7 @@ class EditAttributor:
             here = X.to(self.device)
             try:
                 graph = captured(self.model, here, given)
-                memory = memory_bytes or memory_to_keep_to(self.device)
-                self._path = _Multipliers(graph, here, given, self.device, self.precision, memory)
+                self._path = _Multipliers(graph, here, given, self.device, self.precision, self.memory_bytes)
                 if not self._path.saves():
                     raise CannotCaptureError("no operation on the sequence can be confined to a span")
             except CannotCaptureError as error:
@@ -189,6 +189,7 @@ class EditAttributor:
             self.model, edits.apply(references), args=[a[index] for a in self.args], target=target,
             references=references.unsqueeze(1), hypothetical=hypothetical, return_deltas=True, device=self.device,
             dtype=dtype, allow_tf32=self.precision == "tf32", warning_threshold=torch.inf,
+            memory_bytes=self.memory_bytes / 4,
         )  # fmt: skip
         set_ = (edits.one_hot != 0).any(1, keepdim=True)
         return EditAttributions(_take_columns(found.attributions, edits) * set_, found.deltas[:, 0])

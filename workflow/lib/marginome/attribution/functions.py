@@ -34,6 +34,8 @@ class Asked(NamedTuple):
         Whether attributions of all four bases are wanted.
     quiet : bool
         Whether convergence deltas give no warnings, because the job looks at them itself.
+    memory_bytes : int or None
+        What to keep to, on the device.
     """
 
     model: torch.nn.Module
@@ -47,6 +49,7 @@ class Asked(NamedTuple):
     span: tuple[int, int] | None = None
     hypothetical: bool = False
     quiet: bool = False
+    memory_bytes: int | None = None
 
 
 class Attributed(NamedTuple):
@@ -69,6 +72,7 @@ def _saturation_mutagenesis(asked: Asked) -> Attributed:
     found = saturation_mutagenesis(
         asked.model, asked.X, args=asked.args, start=start, end=end, target=asked.target,
         hypothetical=asked.hypothetical, device=asked.device, dtype=_dtype(asked), fast=asked.engine != "full",
+        memory_bytes=asked.memory_bytes,
     )  # fmt: skip
     return Attributed(found, None)
 
@@ -80,6 +84,8 @@ def _against_references(asked: Asked, *, warn_above: float) -> dict:
         "references": asked.references(), "hypothetical": asked.hypothetical, "device": asked.device,
         "dtype": _dtype(asked), "allow_tf32": asked.precision == "tf32", "return_deltas": True,
         "warning_threshold": float("inf") if asked.quiet else warn_above,
+        # the other half for what is read, drawn and returned
+        "memory_bytes": asked.memory_bytes and asked.memory_bytes / 2,
     }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from marginome.attribution.differentiating import attributable, differentiable, 
 from marginome.attribution.references import References
 from marginome.devices import is_out_of_memory, resolve_device
 from marginome.errors import MarginomeError
+from marginome.footprint import passes_at_once
 from marginome.prediction import cast_argument, check_args, check_finite, evaluating, model_dtype, run_model, to_device
 from marginome.sequences import torch_dtype, validate_one_hot
 from marginome.shuffles import dinucleotide_shuffle
@@ -43,6 +44,7 @@ def integrated_gradients(
     *,
     return_deltas: bool = False,
     allow_tf32: bool = False,
+    memory_bytes: float | None = None,
 ) -> torch.Tensor | AttributionsDeltas:
     """Attribute one output of a model to the bases of sequences by integrated gradients.
 
@@ -51,8 +53,10 @@ def integrated_gradients(
 
     Parameters
     ----------
-    model, X, args, target, references, n_shuffles, hypothetical, dtype, device, random_state, verbose, allow_tf32
+    model, X, args, target, references, n_shuffles, hypothetical, dtype, device, random_state, verbose
         As in `marginome.deep_lift_shap`.
+    allow_tf32, memory_bytes
+        As in `marginome.deep_lift_shap`; what is measured is one point.
     batch_size : int or "auto", default "auto"
         Points at a time, which bounds the memory. "auto" is 32 on a CPU and 640 on a GPU, halved, with a warning in
         the log, as long as memory runs out.
@@ -95,12 +99,14 @@ def integrated_gradients(
         raise MarginomeError(f"expected one whole number, found {target!r}", where="target")
     dtype = None if dtype is None else torch_dtype(dtype)
     autocast = dtype if dtype in REDUCED else None
+    asked = model
     if dtype is not None and autocast is None and dtype != model_dtype(model):
         model = copy.deepcopy(model).to(dtype)
     kind = model_dtype(model)
     nodes, weights = np.polynomial.legendre.leggauss(n_steps)
     result = torch.empty(X.shape, dtype=kind)
     deltas, differences = torch.empty(len(X), source.n), torch.empty(len(X), source.n)
+    i = 0  # of the sequence at work
     with evaluating(model, device), attributable(model, allow_tf32):
 
         def forward(X: torch.Tensor, *args: torch.Tensor) -> Any:
@@ -114,6 +120,16 @@ def integrated_gradients(
                 y = target_of(run_model(forward, X.requires_grad_().clone(), args), target, len(X))
             check_finite(y, what=f"output between sequence {i} and its references, at points")
             return y
+
+        if automatic and memory_bytes is not None:
+
+            def one_point() -> None:
+                at = to_device(X[:1], kind, device)
+                with differentiable():
+                    torch.autograd.grad(run(at, [cast_argument(a[:1], kind, device) for a in args]).sum(), at)
+
+            key = ("point", tuple(X.shape[1:]), dtype, device.type)
+            points = passes_at_once(asked, key, one_point, memory_bytes=memory_bytes, most=points)
 
         for i in tqdm(range(len(X)), disable=not verbose, unit="sequence", desc="integrated_gradients"):
             x, r = to_device(X[i : i + 1], kind, device), to_device(source.draw(i, i + 1)[0], kind, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,9 @@ from marginome.usercode import load_user_object
 
 log = logging.getLogger("marginome")
 
+
+# Numbers of which the mean is taken at a time: those of all backgrounds at all positions of a long model are many.
+_AT_A_TIME = 1 << 24
 
 #: Convergence deltas above this are mentioned, as `deep_lift_shap` does.
 WORST_DELTA = 1e-3
@@ -98,6 +102,7 @@ class Applier:
         where: str,
     ):
         self.X, self.engine, self.device = X, engine, device
+        self.memory_bytes = int(engine["memory_mb"]) << 20
         self.args = loaded.arguments(list(ids), X) or None
         self.settings = screen["function_settings"]
         self.functions = functions_of(screen)
@@ -119,7 +124,7 @@ class Applier:
         for name, entry in self.functions:
             for target in self.targets:
                 if name == "deep_lift_shap" and self.settings["references"] == "background":
-                    values = self._against_backgrounds(target, edits)
+                    values = self._against_backgrounds(target, edits, start, end)
                 else:
                     values = self._values(name, entry, target, X, start, end)
                 if values.ndim < 1 or len(values) != len(X):
@@ -130,21 +135,20 @@ class Applier:
                     )
                 if tuple(values.shape[1:]) == tuple(X.shape[1:]):
                     values = values[:, :, start:end]
-                values = values.double().cpu().numpy()
-                if not np.isfinite(values).all():
+                found = _moments(values.cpu())
+                if not np.isfinite(found.mean).all():
                     raise MarginomeError("the function returned values that are not finite", where=f"functions: {name}")
-                sd = values.std(0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
-                yield name, target.name, Windowed(values.mean(0), sd)
+                yield name, target.name, found
 
-    def _against_backgrounds(self, target: Target, edits: Edits | None) -> torch.Tensor:
-        """Return attributions (backgrounds, 4, length) with each sequence's own background as its reference."""
-        values = torch.zeros(self.X.shape)
+    def _against_backgrounds(self, target: Target, edits: Edits | None, first: int, last: int) -> torch.Tensor:
+        """Return attributions (backgrounds, 4, last - first) with each sequence's own background as its reference."""
+        values = torch.zeros(len(self.X), 4, last - first)
         if edits is None:  # compared with itself a sequence has none
             return values
         if target.module not in self._attributors:
             self._attributors[target.module] = EditAttributor(
                 target.module, self.X, self.args, device=self.device, precision=self.engine["precision"],
-                engine=self.engine["engine"],
+                engine=self.engine["engine"], memory_bytes=self.memory_bytes,
             )  # fmt: skip
         found = self._attributors[target.module](edits, torch.arange(len(self.X)), target.index)
         if not float(found.deltas.max()) <= WORST_DELTA:  # NaN is no small delta
@@ -152,7 +156,7 @@ class Applier:
                 "%s: attributions of an insert miss the change of the output by up to %.2g", target.name,
                 float(found.deltas.max()),
             )  # fmt: skip
-        start, width = int(edits.starts[0]), found.attributions.shape[2]
+        start, width = int(edits.starts[0]) - first, found.attributions.shape[2]
         values[:, :, start : start + width] = found.attributions
         return values
 
@@ -160,11 +164,20 @@ class Applier:
         self, name: str, entry: Mapping[str, Any], target: Target, X: torch.Tensor, start: int, end: int
     ) -> torch.Tensor:
         if name in FUNCTIONS:
-            asked = Asked(
-                target.module, X, self.args, target.index, lambda: self._references(X), self.device,
-                self.engine["precision"], self.engine["engine"], span=(start, end),
-            )  # fmt: skip
-            return FUNCTIONS[name](asked).attributions
+            # all references of long sequences would take more than the model
+            each = X[0].numel() * self.settings.get("n_references", 1)
+            size = max(1, self.memory_bytes // 8 // each)
+            parts = []
+            for i in range(0, len(X), size):
+                rows = slice(i, i + size)
+                asked = Asked(
+                    target.module, X[rows], self.args and [a[rows] for a in self.args], target.index,
+                    functools.partial(self._references, X[rows], rows), self.device, self.engine["precision"],
+                    self.engine["engine"], span=(start, end), memory_bytes=self.memory_bytes,
+                )  # fmt: skip
+                found = FUNCTIONS[name](asked).attributions
+                parts.append(found if found.shape[2] == end - start else found[:, :, start:end].clone())
+            return torch.cat(parts)
         function: Callable = self.user[name]
         with precision_context(self.engine["precision"], self.device), torch.enable_grad():  # it may want gradients
             module = target.module.to(self.device)
@@ -175,11 +188,24 @@ class Applier:
             )
         return values.detach()
 
-    def _references(self, X: torch.Tensor) -> torch.Tensor:
-        """Return what every sequence is compared with, (backgrounds, references, 4, length)."""
+    def _references(self, X: torch.Tensor, rows: slice) -> torch.Tensor:
+        """Return what the sequences of some backgrounds are compared with, (backgrounds, references, 4, length)."""
         if self.settings["references"] == "background":
-            return self.X[:, None]
-        return dinucleotide_shuffle(X, n=self.settings["n_references"], random_state=self.seeds, allow_N=True)
+            return self.X[rows, None]
+        return dinucleotide_shuffle(X, n=self.settings["n_references"], random_state=self.seeds[rows], allow_N=True)
+
+
+def _moments(values: torch.Tensor) -> Windowed:
+    """Return mean and standard deviation over the first axis, in float64, a few columns at a time."""
+    flat = values.reshape(len(values), -1)
+    mean, sd = np.empty(flat.shape[1]), np.full(flat.shape[1], np.nan)
+    size = max(1, _AT_A_TIME // len(flat))
+    for i in range(0, flat.shape[1], size):
+        some = flat[:, i : i + size].double().numpy()
+        mean[i : i + size] = some.mean(0)
+        if len(flat) > 1:
+            sd[i : i + size] = some.std(0, ddof=1)
+    return Windowed(mean.reshape(values.shape[1:]), sd.reshape(values.shape[1:]))
 
 
 def _targets(loaded: LoadedModel, names: Sequence[str] | None, where: str) -> list[Target]:
@@ -227,7 +253,7 @@ def apply_functions(
     seed : int
         The config's seed.
     engine : mapping
-        precision, engine, threads of the run.
+        precision, engine, threads, memory_mb of the run.
     device : str
         Where to compute: cpu or cuda:<index>.
     fasta : path

@@ -91,7 +91,7 @@ def attribute_shard(
     seed : int
         The config's seed; the references of a locus depend on it and on the locus's id alone.
     engine : mapping
-        precision, engine, threads of the run.
+        precision, engine, threads, memory_mb of the run.
     device : str
         Where to compute: cpu or cuda:<index>.
     fasta : path
@@ -288,7 +288,7 @@ class _Attributor:
     ) -> Found:
         asked = Asked(
             model, X, args or None, self.target, references, self.device, self.engine["precision"],
-            self.engine["engine"], hypothetical=True, quiet=True,
+            self.engine["engine"], hypothetical=True, quiet=True, memory_bytes=int(self.engine["memory_mb"]) << 20,
         )  # fmt: skip
         return FUNCTIONS[method](asked)
 

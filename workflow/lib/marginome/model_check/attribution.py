@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from marginome.attribution import deep_lift_shap, find_unsupported_operations
 from marginome.devices import is_out_of_memory
+from marginome.footprint import Live
 from marginome.model_check.budget import Part
 from marginome.model_check.running import Runner, finite_or_none
 from marginome.models.loading import LoadedModel
@@ -81,13 +83,24 @@ def check_attribution(
             part.leave_out(f"DeepLIFT's convergence for output '{output.name}' with {few * references} pairs")
         target = _OneTarget(module, output.name, output.kind == "profile").eval()
         started = time.perf_counter()
+        # where one pair goes at a time, what there is at once is what a pair takes
+        live = Live() if at_once == 1 and not deltas else contextlib.nullcontext()
         try:
-            deltas[output.name] = _deltas(target, X[:few], [a[:few] for a in args], references, device, seed, at_once)
+            with live:
+                deltas[output.name] = _deltas(
+                    target, X[:few], [a[:few] for a in args], references, device, seed, at_once
+                )
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             part.leave_out(f"DeepLIFT fails on output '{output.name}': {_reason(error)}")
             continue
+        if isinstance(live, Live) and live.peak > part.memory_bytes:
+            part.notes.append(
+                f"DeepLIFT/SHAP takes {live.peak / 1e6:,.0f} MB for one pair of sequence and reference, more than "
+                f"memory_mb ({part.memory_bytes >> 20:,}); attributions run it all the same, so give memory_mb twice "
+                "that much"
+            )
         per_pair = (time.perf_counter() - started) / (few * references)
         found = deltas[output.name]
         found["target"] = output.names[0]

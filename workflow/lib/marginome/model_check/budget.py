@@ -33,10 +33,13 @@ class Cost(NamedTuple):
         Of a forward pass.
     bytes : int
         Of all that the operations of a forward pass return: what there is at once if nothing is let go.
+    peak : int
+        Bytes of what there is of it at once.
     """
 
     seconds: float
     bytes: int
+    peak: int
 
 
 class Counting(TorchDispatchMode):
@@ -60,7 +63,7 @@ class Parts:
     """
 
     def __init__(self, memory_bytes: int, device: torch.device):
-        self.memory_bytes, self.device, self.cost = memory_bytes, device, Cost(0.0, 0)
+        self.memory_bytes, self.device, self.cost = memory_bytes, device, Cost(0.0, 0, 0)
         self.took: dict[str, dict[str, Any]] = {}
         self.notes: list[str] = []
 

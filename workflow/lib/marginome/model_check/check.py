@@ -107,6 +107,11 @@ def check_model(
     run = Runner(module, device, where)
     try:
         parts.cost = Cost(**like["cost"]) if like else cost_of(run, X, args)
+        if parts.cost.peak > memory_bytes:
+            notes.append(
+                f"one sequence takes {parts.cost.peak / 1e6:,.0f} MB of activations at once, more than memory_mb "
+                f"({memory_bytes >> 20:,}); a job runs it all the same, so give memory_mb that much"
+            )
         with parts("batches") as part:
             n = part.sequences(len(X), per_sequence=3.0)
             X, args = X[:n], tuple(a[:n] for a in args)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from marginome.devices import precision_context
 from marginome.errors import MarginomeError
+from marginome.footprint import Live
 from marginome.model_check.budget import Cost, Counting
 from marginome.prediction import cast_argument, run_model
 
@@ -52,11 +53,12 @@ class Runner:
 def cost_of(run: Runner, X: Tensor, args: Sequence[Tensor]) -> Cost:
     """Run one sequence twice, timed and counted: a first run also sets things up."""
     one = X[:1], [a[:1] for a in args]
-    with Counting() as counted:
+    with Counting() as counted, Live() as live:
         seconds = seconds_of(run, *one)
     seconds = min(seconds, seconds_of(run, *one))
-    log.info("check: one sequence takes %.3g s and %.3g MB of activations", seconds, counted.bytes / 1e6)
-    return Cost(seconds, counted.bytes)
+    log.info("check: one sequence takes %.3g s and %.3g MB of activations, %.3g MB at once", seconds,
+             counted.bytes / 1e6, live.peak / 1e6)  # fmt: skip
+    return Cost(seconds, counted.bytes, live.peak)
 
 
 def seconds_of(run: Runner, X: Tensor, args: Sequence[Tensor]) -> float:
