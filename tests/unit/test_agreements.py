@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from marginome.agreements import agreement, consensus
+from marginome.agreements import agreement, agreements, consensus
 from marginome.errors import MarginomeError
 
 
@@ -45,6 +45,13 @@ def test_agreement_equals_scipy(three_sets):
         assert row["sign_agreement"] == pytest.approx((np.sign(wide[a]) == np.sign(wide[b])).mean())
         top = [set(wide[x].abs().nlargest(20).index) for x in (a, b)]
         assert row["top_overlap"] == len(top[0] & top[1]) / 20
+
+
+def test_agreements_come_in_parts_of_at_least_so_many_rows(rng):
+    wide = pd.DataFrame(rng.normal(size=(30, 5)), columns=list("abcde"))
+    parts = list(agreements(wide, rows=3))
+    assert [len(part) for part in parts] == [4, 3, 3]  # a against four, b against three, c and d against the rest
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), next(agreements(wide)))
 
 
 def test_effects_whose_squares_are_0_are_compared_too(three_sets):
