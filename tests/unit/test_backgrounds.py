@@ -396,8 +396,10 @@ def test_the_threshold_is_the_exact_tail(ctcf):
         assert (scores >= np.unique(scores[scores < limit]).max()).mean() > p_value
 
 
-def test_sequences_with_strong_hits_are_left_out_or_drawn_anew(ctcf, tmp_path):
+def test_sequences_with_strong_hits_are_left_out_or_drawn_anew(ctcf, tmp_path, monkeypatch):
     need("bedtools", "bedtools")
+    with_hits, find = [], HitFinder.find
+    monkeypatch.setattr(HitFinder, "find", lambda self, s: with_hits.append(found := find(self, s)) or found)
     hits = {"motifs": {"files": [str(JASPAR)], "include": ["MA0139.2"]}, "p_value": 1e-4}
     finder = HitFinder(ctcf, 1e-4)
     for settings in (
@@ -406,7 +408,9 @@ def test_sequences_with_strong_hits_are_left_out_or_drawn_anew(ctcf, tmp_path):
         matched(n=20, length=1000),
         {"kind": "bed", "genome": str(GENOME), "regions": str(PEAKS), "length": 200},
     ):
+        with_hits.clear()
         plain, clean = make(settings), make({**settings, "exclude_hits": hits})
+        assert clean.checks["hits_excluded"] == sum(hit is not None for hit in with_hits)
         assert any(finder.find(s) for s in plain.sequences)
         assert not any(finder.find(s) for s in clean.sequences)
         assert clean.checks["hits_excluded"] > 0 == plain.checks["hits_excluded"]
