@@ -7,7 +7,7 @@ with job(snakemake.log[0], threads=snakemake.threads):
         arrangements=snakemake.input.arrangements,
         backgrounds=snakemake.input.backgrounds,
         top=snakemake.params.top,
-        interactions=snakemake.output.interactions,
-        heatmap=snakemake.output.heatmap,
-        strips=snakemake.output.backgrounds,
+        interactions=[snakemake.output.interactions, snakemake.output.pdf[0]],
+        heatmap=[snakemake.output.heatmap, snakemake.output.pdf[1]],
+        strips=[snakemake.output.backgrounds, snakemake.output.pdf[2]],
     )

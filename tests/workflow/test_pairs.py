@@ -82,6 +82,8 @@ def test_the_example_in_small(workspace):
     beyond = beyond.groupby([backgrounds[name] for name in judged.index.names]).agg(["mean", "size"])
     assert len(beyond) == len(judged) and beyond["size"].eq(4).all()
     np.testing.assert_allclose(beyond["mean"].reindex(judged.index), judged["interaction"], atol=1e-6)
+    for name in ("interactions", "pairs", "pair_backgrounds"):
+        assert (folder / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     for name in ("interactions", "pairs", "pair_backgrounds", "gaps", "gap_profiles"):
         assert b"<svg" in (folder / "figures" / f"{name}.svg").read_bytes()[:2000]
 

@@ -61,6 +61,9 @@ def screen_files(screen):
             "interactions_figure": "figures/interactions.svg",
             "pairs_figure": "figures/pairs.svg",
             "pair_backgrounds_figure": "figures/pair_backgrounds.svg",
+            "interactions_pdf": "figures/interactions.pdf",
+            "pairs_pdf": "figures/pairs.pdf",
+            "pair_backgrounds_pdf": "figures/pair_backgrounds.pdf",
         }
     if CONFIG["screens"][screen].get("composites"):
         files |= {"composites": "composites.parquet", "composites_figure": "figures/composites.svg"}
@@ -85,7 +88,7 @@ def pages_of_models(screen):
 def links_of_atlas(screen):
     """What the atlas links to, relative to the screen's folder."""
     files = {kind: os.path.relpath(name, f"screens/{screen}") for kind, name in SCREEN_FILES[screen].items()}
-    return {name: name for kind, name in files.items() if kind not in ("page", "clustermap_pdf")}
+    return {name: name for kind, name in files.items() if kind != "page" and not kind.endswith("_pdf")}
 
 
 SCREEN_FILES = {screen: screen_files(screen) for screen in CONFIG["screens"]}

@@ -362,6 +362,11 @@ rule plot_pairs:
             subcategory="{screen}",
             labels={"figure": "best arrangements in every background"},
         ),
+        pdf=expand(
+            "<results>/screens/{screen}/figures/{name}.pdf",
+            name=["interactions", "pairs", "pair_backgrounds"],
+            allow_missing=True,
+        ),
     log:
         "<logs>/plot_pairs/{screen}.log",
     benchmark:

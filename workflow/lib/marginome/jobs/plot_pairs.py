@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from marginome.figures.pairs import interaction_figure, pair_backgrounds_figure, pairs_figure
 from marginome.plots import save_figure
@@ -15,9 +16,9 @@ def plot_pairs(
     arrangements: str | os.PathLike,
     backgrounds: str | os.PathLike,
     top: int,
-    interactions: str | os.PathLike,
-    heatmap: str | os.PathLike,
-    strips: str | os.PathLike,
+    interactions: Sequence[str | os.PathLike],
+    heatmap: Sequence[str | os.PathLike],
+    strips: Sequence[str | os.PathLike],
 ) -> None:
     """Draw what `score_screen_pairs` wrote.
 
@@ -27,10 +28,14 @@ def plot_pairs(
         Its tables.
     top : int
         Pairs shown.
-    interactions, heatmap, strips : path
-        SVG to write.
+    interactions, heatmap, strips : sequence of path
+        SVG and PDF to write.
     """
     table = read_table(pairs)
-    save_figure(interaction_figure(table, read_table(arrangements), top=min(top, 6)), interactions)
-    save_figure(pairs_figure(table, top=top), heatmap)
-    save_figure(pair_backgrounds_figure(table, read_table(backgrounds), top=min(top, 6)), strips)
+    for figure, paths in (
+        (interaction_figure(table, read_table(arrangements), top=min(top, 6)), interactions),
+        (pairs_figure(table, top=top), heatmap),
+        (pair_backgrounds_figure(table, read_table(backgrounds), top=min(top, 6)), strips),
+    ):
+        for path in paths:
+            save_figure(figure, path)

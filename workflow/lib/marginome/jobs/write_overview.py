@@ -180,10 +180,13 @@ _SCREEN_LINKS = {
     **{f"figures/{name}": shows for name, shows in SCREEN_FIGURES.items()},
     "functions_figure": "attributions",
     "gaps": "effect against gap",
+    "gap_profiles": "profiles against gap",
     "pairs": "pairs that cooperate",
     "arrangements": "every arrangement of pairs",
     "interactions_figure": "interaction against gap",
     "pairs_figure": "which pairs cooperate",
+    "pair_backgrounds_figure": "best arrangements in every background",
+    "pair_backgrounds": "pair_backgrounds.parquet",
     "composites": "composites.parquet",
     "composites_figure": "composites against the sum of their motifs",
 }
