@@ -1,14 +1,17 @@
-"""A screen of Enformer's and of Borzoi's class, of less depth and width, from the config to the table."""
+"""Screens of classes of other packages, from the config to the table: reduced Enformer and Borzoi, and OpenSpliceAI."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from oracles import ORACLE
 from workspace import MOTIFS, ROOT, Workspace, small_config
@@ -27,6 +30,12 @@ if name == "enformer":
     model = Enformer(EnformerConfig(**json.load(open(f"{folder}/enformer/config.json"))))
     model.load_state_dict(torch.load(f"{folder}/enformer/pytorch_model.bin", weights_only=True))
     read = lambda X: model.eval()(X.transpose(1, 2))["human"][:, 3:5, 3].mean(1)
+elif name in ("acceptor", "donor"):
+    from openspliceai.train_base.openspliceai import SpliceAI
+    model = SpliceAI(32, np.array([11] * 8), np.array([1] * 4 + [4] * 4))
+    model.load_state_dict(torch.load(f"{folder}/openspliceai.pt", weights_only=True))
+    row, column = (1, 240) if name == "acceptor" else (2, 359)
+    read = lambda X: torch.logit(model.eval()(X)[:, row, column].double())
 else:
     from borzoi_pytorch import Borzoi
     model = Borzoi.from_pretrained(f"{folder}/borzoi")
@@ -42,6 +51,37 @@ def mean(insert="", start=0):
 rows = json.load(sys.stdin)
 print(json.dumps({"before": mean(), "after": [mean(*row) for row in rows]}))
 """
+
+
+def by_hand(name: str, folder, fasta, table: pd.DataFrame) -> dict:
+    """Means before, and after every insert of a table, of the package's own class in a process of its own."""
+    given = json.dumps(list(zip(table["insert"], table["start"].tolist())))
+    done = subprocess.run([sys.executable, "-c", _BY_HAND, name, str(folder), str(fasta)], input=given, text=True,
+                          capture_output=True, env=os.environ | {"PYTHONPATH": str(ORACLE)})  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_example_of_splicing_runs(tmp_path, packages):
+    """Acceptor and donor of an exon: means are those of OpenSpliceAI's own class."""
+    made = Workspace(tmp_path, yaml.safe_load((ROOT / "config/examples/splicing.yaml").read_text()))
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    for folder in ("models", "data"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(packages / "openspliceai.pt", tmp_path / made.config["models"]["openspliceai"]["weights"])
+    rng = np.random.default_rng(0)
+    lines = [f">exon{i}\n{''.join(rng.choice([*'ACGT'], 1000))}\n" for i in range(4)]
+    (tmp_path / "data/exons_1000bp.fa").write_text("".join(lines))
+    made.config["motifs"]["jaspar"]["include"] = MOTIFS[:2]
+    made.config["screens"]["splicing"] |= {"controls": False, "shards": 1}
+    made.run("results/screens/splicing/effects.parquet", env=os.environ | {"PYTHONPATH": str(ORACLE)})
+    effects = pd.read_parquet(made.path("results/screens/splicing/effects.parquet"))
+    assert set(effects["output"]) == {"acceptor", "donor"} and set(effects["start"]) == {480}
+    for output, table in effects.groupby("output"):
+        wanted = by_hand(output, packages, made.path("results/backgrounds/exons.fa.gz"), table)
+        assert (table["after_mean"] - table["before_mean"]).abs().max() > 1e-3
+        assert table["before_mean"].tolist() == pytest.approx([wanted["before"]] * len(table), abs=2e-5)
+        assert table["after_mean"].tolist() == pytest.approx(wanted["after"], abs=2e-5)
 
 
 @pytest.mark.timeout(1500)
@@ -81,12 +121,7 @@ def test_reduced_models_of_long_sequences_are_screened(tmp_path, packages):
     workspace.run(*tables.values(), cores=2, env=environment)
     for name in LENGTHS:
         table = pd.read_parquet(workspace.path(tables[name]))
-        given = json.dumps(list(zip(table["insert"], table["start"].tolist())))
-        fasta = workspace.path("results", "backgrounds", f"{name}.fa.gz")
-        done = subprocess.run([sys.executable, "-c", _BY_HAND, name, str(tmp_path), str(fasta)], input=given, text=True,
-                              capture_output=True, env=environment)  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        wanted = json.loads(done.stdout.splitlines()[-1])
+        wanted = by_hand(name, tmp_path, workspace.path("results", "backgrounds", f"{name}.fa.gz"), table)
         assert (table["after_mean"] / table["before_mean"] - 1).abs().max() > 100 * ROUNDING[name]
         assert table["before_mean"].tolist() == pytest.approx([wanted["before"]] * len(table), rel=ROUNDING[name])
         assert table["after_mean"].tolist() == pytest.approx(wanted["after"], rel=ROUNDING[name])
