@@ -51,6 +51,7 @@ def test_agreements_come_in_parts_of_at_least_so_many_rows(rng):
     wide = pd.DataFrame(rng.normal(size=(30, 5)), columns=list("abcde"))
     parts = list(agreements(wide, rows=3))
     assert [len(part) for part in parts] == [4, 3, 3]  # a against four, b against three, c and d against the rest
+    assert parts[2].index.tolist() == [0, 1, 2]
     pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), next(agreements(wide)))
 
 
