@@ -82,6 +82,41 @@ def test_strips_are_both_motifs_alone_their_sum_and_the_pair_in_each_background(
     assert "No pair has a best arrangement" in told
 
 
+def test_pairs_whose_single_backgrounds_were_not_kept_have_no_strip():
+    pairs, _, singles = tables()
+    other = pairs.assign(collection="d", cooperation_p=0.001)  # of another list, which was too large
+    figure = pair_backgrounds_figure(pd.concat([other, pairs], ignore_index=True), singles)
+    same = pair_backgrounds_figure(pairs, singles)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [ax.get_title(loc="left") for ax in same.axes]
+
+
+def test_at_several_positions_a_line_is_of_one_of_them():
+    pairs, arrangements, _ = tables()
+    moved = arrangements.assign(position=1, interaction=arrangements["interaction"] + 5)
+    both = pd.concat([arrangements, moved], ignore_index=True)
+    figure = interaction_figure(pd.concat([pairs, pairs.assign(position=1, cooperation_p=0.02)]), both)
+    assert len(figure.axes) == 4 * len(KINDS)
+    for row, (partner, position) in enumerate([("B", 0), ("B", 1)]):
+        ax = figure.axes[row * len(KINDS)]
+        assert ax.get_ylabel().startswith(f"$A\n${partner}\nposition {position}")
+        mine = both[(both["partner_id"] == partner) & (both["position"] == position) & (both["order"] == "given")]
+        (line,) = [
+            one
+            for one in ax.lines
+            if list(one.get_xdata()) == GAPS and one.get_linestyle() == "-" and one.get_marker() == "None"
+        ]
+        np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), mine["interaction"])
+
+    effects = both.rename(columns={"interaction": "effect"}).drop(columns="interaction_fold_sd")
+    effects = effects.assign(measure="difference", ci_low=effects["effect"], ci_high=effects["effect"])
+    figure = gap_figure(effects)
+    titles = {ax.get_title(loc="left"): ax for ax in figure.axes if ax.get_visible()}
+    assert set(titles) == {f"$A with {b}, position {i}" for b in "AB" for i in (0, 1)}
+    for title, ax in titles.items():
+        lines = [one for one in ax.lines if len(one.get_xdata()) > 2]
+        assert len(lines) == len(KINDS) and all(list(one.get_xdata()) == GAPS for one in lines), title
+
+
 def profile_case() -> tuple[list[Profiles], pd.DataFrame]:
     """Effects and profiles of both pairs and of motifs alone, of two strands."""
     _, arrangements, _ = tables()
@@ -117,6 +152,28 @@ def test_profiles_against_the_gap_are_after_less_before():
                          (row.start + first + row.gap, row.start + first + row.gap + second))
         ]  # fmt: skip
         assert [list(line.get_xdata()) for line in ax.lines] == wanted
+
+
+@pytest.mark.parametrize("first", [270, -250, 557, -2000])
+def test_of_pairs_beside_the_profile_what_is_near_is_drawn_or_all_of_it(first):
+    """The pairs and 100 bases beside them are bases 20 to 279 of the input."""
+    profiles, effects = profile_case()
+    figure = gap_profiles_figure([profiles[0]._replace(first=first)], effects, top=1)
+    near = [x for x in range(first, first + 300) if 20 <= x < 280] or list(range(first, first + 300))
+    x = np.asarray(figure.axes[0].collections[0].get_coordinates())[0, :, 0]
+    np.testing.assert_array_equal(x, [*near, near[-1] + 1])
+
+
+def test_a_motif_of_the_same_id_in_another_collection_has_its_own_width():
+    profiles, effects = profile_case()
+    other = effects[effects["partner_id"].isna()].assign(collection="b", insert="A" * 20, motif_name="other")
+    both = pd.concat([other, effects], ignore_index=True)
+    wanted = gap_profiles_figure(profiles, effects, top=1)
+    shifted = np.concatenate([profiles[0].after[: len(other)], profiles[0].after])
+    figure = gap_profiles_figure([profiles[0]._replace(rows=np.r_[: len(both)], after=shifted)], both, top=1)
+    for found, known in zip(figure.axes, wanted.axes):
+        assert [list(line.get_xdata()) for line in found.lines] == [list(line.get_xdata()) for line in known.lines]
+        assert found.get_ylabel() == known.get_ylabel()
 
 
 def test_without_profiles_or_pairs_the_figure_says_so():

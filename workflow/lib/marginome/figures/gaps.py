@@ -37,8 +37,8 @@ def gap_figure(effects: pd.DataFrame, *, model: str | None = None, output: str |
     Returns
     -------
     matplotlib.figure.Figure
-        A panel per pair; a line per arrangement of orientations, of the first background set. Of an ensemble bars are
-        the standard deviation between its members (folds).
+        A panel per pair and position; a line per arrangement of orientations, of the first background set. Of an
+        ensemble bars are the standard deviation between its members (folds).
 
     Raises
     ------
@@ -49,7 +49,8 @@ def gap_figure(effects: pd.DataFrame, *, model: str | None = None, output: str |
     if "gap" not in rows or rows["gap"].isna().all():
         raise MarginomeError("there are no pairs of motifs in it", where="effects")
     rows = rows[rows["gap"].notna() & (rows["background"] == rows["background"].iat[0])]
-    pair = [c for c in ("collection", "motif_id", "partner_id") if c in rows]
+    pair = [c for c in ("collection", "motif_id", "partner_id", "position") if c in rows]
+    several = "position" in rows and rows["position"].nunique() > 1
     order = rows["effect"].abs().groupby([rows[c] for c in pair], sort=False).max().sort_values(ascending=False).index
     shown = list(order[:top])
     columns = min(3, len(shown))
@@ -80,7 +81,8 @@ def gap_figure(effects: pd.DataFrame, *, model: str | None = None, output: str |
             )
         ax.axhline(0, color=GREY, linewidth=0.6)
         name = part["motif_name"].iat[0] if "motif_name" in part else part["motif_id"].iat[0]
-        ax.set_title(f"{name} with {part['partner_id'].iat[0]}")
+        place = f", position {part['position'].iat[0]}" if several else ""
+        ax.set_title(f"{name} with {part['partner_id'].iat[0]}{place}")
     axes[0].legend(title="orientations", ncols=2, title_fontsize=7)
     figure.supxlabel("bases between the two motifs (bp)", fontsize=8)
     figure.supylabel(f"effect on {output} ({unit_of(rows)})", fontsize=8)
@@ -104,8 +106,8 @@ def gap_profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, 
     -------
     matplotlib.figure.Figure
         A row a pair, a column an arrangement of orientations; in each gaps by positions. Colour: mean probability
-        after - before, both strands together. Black lines: where the two motifs stand. Without profiles the figure says
-        so.
+        after - before, both strands together. Black lines: where the two motifs stand. Of pairs outside the profile all
+        of it is drawn. Without profiles the figure says so.
 
     Raises
     ------
@@ -118,10 +120,11 @@ def gap_profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, 
         return nothing("There are no profiles in this screen.")
     block, effects = profiles[0], effects.reset_index(drop=True)
     rows = effects.loc[block.rows].assign(at=np.arange(len(block.rows)))
-    alone = rows[rows["partner_id"].isna()].drop_duplicates("motif_id").set_index("motif_id")
+    motif = ["collection", "motif_id"]  # another collection may have the id for a motif of another width
+    alone = rows[rows["partner_id"].isna()].drop_duplicates(motif).set_index(motif)
     widths = alone["insert"].str.len()
     rows = rows[rows["partner_id"].notna()]
-    key = [c for c in ("collection", "motif_id", "partner_id", "position") if c in rows]
+    key = ["collection", "motif_id", "partner_id", "position"]
     size = rows["effect"].abs().groupby([rows[c] for c in key], sort=False).max().sort_values(ascending=False)
     shown = list(size.index[:top])
     kinds = sorted(set(rows[_ARRANGEMENT].itertuples(index=False, name=None)))
@@ -130,9 +133,9 @@ def gap_profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, 
     axes = figure.subplots(len(shown), len(kinds), squeeze=False)
     for i, (line, name) in enumerate(zip(axes, shown)):
         mine = rows[(rows[key] == pd.Series(name, index=key)).all(axis=1)]
-        first = max(0, (mine["start"].min() - _AROUND - block.first) // block.step)
-        last = (mine["start"] + mine["insert"].str.len()).max() + _AROUND - block.first
-        part = slice(int(first), int(min(len(before), -(-last // block.step))))
+        two = (name[0], name[1]), (name[0], name[2])
+        ends = (mine["start"].min() - _AROUND, (mine["start"] + mine["insert"].str.len()).max() + _AROUND)
+        part = _window(block, *(int(end) for end in ends))
         change = {row.Index: np.asarray(block.after[row.at]).sum(axis=0)[part] - before[part]
                   for row in mine.itertuples()}  # fmt: skip
         limit = max(float(np.abs(values).max()) for values in change.values()) or 1.0
@@ -144,8 +147,7 @@ def gap_profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, 
                 continue
             image = ax.pcolormesh(x, np.arange(len(some) + 1) - 0.5, np.stack([change[k] for k in some.index]),
                                   cmap="RdBu_r", vmin=-limit, vmax=limit, rasterized=True)  # fmt: skip
-            two = [widths[some["motif_id"].iat[0]], widths[some["partner_id"].iat[0]]]
-            left, right = two[::-1] if kind[2] == "swapped" else two
+            left, right = (widths[one] for one in (two[::-1] if kind[2] == "swapped" else two))
             for y, row in enumerate(some.itertuples()):
                 for start, width in ((row.start, left), (row.start + left + row.gap, right)):
                     ax.plot([start, start + width], [y, y], color="black", linewidth=0.8, solid_capstyle="butt")
@@ -156,10 +158,17 @@ def gap_profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, 
             if i == 0:
                 arrows = [f"A{kind[0]}", f"B{kind[1]}"]
                 ax.set_title(" ".join(arrows[::-1] if kind[2] == "swapped" else arrows).replace("-", MINUS))
-        partner = alone.at[name[key.index("partner_id")], "motif_name"]
+        partner = alone.loc[two[1], "motif_name"]
         line[0].set_ylabel(f"{mine['motif_name'].iat[0]} (A) with\n{partner} (B)", fontsize=7)
         bar = figure.colorbar(image, ax=list(line), shrink=0.9)
         bar.set_label(f"change of probability, {block.output}", fontsize=7)
     figure.supxlabel("position in the sequence (bp)", fontsize=8)
     figure.supylabel("bases between the two motifs (bp)", fontsize=8)
     return figure
+
+
+def _window(block: Profiles, first: int, last: int) -> slice:
+    """The values of a profile that are of the bases from `first` to before `last`; all of them where none is."""
+    n = block.before.shape[-1]
+    part = slice(max(0, (first - block.first) // block.step), min(n, -(-(last - block.first) // block.step)))
+    return part if part.start < part.stop else slice(0, n)

@@ -35,9 +35,9 @@ def interaction_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        A row a pair and a panel an arrangement of orientations, of the first background set: the interaction (line),
-        the expected one (dashed), and the band of twice what meaningless neighbours do around it. Hollow: a seam. Of
-        an ensemble bars are the standard deviation of the interaction between its members (folds).
+        A row a pair at one position, a panel an arrangement of orientations, of the first background set: the
+        interaction (line), the expected one (dashed), and the band of twice what meaningless neighbours do around it.
+        Hollow: a seam. Of an ensemble bars are the standard deviation of the interaction between its members (folds).
 
     Raises
     ------
@@ -48,7 +48,7 @@ def interaction_figure(
         raise MarginomeError("there are no pairs of motifs in it", where="arrangements")
     rows, model, output = one_output(arrangements, model, output)
     rows = rows[rows["background"] == rows["background"].iat[0]]
-    key = ["collection", "motif_id", "partner_id"]
+    key = ["collection", "motif_id", "partner_id", "position"]
     judged = pairs[(pairs["model"] == model) & (pairs["output"] == output)]
     judged = judged[judged["background"] == rows["background"].iat[0]]
     size = rows["interaction"].abs().groupby([rows[c] for c in key], sort=False).max().rename("size")
@@ -66,6 +66,8 @@ def interaction_figure(
             part = mine[(mine[["orientation", "partner_orientation", "order"]] == list(kind)).all(axis=1)]
             _draw_arrangements(ax, part.sort_values("gap"))
         word = f"{pair['motif_name']}\n{pair['partner_name']}"
+        if rows["position"].nunique() > 1:
+            word += f"\nposition {pair['position']}"
         if pd.notna(pair.get("cooperation_q")):
             word += f"\nq {pair['cooperation_q']:.2g}"
         line[0].set_ylabel(word, fontsize=7)
@@ -195,6 +197,8 @@ def pair_backgrounds_figure(
     key = ["collection", "motif_id", "partner_id", "position"]
     judged = pairs[(pairs["model"] == model) & (pairs["output"] == output)]
     judged = judged[(judged["background"] == rows["background"].iat[0]) & judged["gap"].notna()]
+    of = dict(list(rows.groupby(key, sort=False)))  # an insert list that is large kept none
+    judged = judged[[one in of for one in judged[key].itertuples(index=False, name=None)]]
     shown = judged.sort_values("cooperation_p", kind="stable").head(top)
     across = min(3, len(shown))
     lines = -(-len(shown) // across)
@@ -202,7 +206,6 @@ def pair_backgrounds_figure(
     axes = figure.subplots(lines, across, squeeze=False).ravel()
     for ax in axes[len(shown) :]:
         ax.set_visible(False)
-    of = dict(list(rows.groupby(key, sort=False)))
     for ax, (_, pair) in zip(axes, shown.iterrows()):
         mine = of[tuple(pair[key])]
         alone = mine[["effect", "effect_partner"]].to_numpy()

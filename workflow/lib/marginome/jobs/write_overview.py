@@ -214,9 +214,10 @@ Open `index.html` in a browser: it leads to everything else and works offline.
 | `screens/<screen>/tau.parquet` | how specific each family of motifs is to models, and to labels |
 | `screens/<screen>/comparisons/<name>.parquet` | what inserts do differently in two sides of models, where asked for |
 | `screens/<screen>/inserts/<list>.parquet` | what was put in, with its controls; a list is a collection |
-| `screens/<screen>/best/<list>.parquet` | of judged pairs: what functions were applied to |
+| `screens/<screen>/best/<batch>/<list>.parquet` | of judged pairs: what functions were applied to |
 | `screens/<screen>/pairs.parquet`, `arrangements.parquet` | of pairs: which cooperate, and where |
 | `screens/<screen>/pair_backgrounds.parquet` | of pairs: the best arrangement in every background |
+| `screens/<screen>/pairs/`, `arrangements/`, `pair_backgrounds/` | the same of each batch, `<batch>.parquet` |
 | `screens/<screen>/composites.parquet` | of composites: each beside the sum of its motifs |
 | `screens/<screen>/families/<list>.parquet` | families of similar motifs |
 | `screens/<screen>/figures/*.svg` | figures for papers |
