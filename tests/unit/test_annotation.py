@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from marginome.annotation import annotate, information_bits, query_of_attributions
+from marginome.annotation import _against_null, annotate, information_bits, query_of_attributions
 from marginome.errors import MarginomeError
 from marginome.motifs import Motif, read_motifs
 from workspace import RESOURCES
@@ -139,3 +139,12 @@ def test_what_is_not_a_number_names_nothing(motifs, monkeypatch):
 
     monkeypatch.setattr(memelite, "tomtom", without_a_p_value)
     assert annotate([motifs[1].pwm.T], motifs[:20], seed=0, shuffles=40).p[0] == 1
+
+
+def test_a_score_is_ranked_among_null_scores_of_its_own_width():
+    rng = np.random.default_rng(0)
+    widths, null_widths = np.array([6, 12, 6]), np.repeat([6, 12], 600)
+    null = rng.normal(size=1200) + null_widths
+    scores = np.array([6.2, 6.2, 7.0])
+    expected = [(1 + (null[null_widths == w] >= s).sum()) / 601 for s, w in zip(scores, widths)]
+    np.testing.assert_allclose(_against_null(scores, widths, null, null_widths), expected, rtol=1e-12)

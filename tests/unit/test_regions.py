@@ -214,3 +214,5 @@ def test_a_data_frame_of_r_without_its_header_is_named(tmp_path):
         read_regions(path)
     path.write_text("chr1\t101\t200\t100\t5\nchr1\t301\t450\t150\t7\n")  # names that are numbers, and scores
     assert read_regions(path)["start"].tolist() == [101, 301]
+    path.write_text("chr1\t101\t200\t7\t+\nchr1\t301\t450\t8\t-\n")  # numbers that are no widths
+    assert read_regions(path)["start"].tolist() == [101, 301]

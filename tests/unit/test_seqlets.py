@@ -232,6 +232,8 @@ def test_tfmodisco_seqlets_of_both_signs():
         (lambda X: recursive_seqlets(X, signs="pos"), "both, positive, negative"),
         (lambda X: tfmodisco_seqlets(X[:, :40]), "shorter than a seqlet of 41"),
         (lambda X: tfmodisco_seqlets(X, flank=0), "at least 1"),
+        (lambda X: tfmodisco_seqlets(X, target_fdr=1.1), "from 0 to 1"),
+        (lambda X: tfmodisco_seqlets(X, min_passing_frac=-0.1), "from 0 to 1"),
         (lambda X: tfmodisco_seqlets(np.abs(X)), "modisco-lite cannot tell"),
     ],
 )
