@@ -23,7 +23,7 @@ from marginome import (
 )
 from marginome.models.outputs import Readouts, resolve_outputs
 from marginome.models.reading import REDUCTIONS, TRANSFORMS
-from marginome.prediction import check_finite, evaluating, first_tensor, leaves, map_structure
+from marginome.prediction import check_finite, evaluating, first_tensor, leaves, map_structure, to_device
 
 Heads = namedtuple("Heads", "profile counts")
 DEVICES = [
@@ -180,6 +180,14 @@ def test_modes_and_device_come_back():
     assert all(p.requires_grad for p in model.parameters())
     with evaluating(model, torch.device("cpu")):
         assert not any(module.training for module in model.modules())
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_tensor_that_repeats_its_memory_goes_to_a_gpu():
+    """Such as references that all sequences share."""
+    X = random_one_hot((3, 4, 20), random_state=0)[None].expand(5, -1, -1, -1)
+    assert torch.equal(to_device(X, torch.float32, torch.device("cuda")).cpu(), X.float())
 
 
 @pytest.mark.cuda

@@ -19,6 +19,16 @@ from marginome.devices import is_out_of_memory
 UNMEASURED = 1000
 
 
+def memory_of_attributions(memory_mb: int, device: torch.device) -> int:
+    """Return the bytes that a job's attributions keep to: the run's `memory_mb`; on a GPU a third of its own, if more.
+
+    A GPU wants to be filled: in half of 3,000 MB an H200 did 4,500 pairs of a BPNet per second, in half of 26,000 MB
+    15,600.
+    """
+    third = torch.cuda.get_device_properties(device).total_memory // 3 if device.type == "cuda" else 0
+    return max(int(memory_mb) << 20, third)
+
+
 class Live(TorchDispatchMode):
     """Follows how much memory there is at once of what operations return: ``peak``, in bytes, weights not counted."""
 

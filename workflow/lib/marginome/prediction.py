@@ -96,7 +96,7 @@ def to_device(X: torch.Tensor, dtype: torch.dtype, device: torch.device) -> torc
     """Move to `device`, then cast to `dtype`, so that int8 sequences travel as int8; queued only on a GPU."""
     if device.type == "cuda" and X.device.type == "cpu":
         small = X if X.element_size() <= dtype.itemsize else X.to(dtype)
-        return small.pin_memory().to(device, non_blocking=True).to(dtype)
+        return small.contiguous().pin_memory().to(device, non_blocking=True).to(dtype)
     if X.element_size() <= dtype.itemsize:
         return X.to(device).to(dtype)
     return X.to(dtype).to(device)

@@ -18,6 +18,7 @@ from marginome.attribution import EditAttributor
 from marginome.attribution.functions import FUNCTIONS, Asked
 from marginome.devices import peak_memory, precision_context, resolve_device
 from marginome.errors import MarginomeError
+from marginome.footprint import memory_of_attributions
 from marginome.functions import functions_of, target_group, window_of
 from marginome.incremental import Edits
 from marginome.jobs.each_model import each_part
@@ -102,7 +103,7 @@ class Applier:
         where: str,
     ):
         self.X, self.engine, self.device = X, engine, device
-        self.memory_bytes = int(engine["memory_mb"]) << 20
+        self.memory_bytes = memory_of_attributions(engine["memory_mb"], device)
         self.args = loaded.arguments(list(ids), X) or None
         self.settings = screen["function_settings"]
         self.functions = functions_of(screen)

@@ -23,6 +23,7 @@ from marginome.attribution_names import ATTRIBUTIONS, METHODS
 from marginome.devices import peak_memory, resolve_device
 from marginome.errors import MarginomeError, unknown_name
 from marginome.fasta import count_sequences, read_background, read_some
+from marginome.footprint import memory_of_attributions
 from marginome.jobs.runner import Progress
 from marginome.models.loading import LoadedModel, load_model
 from marginome.models.outputs import Readouts
@@ -288,7 +289,8 @@ class _Attributor:
     ) -> Found:
         asked = Asked(
             model, X, args or None, self.target, references, self.device, self.engine["precision"],
-            self.engine["engine"], hypothetical=True, quiet=True, memory_bytes=int(self.engine["memory_mb"]) << 20,
+            self.engine["engine"], hypothetical=True, quiet=True,
+            memory_bytes=memory_of_attributions(self.engine["memory_mb"], self.device),
         )  # fmt: skip
         return FUNCTIONS[method](asked)
 
