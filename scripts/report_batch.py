@@ -5,6 +5,7 @@ with job(snakemake.log[0]):
     report_batch(
         snakemake.wildcards.screen,
         models=snakemake.params.models,
+        failed=snakemake.input.failed,
         effects=snakemake.input.effects,
         backgrounds=snakemake.input.backgrounds,
         profiles=snakemake.input.profiles,

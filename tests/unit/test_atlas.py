@@ -22,7 +22,7 @@ from marginome.jobs.plot_atlas import plot_atlas
 from marginome.jobs.report_atlas import report_atlas
 from marginome.jobs.report_batch import report_batch
 from marginome.report.atlas import write_atlas
-from marginome.storage import write_table
+from marginome.storage import write_json, write_table
 from result_files import Results
 from synthetic_atlas import synthetic_atlas
 
@@ -208,7 +208,9 @@ def results(tmp_path_factory):
 
 def test_the_page_of_a_model_is_that_of_the_screen_with_it_alone(results):
     pages = [results.at(f"pages/{i}-of-1.html") for i in (1,)]
-    files = {"effects": results.at("batch/effects.parquet"), "backgrounds": results.at("batch/effects.h5"),
+    write_json(results.at("failed.json"), {})
+    files = {"failed": results.at("failed.json"), "effects": results.at("batch/effects.parquet"),
+             "backgrounds": results.at("batch/effects.h5"),
              "profiles": results.at("batch/profiles.h5"), "baselines": [results.at("baseline.h5")],
              "motifs": [results.at("motifs.parquet")], "provenance": results.at("provenance.json"),
              "functions": results.at("functions.h5"), "pairs": None, "arrangements": None,
@@ -221,6 +223,10 @@ def test_the_page_of_a_model_is_that_of_the_screen_with_it_alone(results):
     for part in ("baseline", "profiles", "attributions", "unsigned"):
         assert meta[part] == wanted_meta[part], part
     assert "toy, screen s" in pages[0].read_text() and ">Atlas</a>" in pages[0].read_text()
+    write_json(results.at("failed.json"), {"other": "no such luck"})
+    with pytest.raises(MarginomeError, match="no such luck"):
+        report_batch("s", models=[results.model], **files, pages=pages)
+    write_json(results.at("failed.json"), {})
     gone = results.at("copy.parquet")
     gone.write_bytes(files["effects"].read_bytes())
     with pytest.raises(MarginomeError, match="no rows of model 'other'"):

@@ -22,7 +22,7 @@ rule write_provenance:
     params:
         config=lambda wildcards: screen_section(wildcards.screen),
         digests=lambda wildcards: checksums("screens", wildcards.screen),
-        modules=lambda wildcards: modules_of_screen(wildcards.screen),
+        modules=lambda wildcards: modules_of_screen(CONFIG["screens"][wildcards.screen]["models"]),
         command=lambda wildcards: run_command(SCREEN_FILES[wildcards.screen]["page"]),
         code=code_digest("jobs.write_provenance"),
     script:

@@ -165,9 +165,13 @@ def run_command(*names):
     return shlex.join(["snakemake", "--cores", "all", *targets, *(named if len(named) > 1 else [])])
 
 
-def screen_section(screen):
-    """A screen's entry with the entries of the models, motifs and backgrounds that it names, and the run's settings."""
+def screen_section(screen, models=None):
+    """A screen's entry with the entries that it names, and the run's settings; of some of its models if these are given."""
     entry = CONFIG["screens"][screen]
+    if models is not None:
+        entry = {key: value for key, value in entry.items() if key != "comparisons"} | {
+            "models": list(models)
+        }
     named = {
         section: {name: CONFIG[section][name] for name in entry[section]}
         for section in ("models", "motifs", "backgrounds")
@@ -182,12 +186,27 @@ def opened_for(entry):
     return [*expand(COLLECTION, collection=collections), *checks]
 
 
-def modules_of_screen(screen):
+def modules_of_screen(models):
     """The modules that compute a screen, with what reads the files of its models."""
-    models = CONFIG["screens"][screen]["models"]
     readers = {reader for model in models for reader in readers_of("models", model)}
     jobs = ("marginalize", "summarize_batch", "summarize_screen", "merge_batches", "apply_functions")
     return [*(f"jobs.{job}" for job in jobs), *sorted(readers)]
+
+
+@functools.cache
+def files_of_models(*models):
+    """The files that the entries of some models name."""
+    return {file for model in models for file in entry_files("models", model)}
+
+
+def checksums_of_batch(wildcards):
+    """Params function: SHA-256 of the files of a screen, less those of models of other batches."""
+    others = files_of_models(*CONFIG["screens"][wildcards.screen]["models"]) - files_of_models(
+        *models_of(wildcards)
+    )
+    return {
+        file: digest for file, digest in checksums("screens", wildcards.screen).items() if file not in others
+    }
 
 
 # ------------------------------------------------------------------------------------------- functions

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marginome.arrays import read_hdf5
+from marginome.batch_files import stop_on_failures
 from marginome.jobs.report_screen import read_attributions
 from marginome.provenance import narrowed
 from marginome.report.screen import JudgedPairs, methods_paragraph, write_report
@@ -35,6 +36,7 @@ def report_batch(
     screen: str,
     *,
     models: Sequence[str],
+    failed: str | os.PathLike,
     effects: str | os.PathLike,
     backgrounds: str | os.PathLike,
     profiles: str | os.PathLike,
@@ -55,23 +57,28 @@ def report_batch(
         Its name.
     models : sequence of str
         Of the batch, in the order of `pages`.
-    effects, backgrounds, profiles : path
+    failed, effects, backgrounds, profiles : path
         What `summarize_batch` wrote.
     baselines : sequence of path
         Predictions on the backgrounds.
     motifs : sequence of path
         Tables of the collections.
     provenance : path
-        The screen's record.
+        The record of the screen's part that is of the batch.
     functions : path or None
         What functions beside predict gave before and after every insert, where the screen asks for any.
     pairs, arrangements, pair_backgrounds : path or None
         Tables of `score_screen_pairs`, where pairs were judged.
     pages : sequence of path
         HTML to write.
+
+    Raises
+    ------
+    MarginomeError
+        A model failed.
     """
+    stop_on_failures(read_json(failed))
     record, unsigned = read_json(provenance), unsigned_measures(backgrounds)
-    made = os.path.relpath(effects, os.path.dirname(provenance))
     matrices = pd.concat([read_motif_matrices(path) for path in motifs], ignore_index=True)
     before = read_baselines(baselines)
     tables = {model: _rows(effects, model) for model in models}
@@ -80,7 +87,7 @@ def report_batch(
         means = stack.enter_context(read_hdf5(profiles))
         attributed = None if functions is None else stack.enter_context(read_hdf5(functions))
         for model, page in zip(models, pages, strict=True):
-            table, of_model = tables[model], narrowed(record, {model}, {made})
+            table, of_model = tables[model], narrowed(record, {model}, record["result_sha256"])
             packed = write_report(
                 page,
                 effects=table,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.columns import conform
-from marginome.cooperation import MIN_MISMATCHED, pair_rows, score_pairs
+from marginome.cooperation import MIN_MISMATCHED, NOTHING, pair_rows, score_pairs
 from marginome.discoveries import add_q
 from marginome.errors import MarginomeError
 from marginome.interactions import motifs_alone
@@ -188,7 +188,7 @@ def _judged(made: pd.DataFrame, place: pd.DataFrame, *, names: str) -> tuple[pd.
         effect_partner=means["effect_second"].to_numpy(),
         n_arrangements=0,
     )
-    enough = made.loc[~real, "pair"].nunique() >= MIN_MISMATCHED
+    enough = made.loc[~real & (made["kept"] != NOTHING), "pair"].nunique() >= MIN_MISMATCHED
     if not enough or made["gap"].nunique() < 2:
         return head, place[real], np.full(len(head), -1)
     scores = score_pairs(made)
