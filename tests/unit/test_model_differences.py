@@ -131,6 +131,13 @@ def test_copies_of_a_model_are_no_replicates(rng):
     align_scales(second[:, :1], copied[:, 3:])  # one a side: no one counts them
 
 
+def test_models_that_agree_in_one_insert_are_no_copies(rng):
+    weak = 0.003 * rng.normal(size=(2000, 4))
+    weak[7] = 500, 600, 700, 650  # correlations of 1 - 1e-9
+    assert (np.corrcoef(weak.T) > 1 - 5e-7).all()
+    align_scales(weak[:, :2], weak[:, 2:])
+
+
 # ------------------------------------------------------------------------------------------------ the tests
 def test_welch_equals_scipy(rng):
     first, second = rng.normal(size=(50, 3)), 3 * rng.normal(size=(50, 7))

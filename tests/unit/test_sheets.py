@@ -237,7 +237,9 @@ def test_values_that_yaml_changes_are_refused(tmp_path, written, found):
     for text, name in ((f'"{written}"', "a"), ("2", "c"), ("[2]", "c")):
         asked = config([sheet], s=yaml.safe_load(f"{{version: {text}}}"))
         assert resolve_config(asked, check_files=False)["screens"]["s"]["models"] == [name]
-    with pytest.raises(MarginomeError, match=r"screens.s.models\.0: found False .*wanted string. .* in quotes: \"NO\""):
+    with pytest.raises(
+        MarginomeError, match=r"screens.s.models\.0: found False .*wanted string. .* in single quotes: 'NO'"
+    ):
         resolve_config(config([sheet], s=[False]), check_files=False)
 
 
@@ -306,3 +308,13 @@ def test_batches_are_kept_beside_the_results(tmp_path):
 def test_without_sheets_nothing_changes():
     plain = {"models": {"m": {"weights": "x"}}, "screens": {"s": {"models": ["m"]}}}
     assert expand_sheets(plain) == (plain, (), {}, {})
+
+
+def test_a_cell_is_a_value_that_the_config_may_have(tmp_path, monkeypatch):
+    """What YAML reads as a date, or keys that are no text, is told by line and column, as in a config."""
+    monkeypatch.chdir(tmp_path)
+    for cell, told in (("{d: 2024-01-01}", "date"), ("{2: 1, x: 3}", "the key 2")):
+        sheet = f"name\tloader\tinput_length\toutputs\tparameters\nm\ta.py:f\t50\t{{c: }}\t{cell}\n"
+        (tmp_path / "models.tsv").write_text(sheet)
+        with pytest.raises(MarginomeError, match=rf"models.tsv, line 2, column parameters.*{told}"):
+            resolve_config(config(["models.tsv"], s=["m"]), check_files=False)

@@ -91,9 +91,9 @@ rule report_atlas:
 
 use rule write_provenance as write_batch_provenance with:
     input:
-        results=BATCH_EFFECTS,
+        results=[BATCH_EFFECTS],
         shards=parts_of_screen,
-        checks=CHECK,
+        checks=[CHECK],
         opened=lambda wildcards: opened_for(CONFIG["screens"][wildcards.screen]),
     output:
         json=BATCH_PROVENANCE,

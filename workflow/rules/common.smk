@@ -61,7 +61,10 @@ except MarginomeError as error:
 EXPANDED = expand_sheets(config)
 SHEETS = EXPANDED.sheets
 KEPT_BATCHES = KeptBatches(os.path.join(CONFIG["pathvars"]["results"], "models", "batches.tsv"))
-BATCHES = batches_of(CONFIG["models"], SHEETS, CONFIG["batch"], KEPT_BATCHES.read() if SHEETS else {})
+try:
+    BATCHES = batches_of(CONFIG["models"], SHEETS, CONFIG["batch"], KEPT_BATCHES.read() if SHEETS else {})
+except MarginomeError as error:
+    raise WorkflowError(str(error)) from None
 BATCH_OF = {model: batch for batch, models in BATCHES.items() for model in models}
 
 

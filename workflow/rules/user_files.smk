@@ -204,17 +204,21 @@ def look_when_jobs_end():
     """Have Snakemake look for jobs to start when one ends, not by the clock as well.
 
     For its limit of 100 jobs started a second, 9.27.1 has a timer call the next look after each look, and a job's end
-    adds one: after a thousand jobs it looks a thousand times a second, which takes a core. Another limit, which
-    somebody asked for, stays.
+    adds one: after a thousand jobs it looks a thousand times a second, which takes a core. Where cores or the number
+    of jobs at once bound what is started, the limit does nothing else. Another limit, which somebody asked for, stays.
     """
     limit = workflow.scheduling_settings.max_jobs_per_timespan
-    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+    bound = workflow.local_exec or (workflow.resource_settings.nodes or sys.maxsize) <= 100
+    if bound and limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
 
 
 onstart:
-    keep_batches()
     look_when_jobs_end()
+    try:
+        keep_batches()
+    except (MarginomeError, OSError) as error:
+        raise WorkflowError(str(error)) from None
     if shipped():
         places = [
             place

@@ -54,7 +54,7 @@ def resolve_config(config: Mapping, *, files: list[str] | None = None, check_fil
         check_file(file)
     expanded = expand_sheets(plain_values(config))
     try:
-        return _resolved(expanded.config, check_files)
+        return _resolved(plain_values(expanded.config) if expanded.sheets else expanded.config, check_files)
     except MarginomeError as error:
         raise located(error, expanded.places) from None
 
@@ -326,7 +326,7 @@ def _explain(error: Any) -> Iterator[MarginomeError]:
 def _as_written(value: object, wanted: str) -> str:
     """Say how a number is written that YAML read as text, such as 1e-5, and text that it read as something else."""
     if "string" in wanted and isinstance(value, bool | int | float | None):
-        return 'Write text that YAML reads as something else, such as NO, null and 12, in quotes: "NO".'
+        return "Write text that YAML reads as something else, such as NO, null and 12, in single quotes: 'NO'."
     if isinstance(value, str) and ("number" in wanted or "integer" in wanted):
         try:
             number = float(value)

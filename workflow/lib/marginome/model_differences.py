@@ -5,6 +5,7 @@ docs/differences.md gives the reasons and the measured error rates. NumPy and Sc
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,8 +20,9 @@ from marginome.nulls import as_columns
 #: From this many models a side they are replicates, from whose spread p follows.
 LEAST_REPLICATES = 3
 #: Models of a side are copies of one where their effects correlate with 1 but for this: they agree to a thousandth of
-#: their standard deviation. Models that were trained apart do not (0.3 of it, docs/differences.md).
-_COPIES = 5e-7
+#: their standard deviation. Models that were trained apart do not (0.3 of it, docs/differences.md). Of fewer inserts
+#: than that many nothing is said.
+_COPIES, _ENOUGH = 5e-7, 10
 #: What rounding in float32 leaves of an effect: a side that varies less does not vary.
 _ROUNDING = 1e-6
 #: Tukey's constant: 95 % efficient where errors are normal.
@@ -90,12 +92,13 @@ def align_scales(first: np.ndarray, second: np.ndarray, names: Sequence[str] | N
     for dead in np.flatnonzero(np.ptp(values, axis=0) == 0):
         raise MarginomeError(f"model '{names[dead]}' has the same effect for every insert", where="align_scales",
                              remedy="Its output does not depend on the inserted bases: leave it out.")  # fmt: skip
-    alike = (np.corrcoef(values.T) > 1 - _COPIES) & (side[:, None] == side)
-    for one, other in np.argwhere(np.triu(alike, k=1)):
-        raise MarginomeError(
-            f"models '{names[one]}' and '{names[other]}' have the same effects: copies of a model are no replicates",
-            where="align_scales", remedy="Leave one of them out.",
-        )  # fmt: skip
+    for one, other in itertools.combinations(range(len(side)), 2):
+        if side[one] == side[other] and _are_copies(values[:, [one, other]]):
+            raise MarginomeError(
+                f"models '{names[one]}' and '{names[other]}' have the same effects: "
+                "copies of a model are no replicates",
+                where="align_scales", remedy="Leave one of them out.",
+            )  # fmt: skip
     # The start is that of the many: were it that of all, the few strong inserts that differ could set the scale.
     start = stats.iqr(values, axis=0)
     start = np.where(start > 0, start, values.std(0))
@@ -111,6 +114,15 @@ def align_scales(first: np.ndarray, second: np.ndarray, names: Sequence[str] | N
             where="align_scales", remedy="Compare models of one measure and of outputs that mean the same.",
         )  # fmt: skip
     return Alignment(np.exp(np.log(best.spread).mean()) / best.spread, best.weights, correlation)
+
+
+def _are_copies(pair: np.ndarray) -> bool:
+    """Say whether the effects (n, 2) are those of one model; the strongest tenth counts for no more than the next."""
+    values = np.abs(centred := pair - np.median(pair, axis=0))
+    bound = np.quantile(values, 0.9, axis=0)
+    if (np.minimum(values, bound) > 0).all(axis=1).sum() < _ENOUGH:
+        return False
+    return float(np.corrcoef(np.clip(centred, -bound, bound).T)[0, 1]) > 1 - _COPIES
 
 
 class _Axis(NamedTuple):

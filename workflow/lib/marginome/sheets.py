@@ -159,7 +159,7 @@ def _value(cell: str, where: str) -> Any:
         return yaml.safe_load(cell)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise MarginomeError(
-            f"{shown(cell)} is no value of YAML", where=where, remedy="Put text with special letters in quotes."
+            f"{shown(cell)} is no value of YAML", where=where, remedy="Put text with special letters in single quotes."
         ) from None
 
 
