@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import textwrap
+from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 import handmade_pairs
 from batch import write_checks
 from marginome import load_model, one_hot_encode, substitute
+from marginome.arrays import write_hdf5
 from marginome.background_set import write_background
 from marginome.backgrounds import make_background
 from marginome.columns import conform
+from marginome.jobs import summarize_batch
 from marginome.jobs.marginalize import marginalize_shard
 from marginome.jobs.merge_pairs import merge_pairs
 from marginome.jobs.predict_baseline import predict_baselines
 from marginome.jobs.score_pairs import score_screen_pairs
+from marginome.jobs.summarize_batch import kept_effects
 from marginome.list_tables import INSERT_LIST
 from marginome.motifs.table import motif_table
+from marginome.pair_tables import ARRANGEMENTS, PAIR_BACKGROUNDS
+from marginome.pair_tables import PAIRS as PAIR_COLUMNS
 from marginome.placing import FIRST_BASE
 from marginome.storage import write_table
 
@@ -131,6 +140,44 @@ def test_the_interaction_of_folds_and_of_backgrounds_is_that_of_written_sequence
             np.testing.assert_allclose(mine[column], values.mean(axis=0), atol=1e-6)
 
 
+def test_effects_of_members_are_kept_as_float32(case):
+    folder, settings, sequences = case
+    X = torch.stack([one_hot_encode(sequence) for sequence in sequences]).double()
+    found = []
+    for i in range(1, SHARDS + 1):
+        with h5py.File(folder / f"{i}-of-{SHARDS}.h5") as handle:
+            assert handle["m/effect_by_member"].dtype == np.float32
+            found.append(handle["m/effect_by_member"][...])
+    table = handmade_pairs.listed(PAIRS)
+    for row in (0, len(table) // 2, len(table) - 1):
+        insert, start = table["insert"].iat[row], table["start"].iat[row]
+        for member, weights in enumerate(settings["weights"]):
+            module = load_model("m", settings | {"weights": weights}).module.double()
+            with torch.no_grad():
+                known = (module(substitute(X, insert, start=start).double()) - module(X)).mean().item()
+            assert np.concatenate(found)[row, member, 0] == pytest.approx(known, abs=1e-6)
+
+
+@pytest.mark.parametrize("held, opened", [(10**6, 2), (40 * 3 * 64, 2 * 3)])
+def test_what_shards_keep_is_read_as_many_readouts_at_a_time_as_fit(tmp_path, monkeypatch, held, opened):
+    values = np.random.default_rng(0).normal(size=(40, 3, 130)).astype(np.float32)
+    files = [tmp_path / "1.h5", tmp_path / "2.h5", tmp_path / "3.h5"]
+    parts = [values[:25], values[25:]]
+    for file, part in zip(files, [*parts, values[:0]]):
+        with write_hdf5(file, {}) as handle:
+            group = handle.create_group("m")
+            group["rows"] = np.arange(len(part))
+            if len(part):
+                group["effect_by_member"] = part
+    reads = []
+    get = h5py.Dataset.__getitem__
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda self, key: reads.append(self.name) or get(self, key))
+    monkeypatch.setattr(summarize_batch, "_HELD", held)
+    some = SimpleNamespace(files=files, effect=np.zeros((40, 130)))
+    np.testing.assert_array_equal(list(kept_effects(some, "m", "effect_by_member")), values.transpose(2, 0, 1))
+    assert reads.count("/m/effect_by_member") == opened
+
+
 def test_where_single_backgrounds_are_not_kept_the_table_is_empty_and_the_rest_is_the_same(case):
     folder, *_ = case
     assert not len(pd.read_parquet(folder / "backgrounds.0.parquet"))
@@ -146,3 +193,40 @@ def test_where_single_backgrounds_are_not_kept_the_table_is_empty_and_the_rest_i
         pd.testing.assert_frame_equal(both[: len(one)], one)
         assert len(both) == (1 if name == "backgrounds" else 2) * len(one)
         assert both.dtypes.equals(one.dtypes)
+
+
+def test_merging_holds_a_batch_at_a_time_and_keeps_columns_that_some_lack(tmp_path):
+    """Of many batches: their rows, in order, in memory that does not grow with them."""
+    n, draw = 20_000, np.random.default_rng(0)
+    known = []
+    for i in range(12):
+        head = {c.name: "x" * 8 if c.type == pa.string() else draw.integers(0, 9, n) for c in ARRANGEMENTS}
+        head |= {c.name: draw.normal(size=n) for c in ARRANGEMENTS if c.type == pa.float64()}
+        table = pd.DataFrame(head).assign(model=f"m{i}", eligible=draw.random(n) < 0.5)
+        table = table.drop(columns="interaction_fold_sd") if i % 2 else table
+        known.append(table)
+        write_table(tmp_path / f"{i}.parquet", conform(table, ARRANGEMENTS, name="part"))
+    for name, columns in (("pairs", PAIR_COLUMNS), ("backgrounds", PAIR_BACKGROUNDS), ("none", ARRANGEMENTS)):
+        write_table(tmp_path / f"{name}.parquet", conform(pd.DataFrame(), columns, name="part"))
+    files = [tmp_path / "none.parquet", *(tmp_path / f"{i}.parquet" for i in range(12))]
+    whole = {name: tmp_path / f"all_{name}.parquet" for name in ("pairs", "arrangements", "backgrounds")}
+    pool = pa.default_memory_pool()
+    before, most = pool.bytes_allocated(), [0]
+    write = pq.ParquetWriter.write_table
+
+    def watched(self, *args, **kwargs):
+        most.append(pool.bytes_allocated() - before)
+        return write(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pq.ParquetWriter, "write_table", watched)
+        merge_pairs(part_pairs=[tmp_path / "pairs.parquet"], part_arrangements=files,
+                    part_backgrounds=[tmp_path / "backgrounds.parquet"], **whole)  # fmt: skip
+    found = pq.read_table(whole["arrangements"])
+    assert found.schema.names == [c.name for c in ARRANGEMENTS]
+    pd.testing.assert_frame_equal(
+        found.to_pandas(), pd.concat(known, ignore_index=True)[found.schema.names], check_dtype=False
+    )
+    assert max(most) < found.nbytes / 4
+    for name, columns in (("pairs", PAIR_COLUMNS), ("backgrounds", PAIR_BACKGROUNDS)):
+        assert pq.read_table(whole[name]).schema.names == [c.name for c in columns]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -87,10 +88,10 @@ def _of_list(table: pd.DataFrame, part: Part, what: pd.DataFrame, model: str) ->
     """The composites of one list, of every signed output of one model and background set."""
     found = []
     chosen = np.flatnonzero(table["parts"].notna())
-    for j, output in enumerate(part.readouts["output"]):
+    by_background = kept_effects(part, model) if part.kept else repeat(None)
+    for j, (output, singles) in enumerate(zip(part.readouts["output"], by_background)):
         if not part.readouts["signed"][j]:
             continue  # of distances, two effects do not add up to a third
-        singles = np.concatenate([kept_effects(file, model, j) for file in part.files]) if part.kept else None
         made = what.join(beside_sum(table, part.effect[:, j].astype(np.float64), singles))
         made["effect_se"] = mean_interval(part.effect[chosen, j], part.effect_sd[chosen, j], part.n_backgrounds)[0]
         found.append(made.assign(output=output, unit=part.readouts["unit"][j], n_backgrounds=part.n_backgrounds))

@@ -132,6 +132,7 @@ def _marginalize_one(
              ", ".join(names))  # fmt: skip
     keep = _keeps_backgrounds(len(table), len(ids), len(readouts.output), screen["keep"])
     wanted = (table["role"] == "motif").to_numpy() & bool(screen["keep"]["profiles"])
+    paired = "partner_id" in table and bool(table["partner_id"].notna().any())
     runner, results = None, iter(())
     if blocks:  # else there are more shards than blocks: a small list in many
         several = MemberReadouts if loaded.members > 1 else Readouts
@@ -170,6 +171,7 @@ def _marginalize_one(
         with_profiles=wanted,
         keep_backgrounds=keep,
         ensemble=loaded.members > 1,
+        keep_members=loaded.members > 1 and paired,
         engine=runner,
     )
 
@@ -198,13 +200,14 @@ def write_part(
     with_profiles: np.ndarray,
     keep_backgrounds: bool,
     ensemble: bool,
+    keep_members: bool,
     engine: Engine | None,
 ) -> None:
     """Stream a model's results to its group of a shard; memory is bounded by a block.
 
     The group holds, for its run of inserts (``rows``): ``effect``, ``effect_sd``, ``sign_consistency`` and
     ``after_mean`` (inserts, readouts) float64; ``effects`` (inserts, backgrounds, readouts) float32 if kept;
-    of an ensemble ``effect_fold_sd`` and ``effect_by_member`` (inserts, members, readouts) float64;
+    of an ensemble ``effect_fold_sd`` float64, and of pairs ``effect_by_member`` (inserts, members, readouts) float32;
     ``profiles/<output>/{logits,probabilities}`` (inserts, strands, length) float32 and their ``rows``;
     ``predictions/<output>`` (inserts, backgrounds, ...) float32 (float64 in that precision) if asked for.
     """
@@ -224,10 +227,12 @@ def write_part(
             *(["effect_fold_sd"] if ensemble else []),
         )
     }
-    single = None
-    if keep_backgrounds:
-        chunks = (min(max(total, 1), 16), n_backgrounds, min(k, 64)) if total else None
-        single = dataset(group, "effects", shape=(total, n_backgrounds, k), dtype="f4", chunks=chunks)
+
+    def made_of(name: str, several: int) -> h5py.Dataset:
+        chunks = (min(total, 16), several, min(k, 64)) if total else None
+        return dataset(group, name, shape=(total, several, k), dtype="f4", chunks=chunks)
+
+    single = made_of("effects", n_backgrounds) if keep_backgrounds else None
     done, profile_rows = 0, []
     for block, found in results:
         m = block.stop - block.start
@@ -241,7 +246,9 @@ def write_part(
         if folds.shape[2]:  # an ensemble: its members' mean effects, and their spread
             by_member = folds.astype(np.float64).mean(1).reshape(m, -1, k)
             tables["effect_fold_sd"][part] = by_member.std(1, ddof=1)
-            append(group, "effect_by_member", by_member)
+            if keep_members:
+                whole = group.get("effect_by_member") or made_of("effect_by_member", by_member.shape[1])
+                whole[part] = by_member
         if single is not None:
             single[part] = values
         wanted = with_profiles[block]

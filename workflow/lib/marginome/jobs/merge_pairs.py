@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import pandas as pd
+import pyarrow as pa
 
-from marginome.columns import Column, conform
+from marginome.columns import Column, schema_of
 from marginome.pair_tables import ARRANGEMENTS, PAIR_BACKGROUNDS, PAIRS
-from marginome.storage import read_table, write_table
+from marginome.storage import read_row_groups, table_writer
 
 
 def merge_pairs(
@@ -36,7 +36,13 @@ def merge_pairs(
 
 
 def _merge(parts: Sequence[str | os.PathLike], columns: Sequence[Column], path: str | os.PathLike) -> None:
-    # A model without a signed output has no rows, and of whole numbers with nulls pandas makes fractions.
-    tables = [table for table in map(read_table, parts) if len(table)]
-    whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    write_table(path, conform(whole, columns, name=str(path)))
+    """Copy the rows of all parts; memory is that of a row group. A column that some parts lack is null there."""
+    # a part without rows, of models without a signed output, names all columns whether they apply or not
+    names = {name for part in parts for group in read_row_groups(part) if len(group) for name in group.column_names}
+    schema = schema_of([c for c in columns if c.name in names or not names])
+    with table_writer(path, schema) as writer:
+        for part in parts:
+            for group in read_row_groups(part):
+                held = [group[name] if name in group.column_names else pa.nulls(len(group), schema.field(name).type)
+                        for name in schema.names]  # fmt: skip
+                writer.write_table(pa.Table.from_arrays(held, schema=schema))

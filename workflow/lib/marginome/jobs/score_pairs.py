@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,7 +108,9 @@ def _of_list(table: pd.DataFrame, part: Part, seam: np.ndarray, model: str) -> l
     found = []
     names = table[table["partner_id"].isna()].drop_duplicates("motif_id").set_index("motif_id")["motif_name"]
     alone = motifs_alone(table)
-    for j, output in enumerate(part.readouts["output"]):
+    by_member = repeat(None) if part.fold_sd is None else kept_effects(part, model, "effect_by_member")
+    by_background = kept_effects(part, model) if part.kept else repeat(None)
+    for j, (output, members, singles) in enumerate(zip(part.readouts["output"], by_member, by_background)):
         if not part.readouts["signed"][j]:
             continue  # of distances, two effects do not add up to a third
         made = pair_rows(table.assign(effect=part.effect[:, j]), np.array([s is not None for s in seam]))
@@ -126,23 +129,16 @@ def _of_list(table: pd.DataFrame, part: Part, seam: np.ndarray, model: str) -> l
             interaction=made["interaction"],
             seam=seam[made.index],
         )
-        if part.fold_sd is not None:
-            members = _kept(part, model, "effect_by_member", j)
+        if members is not None:
+            members = members.astype(np.float64)
             beyond = members[made.index] - members[alone[made.index]].sum(axis=1)
             place["interaction_fold_sd"] = beyond.std(axis=1, ddof=1)
         if not made["kept"].isna().any():
             raise MarginomeError("there are no pairs", where="pairs")
-        singles = _kept(part, model, "effects", j) if part.kept else None
         for chosen in _designs(made):
             judged, arranged, best = _judged(made.loc[chosen], place.loc[chosen], names=f"{output}")
             found.append(_Found(judged, arranged, _in_backgrounds(judged, best, alone, singles)))
     return found
-
-
-def _kept(part: Part, model: str, name: str, readout: int) -> np.ndarray:
-    """What the shards keep of every insert for one readout: by background (``effects``), or by member."""
-    found = [kept_effects(file, model, readout, name=name) for file in part.files]
-    return np.concatenate([values for values in found if len(values)])
 
 
 def _in_backgrounds(

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import h5py
@@ -460,22 +461,34 @@ def _score(table: pd.DataFrame, motif: np.ndarray, part: Part) -> dict[str, np.n
 def _with_interaction(rows: pd.DataFrame, part: Part, motif: np.ndarray, model: str) -> pd.DataFrame:
     """Add what each pair does beyond the sum of its two motifs alone."""
     parts = []
-    for j, output in enumerate(part.readouts["output"]):
+    singles = kept_effects(part, model) if part.kept else repeat(None)
+    for output, single in zip(part.readouts["output"], singles):
         some = rows[rows["output"] == output]
-        effects = None
-        if part.kept:
-            effects = np.concatenate([kept_effects(file, model, j) for file in part.files])[motif]
+        effects = None if single is None else single[motif]
         parts.append(some.join(interaction(some.reset_index(drop=True), effects).set_index(some.index)))
     return pd.concat(parts).sort_index()
 
 
-def kept_effects(file: str | os.PathLike, model: str, readout: int, *, name: str = "effects") -> np.ndarray:
-    """Return the effects of a shard in every background, of one readout, shape (its inserts, backgrounds).
+#: Values of single backgrounds that are held at a time, of as many readouts as go into them (float32: 256 MB).
+_HELD = 1 << 26
 
+
+def kept_effects(part: Part, model: str, name: str = "effects") -> Iterator[np.ndarray]:
+    """Yield what the shards keep of every insert, readout by readout: float32, (inserts, backgrounds).
+
+    Of many readouts as many are read at once as fit, since each read unpacks chunks that hold up to 64 of them.
     `name` is ``effects``, or ``effect_by_member`` for an ensemble's members in place of backgrounds.
     """
-    with read_hdf5(file) as handle:
-        group = part_of(handle, model)
-        if name not in group and not len(group["rows"]):  # how many members there are was not seen
-            return np.zeros((0, 0))
-        return group[name][:, :, readout]
+    n, k = part.effect.shape
+    first = 0
+    while first < k and n:
+        found, step = [], k
+        for file in part.files:
+            with read_hdf5(file) as handle:
+                group = part_of(handle, model)
+                if len(group["rows"]):  # else how many members there are was not seen
+                    width = group[name].shape[1]
+                    step = max(1, min(k, _HELD // (n * width)))
+                    found.append(group[name][:, :, first : first + step])
+        yield from np.moveaxis(np.concatenate(found), 2, 0)
+        first += step
