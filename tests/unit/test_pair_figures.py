@@ -10,7 +10,7 @@ import pytest
 
 from marginome.errors import MarginomeError
 from marginome.figures.gaps import gap_figure, gap_profiles_figure
-from marginome.figures.pairs import interaction_figure, pair_backgrounds_figure
+from marginome.figures.pairs import interaction_figure, pair_backgrounds_figure, pairs_figure
 from marginome.results import Profiles
 
 GAPS, N = [3, 10, 40], 5
@@ -106,6 +106,12 @@ def test_at_several_positions_a_line_is_of_one_of_them():
             if list(one.get_xdata()) == GAPS and one.get_linestyle() == "-" and one.get_marker() == "None"
         ]
         np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), mine["interaction"])
+
+    far = pairs.assign(position=1, interaction=[-1.0, 2.5])
+    ax = pairs_figure(pd.concat([pairs, far])).axes[0]
+    beyond = dict(zip((t.get_text() for t in ax.get_yticklabels()), ax.images[0].get_array()[:, 0] * 2))
+    assert beyond == {"$A + $A, position 0": 0.5, "$A + $B, position 0": 0.5, "$A + $A, position 1": -1.5,
+                      "$A + $B, position 1": 2.0}  # fmt: skip
 
     effects = both.rename(columns={"interaction": "effect"}).drop(columns="interaction_fold_sd")
     effects = effects.assign(measure="difference", ci_low=effects["effect"], ci_high=effects["effect"])

@@ -107,7 +107,7 @@ def pairs_figure(pairs: pd.DataFrame, *, top: int = 30, q: float = 0.05) -> Figu
     pairs : pandas.DataFrame
         Table of a screen of pairs (`marginome.pair_tables.PAIRS`).
     top : int, default 30
-        Pairs shown, those with the smallest ``cooperation_p`` anywhere.
+        Pairs shown (at each position), those with the smallest ``cooperation_p`` anywhere.
     q : float, default 0.05
         From which ``cooperation_q`` on a cell is marked; ``syntax_q`` likewise.
 
@@ -128,10 +128,12 @@ def pairs_figure(pairs: pd.DataFrame, *, top: int = 30, q: float = 0.05) -> Figu
         label=pairs["motif_name"] + " + " + pairs["partner_name"],
         column=pairs["model"] + ", " + pairs["output"] + "\n" + pairs["background"],
     )
+    if table["position"].nunique() > 1:
+        table["label"] += ", position " + table["position"].astype(str)
     for name in ("interaction", "expected", "cooperation_p", "cooperation_q", "syntax_q"):
         table[name] = table[name].astype(float) if name in table else np.nan
     table["beyond"] = table["interaction"] - table["expected"].fillna(0)
-    key = ["collection", "motif_id", "partner_id"]
+    key = ["collection", "motif_id", "partner_id", "position"]
     least = table.assign(cooperation_p=table["cooperation_p"].fillna(1)).groupby(key)["cooperation_p"].min()
     shown = list(least.sort_values(kind="stable").index[:top])
     columns = list(dict.fromkeys(table["column"]))
