@@ -48,7 +48,8 @@ lint: env
 benchmark: env
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; python $$script $(BENCHMARK_ARGS) || exit 1; done
 
-# What runs longer than a test may, some hours in all: random models against brute force, and damaged inputs.
+# What runs longer than a test may: random models against brute force, and damaged inputs. By MINUTES for each of eight
+# scripts, some four hours in all.
 MINUTES ?= 30
 SEED ?= 0
 check: env oracle .venv-keras/.complete

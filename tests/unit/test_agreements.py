@@ -50,6 +50,8 @@ def test_agreement_equals_scipy(three_sets):
 def test_agreements_come_in_parts_of_at_least_so_many_rows(rng):
     wide = pd.DataFrame(rng.normal(size=(30, 5)), columns=list("abcde"))
     parts = list(agreements(wide, rows=3))
+    assert list(parts[0])[:3] == ["first", "second", "n"]
+    assert list(zip(parts[1]["first"], parts[1]["second"])) == [("b", "c"), ("b", "d"), ("b", "e")]
     assert [len(part) for part in parts] == [4, 3, 3]  # a against four, b against three, c and d against the rest
     assert parts[2].index.tolist() == [0, 1, 2]
     pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), next(agreements(wide)))
@@ -83,8 +85,11 @@ def test_agreement_with_missing_members(three_sets):
 
 
 def test_agreement_refuses_repeated_inserts(three_sets):
-    with pytest.raises(MarginomeError, match="repeat an insert within one background"):
-        agreement(pd.concat([three_sets, three_sets.iloc[:1]]), "background")
+    twice = three_sets.iloc[[4, 9]]
+    with pytest.raises(
+        MarginomeError, match=f"2 rows repeat an insert within one background.*{twice['motif_id'].iloc[0]}'"
+    ):
+        agreement(pd.concat([three_sets, twice]), "background")
 
 
 def by_hand(table, a, b):
@@ -104,6 +109,14 @@ def test_agreement_of_few_inserts(rng, n):
     (found,) = agreement(table, "background").to_dict("records")
     assert (found["n"], found["sign_agreement"], found["top_overlap"]) == pytest.approx(by_hand(table, "a", "b"))
     assert np.isnan(found["spearman"]) == np.isnan(found["pearson"]) == (n == 1)
+    wide = table.pivot(index="motif_id", columns="background", values="effect").dropna()
+    for sign in (1, -1) if n > 1 else ():
+        a, b = wide["a"], sign * wide["b"]
+        (turned,) = agreement(
+            table.assign(effect=table["effect"].where(table["background"] == "a", sign * table["effect"])), "background"
+        ).to_dict("records")
+        assert turned["pearson"] == pytest.approx(np.corrcoef(a, b)[0, 1])
+        assert turned["spearman"] == pytest.approx(stats.spearmanr(a, b).statistic)
     for member in "ab":  # one that always says the same has no correlation, but signs
         table.loc[table["background"] == member, "effect"] = 1.0
         (found,) = agreement(table, "background").to_dict("records")

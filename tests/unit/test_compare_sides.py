@@ -67,7 +67,7 @@ class Files:
                         else:
                             group.attrs["note"] = "larger than keep.backgrounds_mb of the config: not kept"
                         group.create_dataset("role", data=role.astype(object), dtype=h5py.string_dtype())
-        self.rows()
+        self.rows(family=1)
 
     def single(self, model, background):
         """Effects in single backgrounds, in the order of the lists."""
@@ -75,14 +75,13 @@ class Files:
         side = models.first if model[0] == "a" else models.second
         return side[:, self.everything, int(model[1:])].T
 
-    def rows(self):
+    def rows(self, **families):
         """The effect table of the first side's models: a row group for each model and background set."""
         inserts = self.models["gc"].sequences[self.everything[self.everything < INSERTS]]
         fixed = {c.name: 0.0 for c in EFFECTS if c.required and c.type == "double"} | {
             "collection": "c", "motif_name": "x", "orientation": "+", "start": 3, "position": 0,
             "measure": "difference", "unit": "log", "n_backgrounds": 6, "engine": "full", "precision": "float32",
-            "family": 1,
-        }  # fmt: skip
+        } | families  # fmt: skip
         tables = []
         for model in self.names[0]:
             for background in BACKGROUNDS:
@@ -138,6 +137,13 @@ def test_the_table_is_what_the_library_says_of_the_files(tmp_path, sides):
     assert (table["p_models"].isna()).all() == (sides != (3, 3))
     told = json.loads(pq.read_schema(files.folder / "table.parquet").metadata[b"marginome"])
     assert told["first"] == files.names[0] and len(told["scales"]["gc"]["counts"]["factors"]) == sum(sides)
+
+
+def test_collections_without_families(tmp_path):
+    files = Files(tmp_path, 1, 1)
+    with_families = files.compare()
+    files.rows()
+    pd.testing.assert_frame_equal(files.compare(), with_families.drop(columns="family"))
 
 
 def test_backgrounds_given_twice_change_nothing(tmp_path):

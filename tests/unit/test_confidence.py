@@ -46,8 +46,9 @@ def test_one_background_has_no_interval():
 def test_summary_mistakes():
     with pytest.raises(MarginomeError, match=r"effects.*row 1 holds a value that is not finite"):
         summarize_effects(np.array([[1.0, 2.0], [np.nan, 1.0]]))
-    with pytest.raises(MarginomeError, match="at least one background"):
-        summarize_effects(np.zeros((3, 0, 2)))
+    for shape in ((3, 0, 2), (3,), (3, 2, 2, 2)):
+        with pytest.raises(MarginomeError, match="at least one background"):
+            summarize_effects(np.zeros(shape))
 
 
 def test_backgrounds_needed_is_the_least_that_is_enough():
@@ -60,7 +61,7 @@ def test_backgrounds_needed_is_the_least_that_is_enough():
     assert backgrounds_needed(sd, width).tolist() == want
     assert backgrounds_needed([0.0], width).tolist() == [2]
     for bad in ({"half_width": 0.0}, {"half_width": np.nan}, {"effect_sd": [np.nan]}, {"effect_sd": [-1.0]},
-                {"confidence": 1.0}, {"confidence": 0.0}, {"half_width": np.inf}):  # fmt: skip
+                {"confidence": 1.0}, {"confidence": 0.0}, {"confidence": -0.5}, {"half_width": np.inf}):  # fmt: skip
         with pytest.raises(MarginomeError):
             backgrounds_needed(**({"effect_sd": [0.1], "half_width": 0.1} | bad))
 

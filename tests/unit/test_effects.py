@@ -85,6 +85,14 @@ def test_one_before_serves_many_motifs(name):
         assert torch.allclose(together[i], FUNCTIONS[name](before, after[i]))
 
 
+def test_one_before_against_more_than_are_compared_at_a_time():
+    """As inserts in one background are, two at a time here."""
+    before, after = profiles(1, 2, 32_000)[0], torch.randn(5, 2, 32_000, generator=GENERATOR)
+    expected = [scipy_distance(before.double().numpy().ravel(), one.double().numpy().ravel()) for one in after]
+    np.testing.assert_allclose(jensen_shannon_distance(before, after), expected, rtol=1e-6)
+    np.testing.assert_allclose(jensen_shannon_distance(after, before), expected, rtol=1e-6)
+
+
 def test_bad_input():
     with pytest.raises(MarginomeError, match=r"before is \(3, 2\), after is \(4, 2\)"):
         difference(torch.zeros(3, 2), torch.zeros(4, 2))

@@ -185,6 +185,9 @@ def test_every_pair_has_its_motifs_alone_at_their_places(motifs):
     ]
     inserts = list_inserts(motifs, length=200, pairs=pairs, mode="sample", draws=2, seed=1)
     assert len(set(inserts)) == len(inserts) == len({i.insert_id for i in inserts})
+    assert all(
+        i.insert_id.startswith(f"{i.collection}|{i.motif_id}|{i.orientation}|{i.start}|sample ") for i in inserts
+    )
     alone = {(i.motif_id, i.orientation, i.start, i.sample) for i in inserts if i.partner_id is None}
     joined = [i for i in inserts if i.partner_id]
     assert len(joined) == 2 * (2 * 2 * 2 + 1)

@@ -98,12 +98,27 @@ def test_half_of_the_strong_inserts_differ():
         assert abs(log[:3].mean() - log[3:].mean()) < 0.1, i
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("share", "ratio"), [(0.4, 1.8), (0.45, 3), (0.45, 6)])
+def test_the_scale_is_that_of_most_wherever_the_search_begins(share, ratio, turned):
+    """A share of the inserts is another so many times as strong in one model: an axis in between fits neither. From the
+    interquartile ranges alone, weights settle there."""
+    rng = np.random.default_rng(1)
+    strong = np.where(np.arange(1000) < 1000 * share, ratio, 1)
+    true = rng.normal(size=1000)
+    x, y = true + 0.02 * rng.normal(size=1000), true * strong + 0.02 * rng.normal(size=1000)
+    factors = align_scales(y, x).factors if turned else align_scales(x, y).factors
+    assert factors[0] / factors[1] == pytest.approx(1, abs=0.02)
+
+
 def test_models_that_agree_to_the_last_digit(rng):
     x = rng.normal(size=500)
     np.testing.assert_allclose(align_scales(x, 4 * x + 1).factors, [2, 0.5])
     y = x.copy()
     y[:10] += 50
     np.testing.assert_allclose(align_scales(x, 4 * y).factors, [2, 0.5])
+    x[:400] = 0.0  # a rectified output: most inserts do nothing, and the interquartile range is 0
+    np.testing.assert_allclose(align_scales(x, 4 * x).factors, [2, 0.5])
 
 
 def test_models_without_a_common_scale(rng):
@@ -136,6 +151,19 @@ def test_models_that_agree_in_one_insert_are_no_copies(rng):
     weak[7] = 500, 600, 700, 650  # correlations of 1 - 1e-9
     assert (np.corrcoef(weak.T) > 1 - 5e-7).all()
     align_scales(weak[:, :2], weak[:, 2:])
+
+
+@pytest.mark.parametrize(("known", "copies"), [(9, False), (10, True)])
+def test_copies_are_told_by_ten_inserts_at_least(rng, known, copies):
+    """All other inserts do nothing in either model, to the last bit."""
+    some = np.zeros((60, 1))
+    some[:known, 0] = rng.normal(size=known)
+    twice, other = np.repeat(some, 2, axis=1), some + 0.1 * rng.normal(size=(60, 1))
+    if copies:
+        with pytest.raises(MarginomeError, match="models '1' and '2' have the same effects"):
+            align_scales(twice, other)
+    else:
+        align_scales(twice, other)
 
 
 # ------------------------------------------------------------------------------------------------ the tests

@@ -182,6 +182,19 @@ def test_a_pair_as_wide_as_a_motif_that_stands_alone_has_the_position_of_all_pai
     assert table.loc[table["insert"].eq(wide.consensus), "offset"].nunique() > 1
 
 
+@pytest.mark.parametrize(("n", "kept", "neither"), [(1, 200, 40), (13, 200, 40), (15, 240, 48), (32, 1000, 200)])
+def test_how_many_mismatched_pairs_there_are_by_default(n, kept, neither):
+    """Twice the n (n + 1) / 2 pairs, at least 200 and at most 1,000; a fifth as many of two controls."""
+    rng = np.random.default_rng(0)
+    sequences = ["".join(rng.choice(list("ACGT"), 14)) for _ in range(n)]
+    motifs = [motif_from_sequence(s, f"m{i}", f"m{i}", "", 0, "tsv") for i, s in enumerate(sequences)]
+    expanded = expand_pairs([{"among": "all", "gaps": [0, 5]}], motifs)
+    assert len(expanded) == n * (n + 1) // 2
+    found = mismatched_inserts(expanded, motifs, positions="centre", length=150, seed=1, collection="c")
+    pairs = {(i.motif_id, i.partner_id) for i in found if i.partner_id}
+    assert Counter(sum(name.startswith("m") for name in pair) for pair in pairs) == {1: kept, 0: neither}
+
+
 def test_controls_have_the_width_and_letters_of_what_they_stand_for():
     _, mismatched = listed([{"motifs": IDS[:2], "gaps": [0, 5], "mismatched": 40}])
     alone = {i.motif_id: i.sequence for i in mismatched if i.partner_id is None}

@@ -33,15 +33,16 @@ def slow(left, gap, right, motif, p_value):
     return max(made, default=None)
 
 
-@pytest.mark.parametrize("gap", [0, 1, 3, 6])
-def test_random_halves_against_letter_by_letter(gap):
+@pytest.mark.parametrize(("gap", "p_value"), [(0, 0.02), (1, 0.02), (3, 0.02), (5, 0.3), (6, 0.3)])
+def test_random_halves_against_letter_by_letter(gap, p_value):
+    """With a gap of 5 the site has one base of either; with 6 it would have none of one of them."""
     rng = np.random.default_rng(gap)
     motif = MOTIFS[2]  # 7 bp, so that chance makes some
     lefts, rights = (["".join(rng.choice(list("ACGT"), 9)) for _ in range(300)] for _ in range(2))
-    found = seam_sites(lefts, [gap] * 300, rights, [motif], p_value=0.02)
-    expected = [slow(left, gap, right, motif, 0.02) is not None for left, right in zip(lefts, rights)]
+    found = seam_sites(lefts, [gap] * 300, rights, [motif], p_value=p_value)
+    expected = [slow(left, gap, right, motif, p_value) is not None for left, right in zip(lefts, rights)]
     assert [name is not None for name in found] == expected
-    assert any(expected) or gap > 3
+    assert any(expected) == (gap <= 5)
 
 
 def test_of_several_motifs_the_site_farthest_above_its_threshold_is_named():
