@@ -117,8 +117,25 @@ def test_models_that_agree_to_the_last_digit(rng):
     y = x.copy()
     y[:10] += 50
     np.testing.assert_allclose(align_scales(x, 4 * y).factors, [2, 0.5])
-    x[:400] = 0.0  # a rectified output: most inserts do nothing, and the interquartile range is 0
+    x[100:] = 7.0  # the interquartile range is 0
     np.testing.assert_allclose(align_scales(x, 4 * x).factors, [2, 0.5])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("noise", [0.0, 1e-6])
+def test_what_does_nothing_in_any_model_says_nothing_of_the_scale(rng, share, noise):
+    """A rectified output: the scale is that of the other inserts by themselves, whose effects agree but roughly."""
+    true = rng.normal(size=2000)
+    both = np.stack([true, 4 * true], axis=1) * (1 + 0.1 * rng.normal(size=(2000, 2)))
+    acts = np.arange(2000) >= share * 2000
+    both[~acts] = noise * rng.normal(size=((~acts).sum(), 2))
+    found, alone = align_scales(both[:, 0], both[:, 1]), align_scales(both[acts, 0], both[acts, 1])
+    np.testing.assert_allclose(found.factors, alone.factors, rtol=1e-3)
+    assert found.factors[0] / found.factors[1] == pytest.approx(4, rel=0.05)
+    assert (found.weights[~acts] == 1).all() and found.weights[acts].mean() > 0.5
+    # all others do the same in one of the models
+    alike = np.where(acts, 3.0, 0.0)
+    np.testing.assert_allclose(align_scales(alike, 2 * alike).factors, np.sqrt([2, 0.5]))
 
 
 def test_models_without_a_common_scale(rng):

@@ -25,6 +25,8 @@ LEAST_REPLICATES = 3
 _COPIES, _ENOUGH = 5e-7, 10
 #: What rounding in float32 leaves of an effect: a side that varies less does not vary.
 _ROUNDING = 1e-6
+#: An insert does nothing in a model where its effect is no more than this share of the effects' standard deviation.
+_NOTHING = 1e-4
 #: Tukey's constant: 95 % efficient where errors are normal.
 _BISQUARE = 4.685
 _STEPS = 50
@@ -40,7 +42,8 @@ class Alignment(NamedTuple):
     factors : numpy.ndarray
         What the effects of each model are multiplied by, float64, shape (m,); their geometric mean is 1.
     weights : numpy.ndarray
-        How much each insert counted, from 0 (the sides differ in it) to 1, float64, shape (n,).
+        How much each insert counted, from 0 (the sides differ in it) to 1, float64, shape (n,). 1 for one that does
+        nothing in any model, too.
     correlation : float
         Weighted correlation of the two sides' mean effects.
     """
@@ -83,7 +86,8 @@ def align_scales(first: np.ndarray, second: np.ndarray, names: Sequence[str] | N
     standard scores, divided by ``sqrt(1 + mean score^2)``, since large effects differ by more; the axis is fitted again
     with Tukey's bisquare weights of it (c = 4.685 normalised median absolute deviations) until they settle. It starts
     from the models' interquartile ranges, and from up to twice and half as steep ones; of the axes found the one with
-    the least sum of Tukey's losses is taken.
+    the least sum of Tukey's losses is taken. Inserts that do nothing in any model (most, where an output is rectified)
+    say nothing of the scale and are left out: by them the median deviation would be 0.
     """
     pair = _pair(first, second, "effects")
     values, n_first = np.concatenate(pair, axis=1), pair[0].shape[1]
@@ -99,6 +103,11 @@ def align_scales(first: np.ndarray, second: np.ndarray, names: Sequence[str] | N
                 "copies of a model are no replicates",
                 where="align_scales", remedy="Leave one of them out.",
             )  # fmt: skip
+    weights = np.ones(len(values))
+    acts = (np.abs(values) > _NOTHING * values.std(0)).any(axis=1)
+    if (np.ptp(values[acts], axis=0) == 0).any():  # in one of the models they all do the same
+        acts[:] = True
+    values = values[acts]
     # The start is that of the many: were it that of all, the few strong inserts that differ could set the scale.
     start = stats.iqr(values, axis=0)
     start = np.where(start > 0, start, values.std(0))
@@ -113,7 +122,8 @@ def align_scales(first: np.ndarray, second: np.ndarray, names: Sequence[str] | N
             f"the effects of the two sides are not alike (correlation {correlation:.2g}): there is no common scale",
             where="align_scales", remedy="Compare models of one measure and of outputs that mean the same.",
         )  # fmt: skip
-    return Alignment(np.exp(np.log(best.spread).mean()) / best.spread, best.weights, correlation)
+    weights[acts] = best.weights
+    return Alignment(np.exp(np.log(best.spread).mean()) / best.spread, weights, correlation)
 
 
 def _are_copies(pair: np.ndarray) -> bool:
