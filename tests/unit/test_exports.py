@@ -107,6 +107,7 @@ def test_arrays_for_modisco_and_finemo(tmp_path, places):
         np.testing.assert_array_equal(found["arr_0"], wanted)
     peaks = pd.read_csv(files[2], sep="\t", header=None)
     assert peaks.shape == (len(places), 10) and (peaks[9] == LENGTH // 2).all()
+    assert (peaks[[7, 8]] == -1).all(axis=None)  # narrowPeak's "none" of p and q
     with open_attributions(tmp_path / "a.h5") as found:
         assert peaks[3].tolist() == found.ids
     assert peaks[1].tolist() == [place[1] if isinstance(place, tuple) else 0 for place in places]

@@ -157,7 +157,7 @@ def test_what_is_not_a_genome_is_refused(tmp_path, records):
     refused(lambda: Genome(tmp_path), "folder")
     for name, content, word in (
         ("empty.fa", b"", "empty"),
-        ("genome.2bit", b"\x43\x27\x41\x1a" + b"\0" * 30, "twoBitToFa"),
+        ("genome.2bit", b"\x43\x27\x41\x1a" + b"\0" * 30, "this is a .2bit file"),
         ("reads.fq", b"@r1\nACGT\n+\nIIII\n", "not FASTA"),
         ("plain.fa.gz", b">a\nACGT\n", "not compressed"),
         ("ragged.fa", b">a\nACGT\nAC\nACGT\n", "rewrap"),

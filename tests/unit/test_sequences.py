@@ -102,6 +102,9 @@ def test_reverse_complement_errors():
         reverse_complement("AN", allow_N=False)
     with pytest.raises(MarginomeError, match="length"):
         reverse_complement(torch.zeros(3, 5))
+    for wrong, found in ((np.zeros((4, 5)), "ndarray"), (torch.zeros(4), r"\(4,\)"), (["ACGT"], "list")):
+        with pytest.raises(MarginomeError, match=f"expected a string or a tensor.*found {found}"):
+            reverse_complement(wrong)
 
 
 @pytest.mark.parametrize("length", [20, 21])
