@@ -1,7 +1,21 @@
+from pathlib import Path
+
 from marginome.jobs.report_batch import report_batch
 from marginome.jobs.runner import job
+from marginome.jobs.write_provenance import provenance_record
 
 with job(snakemake.log[0]):
+    made = provenance_record(
+        Path(snakemake.input.effects).parents[1],
+        config=snakemake.params.config,
+        digests=snakemake.params.digests,
+        code=snakemake.params.modules,
+        opened=snakemake.input.opened,
+        results=[snakemake.input.effects],
+        shards=snakemake.input.shards,
+        checks=snakemake.input.checks,
+        command=snakemake.params.command,
+    )
     report_batch(
         snakemake.wildcards.screen,
         models=snakemake.params.models,
@@ -11,7 +25,7 @@ with job(snakemake.log[0]):
         profiles=snakemake.input.profiles,
         baselines=snakemake.input.baselines,
         motifs=snakemake.input.motifs,
-        provenance=snakemake.input.provenance,
+        provenance=made,
         functions=next(iter(snakemake.input.functions), None),
         pairs=next(iter(snakemake.input.pairs), None),
         arrangements=next(iter(snakemake.input.arrangements), None),

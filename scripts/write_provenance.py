@@ -3,7 +3,8 @@ from marginome.jobs.write_provenance import write_provenance
 
 with job(snakemake.log[0]):
     write_provenance(
-        snakemake.params.config,
+        snakemake.output.json,
+        config=snakemake.params.config,
         digests=snakemake.params.digests,
         code=snakemake.params.modules,
         opened=snakemake.input.opened,
@@ -11,5 +12,4 @@ with job(snakemake.log[0]):
         shards=snakemake.input.shards,
         checks=snakemake.input.checks,
         command=snakemake.params.command,
-        json_file=snakemake.output.json,
     )

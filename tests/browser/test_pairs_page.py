@@ -14,7 +14,7 @@ from marginome.jobs.report_batch import report_batch
 from marginome.report import write_report
 from marginome.report.screen import JudgedPairs
 from marginome.report.screen.pairs import pair_islands
-from marginome.storage import read_table, write_json, write_table
+from marginome.storage import read_json, read_table, write_json, write_table
 from result_files import Results
 from synthetic_screen import synthetic_screen
 
@@ -170,7 +170,7 @@ def test_a_page_of_a_sheet_has_the_pairs_of_its_own_model(browser, tmp_path):
         "s", models=[made.model], failed=made.at("failed.json"), effects=made.at("batch/effects.parquet"),
         backgrounds=made.at("batch/effects.h5"), profiles=made.at("batch/profiles.h5"),
         baselines=[made.at("baseline.h5")], motifs=[made.at("motifs.parquet")], functions=made.at("functions.h5"),
-        provenance=made.at("provenance.json"), pages=[tmp_path / "page.html"],
+        provenance=read_json(made.at("provenance.json")), pages=[tmp_path / "page.html"],
         **{name: made.at(f"{name}.parquet") for name in names},
     )  # fmt: skip
     browser.open(tmp_path / "page.html")

@@ -22,7 +22,7 @@ from marginome.jobs.plot_atlas import plot_atlas
 from marginome.jobs.report_atlas import report_atlas
 from marginome.jobs.report_batch import report_batch
 from marginome.report.atlas import write_atlas
-from marginome.storage import write_json, write_table
+from marginome.storage import read_json, write_json, write_table
 from result_files import Results
 from synthetic_atlas import synthetic_atlas
 
@@ -212,7 +212,7 @@ def test_the_page_of_a_model_is_that_of_the_screen_with_it_alone(results):
     files = {"failed": results.at("failed.json"), "effects": results.at("batch/effects.parquet"),
              "backgrounds": results.at("batch/effects.h5"),
              "profiles": results.at("batch/profiles.h5"), "baselines": [results.at("baseline.h5")],
-             "motifs": [results.at("motifs.parquet")], "provenance": results.at("provenance.json"),
+             "motifs": [results.at("motifs.parquet")], "provenance": read_json(results.at("provenance.json")),
              "functions": results.at("functions.h5"), "pairs": None, "arrangements": None,
              "pair_backgrounds": None}  # fmt: skip
     report_batch("s", models=[results.model], **files, pages=pages)

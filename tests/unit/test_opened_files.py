@@ -135,8 +135,8 @@ def test_the_provenance_has_what_jobs_found_of_files_at_addresses(tmp_path):
     write_table(tmp_path / "motifs.parquet", pd.DataFrame({"a": [1]}), {"files": motifs | {"another.meme": "d" * 64}})
     write_json(tmp_path / "set.json", {"files": genome})
     write_provenance(
-        {"models": {"m": {}}}, digests=said, code=["errors"], results=[], shards=[], checks=[tmp_path / "check.json"],
-        opened=[tmp_path / "motifs.parquet", tmp_path / "set.json"], command="", json_file=tmp_path / "record.json",
+        tmp_path / "record.json", config={"models": {"m": {}}}, digests=said, code=["errors"], results=[], shards=[],
+        checks=[tmp_path / "check.json"], opened=[tmp_path / "motifs.parquet", tmp_path / "set.json"], command="",
     )  # fmt: skip
     assert read_json(tmp_path / "record.json")["input_sha256"] == found | {"own.bed": "c" * 64}
 

@@ -89,26 +89,6 @@ rule report_atlas:
         "../../scripts/report_atlas.py"
 
 
-use rule write_provenance as write_batch_provenance with:
-    input:
-        results=[BATCH_EFFECTS],
-        shards=parts_of_screen,
-        checks=[CHECK],
-        opened=lambda wildcards: opened_for(CONFIG["screens"][wildcards.screen]),
-    output:
-        json=BATCH_PROVENANCE,
-    log:
-        "<logs>/write_batch_provenance/{screen}/{batch}.log",
-    benchmark:
-        "<benchmarks>/write_batch_provenance/{screen}/{batch}.tsv"
-    params:
-        config=lambda wildcards: screen_section(wildcards.screen, models_of(wildcards)),
-        digests=checksums_of_batch,
-        modules=lambda wildcards: modules_of_screen(models_of(wildcards)),
-        command=lambda wildcards: run_command(SCREEN_FILES[wildcards.screen]["page"]),
-        code=code_digest("jobs.write_provenance"),
-
-
 # A rule for each number of models that a batch of a screen has: how many files a rule makes cannot hang on a wildcard.
 for size in sorted(
     {len(models_of_batch(batch, screen)) for screen in SHEET_SCREENS for batch in batches_of_screen(screen)}
@@ -124,7 +104,9 @@ for size in sorted(
             profiles=BATCH_PROFILES,
             baselines=per_screen(BASELINE, background="backgrounds"),
             motifs=per_screen(COLLECTION, collection="motifs"),
-            provenance=BATCH_PROVENANCE,
+            shards=parts_of_screen,
+            checks=[CHECK],
+            opened=lambda wildcards: opened_for(CONFIG["screens"][wildcards.screen]),
             functions=functions_of_screen,
             pairs=of_judged_pairs(BATCH_PAIRS),
             arrangements=of_judged_pairs(BATCH_ARRANGEMENTS),
@@ -143,7 +125,11 @@ for size in sorted(
             runtime=60,
         params:
             models=models_of,
-            code=code_digest("jobs.report_batch"),
+            config=lambda wildcards: screen_section(wildcards.screen, models_of(wildcards)),
+            digests=checksums_of_batch,
+            modules=lambda wildcards: modules_of_screen(models_of(wildcards)),
+            command=lambda wildcards: run_command(SCREEN_FILES[wildcards.screen]["page"]),
+            code=code_digest("jobs.report_batch", "jobs.write_provenance"),
         script:
             "../../scripts/report_batch.py"
 

@@ -16,7 +16,6 @@ SHARD = "<results>/screens/{screen}/shards/{batch}/{background}/{list}/{shard}.h
 BATCH_EFFECTS = "<results>/screens/{screen}/effects/{batch}.parquet"
 BATCH_BACKGROUNDS = "<results>/screens/{screen}/batches/{batch}/effects.h5"
 BATCH_PROFILES = "<results>/screens/{screen}/batches/{batch}/profiles.h5"
-BATCH_PROVENANCE = "<results>/screens/{screen}/batches/{batch}/provenance.json"
 BATCH_FAILED = "<results>/screens/{screen}/batches/{batch}/failed.json"
 EFFECTS = "<results>/screens/{screen}/effects.parquet"
 MANIFEST = "<results>/screens/{screen}/manifest.parquet"

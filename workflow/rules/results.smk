@@ -193,20 +193,23 @@ def modules_of_screen(models):
     return [*(f"jobs.{job}" for job in jobs), *sorted(readers)]
 
 
-@functools.cache
-def files_of_models(*models):
+def files_of_models(models):
     """The files that the entries of some models name."""
     return {file for model in models for file in entry_files("models", model)}
 
 
+@functools.cache
+def checksums_beside_models(screen):
+    """SHA-256 of the files of a screen, less those that its models name."""
+    of_models = files_of_models(CONFIG["screens"][screen]["models"])
+    return {file: digest for file, digest in checksums("screens", screen).items() if file not in of_models}
+
+
 def checksums_of_batch(wildcards):
     """Params function: SHA-256 of the files of a screen, less those of models of other batches."""
-    others = files_of_models(*CONFIG["screens"][wildcards.screen]["models"]) - files_of_models(
-        *models_of(wildcards)
-    )
-    return {
-        file: digest for file, digest in checksums("screens", wildcards.screen).items() if file not in others
-    }
+    known = checksums("screens", wildcards.screen)
+    own = {file: known[file] for file in sorted(files_of_models(models_of(wildcards)))}
+    return {**checksums_beside_models(wildcards.screen), **own}
 
 
 # ------------------------------------------------------------------------------------------- functions

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -42,7 +43,7 @@ def report_batch(
     profiles: str | os.PathLike,
     baselines: Sequence[str | os.PathLike],
     motifs: Sequence[str | os.PathLike],
-    provenance: str | os.PathLike,
+    provenance: Mapping[str, Any],
     functions: str | os.PathLike | None,
     pairs: str | os.PathLike | None,
     arrangements: str | os.PathLike | None,
@@ -63,7 +64,7 @@ def report_batch(
         Predictions on the backgrounds.
     motifs : sequence of path
         Tables of the collections.
-    provenance : path
+    provenance : mapping
         The record of the screen's part that is of the batch.
     functions : path or None
         What functions beside predict gave before and after every insert, where the screen asks for any.
@@ -78,7 +79,7 @@ def report_batch(
         A model failed.
     """
     stop_on_failures(read_json(failed))
-    record, unsigned = read_json(provenance), unsigned_measures(backgrounds)
+    unsigned = unsigned_measures(backgrounds)
     matrices = pd.concat([read_motif_matrices(path) for path in motifs], ignore_index=True)
     before = read_baselines(baselines)
     tables = {model: _rows(effects, model) for model in models}
@@ -87,7 +88,7 @@ def report_batch(
         means = stack.enter_context(read_hdf5(profiles))
         attributed = None if functions is None else stack.enter_context(read_hdf5(functions))
         for model, page in zip(models, pages, strict=True):
-            table, of_model = tables[model], narrowed(record, {model}, record["result_sha256"])
+            table, of_model = tables[model], narrowed(provenance, {model}, provenance["result_sha256"])
             packed = write_report(
                 page,
                 effects=table,
@@ -99,7 +100,7 @@ def report_batch(
                 pairs=None if judged is None else JudgedPairs(*(some[some["model"] == model] for some in judged)),
                 unsigned=unsigned,
                 provenance=of_model,
-                commands=[record["command"]],
+                commands=[provenance["command"]],
                 methods=methods_paragraph(of_model),
                 title=f"{model}, screen {screen}",
                 name=f"{screen}.{model}",

@@ -13,9 +13,23 @@ from marginome.provenance import PACKAGE, code_digest, git_state, machine, versi
 from marginome.storage import read_json, sha256_of, table_metadata, write_json
 
 
-def write_provenance(
-    config: Mapping[str, Any],
+def write_provenance(json_file: str | os.PathLike, **made: Any) -> None:
+    """Write the record of one screen or one attribution entry.
+
+    Parameters
+    ----------
+    json_file : path
+        To write; paths in the record are relative to its folder.
+    **made
+        Of `provenance_record`.
+    """
+    write_json(json_file, provenance_record(os.path.dirname(json_file) or ".", **made))
+
+
+def provenance_record(
+    base: str | os.PathLike,
     *,
+    config: Mapping[str, Any],
     digests: Mapping[str, str],
     code: Sequence[str],
     opened: Sequence[str | os.PathLike],
@@ -23,12 +37,13 @@ def write_provenance(
     shards: Sequence[str | os.PathLike],
     checks: Sequence[str | os.PathLike],
     command: str,
-    json_file: str | os.PathLike,
-) -> None:
-    """Write the record of one screen or one attribution entry.
+) -> dict[str, Any]:
+    """Say what results were made from: of a screen, of a batch of its models, or of an attribution entry.
 
     Parameters
     ----------
+    base : path
+        The folder that paths in the record are relative to.
     config : mapping
         The resolved part of the config: the entry, the entries that it names, seed and engine settings.
     digests : mapping
@@ -38,18 +53,20 @@ def write_provenance(
     opened : sequence of path
         Tables and JSON whose ``files`` say what was opened for them: SHA-256 by name, also of what was fetched.
     results : sequence of path
-        The results whose SHA-256 is recorded, by path relative to the record.
+        The results whose SHA-256 is recorded.
     shards, checks : sequence of path
-        What engine ran and how it was checked is read from these; shards are named by path relative to the record.
+        What engine ran and how it was checked is read from these.
     command : str
         Makes the results again.
-    json_file : path
-        To write.
+
+    Returns
+    -------
+    dict
+        What can be written as JSON.
     """
     models = {name: found for path in checks for name, found in read_records(path).items() if name in config["models"]}
     found = [*map(_opened, opened), *(model["input_digests"] for model in models.values())]
-    base = os.path.dirname(json_file) or "."
-    record = {
+    return {
         "config": config,
         "input_sha256": {**digests, **{k: v for one in found for k, v in one.items() if k in digests}},
         "result_sha256": {os.path.relpath(path, base): sha256_of(path) for path in results},
@@ -60,7 +77,6 @@ def write_provenance(
         "models": models,
         "command": command,
     }
-    write_json(json_file, record)
 
 
 def _opened(path: str | os.PathLike) -> Mapping[str, str]:
