@@ -7,14 +7,11 @@ from marginome.jobs.write_provenance import provenance_record
 with job(snakemake.log[0]):
     made = provenance_record(
         Path(snakemake.input.effects).parents[1],
-        config=snakemake.params.config,
-        digests=snakemake.params.digests,
-        code=snakemake.params.modules,
-        opened=snakemake.input.opened,
+        **snakemake.params.record,
+        opened=[*snakemake.input.motifs, *snakemake.input.sets],
         results=[snakemake.input.effects],
         shards=snakemake.input.shards,
         checks=snakemake.input.checks,
-        command=snakemake.params.command,
     )
     report_batch(
         snakemake.wildcards.screen,

@@ -193,7 +193,8 @@ class Results:
                   "backgrounds": {self.background: {"kind": "uniform", "n": 3, "length": LENGTH}}}  # fmt: skip
         write_provenance(
             self.at("provenance.json"), config=config, digests={}, code=["errors"], opened=[],
-            results=[self.at("effects.parquet")], shards=self.shards("shards"), checks=[self.at("check.json")], command="snakemake",
+            results=[self.at("effects.parquet")], shards=self.shards("shards"), checks=[self.at("check.json")],
+            command="snakemake",
         )  # fmt: skip
         report_screen(
             "s", effects=self.at("effects.parquet"), backgrounds=self.at("effects.h5"), profiles=self.at("profiles.h5"),

@@ -106,7 +106,7 @@ for size in sorted(
             motifs=per_screen(COLLECTION, collection="motifs"),
             shards=parts_of_screen,
             checks=[CHECK],
-            opened=lambda wildcards: opened_for(CONFIG["screens"][wildcards.screen]),
+            sets=lambda wildcards: checks_of_backgrounds(CONFIG["screens"][wildcards.screen]),
             functions=functions_of_screen,
             pairs=of_judged_pairs(BATCH_PAIRS),
             arrangements=of_judged_pairs(BATCH_ARRANGEMENTS),
@@ -125,10 +125,7 @@ for size in sorted(
             runtime=60,
         params:
             models=models_of,
-            config=lambda wildcards: screen_section(wildcards.screen, models_of(wildcards)),
-            digests=checksums_of_batch,
-            modules=lambda wildcards: modules_of_screen(models_of(wildcards)),
-            command=lambda wildcards: run_command(SCREEN_FILES[wildcards.screen]["page"]),
+            record=record_of_batch,
             code=code_digest("jobs.report_batch", "jobs.write_provenance"),
         script:
             "../../scripts/report_batch.py"

@@ -181,9 +181,12 @@ def screen_section(screen, models=None):
 
 def opened_for(entry):
     """What was made of the files that an entry's motifs and background sets name, and says which were opened."""
-    collections, backgrounds = entry.get("motifs", []), entry.get("backgrounds", [])
-    checks = in_results(BACKGROUND_FILES[background]["checks"] for background in backgrounds)
-    return [*expand(COLLECTION, collection=collections), *checks]
+    return [*expand(COLLECTION, collection=entry.get("motifs", [])), *checks_of_backgrounds(entry)]
+
+
+def checks_of_backgrounds(entry):
+    """What is said of an entry's background sets when they are made."""
+    return in_results(BACKGROUND_FILES[background]["checks"] for background in entry.get("backgrounds", []))
 
 
 def modules_of_screen(models):
@@ -205,11 +208,17 @@ def checksums_beside_models(screen):
     return {file: digest for file, digest in checksums("screens", screen).items() if file not in of_models}
 
 
-def checksums_of_batch(wildcards):
-    """Params function: SHA-256 of the files of a screen, less those of models of other batches."""
-    known = checksums("screens", wildcards.screen)
-    own = {file: known[file] for file in sorted(files_of_models(models_of(wildcards)))}
-    return {**checksums_beside_models(wildcards.screen), **own}
+def record_of_batch(wildcards):
+    """Params function: what the record of a screen says of a batch of its models, as far as the config tells."""
+    screen, models = wildcards.screen, models_of(wildcards)
+    known = checksums("screens", screen)
+    own = {file: known[file] for file in sorted(files_of_models(models))}
+    return {
+        "config": screen_section(screen, models),
+        "digests": {**checksums_beside_models(screen), **own},
+        "code": modules_of_screen(models),
+        "command": run_command(SCREEN_FILES[screen]["page"]),
+    }
 
 
 # ------------------------------------------------------------------------------------------- functions
