@@ -516,9 +516,10 @@ def test_what_is_a_prediction_is_gathered_as_it_is(output):
 
 
 def test_a_dict_with_attributes_is_a_dict():
-    y = predict(Broken(lambda y, X: ModelOutput(logits=y, hidden=None)), X_(), batch_size=4, device="cpu")
+    settings = {"batch_size": 4, "device": "cpu"}  # another size of batch may be rounded otherwise
+    y = predict(Broken(lambda y, X: ModelOutput(logits=y, hidden=None)), X_(), **settings)
     assert type(y) is dict and list(y) == ["logits", "hidden"] and y["hidden"] is None
-    assert torch.equal(y["logits"], predict(Readout(Broken(lambda y, X: ModelOutput(logits=y))), X_(), device="cpu"))
+    assert torch.equal(y["logits"], predict(Readout(Broken(lambda y, X: ModelOutput(logits=y))), X_(), **settings))
 
 
 def test_extra_arguments_are_named_when_forward_fails():
