@@ -38,7 +38,8 @@ def merge_pairs(
 def _merge(parts: Sequence[str | os.PathLike], columns: Sequence[Column], path: str | os.PathLike) -> None:
     """Copy the rows of all parts; memory is that of a row group. A column that some parts lack is null there."""
     # a part without rows, of models without a signed output, names all columns whether they apply or not
-    names = {name for part in parts for group in read_row_groups(part) if len(group) for name in group.column_names}
+    begun = (next((group for group in read_row_groups(part) if len(group)), None) for part in parts)
+    names = {name for group in begun if group is not None for name in group.column_names}
     schema = schema_of([c for c in columns if c.name in names or not names])
     with table_writer(path, schema) as writer:
         for part in parts:
