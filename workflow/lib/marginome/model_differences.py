@@ -112,11 +112,14 @@ def align_scales(first: np.ndarray, second: np.ndarray, names: Sequence[str] | N
     start = stats.iqr(values, axis=0)
     start = np.where(start > 0, start, values.std(0))
     start = start * np.exp(np.log(values.std(0) / start).mean())  # in proportion to them, and in size as later ones
-    axes = [_settled(values, side, start * np.exp(np.where(side, shift, 0))) for shift in _STARTS]
-    unit = min(axis.unit for axis in axes)
-    best = min(axes, key=lambda axis: (1 - _bisquare(axis.deviation, unit) ** 1.5).mean())
-    covariance = np.cov(best.x, best.y, aweights=best.weights)
-    correlation = float(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
+    found = (_settled(values, side, start * np.exp(np.where(side, shift, 0))) for shift in _STARTS)
+    axes = [axis for axis in found if axis is not None]
+    unit = min((axis.unit for axis in axes), default=np.nan)
+    best = min(axes, key=lambda axis: (1 - _bisquare(axis.deviation, unit) ** 1.5).mean(), default=None)
+    correlation = np.nan
+    if best is not None:
+        covariance = np.cov(best.x, best.y, aweights=best.weights)
+        correlation = float(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
     if not correlation > 0:
         raise MarginomeError(
             f"the effects of the two sides are not alike (correlation {correlation:.2g}): there is no common scale",
@@ -146,13 +149,18 @@ class _Axis(NamedTuple):
     weights: np.ndarray
 
 
-def _settled(values: np.ndarray, second: np.ndarray, spread: np.ndarray) -> _Axis:
-    """Fit the axis again and again with the weights that it gives, from some spreads on, until they settle."""
+def _settled(values: np.ndarray, second: np.ndarray, spread: np.ndarray) -> _Axis | None:
+    """Fit the axis again and again with the weights that it gives, from some spreads on, until they settle.
+
+    None where the weights leave inserts alone that do the same in a model: there is no scale in these.
+    """
     centre, axis = np.median(values, axis=0), None
     for _ in range(_STEPS):
         if axis is not None:
             centre = np.average(values, axis=0, weights=axis.weights)
             spread = np.sqrt(np.average((values - centre) ** 2, axis=0, weights=axis.weights))
+            if not (spread > 0).all():
+                return None
         scores = (values - centre) / spread
         x, y = scores[:, ~second].mean(1), scores[:, second].mean(1)
         deviation = (x - y) / np.sqrt(1 + ((x + y) / 2) ** 2)
