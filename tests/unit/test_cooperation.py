@@ -2,7 +2,7 @@
 
 Two sources: interactions drawn from distributions that are known, motif by motif and gap by gap, by the thousand; and
 networks made by hand (`handmade_pairs`) through insert lists, seams and scores. `tests/benchmarks/bench_cooperation.py`
-does the latter at length, for docs/grammar.md.
+does the latter at length, for docs/pairs_measured.md.
 """
 
 from __future__ import annotations

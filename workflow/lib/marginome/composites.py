@@ -1,4 +1,4 @@
-"""Arrangements of any number of motifs as they go in, each with its motifs alone; docs/grammar.md."""
+"""Arrangements of any number of motifs as they go in, each with its motifs alone; docs/pairs.md."""
 
 from __future__ import annotations
 
