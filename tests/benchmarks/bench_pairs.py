@@ -6,7 +6,7 @@
 
 Rates of the incremental engine with effects reduced, both heads. Sides take turns; medians. A block is what a shard
 computes at once: 64 inserts. With ``--list``, blocks drawn from a whole insert list, motifs alone and mismatched pairs
-among them: in the order of the config, and in that of places, which the list has.
+among them: in the order of the config, and in that of places, which the list has; and without the motifs alone.
 """
 
 from __future__ import annotations
@@ -71,13 +71,17 @@ def design(name: str) -> tuple[torch.nn.Module, int, pd.DataFrame, list[str]]:
 
 
 def drawn_blocks(table: pd.DataFrame, given: list[str], blocks: int) -> dict[str, list[Edits]]:
-    """Return blocks of a list in both orders, drawn at random."""
-    chosen = np.random.default_rng(1).choice(len(table) // BLOCK, blocks, replace=False)
-    orders = {"the config": table.set_index("insert_id").loc[given], "places": table}
-    return {
-        f"in the order of {order}": [edits_of(rows.iloc[i * BLOCK : (i + 1) * BLOCK]) for i in chosen]
-        for order, rows in orders.items()
+    """Return blocks of a list in both orders, and of its pairs alone, drawn at random."""
+    orders = {
+        "in the order of the config": table.set_index("insert_id").loc[given],
+        "in the order of places": table,
+        "in that order, of two motifs": table[table["partner_id"].notna()],
     }
+    made = {}
+    for order, rows in orders.items():
+        chosen = np.random.default_rng(1).choice(len(rows) // BLOCK, blocks, replace=False)
+        made[order] = [edits_of(rows.iloc[i * BLOCK : (i + 1) * BLOCK]) for i in chosen]
+    return made
 
 
 def kinds_of_blocks(m: int) -> dict[str, list[Edits]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import sys
 
 import pytest
@@ -72,6 +73,19 @@ def test_edits_are_applied_position_by_position():
     want[2, :, 5] = want[2, :, 10] = torch.tensor([0, 0, 0, 1])
     assert torch.equal(edits.apply(X), want)
     assert edits.spans().tolist() == [[1, 2], [17, 20], [5, 11]]
+
+
+def test_the_widest_hole_of_an_edit():
+    """Against the longest run of blanks between letters."""
+    texts = ["A   CC G", " A A   G", "ACGT    ", "        ", "    T   ", "A  C  G "]
+    one_hot = torch.tensor([[[letter == base for letter in text] for base in "ACGT"] for text in texts]).to(torch.int8)
+    starts = torch.tensor([3, 0, 10, 2, 1, 7])
+    widths = [max(map(len, re.findall(r"(?<=\w) +(?=\w)", text)), default=0) for text in texts]
+    holes = Edits(one_hot, starts).holes()
+    assert (holes[:, 1] - holes[:, 0]).tolist() == widths == [3, 3, 0, 0, 0, 2]
+    for text, start, (lo, hi) in zip(texts, starts.tolist(), holes.tolist()):
+        assert text[lo - start : hi - start].strip() == ""
+    assert holes[:3].tolist()[:2] == [[4, 7], [4, 7]]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +248,74 @@ def test_random_architectures(layers, head, seed):
     full = Engine(model, X, engine="full")
     for found, truth in zip(collect(engine, edits), collect(full, edits)):
         assert (found - truth).abs().max() <= 1e-10 * truth.abs().max()
+    # Two motifs with background between them, each end by itself for as long as they do not meet.
+    rng = torch.Generator().manual_seed(seed)
+    made = random_one_hot((5, 4, 50), random_state=seed)
+    for insert in made:
+        first, last = sorted(torch.randperm(50, generator=rng)[:2].tolist())
+        insert[:, first:last] = 0
+    edits = Edits(made, torch.randint(0, 11, (5,), generator=rng))
+    engine._path.always_apart = True
+    for found, truth in zip(collect(engine, edits), collect(full, edits)):
+        assert (found - truth).abs().max() <= 1e-10 * truth.abs().max()
+
+
+def two_motifs(gaps, length, width=6, seed=0):
+    """Two motifs in the middle of a sequence, an edit a gap."""
+    made = []
+    for i, gap in enumerate(gaps):
+        first, second = random_one_hot((2, 4, width), random_state=seed + i)
+        made.append(torch.cat([first, first.new_zeros(4, gap), second], dim=1))
+    return Edits.stack(made, [(length - insert.shape[-1]) // 2 for insert in made])
+
+
+def test_what_two_motifs_far_apart_change_is_computed_apart():
+    """Of BPNet's arrangement, until layers are reached in which they meet; beside it, brute force."""
+    torch.manual_seed(0)
+    length = 400
+    model = Dilated(layers=5, length=length, out=300, head=5).double().eval()
+    X = random_one_hot((2, 4, length), random_state=0)
+    engine = Engine(model, X, engine="incremental", block=4)
+    path = engine._path
+    lo, hi = 94, 306
+    whole, apart = path.plan(lo, hi), path.plan(lo, hi, (100, 300))
+    assert apart.flops < 0.7 * whole.flops and apart.bytes < 0.8 * whole.bytes
+    assert apart.whole == whole.whole == [] and sorted(apart.confined) == sorted(whole.confined)
+    for output, other in zip(apart.outputs, whole.outputs):
+        assert (output[1].lo, output[1].hi) == (other[1].lo, other[1].hi)
+    full = Engine(model, X, engine="full")
+    for always in (False, True):
+        path.always_apart = always
+        for gaps in ([200] * 6, [0, 17, 40, 150, 171, 200]):
+            edits = two_motifs(gaps, length)
+            for found, truth in zip(collect(engine, edits), collect(full, edits)):
+                assert (found - truth).abs().max() <= 1e-12 * truth.abs().max()
+    groups = path._groups(two_motifs([190, 200], length), 2)
+    assert [(group.lo, group.hi, group.hole) for group in groups] == [(94, 306, (105, 295))]
+
+
+def test_wrong_ends_are_not_used(monkeypatch, caplog):
+    """The first plan whose ends are computed apart is checked, as every first plan of a width is."""
+    from marginome.incremental.apart import Ends
+
+    forgotten = Ends._together
+
+    def forgets(self, node):
+        one = self._views[0]
+        self._views[1] = one
+        return forgotten(self, node)
+
+    monkeypatch.setattr(Ends, "_together", forgets)
+    torch.manual_seed(0)
+    X = random_one_hot((2, 4, 400), random_state=0)
+    model = Dilated(layers=5, length=400, out=300, head=5).eval()
+    engine, full = Engine(model, X), Engine(model, X, engine="full")
+    engine._path.always_apart = True
+    with caplog.at_level(logging.WARNING):
+        edits = two_motifs([200] * 3, 400)
+        for found, truth in zip(collect(engine, edits), collect(full, edits)):
+            assert torch.equal(found, truth)
+    assert "differs from the full pass" in caplog.text
 
 
 # ---- what outputs depend on ------------------------------------------------------------------------------------------

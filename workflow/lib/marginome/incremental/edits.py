@@ -47,6 +47,16 @@ class Edits(NamedTuple):
         some = set_.any(1)
         return torch.stack([self.starts + torch.where(some, first, 0), self.starts + torch.where(some, last, 0)], dim=1)
 
+    def holes(self) -> torch.Tensor:
+        """Return ``(m, 2)``: the widest gap between positions that each edit sets, from and to; equal where none is."""
+        set_ = (self.one_hot != 0).any(1)
+        columns = torch.arange(set_.shape[1]).expand_as(set_)
+        last = torch.where(set_, columns, -1).cummax(1).values  # up to and with each column
+        before = torch.nn.functional.pad(last[:, :-1], (1, 0), value=-1)
+        gap = torch.where(set_ & (before >= 0), columns - before - 1, 0)
+        width, to = gap.max(1)
+        return torch.stack([self.starts + to - width, self.starts + to], dim=1)
+
     def check(self, length: int) -> None:
         """Raise MarginomeError unless shapes agree and every base falls inside a sequence of `length`."""
         if self.one_hot.ndim != 3 or self.one_hot.shape[1] != 4 or len(self.one_hot) == 0:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import fx
 
@@ -19,7 +20,7 @@ from . import fused
 from .capture import GROWING, SEQUENCE, Graph
 from .changes import State
 from .edits import Edits
-from .grouping import Costs, cheapest_groups
+from .grouping import Costs, Group, Holes, cheapest_groups
 from .layout import channels_last
 from .nodes import CannotCaptureError, name_of
 from .pairs import Outputs, by_background, cut_out
@@ -45,6 +46,8 @@ class Machine(NamedTuple):
 # Seconds per step are those of Python and of launches, which a GPU waits for. They are as much as hundreds of its pairs
 # (on a core, two), so that there it pays to compute motifs of different widths on one span.
 MACHINES = {"cpu": Machine(1e11, 2e10, 4e-5), "cuda": Machine(3e13, 2e12, 1e-4)}
+# Widths of the holes that what they save is looked up at, and of the ends beside them.
+HOLES, END = (16, 32, 64, 128, 256, 512, 1024), 12
 # Plans that are kept; each holds little besides its list of steps. Making one takes seconds per step of it.
 PLANS, PLANNING = 256, 6e-5
 
@@ -122,13 +125,14 @@ class Incremental:
         self.statics: dict = {} if statics is None else statics
         self.fused = kernels and not self.differentiable and fused.is_usable(device)
         self.batch = batch or FULL_BATCH[device.type]  # sequences that go through the whole model together
-        self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
+        self._plans: OrderedDict[tuple, Plan] = OrderedDict()
         self._cached: dict[fx.Node, torch.Tensor] = {}
         self._cached_rows = slice(0, 0)
         self._shrink = 1
         self._share: float | None = None  # of a plan's traffic, what is in memory at once
-        # Asked before a plan is made: what speaks against plans of a width, if anything does.
-        self.verify: Callable[[int], str] | None = None
+        # Asked before a plan is made: what speaks against plans of a width, with a hole or without, if anything does.
+        self.verify: Callable[[int, bool], str] | None = None
+        self.always_apart = False  # whether ends of edits are computed apart wherever there is a hole between them
         length = X.shape[-1]
         narrow, wide = self._samples = self.plan(*middle(length, 1)), self.plan(*middle(length, 33))
         self._machine = machine = MACHINES[device.type]
@@ -156,21 +160,22 @@ class Incremental:
         self._before: list | None = None
         self._largest: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}  # by first background
 
-    def plan(self, lo: int, hi: int) -> Plan:
-        """Return the plan for edits inside a span, made once."""
-        if (lo, hi) in self._plans:
-            self._plans.move_to_end((lo, hi))
+    def plan(self, lo: int, hi: int, hole: tuple[int, int] | None = None) -> Plan:
+        """Return the plan for edits inside a span, and outside of a hole in it, made once."""
+        key = lo, hi, hole
+        if key in self._plans:
+            self._plans.move_to_end(key)
         else:
-            reason = self.verify(hi - lo) if self.verify is not None else ""
+            reason = self.verify(hi - lo, hole is not None) if self.verify is not None else ""
             if reason:
                 raise CannotCaptureError(f"{reason}, for edits of {hi - lo} bp")
-            self._plans[lo, hi] = Plan(
-                self.graph, lo, hi, low=self.low, statics=self.statics, differentiable=self.differentiable,
+            self._plans[key] = Plan(
+                self.graph, lo, hi, hole=hole, low=self.low, statics=self.statics, differentiable=self.differentiable,
                 fused=self.fused,
             )  # fmt: skip
             if len(self._plans) > PLANS:
                 self._plans.popitem(last=False)
-        return self._plans[lo, hi]
+        return self._plans[key]
 
     def forget_plans(self) -> None:
         """Drop all plans, and with them the weights that some hold rearranged for their span."""
@@ -218,11 +223,12 @@ class Incremental:
         m, b = len(edits.starts), backgrounds.stop - backgrounds.start
         out = Outputs(self.graph, self._before, (m, b), backgrounds)
         inserts = edits.one_hot.to(self.device)
-        groups = [(rows, self.plan(lo, hi), lo, hi) for rows, lo, hi in self._groups(edits, b)]
-        self._measure_share([(plan, len(rows) * b) for rows, plan, _, _ in groups])
-        self._ensure([plan for _, plan, _, _ in groups], backgrounds)
+        groups = self._groups(edits, b)
+        plans = [self.plan(*group[1:]) for group in groups]
+        self._measure_share([(plan, len(group.rows) * b) for group, plan in zip(groups, plans)])
+        self._ensure(plans, backgrounds)
         tasks = []
-        for rows, plan, lo, hi in groups:
+        for (rows, lo, hi, _), plan in zip(groups, plans):
             cut = cut_out(inserts, edits.starts, rows, lo, hi)
             size = self._pairs_at_a_time(plan)
             per = self._edits_at_a_time(len(rows), size, plan)
@@ -261,11 +267,12 @@ class Incremental:
             inside = ((index >= block.start) & (index < block.stop)).nonzero().flatten()
             if len(inside) == 0:
                 continue
-            groups = [(inside[rows], self.plan(lo, hi), lo, hi) for rows, lo, hi in self._groups(edits.take(inside), 1)]
-            self._measure_share([(plan, len(rows)) for rows, plan, _, _ in groups])
-            self._ensure([plan for _, plan, _, _ in groups], block)
+            groups = [group._replace(rows=inside[group.rows]) for group in self._groups(edits.take(inside), 1)]
+            plans = [self.plan(*group[1:]) for group in groups]
+            self._measure_share([(plan, len(group.rows)) for group, plan in zip(groups, plans)])
+            self._ensure(plans, block)
             tasks = []
-            for rows, plan, lo, hi in groups:
+            for (rows, lo, hi, _), plan in zip(groups, plans):
                 size = self._pairs_at_a_time(plan)
                 for some, backgrounds in by_background(rows, index, size):
                     m, b = len(some) // len(backgrounds), len(backgrounds)
@@ -381,15 +388,34 @@ class Incremental:
             peaks.append(live.peak)
         return max(1, peaks[1] - peaks[0]) / max(1, plan.bytes)
 
-    def _groups(self, edits: Edits, backgrounds: int) -> list[tuple[torch.Tensor, int, int]]:
+    def _groups(self, edits: Edits, backgrounds: int) -> list[Group]:
         """Put edits together on common spans: depends on the edits (and the model) only, never on timing."""
-        spans = edits.spans()
+        spans, holes = edits.spans(), edits.holes()
         changing = spans[:, 1] > spans[:, 0]
         spans[~changing, 1] = spans[~changing, 0] + 1  # sets nothing, but has its row in the outputs
         length = self.X.shape[-1]
         spans.clamp_(max=length)
         spans[:, 0].clamp_(max=length - 1)
-        return cheapest_groups(spans.numpy(), backgrounds, self._costs)
+        wide = bool((holes[:, 1] - holes[:, 0] >= HOLES[0]).any())
+        if wide and self._costs.holes is None and not self.differentiable:
+            self._costs = self._costs._replace(holes=self._holes())
+        costs = self._costs
+        if self.always_apart:
+            costs = costs._replace(holes=Holes(np.array([1]), np.array([1e9]), np.zeros(1), np.zeros(1)))
+        return cheapest_groups(spans.numpy(), holes.numpy(), backgrounds, costs)
+
+    def _holes(self) -> Holes:
+        """Compare plans of spans in the middle, with a hole in them and without."""
+        widths, saved, steps = [w for w in HOLES if w + 2 * END <= self.X.shape[-1]], [], []
+        for width in widths:
+            lo, hi = middle(self.X.shape[-1], width + 2 * END)
+            made = [Plan(self.graph, lo, hi, hole=hole, low=self.low, statics=self.statics, fused=self.fused)
+                    for hole in (None, (lo + END, hi - END))]  # fmt: skip
+            seconds = [self._machine.seconds(plan) for plan in made]
+            saved.append(seconds[0] - seconds[1])
+            steps.append(len(made[1].steps) - len(made[0].steps))
+        more = np.array(steps, dtype=float)
+        return Holes(np.array(widths), np.array(saved), self._machine.seconds_per_step * more, PLANNING * more)
 
     def _ensure(self, plans: list[Plan], backgrounds: slice) -> None:
         """See to it that what plans read is cached for these backgrounds."""

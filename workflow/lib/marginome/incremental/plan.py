@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from .apart import Ends
 from .capture import BACKGROUND, CONSTANT, SUMS, SYMBOL, Graph
 from .changes import TRANSFORMS, Base, Change, NeedsEverythingError, Register, State, Step
 from .layout import channels_back, channels_to_end, zeros_like_layout
@@ -39,6 +40,9 @@ class Plan:
     graph : Graph
     lo, hi : int
         Positions that edits may set.
+    hole : tuple of int, optional
+        Positions among them, from and to, that they do not set: their ends are computed apart (`marginome.incremental.
+        apart`).
     low : torch.dtype, optional
         The dtype of differences and of the weights they meet (bfloat16); the graph's own by default. Background
         values, and what is not held as a difference, stay in the graph's dtype.
@@ -68,6 +72,7 @@ class Plan:
         lo: int,
         hi: int,
         *,
+        hole: tuple[int, int] | None = None,
         low: torch.dtype | None = None,
         statics: dict | None = None,
         differentiable: bool = False,
@@ -94,6 +99,7 @@ class Plan:
         self.input = self._register()
         given = self.input
         self.changes[graph.x] = Change(2, lo, hi, graph.shape[graph.x], {"delta": lambda: given})
+        ends = None if hole is None else Ends(self, lo, hi, hole)
         for node in graph.nodes:
             if node is graph.x or graph.kind[node] in (SYMBOL, BACKGROUND):
                 self.changes.setdefault(node, None)
@@ -102,18 +108,8 @@ class Plan:
                 self.changes[node] = None
                 continue
             try:
-                rule = RULES.get(name_of(node))
-                if rule is None or (node not in graph.shape and not _several(node)):
-                    raise NeedsEverythingError
-                if any(n not in graph.shape for n in node.all_input_nodes if self.changes.get(n) is not None):
-                    if name_of(node) != "getitem":
-                        raise NeedsEverythingError
-                if not rule.any_dtype and not self.is_floating(node):
-                    raise NeedsEverythingError
-                if node in graph.cancelling and name_of(node) in SUMS - {"sum", "mean"}:
-                    raise NeedsEverythingError
-                self.changes[node] = rule.make(self, node)
-                if not rule.moves and any(self._is_confined(n) for n in node.all_input_nodes):
+                self.changes[node] = (ends and ends.change(node)) or self.change_by_rule(node)
+                if not RULES[name_of(node)].moves and any(self._is_confined(n) for n in node.all_input_nodes):
                     self.confined.append(name_of(node))
             except NeedsEverythingError:
                 self.changes[node] = self._everything(node)
@@ -284,6 +280,20 @@ class Plan:
         if key not in self._made:
             self._made[key] = self._make_full(node)
         return self._made[key]
+
+    def change_by_rule(self, node: fx.Node) -> Change | None:
+        """Return how a node changes by its operation's rule; raise NeedsEverythingError where it has to be whole."""
+        graph, rule = self.graph, RULES.get(name_of(node))
+        if rule is None or (node not in graph.shape and not _several(node)):
+            raise NeedsEverythingError
+        if any(n not in graph.shape for n in node.all_input_nodes if self.changes.get(n) is not None):
+            if name_of(node) != "getitem":
+                raise NeedsEverythingError
+        if not rule.any_dtype and not self.is_floating(node):
+            raise NeedsEverythingError
+        if node in graph.cancelling and name_of(node) in SUMS - {"sum", "mean"}:
+            raise NeedsEverythingError
+        return rule.make(self, node)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 

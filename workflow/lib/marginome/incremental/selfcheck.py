@@ -14,7 +14,7 @@ from .capture import Graph
 from .confirm import EXACT, difference, effect_sizes, tolerance_of
 from .double import FewOutputs
 from .edits import Edits
-from .paths import Incremental, tensors
+from .paths import END, Incremental, tensors
 from .whole import Full
 
 __all__ = ["Checked", "SelfCheck", "sample_edits"]
@@ -74,7 +74,7 @@ class SelfCheck:
         self.length = self.X.shape[-1]
         self.memory = path.memory_bytes // 4
         self._batch = max(1, path.batch // 2)  # sequences at a time in float64
-        self._verified: dict[int, str] = {}
+        self._verified: dict[tuple[int, bool], str] = {}
         self._places: list[int] | None = None
 
     def first(self) -> Checked:
@@ -82,17 +82,23 @@ class SelfCheck:
         width = min(WIDTHS[0], self.length)
         narrow = sample_edits(self.length)
         found = self._compare(self._edits(width, list(narrow.one_hot), narrow.starts.tolist()), with_model=True)
-        self._verified[width] = found.reason
+        self._verified[width, False] = found.reason
         return found
 
-    def of_width(self, width: int) -> str:
-        """Return what speaks against plans of a width; the first time that one so wide is asked for, it is tried."""
+    def of_width(self, width: int, with_hole: bool) -> str:
+        """Return what speaks against plans of a width; the first time that one so wide is asked for, it is tried.
+
+        Of plans whose ends are computed apart, with edits that set nothing between bases at their ends.
+        """
         width = min(next((w for w in WIDTHS if w >= width), self.length), self.length)
-        if width not in self._verified:
+        if (width, with_hole) not in self._verified:
             starts = [0, self.length - width, (self.length - width) // 2]
             inserts = list(random_one_hot((len(starts), 4, width), random_state=width))
-            self._verified[width] = self._compare(self._edits(width, inserts, starts), with_model=False).reason
-        return self._verified[width]
+            edits = self._edits(width, inserts, starts)
+            if with_hole:
+                edits.one_hot[:, :, END : width - END] = 0
+            self._verified[width, with_hole] = self._compare(edits, with_model=False, apart=with_hole).reason
+        return self._verified[width, with_hole]
 
     def _edits(self, width: int, inserts: list[torch.Tensor], starts: list[int]) -> Edits:
         """Add edits of a width where it matters, and one that sets nothing."""
@@ -118,9 +124,11 @@ class SelfCheck:
             self._places = sorted({starts[i] + width // 2 for i in found.argmax(0).tolist()} | site)
         return self._places
 
-    def _few(self, graph: Graph, args: tuple[torch.Tensor, ...], precision: str) -> Incremental:
+    def _few(self, graph: Graph, args: tuple[torch.Tensor, ...], precision: str, *, apart: bool = False) -> Incremental:
         """Return a path on the sample alone, with rearranged weights of its own, which go with it."""
-        return Incremental(graph, self.X, args, self.path.device, precision, self.memory, batch=self._batch)
+        few = Incremental(graph, self.X, args, self.path.device, precision, self.memory, batch=self._batch)
+        few.always_apart = apart
+        return few
 
     def _products(self, path: Incremental, edits: Edits) -> list[torch.Tensor]:
         """Return outputs ``(m, b, ...)``, one edit at a time: none shares a plan with another, or is held with it."""
@@ -131,15 +139,18 @@ class SelfCheck:
         return [torch.cat(parts) for parts in zip(*outputs)]
 
     @torch.no_grad()
-    def _compare(self, edits: Edits, *, with_model: bool) -> Checked:
-        """Compare both paths on edits, the last of which sets nothing; the model itself where wanted."""
+    def _compare(self, edits: Edits, *, with_model: bool, apart: bool = False) -> Checked:
+        """Compare both paths on edits, the last of which sets nothing; the model itself where wanted.
+
+        `apart`: of edits with a hole, the ends are computed apart, whether or not that is worth it.
+        """
         double = self.path.graph.to_dtype(torch.float64)
         args64 = tuple(a.double() if a.is_floating_point() else a for a in self.args)
         m, b, n = len(edits.starts), len(self.X), self._batch
         given = [(i, tuple(a[i : i + n] for a in args64)) for i in range(0, b, n)]
         edited = (edits.take(torch.full((b,), i)).apply(self.X).double() for i in range(m))
         runs = []
-        few = self._few(double, args64, "float32")
+        few = self._few(double, args64, "float32", apart=apart)
         # Of the full pass and the backgrounds alone: what an edit changes is computed by convolutions of its own.
         with FewOutputs():
             for x in edited:
@@ -155,7 +166,7 @@ class SelfCheck:
             reason = f"it differs from the full pass by {wrong:.1e} of the largest effect (float64)"
             return Checked(wrong, math.nan, math.nan, reason)
         precision = self.path.precision
-        after = self._products(self._few(self.path.graph, self.args, precision), edits)
+        after = self._products(self._few(self.path.graph, self.args, precision, apart=apart), edits)
         error = difference(after, truth)
         effect_error = difference(_changes(after), effects, scales)
         tolerance = tolerance_of(precision, self.path.graph.dtype)

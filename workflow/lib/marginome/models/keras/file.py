@@ -121,9 +121,7 @@ def _default_outputs(graph: Graph) -> tuple[Output, ...]:
         softmax = "strand" if k > 1 and k == strands else "both"
         return (
             Output("counts", head=counts, names=names, unit="log counts", measure="difference"),
-            Output(
-                "profile", "profile", profile, unit="logits", measure="jensen_shannon_distance", softmax=softmax, bin=1
-            ),
+            Output("profile", "profile", profile, unit="logits", measure="jensen_shannon_distance", softmax=softmax),
         )
     if len(graph.outputs) == 1:
         return (Output(graph.outputs[0], unit="model units"),)
