@@ -48,17 +48,21 @@ lint: env
 benchmark: env
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; python $$script $(BENCHMARK_ARGS) || exit 1; done
 
-# What runs longer than a test may: random models against brute force, and damaged inputs. By MINUTES for each of eight
-# scripts, some four hours in all.
-MINUTES ?= 30
+# What runs longer than a test may: random models against brute force, and damaged inputs, for MINUTES each; every
+# operation of PyTorch, every release of JASPAR. Two at a time, an hour in all; what a script says comes when it ends.
+MINUTES ?= 11
 SEED ?= 0
+TIMED = damaged_inputs damaged_keras damaged_results damaged_weights config_fuzz keras_layers null_shapes \
+	random_attributions random_models
+CHECKS = every_operation jaspar_releases $(TIMED)
 check: env oracle .venv-keras/.complete
-	@for name in random_models random_attributions null_shapes config_fuzz damaged_inputs damaged_keras damaged_weights; do echo "== $$name"; \
-		python tests/checks/$$name.py --minutes $(MINUTES) --seed $(SEED) || exit 1; done
-	python tests/checks/keras_layers.py --minutes $(MINUTES) --seed $(SEED) --keras2 .venv-keras/bin/python
-	python tests/checks/damaged_results.py --seed $(SEED)
-	python tests/checks/every_operation.py
-	python tests/checks/jaspar_releases.py
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target $(CHECKS:%=check-%)
+
+$(TIMED:%=check-%): GIVEN = --minutes $(MINUTES) --seed $(SEED)
+check-keras_layers: GIVEN += --keras2 .venv-keras/bin/python
+check-%:
+	@echo "== $*"
+	@OMP_NUM_THREADS=1 python tests/checks/$*.py $(GIVEN)
 
 # Everything that needs a GPU, tests first, some four minutes. It runs with the python that is there (PYTHON=...), in no
 # environment of ours; only files that have such tests are read, since others import what may not be there.

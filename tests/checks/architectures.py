@@ -58,8 +58,19 @@ class Architecture:
         track = torch.rand(n, 2, self.length, generator=generator)
         return (number, track)[: self.inputs]
 
+    def builds(self) -> bool:
+        """Whether the layers fit on each other."""
+        try:
+            self.build()
+        except Exception:  # PyTorch raises what it likes
+            return False
+        return True
+
     def smaller(self) -> Iterator[Architecture]:
-        """Yield architectures that are a little simpler."""
+        """Yield architectures that are a little simpler, and can be built."""
+        return (candidate for candidate in self._smaller() if candidate.builds())
+
+    def _smaller(self) -> Iterator[Architecture]:
         for layers in _smaller(self.layers):
             if layers:
                 yield replace(self, layers=layers)
@@ -70,6 +81,8 @@ class Architecture:
                 break
             if self.head.kind in TARGETS:
                 yield replace(self, head=Layer(kind, 0))
+        for length in (self.length // 2, self.length - 8, self.length - 1):
+            yield replace(self, length=length)
 
     def __str__(self) -> str:
         layers = ", ".join(map(str, self.layers))

@@ -1,33 +1,32 @@
 """Damaged configs, without end: each is refused in words that name the key, or accepted and put in order.
 
 ``python tests/checks/config_fuzz.py --minutes 60 --seed 0`` damages the shipped config and the examples; it prints the
-smallest config it finds that is neither refused nor put in order, and exits 1.
+smallest config, or the smallest piece of a file, that is neither refused nor put in order, and exits 1.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
 import copy
 import datetime
-import itertools
 import json
 import math
 import os
 import random
 import re
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+import seeds_in_turn
 from marginome.config import resolve_config
 from marginome.config_reading import check_file
 from marginome.errors import MarginomeError
+from seeds_in_turn import places
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = [ROOT / "config" / "config.yaml", *sorted((ROOT / "config" / "examples").glob("*.yaml"))]
@@ -122,19 +121,6 @@ def damaged(config: Any, rng: random.Random, known: list[str]) -> Any:
     return config
 
 
-def places(config: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) of a config; the first 2,000 of one that this script made endless."""
-    return list(itertools.islice(_places(config), 2000))
-
-
-def _places(value: Any, depth: int = 0) -> Iterator[tuple[Any, Any]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in [*items][:50]:
-        yield value, key
-        if depth < 8:
-            yield from _places(item, depth + 1)
-
-
 def integer_keys() -> set[str]:
     """Names of the keys that the schemas call integers wherever they stand, and nothing else."""
     kinds = collections.defaultdict(set)
@@ -210,74 +196,6 @@ def judge_text(content: bytes, file: Path) -> str:
     return judge(config, check_files=False)
 
 
-def smaller(config: Any, fails: Any) -> Any:
-    """Leave out parts of a failing config for as long as it fails in the same way."""
-    again = True
-    while again:
-        again = False
-        for target, key in places(config):
-            if isinstance(target, dict) and key in target:
-                kept = target.pop(key)
-                if fails(config):
-                    again = True
-                else:
-                    target[key] = kept
-    return config
-
-
-def run(*, tries: int | None = None, seconds: float | None = None, seed: int = 0) -> collections.Counter:
-    """Try damaged configs, and count what became of them; the first one that is not judged is raised.
-
-    Parameters
-    ----------
-    tries, seconds : number, optional
-        When to stop.
-    seed : int, default 0
-
-    Returns
-    -------
-    collections.Counter
-        By ``refused`` and ``accepted``.
-    """
-    rng, counts, end = random.Random(seed), collections.Counter(), time.monotonic() + (seconds or math.inf)
-    sources = {path: path.read_bytes() for path in CONFIGS}
-    parsed = {path: yaml.safe_load(content) for path, content in sources.items()}
-    known = sorted({key for config in parsed.values() for target, key in places(config) if isinstance(target, dict)})
-    here = os.getcwd()
-    os.chdir(ROOT)  # the paths in the configs are relative to it
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "config.yaml"
-            while (tries is None or sum(counts.values()) < tries) and time.monotonic() < end:
-                path = rng.choice(CONFIGS)
-                if rng.random() < 0.3:
-                    content = _damaged_text(sources[path], rng)
-                    try:
-                        counts[judge_text(content, file)] += 1
-                    except Exception as error:
-                        raise AssertionError(f"{type(error).__name__}: {error}\n{content[:4000]!r}") from error
-                    continue
-                config = damaged(parsed[path], rng, known)
-                check_files = path.stem in COMPLETE
-                try:
-                    counts[judge(config, check_files=check_files)] += 1
-                except Exception as error:
-                    kind = type(error)
-
-                    def fails(found: Any, kind: type = kind, check_files: bool = check_files) -> bool:
-                        try:
-                            judge(found, check_files=check_files)
-                        except Exception as again:
-                            return type(again) is kind
-                        return False
-
-                    least = smaller(config, fails)
-                    raise AssertionError(f"{kind.__name__}: {str(error)[:500]}\n{str(least)[:3000]}") from error
-    finally:
-        os.chdir(here)
-    return counts
-
-
 def _damaged_text(content: bytes, rng: random.Random) -> bytes:
     for _ in range(rng.randint(1, 3)):
         way, at = rng.randrange(4), rng.randrange(len(content) + 1)
@@ -294,20 +212,54 @@ def _damaged_text(content: bytes, rng: random.Random) -> bytes:
     return content
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--tries", type=int)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+# ------------------------------------------------------------------------------------------------------- tries
+class Sources:
+    """The configs that are damaged, parsed, and the keys that they know."""
+
+    def __init__(self) -> None:
+        self.bytes = {path: path.read_bytes() for path in CONFIGS}
+        self.parsed = {path: yaml.safe_load(content) for path, content in self.bytes.items()}
+        every = (place for config in self.parsed.values() for place in places(config))
+        self.known = sorted({key for target, key in every if isinstance(target, dict)})
+
+
+def fault(judged: Callable[[], str]) -> str:
+    """Return what is wrong, empty if nothing is."""
     try:
-        counts = run(tries=options.tries, seconds=60 * options.minutes, seed=options.seed)
-    except AssertionError as error:
-        print(error)
-        return 1
-    print(f"{sum(counts.values()):,} configs: {dict(counts)}")
-    return 0
+        judged()
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error)[:500]}"
+    return ""
+
+
+def check(seed: int, sources: Sources, file: Path) -> tuple[str, str]:
+    """Return what became of the damaged config of a seed, and what is wrong at its smallest."""
+    rng = random.Random(seed)
+    path = rng.choice(CONFIGS)
+    as_text = rng.random() < 0.3
+    judged: Callable[[Any], str]
+    if as_text:
+        case: Any = _damaged_text(sources.bytes[path], rng)
+        judged = partial(judge_text, file=file)
+    else:
+        case = damaged(sources.parsed[path], rng, sources.known)
+        judged = partial(judge, check_files=path.stem in COMPLETE)
+    try:
+        return judged(case), ""
+    except Exception as error:
+        said = f"{type(error).__name__}: {str(error)[:500]}"
+    shrink = seeds_in_turn.fewest if as_text else seeds_in_turn.smallest_tree
+    small = shrink(case, lambda less: bool(fault(partial(judged, less))))
+    now = fault(partial(judged, small)) or said
+    return "", f"{path.name}: {now}\n{str(small)[:3000]}\n  found as {said}"
+
+
+def prepared() -> tuple[Sources, Path]:
+    """The configs, and a place for damaged ones; paths in the configs are relative to the root."""
+    os.chdir(ROOT)
+    return Sources(), Path(tempfile.mkdtemp()) / "config.yaml"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sources, file = prepared()
+    seeds_in_turn.try_seeds(lambda seed: check(seed, sources, file), seeds_in_turn.options(__doc__))

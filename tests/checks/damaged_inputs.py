@@ -1,6 +1,6 @@
 """Damage users' files at random: each is read, or refused in one message that names it; never a traceback or a crash.
 
-``python tests/checks/damaged_inputs.py --tries 20000 --seed 0`` (or ``--minutes 60``) mutates real region, motif, FASTA
+``python tests/checks/damaged_inputs.py --minutes 60 --seed 0`` mutates real region, motif, FASTA
 bigWig and TF-MoDISco files: bits, bytes, lines, columns, encodings, huge numbers, thousands of columns, cuts. For a
 change that leaves a file what it is (line ends, encoding, blank lines, comments, packing) the content must come out the
 same; for any text, what is read, skipped and refused must add up to the rows that are there. Prints the smallest input
@@ -9,7 +9,6 @@ that fails, and exits with 1.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import gzip
 import multiprocessing
@@ -21,6 +20,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "workflow" / "lib"))
@@ -28,6 +28,8 @@ sys.path.insert(0, str(ROOT / "workflow" / "lib"))
 import numpy as np  # noqa: E402
 from Bio import bgzf  # noqa: E402
 
+import damage  # noqa: E402
+import seeds_in_turn  # noqa: E402
 from marginome.errors import MarginomeError  # noqa: E402
 from marginome.fasta import Genome, read_fasta  # noqa: E402
 from marginome.gc_matching import _Signal  # noqa: E402
@@ -42,6 +44,7 @@ SECONDS = 30  # of one try
 LARGEST = 5_000_000  # bytes of a damaged file
 MEGABYTES = 1500  # that a try may add
 BATCH = 250  # tries of one process
+NAMES = {"bgzip": "x.fa.gz", "fasta": "x.fa", "regions": "x.bed", "bigwig": "x.bw"}
 
 TOKENS = [
     b"MOTIF",
@@ -161,21 +164,13 @@ def damaged(content: bytes, rng: random.Random, *, text: bool) -> bytes:
 def _damage_bytes(content: bytes, rng: random.Random) -> bytes:
     if not content:
         return content
-    at = rng.randrange(len(content))
-    way = rng.randrange(6)
-    if way == 0:  # a bit
-        return content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[at + 1 :]
-    if way == 1:
-        return content[:at]
-    if way == 2:
-        return content[:at] + bytes([rng.randrange(256)]) + content[at + 1 :]
-    if way == 3:  # a piece is lost, or zeros as after a crash
-        stop = min(len(content), at + rng.choice([1, 8, 100, 4096]))
-        return content[:at] + rng.choice([b"", bytes(stop - at)]) + content[stop:]
-    if way == 4:
+    way, at = rng.randrange(6), rng.randrange(len(content))
+    if way == 0:
         return content[:at] + rng.choice(TOKENS) + content[at:]
-    packed = gzip.compress(content, 1)
-    return packed[: rng.choice([len(packed), rng.randrange(len(packed))])]
+    if way == 1:
+        packed = gzip.compress(content, 1)
+        return packed[: rng.choice([len(packed), rng.randrange(len(packed))])]
+    return damage.damaged(content, rng)
 
 
 def _damage_text(content: bytes, rng: random.Random) -> bytes:
@@ -306,7 +301,7 @@ def explained(error: MarginomeError, path: Path) -> None:
 
 def attempt(kind: str, content: bytes, folder: Path, form: str = "auto", expected: object = None) -> str:
     """Return "read" or "refused", or raise what the readers should not have."""
-    path = folder / {"bgzip": "x.fa.gz", "fasta": "x.fa", "regions": "x.bed", "bigwig": "x.bw"}.get(kind, "x.txt")
+    path = folder / NAMES.get(kind, "x.txt")
     for old in folder.glob("x.*"):
         old.unlink()
     path.write_bytes(content)
@@ -333,32 +328,57 @@ def _prepared(folder: Path) -> Path:
     return folder
 
 
-def _one(number: int, seed: int, files: list, known: dict) -> tuple[str, bytes, str, object]:
-    """Return (kind, content, format, what must come out) of a try; it depends on the seed and its number alone."""
-    rng = random.Random(f"{seed} {number}")
-    index = rng.randrange(len(files))
-    kind, content = files[index]
+class Case(NamedTuple):
+    """A damaged file, and the format that is said to be read; or one to be rewritten, which must not change it."""
+
+    kind: str
+    content: bytes
+    form: str = "auto"
+    rewrite: int | None = None  # the seed of how
+
+
+def draw(seed: int, files: list[tuple[str, bytes]]) -> Case:
+    """Return the case of a seed."""
+    rng = random.Random(seed)
+    kind, content = rng.choice(files)
     text = kind in ("regions", "motifs", "fasta")
     form = rng.choice(["auto"] * 6 + list(FORMATS[1:])) if kind in ("motifs", "modisco") else "auto"
-    if text and index in known and rng.random() < 0.15:
-        return kind, rewritten(content, kind, rng), "auto", known[index]
-    return kind, damaged(content, rng, text=text), form, None
+    if text and rng.random() < 0.15:
+        return Case(kind, content, rewrite=seed)
+    return Case(kind, damaged(content, rng, text=text), form)
 
 
-def _batch(numbers: range, seed: int, files: list, known: dict, pipe) -> None:
+def judged(case: Case, folder: Path) -> str:
+    """Return "read" or "refused", or raise what the readers should not have."""
+    if case.rewrite is None:
+        return attempt(case.kind, case.content, folder, case.form)
+    path = folder / "whole" / NAMES.get(case.kind, "x.txt")  # of the same name: a motif may be called after it
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(case.content)
+    try:
+        expected = summary(case.kind, path)
+    except MarginomeError:
+        return "refused"
+    finally:
+        path.unlink()
+    written = rewritten(case.content, case.kind, random.Random(case.rewrite))
+    return attempt(case.kind, written, folder, expected=expected)
+
+
+def _batch(seeds: range, files: list, pipe) -> None:
     import logging
 
     logging.disable(logging.CRITICAL)
     signal.signal(signal.SIGALRM, _too_long)
     with tempfile.TemporaryDirectory() as name:
         folder = _prepared(Path(name))
-        for number in numbers:
-            kind, content, form, expected = _one(number, seed, files, known)
-            pipe.send(("start", number, kind))
+        for seed in seeds:
+            case = draw(seed, files)
+            pipe.send(("start", seed, case.kind))
             try:
-                pipe.send(("end", number, attempt(kind, content, folder, form, expected)))
+                pipe.send(("end", seed, judged(case, folder)))
             except BaseException:
-                pipe.send(("fail", number, traceback.format_exc(limit=-4)))
+                pipe.send(("fail", seed, traceback.format_exc(limit=-4)))
     pipe.close()
 
 
@@ -385,89 +405,60 @@ def _in_process(work, *arguments) -> list[tuple]:
     return sent
 
 
-def _alone(kind: str, content: bytes, form: str, expected: object, pipe) -> None:
+def _alone(case: Case, pipe) -> None:
     signal.signal(signal.SIGALRM, _too_long)
     with tempfile.TemporaryDirectory() as name:
         try:
-            attempt(kind, content, _prepared(Path(name)), form, expected)
+            judged(case, _prepared(Path(name)))
         except BaseException as error:
-            pipe.send(("fail", 0, type(error).__name__))
+            pipe.send(("fail", 0, f"{type(error).__name__}: {error}"))
 
 
-def smallest(kind: str, content: bytes, form: str, expected: object) -> bytes:
-    """Take pieces away as long as it still fails, for half a minute at most."""
-    if expected is not None:
-        return content
-    size, end = len(content) // 2, time.monotonic() + 30
-    while size:
-        at = 0
-        while at < len(content):
-            if time.monotonic() > end:
-                return content
-            less = content[:at] + content[at + size :]
-            if _in_process(_alone, kind, less, form, expected):
-                content = less
-            else:
-                at += size
-        size //= 2
-    return content
+def smallest(case: Case) -> Case:
+    """Take pieces away as long as it still fails."""
+    content = seeds_in_turn.fewest(case.content, lambda less: bool(_in_process(_alone, case._replace(content=less))))
+    return case._replace(content=content)
 
 
-def contents_of(files: list[tuple[str, bytes]]) -> dict[int, object]:
-    """Return what the text files hold before they are damaged, by their numbers; nothing of those that are refused."""
-    known: dict[int, object] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = _prepared(Path(name))
-        for index, (kind, content) in enumerate(files):
-            path = folder / ("x.fa" if kind == "fasta" else "x.txt")
-            path.write_bytes(content)
-            try:
-                known[index] = summary(kind, path) if kind in ("regions", "motifs", "fasta") else None
-            except MarginomeError:
-                pass
-            path.unlink()
-    return {index: found for index, found in known.items() if found is not None}
+def shown(case: Case) -> str:
+    """Say what a case is, and what is wrong with it."""
+    how = "" if case.rewrite is None else ", rewritten as of this seed"
+    said = "".join(text for _, _, text in _in_process(_alone, case))
+    return f"{case.kind}, format {case.form}{how}, {len(case.content)} bytes: {case.content[:300]!r}\n  {said[:1000]}"
 
 
-def run(tries: int, seed: int, *, minutes: float | None = None) -> tuple[collections.Counter, list[str]]:
-    """Try damaged files; return counts by kind and outcome, and a text for each failure."""
+def run(tries: int | None, seed: int, *, minutes: float = 60) -> tuple[collections.Counter, list[str]]:
+    """Try the damaged files of seeds; return counts by kind and outcome, and a text for each failure."""
     files = originals()
-    known = contents_of(files)
     counts: collections.Counter = collections.Counter()
     failures: list[str] = []
-    done, began = 0, time.monotonic()
-    while done < tries and (minutes is None or time.monotonic() - began < 60 * minutes):
-        numbers = range(done, min(done + BATCH, tries))
-        kinds, last = {}, numbers.start
-        for what, number, text in _in_process(_batch, numbers, seed, files, known):
+    following, began = seed, time.monotonic()
+    stop = sys.maxsize if tries is None else seed + tries
+    while following < stop and time.monotonic() - began < 60 * minutes and len(failures) < seeds_in_turn.FAILURES:
+        kinds, last = {}, following
+        for what, number, text in _in_process(_batch, range(following, min(following + BATCH, stop)), files):
             if what == "start":
                 kinds[number], last = text, number
             elif what == "end":
                 counts[f"{kinds[number]} {text}"] += 1
             else:
-                kind, content, form, expected = _one(last, seed, files, known)
-                counts[f"{kind} failed"] += 1
-                shown = smallest(kind, content, form, expected) if len(failures) < 5 else content
-                failures.append(f"try {last}, {kind}, format {form}: {text}\n{shown[:300]!r} ({len(shown)} bytes)")
-                print(failures[-1], file=sys.stderr)
-        done = last + 1
-        if minutes is not None or tries >= 2000:
-            print(f"{done} tries, {len(failures)} failures, {done / (time.monotonic() - began):.0f}/s", file=sys.stderr)
+                case = draw(last, files)
+                counts[f"{case.kind} failed"] += 1
+                if len(failures) < seeds_in_turn.FAILURES:
+                    failures.append(f"seed {last}: {shown(smallest(case))}\n  found as {text}")
+        following = last + 1
+        if tries is None:
+            print(f"{following - seed} tries, {len(failures)} failures", file=sys.stderr)
     return counts, failures
 
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tries", type=int, default=None)
-    parser.add_argument("--minutes", type=float, default=None)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    tries = given.tries or (10**9 if given.minutes else 20_000)
-    counts, failures = run(tries, given.seed, minutes=given.minutes)
-    for failure in failures[:20]:
+    given = seeds_in_turn.options(__doc__)
+    counts, failures = run(given.tries, given.seed, minutes=given.minutes)
+    for failure in failures:
         print(failure, end="\n\n")
-    print(dict(sorted(counts.items())), f"{len(failures)} failures")
+    print(f"{counts.total():,} tries: {dict(sorted(counts.items()))}, {len(failures)} failures")
     return int(bool(failures))
 
 

@@ -3,29 +3,29 @@
     PYTHONPATH=workflow/lib python tests/checks/damaged_keras.py --minutes 60 --seed 0
 
 Half of the tries change the architecture's JSON (a wrong type, a missing key, an odd number, a copied or
-renamed layer), half the bytes of the .h5 (flips, cuts, zeros). Prints what failed and exits 1.
+renamed layer), half the bytes of the .h5 (flips, cuts, zeros). Prints the smallest architecture, or the least damage,
+that fails, and exits with 1.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import random
-import sys
 import tempfile
-import time
-import traceback
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import damage
+import seeds_in_turn
 from marginome import MarginomeError
 from marginome.hdf5 import Contents, Request, read_foreign_hdf5, read_many
 from marginome.models import load_model
+from seeds_in_turn import places
 
 DATA = Path(__file__).parents[1] / "data"
 FILES = [
@@ -41,7 +41,7 @@ def damaged_json(config: Any, rng: random.Random) -> Any:
     """Return a copy of a JSON value with one to three changes."""
     config = copy.deepcopy(config)
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
-        holder, key = rng.choice(list(_places(config)))
+        holder, key = rng.choice(places(config))
         way = rng.random()
         if way < 0.2 and isinstance(holder, dict):
             del holder[key]
@@ -50,34 +50,11 @@ def damaged_json(config: Any, rng: random.Random) -> Any:
         elif way < 0.4:
             holder[key] = [holder[key]]
         elif way < 0.5:
-            other, place = rng.choice(list(_places(config)))
+            other, place = rng.choice(places(config))
             holder[key] = copy.deepcopy(other[place])
         else:
             holder[key] = copy.deepcopy(rng.choice(ODD))
     return config
-
-
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (container, key) of a JSON value."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield value, key
-        yield from _places(inner)
-
-
-def damaged_bytes(content: bytes, rng: random.Random) -> bytes:
-    """Return bytes that were cut, flipped or zeroed, half of the time near the start, where HDF5's own lists are."""
-    changed = bytearray(content)
-    if rng.random() < 0.15:
-        return bytes(changed[: rng.randrange(1, len(changed))])
-    end = len(changed) if rng.random() < 0.5 else min(len(changed), 4000)
-    for _ in range(rng.choice([1, 3, 10, 100])):
-        at = rng.randrange(8, end)
-        if rng.random() < 0.2:
-            changed[at : at + 8] = bytes([rng.choice([0, 255])] * 8)
-        else:
-            changed[at] = rng.randrange(256)
-    return bytes(changed)
 
 
 def attempt(path: Path, contents: Contents | MarginomeError) -> str:
@@ -102,60 +79,82 @@ def attempt(path: Path, contents: Contents | MarginomeError) -> str:
     return "read"
 
 
-def run(seed: int, tries: int, folder: Path) -> Counter:
-    """Try `tries` damaged architectures and as many damaged files; count what became of them."""
-    rng, counts = random.Random(seed), Counter()
-    whole = {path: read_foreign_hdf5(Request(str(path))) for path in FILES}
-    for _ in range(tries):
+class Checker:
+    """Tries damaged architectures, and damaged files, which are read many at a time by one process."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.whole = {path: read_foreign_hdf5(Request(str(path))) for path in FILES}
+
+    def architecture(self, seed: int) -> tuple[str, str]:
+        """Return what became of the damaged architecture of a seed, and what is wrong at its smallest."""
+        rng = random.Random(seed)
         path = rng.choice(FILES)
-        contents = whole[path]
-        text = contents.attributes[""]["model_config"]
+        case: Any = self.whole[path].attributes[""]["model_config"]
         if rng.random() < 0.1:
-            at = rng.randrange(len(text))
-            text = text[:at] + rng.choice(["", "}", '"', "[[[" * 5000, "NaN"]) + text[at + rng.choice([0, 1, 50]) :]
+            at = rng.randrange(len(case))
+            case = case[:at] + rng.choice(["", "}", '"', "[[[" * 5000, "NaN"]) + case[at + rng.choice([0, 1, 50]) :]
         else:
-            text = json.dumps(damaged_json(json.loads(text), rng))
+            case = damaged_json(json.loads(case), rng)
+        word, fault = self._of_architecture(path, case)
+        if not fault:
+            return word, ""
+        shrink = seeds_in_turn.fewest if isinstance(case, str) else seeds_in_turn.smallest_tree
+        case = shrink(case, lambda less: bool(self._of_architecture(path, less)[1]))
+        text = case if isinstance(case, str) else json.dumps(case)
+        return "", f"architecture of {path.name}: {self._of_architecture(path, case)[1] or fault}\n{text[:3000]}"
+
+    def _of_architecture(self, path: Path, case: Any) -> tuple[str, str]:
+        text = case if isinstance(case, str) else json.dumps(case)
+        contents = self.whole[path]
         root = contents.attributes[""] | {"model_config": text}
-        counts[_reported(path, replace(contents, attributes=contents.attributes | {"": root}), text, seed)] += 1
-    files = []
-    for i in range(tries):
-        path = rng.choice(FILES)
-        files.append(folder / f"{i}_{path.name}")
-        files[-1].write_bytes(damaged_bytes(path.read_bytes(), rng))
-    for path, contents in zip(files, read_many([Request(str(path), seconds=5) for path in files]), strict=True):
-        counts[f"{_reported(path, contents, str(path), seed)} bytes"] += 1
-        if isinstance(contents, MarginomeError) and "reading it" in contents.what:
-            counts[contents.what.split("(")[-1]] += 1
-    return counts
+        return _judged(path, replace(contents, attributes=contents.attributes | {"": root}))
+
+    def bytes(self, seeds: Sequence[int]) -> list[tuple[str, str]]:
+        """The same of damaged bytes, of several seeds."""
+        drawn = []
+        for seed in seeds:
+            rng = random.Random(f"{seed} bytes")
+            path = rng.choice(FILES)
+            drawn.append((path, damage.draw(path.read_bytes(), rng)))
+        outcomes = []
+        for (path, edits), (word, fault) in zip(drawn, self._of_bytes(drawn), strict=True):
+            if fault:
+                edits, fault = seeds_in_turn.smallest(edits, damage.less, partial(self._of_one, path))
+                fault = f"{path.name}, {damage.shown(edits, path.stat().st_size)}: {fault}"
+            outcomes.append((word, fault))
+        return outcomes
+
+    def _of_one(self, path: Path, edits: Sequence[damage.Edit]) -> str:
+        return self._of_bytes([(path, edits)])[0][1]
+
+    def _of_bytes(self, drawn: Sequence[tuple[Path, Sequence[damage.Edit]]]) -> list[tuple[str, str]]:
+        files = [self.folder / f"{i}_{path.name}" for i, (path, _) in enumerate(drawn)]
+        for file, (path, edits) in zip(files, drawn, strict=True):
+            file.write_bytes(damage.edited(path.read_bytes(), edits))
+        read = read_many([Request(str(file), seconds=5) for file in files])
+        return [_judged(file, contents) for file, contents in zip(files, read, strict=True)]
 
 
-def _reported(path: Path, contents: Contents | MarginomeError, what: str, seed: int) -> str:
+def _judged(path: Path, contents: Contents | MarginomeError) -> tuple[str, str]:
     try:
-        return attempt(path, contents)
-    except BaseException:
-        print(f"seed {seed}, {path.name}:\n{what[:200000]}", file=sys.stderr)
-        raise
+        return attempt(path, contents), ""
+    except Exception as error:
+        return "", f"{type(error).__name__}: {str(error)[:500]}"
 
 
-def main() -> int:
-    """Run until the time is over."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    end, counts, seed, failed = time.monotonic() + 60 * given.minutes, Counter(), given.seed, False
-    while time.monotonic() < end:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                counts += run(seed, 100, Path(folder))
-            except Exception:
-                traceback.print_exc(limit=-6)
-                failed = True
-                counts["failed"] += 1
-        seed += 1
-        print(f"{sum(counts.values())} tries, seed {seed}: {dict(counts)}", flush=True)
-    return int(failed)
+BATCH = 50  # files that one process reads
+
+
+def check(seed: int, checker: Checker, ahead: dict[int, tuple[str, str]]) -> tuple[str, str]:
+    """Check the architecture and the bytes of a seed; `ahead` keeps what was read with others."""
+    if seed not in ahead:
+        ahead.clear()
+        ahead.update(zip(range(seed, seed + BATCH), checker.bytes(range(seed, seed + BATCH)), strict=True))
+    (word, fault), (of_bytes, fault_of_bytes) = checker.architecture(seed), ahead[seed]
+    return f"architecture {word}, bytes {of_bytes}", fault or fault_of_bytes
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with tempfile.TemporaryDirectory() as folder:
+        seeds_in_turn.try_seeds(partial(check, checker=Checker(Path(folder)), ahead={}), seeds_in_turn.options(__doc__))

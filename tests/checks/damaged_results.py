@@ -1,10 +1,11 @@
 """Damages every kind of our own result files at random and wants each damage noticed, in one line, by what reads it.
 
-    python tests/checks/damaged_results.py --tries 20000 --seed 0
+    python tests/checks/damaged_results.py --minutes 60 --seed 0
 
 A try damages one file of a tiny set of results and reads it as a job does. Good: the reader gives what was written, or
 one line that names the damaged file, which is gone (so that the next run makes it again), with every other file still
-there. Bad: another value, an exception that is not for users, a process that dies or hangs.
+there. Bad: another value, an exception that is not for users, a process that dies or hangs. Of what is bad the least
+damage is printed.
 
 A file of an earlier version, without a digest, may give another value, and HDF5 itself may hang or die of it when it is
 damaged; an exception that is not for users is bad there too.
@@ -12,10 +13,10 @@ damaged; an exception that is not for users is bad there too.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -24,7 +25,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,8 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
+import damage  # noqa: E402
+import seeds_in_turn  # noqa: E402
 from marginome import provenance  # noqa: E402
 from marginome.arrays import read_hdf5  # noqa: E402
 from marginome.errors import MarginomeError  # noqa: E402
@@ -146,58 +149,15 @@ def _two(folder: str) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------------ damages
-def _flip(raw: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
-    made, places = bytearray(raw), rng.integers(0, len(raw) * 8, rng.choice([1, 1, 1, 2, 20]))
-    for place in places:
-        made[place // 8] ^= 1 << (place % 8)
-    return bytes(made), f"bits {sorted(places.tolist())} flipped"
-
-
-def _truncate(raw: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
-    left = int(rng.choice([rng.integers(0, len(raw)), len(raw) - rng.integers(1, min(200, len(raw)) + 1)]))
-    return raw[:left], f"cut to {left} of {len(raw)} bytes"
-
-
-def _size(raw: bytes, rng: np.random.Generator) -> int:
-    return int(min(rng.choice([16, 64, 512, 4096]), len(raw)))
-
-
-def _zero(raw: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
-    size = _size(raw, rng)
-    at = int(rng.integers(0, -(-len(raw) // size))) * size
-    return raw[:at] + bytes(len(raw[at : at + size])) + raw[at + size :], f"{size} bytes at {at} zeroed"
-
-
-def _swap(raw: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
-    size = _size(raw, rng)
-    if len(raw) < 2 * size:
-        size = len(raw) // 2
-    a, b = sorted(rng.integers(0, len(raw) // size, 2).tolist())
-    parts = [raw[i * size : (i + 1) * size] for i in range(-(-len(raw) // size))]
-    parts[a], parts[b] = parts[b], parts[a]
-    return b"".join(parts), f"blocks {a} and {b} of {size} bytes swapped"
-
-
-def _insert(raw: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
-    at, new = int(rng.integers(0, len(raw) + 1)), rng.bytes(int(rng.integers(1, 40)))
-    return raw[:at] + new + raw[at:], f"{new!r} put in at {at}"
-
-
-def _repeat(raw: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
-    size = _size(raw, rng)
-    at, to = rng.integers(0, len(raw) - size + 1, 2).tolist()
-    return raw[:to] + raw[at : at + size] + raw[to + size :], f"{size} bytes at {at} written to {to}"
-
-
-def _structure(path: Path, rng: np.random.Generator) -> str:
+def _structure(path: Path, rng: random.Random) -> str:
     """Drop, rename or change one thing of an HDF5 file, as a program would that knows the format."""
     with h5py.File(path, "a") as handle:
         names: list[str] = [""]
         handle.visit(names.append)
-        item = handle[f"/{names[rng.integers(len(names))]}"]
+        item = handle[f"/{rng.choice(names)}"]
         attributes = list(item.attrs)
         if attributes and rng.random() < 0.6:
-            name = attributes[rng.integers(len(attributes))]
+            name = rng.choice(attributes)
             del item.attrs[name]
             return f"attribute {name} of {item.name} dropped"
         if item.name == "/":
@@ -205,7 +165,7 @@ def _structure(path: Path, rng: np.random.Generator) -> str:
             return "an attribute added"
         if isinstance(item, h5py.Dataset) and rng.random() < 0.5 and item.size and item.dtype.kind in "if":
             values = item[...]
-            values.reshape(-1)[int(rng.integers(values.size))] += 1
+            values.reshape(-1)[rng.randrange(values.size)] += 1
             item[...] = values
             return f"a value of {item.name} changed"
         where, name = item.parent, item.name
@@ -216,21 +176,42 @@ def _structure(path: Path, rng: np.random.Generator) -> str:
         return f"{name} dropped"
 
 
-DAMAGES = (_flip, _flip, _flip, _truncate, _zero, _swap, _insert, _repeat)
+class Damage(NamedTuple):
+    """What is done to a file: one thing of its structure, another shard in its place, or edits of its bytes."""
+
+    kind: Kind
+    seed: int
+    way: str
+    edits: tuple[damage.Edit, ...] = ()
+
+    def done(self, path: Path) -> str:
+        """Damage a file and say how."""
+        if self.way == "structure":
+            return _structure(path, random.Random(self.seed))
+        if self.way == "other shard":
+            other = path.with_name(path.name.replace("1-of", "x-of").replace("2-of", "1-of").replace("x-of", "2-of"))
+            shutil.copy(other, path)
+            return "the other shard in its place"
+        content = path.read_bytes()
+        path.write_bytes(damage.edited(content, self.edits))
+        return damage.shown(self.edits, len(content))
+
+    def less(self) -> Iterator[Damage]:
+        """Yield what is a little less."""
+        for edits in damage.less(self.edits):
+            yield self._replace(edits=tuple(edits))
 
 
-def damage(path: Path, rng: np.random.Generator, *, merged: bool) -> str:
-    """Damage a file and say how."""
-    kind = path.suffix
-    if kind == ".h5" and rng.random() < 0.2:
-        return _structure(path, rng)
-    if merged and path.name.endswith("-of-2.h5") and rng.random() < 0.1:
-        other = path.with_name(path.name.replace("1-of", "x-of").replace("2-of", "1-of").replace("x-of", "2-of"))
-        shutil.copy(other, path)
-        return "the other shard in its place"
-    made, said = DAMAGES[rng.integers(len(DAMAGES))](path.read_bytes(), rng)
-    path.write_bytes(made)
-    return said
+def draw(seed: int, kinds: list[Kind], original: Path) -> Damage:
+    """Return the damage of a seed."""
+    rng = random.Random(seed)
+    kind = rng.choice(kinds)
+    if kind.file.endswith(".h5") and rng.random() < 0.2:
+        return Damage(kind, seed, "structure")
+    if kind.read not in ALONE and kind.file.endswith("-of-2.h5") and rng.random() < 0.1:
+        return Damage(kind, seed, "other shard")
+    # one damage: of several, one may take away the digest, and what is left is as a file of an earlier version
+    return Damage(kind, seed, "bytes", tuple(damage.draw((original / kind.file).read_bytes(), rng, most=1)))
 
 
 # ------------------------------------------------------------------------------------------------ tries
@@ -259,11 +240,11 @@ def prepare(results: Results) -> None:
         assert len(pd.read_csv(handle, sep="\t")) == len(read_table(folder / "effects.parquet"))
 
 
-def _try(kind: Kind, number: int, seed: int, original: Path, work: Path, wanted: dict) -> tuple[str, str]:
+def _try(drawn: Damage, original: Path, work: Path, wanted: dict) -> tuple[str, str]:
     """Do one try; return what came of it and how the file was damaged."""
-    rng = np.random.default_rng([seed, number])
+    kind = drawn.kind
     path = work / kind.file
-    said = damage(path, rng, merged=kind.read not in ALONE)
+    said = drawn.done(path)
     same = path.exists() and path.read_bytes() == (original / kind.file).read_bytes()
     before = set(files_below(work))
     key = (kind.file, kind.read)
@@ -305,7 +286,13 @@ def _whole(original: Path) -> Path:
 GOOD = ("noticed", "the same", "without a digest")
 
 
-def run(results: Results, tries: int, seed: int, *, tell: bool = True) -> tuple[Counter, list[str]]:
+def _is_good(outcome: str) -> bool:
+    return outcome in GOOD or outcome.startswith(f"{GOOD[-1]}: ended")
+
+
+def run(
+    results: Results, seed: int, *, tries: int | None = None, minutes: float = 60, tell: bool = True
+) -> tuple[Counter, list[str]]:
     """Do tries on prepared results, in child processes, which HDF5 may take down.
 
     Returns
@@ -315,43 +302,60 @@ def run(results: Results, tries: int, seed: int, *, tell: bool = True) -> tuple[
     bad : list of str
         The tries that should have ended otherwise.
     """
-    kinds = _kinds(results)
+    kinds, original = _kinds(results), results.folder
     counts: Counter[str] = Counter()
     bad: list[str] = []
-    started, first = time.monotonic(), 0
-    while first < tries:
-        last, current = min(first + BATCH, tries), (first, "?")
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(reader)
-            _child(range(first, last), seed, kinds, results.folder, writer)
-        os.close(writer)
-        with os.fdopen(reader, encoding="utf-8") as lines:
-            for line in lines:
-                number, outcome, said = json.loads(line)
-                current = (number, said)
-                if outcome is not None:
-                    counts[outcome if outcome in GOOD else "BAD"] += 1
-                    first = number + 1
-                    if outcome not in GOOD:
-                        bad.append(f"try {number}: {said}: {outcome}")
-        _, status = os.waitpid(child, 0)
-        if status:
-            died = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"code {os.WEXITSTATUS(status)}"
-            if current[1].startswith("old/"):  # HDF5 itself, which is never given a damaged file that has a digest
-                counts[f"without a digest: ended with {died}"] += 1
-            else:
-                bad.append(f"try {current[0]}: {current[1]}: the process ended with {died}")
-                counts["BAD"] += 1
-            first = current[0] + 1
+    started, first = time.monotonic(), seed
+    stop = sys.maxsize if tries is None else seed + tries
+    while first < stop and time.monotonic() - started < 60 * minutes and len(bad) < seeds_in_turn.FAILURES:
+        last = min(first + BATCH, stop)
+        for number, outcome, said in _in_child((draw(i, kinds, original) for i in range(first, last)), original):
+            counts[outcome if _is_good(outcome) else "BAD"] += 1
+            first = number + 1
+            if not _is_good(outcome) and len(bad) < seeds_in_turn.FAILURES:
+                least = _least(draw(number, kinds, original), original)
+                bad.append(f"seed {number}: {least}\n  found as {said}: {outcome}")
         if tell:
-            rate = first / (time.monotonic() - started)
-            print(f"{first:,} of {tries:,} tries, {rate:.0f}/s: {dict(counts)}", *bad[-1:], flush=True)
+            rate = (first - seed) / (time.monotonic() - started)
+            print(f"{first - seed:,} tries, {rate:.0f}/s: {dict(counts)}", *bad[-1:], flush=True)
     return counts, bad
 
 
-def _child(numbers: range, seed: int, kinds: list[Kind], original: Path, pipe: int) -> None:
+def _least(drawn: Damage, original: Path) -> str:
+    """Show the least damage of those that fail."""
+
+    def fault(tried: Damage) -> str:
+        [(_, outcome, said)] = _in_child([tried], original)
+        return "" if _is_good(outcome) else f"{tried.kind.file}, {said}: {outcome}"
+
+    return seeds_in_turn.smallest(drawn, Damage.less, fault)[1]
+
+
+def _in_child(drawn: Iterable[Damage], original: Path) -> list[tuple[int, str, str]]:
+    """Do tries in a child process; return (seed, outcome, how it was damaged), up to one of which the child dies."""
+    found: list[tuple[int, str, str]] = []
+    current = (-1, "")
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _child(drawn, original, writer)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as lines:
+        for line in lines:
+            number, outcome, said = json.loads(line)
+            current = (number, said)
+            if outcome is not None:
+                found.append((number, outcome, said))
+    _, status = os.waitpid(child, 0)
+    if status:
+        died = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"code {os.WEXITSTATUS(status)}"
+        old = current[1].startswith("old/")  # HDF5 itself, which is never given a damaged file that has a digest
+        found.append((current[0], f"{f'{GOOD[-1]}:' if old else 'the process'} ended with {died}", current[1]))
+    return found
+
+
+def _child(tries: Iterable[Damage], original: Path, pipe: int) -> None:
     def tell(*values: Any) -> None:
         os.write(pipe, (json.dumps(values) + "\n").encode())
 
@@ -361,15 +365,15 @@ def _child(numbers: range, seed: int, kinds: list[Kind], original: Path, pipe: i
         work = Path(tempfile.mkdtemp(dir=original.parent))
         shutil.copytree(original, work, dirs_exist_ok=True)
         whole = files_below(work)
-        for number in numbers:
-            kind = kinds[np.random.default_rng([seed, number, 1]).integers(len(kinds))]
-            tell(number, None, kind.file)
+        for drawn in tries:
+            kind = drawn.kind
+            tell(drawn.seed, None, kind.file)
             signal.setitimer(signal.ITIMER_PROF, HANG)
             signal.alarm(10 * HANG)
-            outcome, said = _try(kind, number, seed, original, work, wanted)
+            outcome, said = _try(drawn, original, work, wanted)
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)
-            tell(number, outcome, f"{kind.file}, {said}")
+            tell(drawn.seed, outcome, f"{kind.file}, {said}")
             for file, raw in whole.items():  # as it was, for the next one
                 path = work / file
                 if not path.exists() or path.stat().st_size != len(raw) or path.read_bytes() != raw:
@@ -383,17 +387,14 @@ def _child(numbers: range, seed: int, kinds: list[Kind], original: Path, pipe: i
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tries", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    given = seeds_in_turn.options(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         results = Results(Path(folder) / "original")
         prepare(results)
-        counts, bad = run(results, arguments.tries, arguments.seed)
-    for line in sorted(bad, key=len)[:20]:
+        counts, bad = run(results, given.seed, tries=given.tries, minutes=given.minutes)
+    for line in bad:
         print(line)
-    print(f"{sum(counts.values()):,} tries: {dict(counts)}")
+    print(f"{counts.total():,} tries: {dict(counts)}")
     return 1 if bad else 0
 
 

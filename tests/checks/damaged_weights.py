@@ -5,24 +5,21 @@
 Small files of every kind that PyTorch writes are damaged at random: bits flipped, bytes swapped, cut, zeroed or put in,
 members of the archive damaged under a right checksum, values of a state dict replaced by other things, entries of the
 config likewise. A file that is read in spite of it must give the numbers of the whole one, where the format has
-checksums. The first that does not is printed with how to make it again, and kept; the exit status is then 1.
+checksums. Prints the least damage that fails, and exits with 1.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import random
 import signal
 import sys
 import tempfile
-import time
 import types
 import warnings
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +27,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
+import damage
+import seeds_in_turn
 from marginome.errors import MarginomeError
 from marginome.models import load_model
 from marginome.models.arguments import Argument
@@ -144,49 +143,13 @@ def cases(exported: bool) -> list[Case]:
 
 
 # ------------------------------------------------------------------------------------------------------- damage
-def damaged(content: bytes, rng: random.Random) -> bytes:
-    """Damage bytes in one to three ways."""
-    data = bytearray(content)
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        if not data:
-            break
-        at, width = rng.randrange(len(data)), rng.choice((1, 2, 8, 64, 1024))
-        way = rng.randrange(7)
-        if way <= 1:
-            for _ in range(rng.choice((1, 1, 8))):
-                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-        elif way == 2:
-            del data[at:]
-        elif way == 3:
-            data[at : at + width] = bytes(len(data[at : at + width]))
-        elif way == 4:
-            other = rng.randrange(len(data))
-            piece = bytes(data[at : at + width])
-            data[at : at + width], data[other : other + width] = data[other : other + width], piece
-        elif way == 5:
-            data[at:at] = rng.randbytes(width)
-        else:
-            del data[at : at + width]
-    return bytes(data)
-
-
-def damaged_inside(content: bytes, rng: random.Random) -> bytes:
-    """Damage members of an archive and write it anew, with right checksums and names."""
+def rewritten(content: bytes, change: Callable[[dict[str, bytes]], None], packing: int = zipfile.ZIP_STORED) -> bytes:
+    """Change the members of an archive and write it anew, with right checksums and names."""
     with zipfile.ZipFile(io.BytesIO(content)) as old:
         members = {name: old.read(name) for name in old.namelist()}
-    chosen = rng.choice([name for name in members if name.endswith("data.pkl")] * 3 + list(members))
-    way = rng.randrange(6)
-    if way == 0:
-        del members[chosen]
-    elif way == 1:
-        members[chosen.replace("data", "date")] = members.pop(chosen)
-    elif way == 2:
-        other = rng.choice(list(members))
-        members[chosen], members[other] = members[other], members[chosen]
-    else:
-        members[chosen] = damaged(members[chosen], rng)
+    change(members)
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED if rng.random() < 0.05 else zipfile.ZIP_STORED) as new:
+    with zipfile.ZipFile(buffer, "w", packing) as new:
         for name, member in members.items():
             new.writestr(name, member)
     return buffer.getvalue()
@@ -208,25 +171,39 @@ NAMES = [
 ]  # fmt: skip
 
 
-def odd_state(rng: random.Random) -> Any:
-    """A state dict in which one to three things are wrong."""
-    whole = bpnet_state()
-    state: dict[Any, Any] = dict(whole)
-    for _ in range(rng.choice((1, 1, 2, 3))):
-        name = rng.choice(list(state))
-        way = rng.randrange(6)
-        if way <= 2:
+class Odd(NamedTuple):
+    """One thing that is wrong in a state dict: which, in what way (or with which of ODD_TENSORS), called what."""
+
+    name: str
+    way: str
+    which: int
+    called: Any
+
+
+def draw_odd(rng: random.Random) -> list[Odd]:
+    """One to three things that are wrong."""
+    names, ways = list(bpnet_state()), ("odd", "odd", "odd", "renamed", "copied", "lost")
+    return [
+        Odd(rng.choice(names), rng.choice(ways), rng.randrange(len(ODD_TENSORS)), rng.choice(NAMES))
+        for _ in range(rng.choice((1, 1, 2, 3)))
+    ]
+
+
+def odd_state(changes: Sequence[Odd]) -> dict[Any, Any]:
+    """A state dict with things that are wrong."""
+    state: dict[Any, Any] = dict(bpnet_state())
+    for name, way, which, called in changes:
+        if name not in state:
+            continue
+        if way == "odd":
             with contextlib.suppress(RuntimeError, AttributeError, TypeError):  # not every tensor can be made so
-                state[name] = rng.choice(ODD_TENSORS)(whole.get(name, whole["iconv.weight"]))
-        elif way == 3:
-            state[rng.choice(NAMES)] = state.pop(name)
-        elif way == 4:
-            state[rng.choice(NAMES)] = state[name]
+                state[name] = ODD_TENSORS[which](state[name])
+        elif way == "copied":
+            state[called] = state[name]
         else:
-            del state[name]
-        if not state:
-            break
-    return rng.choice(WRAPPED)(state)
+            value = state.pop(name)
+            state |= {called: value} if way == "renamed" else {}
+    return state
 
 
 WRAPPED: list[Callable[[Any], Any]] = [
@@ -253,19 +230,26 @@ KEYS = ("loader", "weights", "bias_weights", "component", "architecture", "input
 TABLE = "background_id\ta\tb\nx\t1\t2\ny\t3\t4.5\n"
 
 
-class Found(NamedTuple):
-    """What became of one try."""
+class Try(NamedTuple):
+    """What is wrong in an input as a list, how it is judged, and what is less and how it is shown."""
 
     kind: str
-    outcome: str  # "read", "refused", or what is wrong
-    content: bytes | None
+    wrong: Sequence[Any]
+    judge: Callable[[Sequence[Any]], str]  # "read", "refused", or what is wrong with it
+    shown: Callable[[Sequence[Any]], str] = repr
+    less: Callable[[Sequence[Any]], Iterable[Sequence[Any]]] = seeds_in_turn.without_one
+
+
+def fault_of(outcome: str) -> str:
+    """Return what is wrong, empty if nothing is."""
+    return "" if outcome in ("read", "refused") else outcome
 
 
 class Checker:
-    """Tries damaged inputs one after the other, all drawn from one seed."""
+    """Tries damaged inputs, each drawn from a seed."""
 
-    def __init__(self, folder: Path, seed: int, exported: bool = True):
-        self.folder, self.rng = folder, random.Random(seed)
+    def __init__(self, folder: Path, exported: bool = True):
+        self.folder, self.rng = folder, random.Random()
         self.cases = cases(exported)
         X = torch.zeros(2, 4, LENGTH)
         X[:, torch.arange(LENGTH) % 4, torch.arange(LENGTH)] = 1
@@ -273,57 +257,100 @@ class Checker:
         self.X = X
         self.whole = {case.file: self._outputs(case, case.content) for case in self.cases if case.checksums}
 
-    def tries(self) -> Iterator[Found]:
-        """Damaged inputs without end."""
+    def check(self, seed: int) -> tuple[str, str]:
+        """Return what became of the input of a seed, and what is wrong at its least."""
+        self.rng = random.Random(seed)
         ways = [self._file] * 6 + [self._member] * 5 + [self._state] * 5 + [self._entry] * 3 + [self._table]
-        while True:
-            yield self.rng.choice(ways)()
+        tried = self.rng.choice(ways)()
+        found = tried.judge(tried.wrong)
+        if not fault_of(found):
+            return found, ""
+        least, said = seeds_in_turn.smallest(tried.wrong, tried.less, lambda wrong: fault_of(tried.judge(wrong)))
+        return "", f"{tried.kind}, {tried.shown(least)}: {said or found}"
 
-    def _file(self) -> Found:
+    def _file(self) -> Try:
         case = self._case(self.cases)
-        return self._loaded(case, damaged(case.content, self.rng), case.file)
 
-    def _member(self) -> Found:
+        def judge(edits: Sequence[Any]) -> str:
+            return self._loaded(case, damage.edited(case.content, edits))
+
+        return self._of_bytes(case.file, case.content, judge)
+
+    def _of_bytes(self, kind: str, content: bytes, judge: Callable[[Sequence[Any]], str]) -> Try:
+        edits = damage.draw(content, self.rng)
+        return Try(kind, edits, judge, lambda edits: damage.shown(edits, len(content)), damage.less)
+
+    def _member(self) -> Try:
         # not of trusted programs: with right checksums they are their author's, who may crash the process
         among = [case for case in self.cases if case.content[:2] == b"PK" and "trust_pickle" not in case.settings]
         case = self._case(among)
-        return self._loaded(case, damaged_inside(case.content, self.rng), f"{case.file}, inside", same=False)
+        with zipfile.ZipFile(io.BytesIO(case.content)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        chosen = self.rng.choice([name for name in members if name.endswith("data.pkl")] * 3 + list(members))
+        other, way = self.rng.choice(list(members)), self.rng.randrange(6)
+        packing = zipfile.ZIP_DEFLATED if self.rng.random() < 0.05 else zipfile.ZIP_STORED
+
+        def change(members: dict[str, bytes], edits: Sequence[Any]) -> None:
+            if way == 0:
+                del members[chosen]
+            elif way == 1:
+                members[chosen.replace("data", "date")] = members.pop(chosen)
+            elif way == 2:
+                members[chosen], members[other] = members[other], members[chosen]
+            else:
+                members[chosen] = damage.edited(members[chosen], edits)
+
+        def judge(edits: Sequence[Any]) -> str:
+            content = rewritten(case.content, lambda members: change(members, edits), packing)
+            return self._loaded(case, content, same=False)
+
+        if way > 2:
+            return self._of_bytes(f"{chosen} in {case.file}", members[chosen], judge)
+        return Try(case.file, [(("lost", "renamed", "exchanged")[way], chosen, other)], judge, less=lambda _: [])
 
     def _case(self, among: list[Case]) -> Case:
         """One of them; an exported program, which takes long to load, less often."""
         return self.rng.choices(among, [0.1 if case.file == "trusted.pt2" else 1 for case in among])[0]
 
-    def _state(self) -> Found:
-        while True:
-            with (
-                contextlib.suppress(RuntimeError, TypeError, AttributeError, NotImplementedError),
-                warnings.catch_warnings(),
-            ):
-                warnings.simplefilter("ignore")
-                content = saved(odd_state(self.rng))
-                break
-        case = self.rng.choice(self.cases[:2])
-        return self._loaded(case, content, "odd state dict", same=False)
+    def _state(self) -> Try:
+        case, wrapped = self.rng.choice(self.cases[:2]), self.rng.choice(WRAPPED)
 
-    def _entry(self) -> Found:
-        case = self.cases[0]
-        settings = {**case.settings, "outputs": {"counts": {}}}
-        changed = {key: self.rng.choice(ODD_VALUES) for key in self.rng.sample(KEYS, self.rng.choice((1, 1, 2)))}
-        if self.rng.random() < 0.1:
-            settings.pop("input_length")
-        path = self.folder / case.file
-        path.write_bytes(case.content)
-        settings = {"weights": str(path), **settings, **changed}
-        return self._judged(f"entry {changed}", lambda: load_model("odd", settings), "odd", None)
+        def judge(changes: Sequence[Odd]) -> str:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    content = saved(wrapped(odd_state(changes)))
+            except (RuntimeError, TypeError, AttributeError, NotImplementedError):  # PyTorch does not save it
+                return "refused"
+            return self._loaded(case, content, same=False)
 
-    def _table(self) -> Found:
-        path = self.folder / self.rng.choice(("table.tsv", "table.csv"))
-        content = damaged(TABLE.encode(), self.rng)
-        path.write_bytes(content)
+        return Try(f"state dict as {case.file}, wrapper {WRAPPED.index(wrapped)}", draw_odd(self.rng), judge)
+
+    def _entry(self) -> Try:
+        case, rng = self.cases[0], self.rng
+        changed = [(key, rng.choice(ODD_VALUES)) for key in rng.sample(KEYS, rng.choice((1, 1, 2)))]
+        without = ["input_length"] if rng.random() < 0.1 else []
+
+        def judge(changed: Sequence[tuple[Any, Any]]) -> str:
+            path = self.folder / case.file
+            path.write_bytes(case.content)
+            settings = {"weights": str(path), **case.settings, "outputs": {"counts": {}}}
+            settings = {key: value for key, value in settings.items() if key not in without} | dict(changed)
+            return self._judged(lambda: load_model("odd", settings), "odd")
+
+        return Try(f"entry without {without}", changed, judge)
+
+    def _table(self) -> Try:
+        path, content = self.folder / self.rng.choice(("table.tsv", "table.csv")), TABLE.encode()
         argument = Argument("a", (2,), "table", files=(str(path),), columns=("a", "b"))
-        return self._judged("table", lambda: argument.values(["x", "y"], "model 'odd'"), path.name, content)
 
-    def _loaded(self, case: Case, content: bytes, kind: str, same: bool = True) -> Found:
+        def judge(edits: Sequence[Any]) -> str:
+            path.write_bytes(damage.edited(content, edits))
+            return self._judged(lambda: argument.values(["x", "y"], "model 'odd'"), path.name)
+
+        return self._of_bytes(path.name, content, judge)
+
+    def _loaded(self, case: Case, content: bytes, same: bool = True) -> str:
         wanted = self.whole.get(case.file) if same and case.checksums else None
 
         def load() -> None:
@@ -331,7 +358,7 @@ class Checker:
             if wanted is not None and not all(map(torch.equal, found, wanted)):
                 raise AssertionError("read without a word, with other numbers")
 
-        return self._judged(kind, load, case.file, content)
+        return self._judged(load, case.file)
 
     def _outputs(self, case: Case, content: bytes) -> list[torch.Tensor]:
         path = self.folder / case.file
@@ -340,7 +367,7 @@ class Checker:
         with torch.no_grad():
             return list(loaded.readouts()(self.X).values())
 
-    def _judged(self, kind: str, call: Callable[[], Any], name: str, content: bytes | None) -> Found:
+    def _judged(self, call: Callable[[], Any], name: str) -> str:
         printed = io.StringIO()
         before = signal.signal(signal.SIGALRM, _too_long)
         signal.alarm(SECONDS)
@@ -361,39 +388,15 @@ class Checker:
         finally:
             signal.alarm(0)
             signal.signal(signal.SIGALRM, before)
-        return Found(kind, outcome, content)
+        return outcome
 
 
 def _too_long(*_: object) -> None:
     raise TimeoutError(f"more than {SECONDS} seconds")
 
 
-def main() -> int:
-    """Try until the time is over or something is found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    end, last, counts = time.monotonic() + 60 * options.minutes, time.monotonic(), Counter()
-    with tempfile.TemporaryDirectory() as folder:
-        for i, found in enumerate(Checker(Path(folder), options.seed).tries()):
-            counts[found.outcome if found.outcome in ("read", "refused") else "wrong"] += 1
-            if counts["wrong"]:
-                print(f"try {i} of seed {options.seed} ({found.kind}): {found.outcome}")
-                if found.content is not None:
-                    kept = Path(tempfile.gettempdir()) / f"damaged_weights_{options.seed}_{i}"
-                    kept.write_bytes(found.content)
-                    print(f"the file is kept as {kept} ({len(found.content)} bytes)")
-                return 1
-            if time.monotonic() > last + 30:
-                last = time.monotonic()
-                print(f"{i + 1} tries, {dict(counts)}, {max(end - last, 0) / 60:.1f} minutes left", flush=True)
-            if time.monotonic() > end:
-                break
-    print(f"{sum(counts.values())} tries: {dict(counts)}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    given = seeds_in_turn.options(__doc__)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        seeds_in_turn.try_seeds(Checker(Path(folder)).check, given)

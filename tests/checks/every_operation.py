@@ -4,7 +4,8 @@
     python tests/checks/every_operation.py addcmul_   # some, with what came out
 
 Arguments are made from an operation's schema. What has none here (sparse, quantized, complex ...) is counted. On a
-part of a tensor, an operation in place is compared with the same on a copy of that part.
+part of a tensor, an operation in place is compared with the same on a copy of that part. Of what fails the fewest
+sequences, positions and channels are printed.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+import seeds_in_turn
 from marginome import MarginomeError, deep_lift_shap, random_one_hot
 from marginome.attribution import AttributionsDeltas
 
-N, N_REFS, LENGTH, CHANNELS = 2, 2, 8, 6
 EXACT = 1e-9
 TWIN = 1e-12  # an operation in place and the same out of place
 
@@ -43,6 +44,21 @@ SKIPPED = ("sparse", "quant", "nested", "_foreach", "fused", "cudnn", "miopen", 
            "special_", "padded", "to_dense", "tensor_split",  "triplet", "sym_", "lstsq", "ormqr", "geqrf")  # fmt: skip
 
 
+class Size(NamedTuple):
+    """Of the model and of what it is given."""
+
+    n: int = 2
+    references: int = 2
+    length: int = 8
+    channels: int = 6
+
+    def smaller(self) -> Iterator[Size]:
+        """Yield sizes that are a little smaller."""
+        for name, value in self._asdict().items():
+            for less in {value // 2, value - 1} - {0}:
+                yield self._replace(**{name: less})
+
+
 class Outcome(NamedTuple):
     """What came of one operation: "exact", "named", "refused", or what is wrong."""
 
@@ -54,10 +70,10 @@ class Outcome(NamedTuple):
 class Model(torch.nn.Module):
     """A convolution, an operation, a fixed weighted sum."""
 
-    def __init__(self, between: Callable[[Tensor], Any], domain: str):
+    def __init__(self, between: Callable[[Tensor], Any], domain: str, channels: int):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self.weight = torch.nn.Parameter(torch.randn(CHANNELS, 4, 3, generator=generator, dtype=torch.float64) * 0.7)
+        self.weight = torch.nn.Parameter(torch.randn(channels, 4, 3, generator=generator, dtype=torch.float64) * 0.7)
         self.between, self.domain = between, DOMAINS[domain]
 
     def forward(self, X: Tensor) -> Tensor:
@@ -77,18 +93,19 @@ def _tensors(value: Any) -> list[Tensor]:
     return [t for v in value for t in _tensors(v)] if isinstance(value, tuple | list) else []
 
 
-def inputs() -> tuple[Tensor, Tensor]:
+def inputs(size: Size) -> tuple[Tensor, Tensor]:
     """Return sequences and references; the second reference has a stretch of its sequence in common."""
-    X = random_one_hot((N, 4, LENGTH), random_state=0)
-    references = random_one_hot((N * N_REFS, 4, LENGTH), random_state=1).view(N, N_REFS, 4, LENGTH).clone()
-    references[:, 1, :, 2:6] = X[:, :, 2:6]
+    n, refs, length, _ = size
+    X = random_one_hot((n, 4, length), random_state=0)
+    references = random_one_hot((n * refs, 4, length), random_state=1).view(n, refs, 4, length).clone()
+    references[:, 1:2, :, 2:6] = X[:, None, :, 2:6]
     return X, references
 
 
-def attributed(between: Callable[[Tensor], Any], domain: str) -> Outcome:
+def attributed(between: Callable[[Tensor], Any], domain: str, size: Size) -> Outcome:
     """Attribute a model with an operation in it, in float64."""
-    X, references = inputs()
-    model = Model(between, domain)
+    X, references = inputs(size)
+    model = Model(between, domain, size.channels)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -204,22 +221,32 @@ def check(name: str, overload: str, schema: Any, domains: Sequence[str] = tuple(
             style = how.split(",")[0]
             if style in reached:
                 continue
-            if not _is_a_model(call, domain):
+            if not _is_a_model(call, domain, Size()):
                 continue
             reached.add(style)
-            try:
-                outcome = attributed(call, domain)
-            except Exception as error:
-                outcome = Outcome("CRASH", f"{type(error).__name__}: {str(error)[:150]}")
-            found.append((f"{domain}, {how}", outcome))
+            outcome = _whole(call, domain, Size())
+            found.append((f"{domain}, {how}", _shrunk(outcome, _whole, call, domain)))
             if mutates and outcome.attributions is not None:
-                found.append((f"{domain}, {how}, on a part", _on_a_part(name, overload, call, domain)))
+                outcome = _on_a_part(call, domain, Size())
+                found.append((f"{domain}, {how}, on a part", _shrunk(outcome, _on_a_part, call, domain)))
     return found
 
 
-def _is_a_model(call: Callable[[Tensor], Any], domain: str) -> bool:
+def _shrunk(outcome: Outcome, judge: Callable[..., Outcome], call: Callable[[Tensor], Any], domain: str) -> Outcome:
+    """Return what is wrong at its smallest; what is not as it is."""
+    if not outcome.kind.isupper():
+        return outcome
+
+    def fault(size: Size) -> str:
+        tried = judge(call, domain, size) if _is_a_model(call, domain, size) else Outcome("no model")
+        return f"{size}: {tried.kind}: {tried.detail}" if tried.kind.isupper() else ""
+
+    return Outcome(outcome.kind, seeds_in_turn.smallest(Size(), Size.smaller, fault, seconds=20)[1])
+
+
+def _is_a_model(call: Callable[[Tensor], Any], domain: str, size: Size) -> bool:
     """Tell whether an operation takes these arguments, and does not mix the sequences of a batch."""
-    model, (X, references) = Model(call, domain), inputs()
+    model, (X, references) = Model(call, domain, size.channels), inputs(size)
     X = torch.cat([X, references.flatten(0, 1)[:3]]).double()
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -230,7 +257,14 @@ def _is_a_model(call: Callable[[Tensor], Any], domain: str) -> bool:
         return False
 
 
-def _on_a_part(name: str, overload: str, call: Callable, domain: str) -> Outcome:
+def _whole(call: Callable[[Tensor], Any], domain: str, size: Size) -> Outcome:
+    try:
+        return attributed(call, domain, size)
+    except Exception as error:
+        return Outcome("CRASH", f"{type(error).__name__}: {str(error)[:150]}")
+
+
+def _on_a_part(call: Callable[[Tensor], Any], domain: str, size: Size) -> Outcome:
     """Compare an operation in place on a part of a tensor with the same on a copy of the part."""
 
     def inside(h: Tensor) -> Any:
@@ -245,7 +279,7 @@ def _on_a_part(name: str, overload: str, call: Callable, domain: str) -> Outcome
         return [torch.cat([copy, h.tanh()], 1).sin(), y * 1.0]
 
     try:
-        a, b = attributed(inside, domain), attributed(outside, domain)
+        a, b = attributed(inside, domain, size), attributed(outside, domain, size)
     except Exception as error:
         return Outcome("CRASH", f"{type(error).__name__}: {str(error)[:150]}")
     if a.kind == b.kind == "exact" and a.attributions is not None and b.attributions is not None:
@@ -268,11 +302,12 @@ def main() -> None:
             continue
         outcomes = check(name, overload, schema)
         counts["not called" if not outcomes else "called"] += 1
+        told = 0
         for how, outcome in outcomes:
             counts[outcome.kind] += 1
             bad = outcome.kind.isupper()
-            wrong += bad
-            if bad or options.names:
+            wrong, told = wrong + bad, told + bad
+            if (told == 1 and bad) or options.names:  # the first way to call it is the plainest
                 print(f"{name}.{overload or 'default'} ({how}): {outcome.kind}: {outcome.detail}", flush=True)
     print(dict(counts))
     sys.exit(wrong > 0)

@@ -47,7 +47,14 @@ def faults(release: str, collection: str, connection: sqlite3.Connection) -> Ite
         elif motif.motif_name != title:
             yield f"{name} is called {motif.motif_name!r}, in the tables {title!r}"
         elif motif.pwm.shape != counts.shape or not np.allclose(motif.pwm, counts / sums, atol=1e-12):
-            yield f"{name} has another matrix"
+            yield f"{name} has another matrix: {_first_difference(motif.pwm, counts / sums)}"
+
+
+def _first_difference(found: np.ndarray, wanted: np.ndarray) -> str:
+    if found.shape != wanted.shape:
+        return f"{len(found)} positions, in the tables {len(wanted)}"
+    at = int(np.abs(found - wanted).max(1).argmax())
+    return f"position {at + 1} is {found[at].tolist()}, in the tables {wanted[at].tolist()}"
 
 
 def main() -> None:

@@ -4,6 +4,7 @@
 
 Files are written and predicted by Keras in a process of its own (keras_models.py): Keras 3 of this environment, and
 Keras 2 of the Python that is named (one with tf_keras; without it Keras 2 is left out). Both sides compute in float64.
+Of a layer that fails, the model with the fewest settings and other layers is printed.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+import seeds_in_turn
 from marginome.errors import MarginomeError
 from marginome.hdf5 import Contents, Request, read_many
 from marginome.models.keras.activations import _EITHER, _KERAS_3
@@ -53,19 +56,59 @@ def outcome(file: Path, contents: Contents | MarginomeError) -> str:
     return "equal" if gap <= CLOSE * max(size, 1e-3) else f"WRONG: by {gap:.3g} of {size:.3g}"
 
 
-def run(line: str, python: str, seed: int, kinds: Sequence[str] = ()) -> tuple[list[tuple[str, bool, str]], list[str]]:
-    """Return (layer, whether it has its defaults, outcome) of what one line of Keras made, and what it did not make."""
+class Made(NamedTuple):
+    """A model that Keras made: its layer, whether that has its defaults, what came of it, and what else it has."""
+
+    kind: str
+    plain: bool
+    said: str
+    parts: tuple[str, ...]
+
+
+def run(
+    line: str, python: str, seed: int, kinds: Sequence[str] = (), without: Sequence[str] = ()
+) -> tuple[list[Made], list[str]]:
+    """Return what one line of Keras made, and what it did not make."""
     with tempfile.TemporaryDirectory() as folder:
         script = str(Path(__file__).with_name("keras_models.py"))
-        subprocess.run([python, script, line, str(seed), folder, *kinds], check=True, capture_output=True)
+        command = [python, script, line, str(seed), folder, *kinds, *(["--without", *without] if without else [])]
+        subprocess.run(command, check=True, capture_output=True)
         told = json.loads((Path(folder) / "models.json").read_text())
         files = [Path(folder) / model["file"] for model in told["made"]]
         read = read_many([Request(str(file)) for file in files])
         found = [
-            (model["kind"], model["plain"], outcome(file, contents))
+            Made(model["kind"], model["plain"], outcome(file, contents), tuple(dict.fromkeys(model["parts"])))
             for model, file, contents in zip(told["made"], files, read, strict=True)
         ]
     return found, sorted(told["not_made"])
+
+
+def is_wrong(line: str, made: Made) -> bool:
+    """Whether a model is read otherwise than Keras predicts, or not at all although its layer is known."""
+    word = made.said.partition(":")[0]
+    return word.isupper() or (made.plain and made.kind in known(line) and word != "equal")
+
+
+def smallest(line: str, python: str, seed: int, made: Made) -> Made:
+    """Leave out what a model has beside its layer as long as it fails."""
+    least = {(): made}
+
+    def fault(without: tuple[str, ...]) -> str:
+        for other in run(line, python, seed, [made.kind], without)[0]:
+            if other.plain == made.plain and is_wrong(line, other):
+                least[without] = other
+                return other.said
+        return ""
+
+    def more(without: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        parts = least[without].parts
+        if without == () and len(parts) > 1:
+            yield parts
+        for part in parts:
+            yield (*without, part)
+
+    without, _ = seeds_in_turn.smallest((), more, fault)
+    return least[without]
 
 
 def known(line: str) -> set[str]:
@@ -89,17 +132,18 @@ def main() -> None:
     while seed == options.seed or time.monotonic() < stop:
         for line, python in lines.items():
             found, not_made = run(line, python, seed)
-            for kind, plain, said in found:
-                word = said.partition(":")[0]
+            for made in found:
+                word = made.said.partition(":")[0]
                 counts[f"{line} {word}"] += 1
-                bad = word.isupper() or (plain and kind in known(line) and word != "equal")
-                if bad:
+                if is_wrong(line, made):
                     wrong += 1
-                    print(f"seed {seed}, {line}, {kind}{'' if plain else ' with random settings'}: {said}", flush=True)
-                elif word == "refused" and kind in known(line):
-                    reasons[f"{line}, {kind}: {said[:150]}"] += 1
+                    least = smallest(line, python, seed, made) if wrong <= seeds_in_turn.FAILURES else made
+                    settings = "its defaults" if least.plain else ", ".join(least.parts) or "no more than it needs"
+                    print(f"seed {seed}, {line}, {least.kind} with {settings}: {least.said}", flush=True)
+                elif word == "refused" and made.kind in known(line):
+                    reasons[f"{line}, {made.kind}: {made.said[:150]}"] += 1
             if seed == options.seed:
-                there = {kind for kind, _, _ in found}
+                there = {made.kind for made in found}
                 print(f"{line}: {len(there)} layers and activations, {len(there & known(line))} of them read; "
                       f"not of one dimension: {', '.join(not_made)}", flush=True)  # fmt: skip
         seed += 1

@@ -1,10 +1,11 @@
 """Write small models of Keras 3 (`keras`) or Keras 2 (`tf_keras`), one layer in each, and what Keras predicts.
 
-    python tests/checks/keras_models.py keras 0 FOLDER [KIND ...]
+    python tests/checks/keras_models.py keras 0 FOLDER [KIND ...] [--without PART ...]
 
 Run by keras_layers.py, in the Python that has this Keras; it needs nothing of marginome. Every layer that Keras has and
 every activation comes once with its defaults and once with random settings; what cannot be made of one-dimensional
 inputs is left out, and listed. All is in float64, so that what differs differs by more than rounding.
+What a model has beside its layer with its defaults is listed as its parts; --without leaves parts out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import logging
 import os
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ OF_FEATURES = ("Dense", "BatchNormalization", "Dropout", "GaussianNoise", "Activ
 class Maker:
     """Draws layers and models of one line of Keras."""
 
-    def __init__(self, line: str, seed: int):
+    def __init__(self, line: str, seed: int, without: Sequence[str] = ()):
+        self.without, self.parts = set(without), []
         self.keras = importlib.import_module(line)
         self.three = line == "keras"
         (self.keras.config if self.three else self.keras.backend).set_floatx("float64")
@@ -67,6 +69,12 @@ class Maker:
     def pick(self, *options: Any) -> Any:
         """One of several."""
         return options[self.rng.integers(len(options))]
+
+    def has(self, part: str, chance: float) -> bool:
+        """Whether a model has a part."""
+        drawn = self.rng.random() < chance and part not in self.without
+        self.parts += [part] if drawn else []
+        return drawn
 
     def number(self, low: float, high: float) -> float:
         """A number with two digits: files keep what is written in them."""
@@ -88,9 +96,11 @@ class Maker:
         if kind in ("Bidirectional", "TimeDistributed", "SpectralNormalization"):
             inside = {"Bidirectional": "LSTM"}.get(kind, "Dense" if plain else self.pick("Dense", "Conv1D", "ReLU"))
             return getattr(self.layers, kind)(self.layer(inside, plain=True))
-        given = () if not plain and kind in self._settings() else REQUIRED.get(kind, ())
         more = {} if plain else self._settings().get(kind, dict)()
-        return getattr(self.layers, kind)(*given, **more)
+        names = ("filters", "kernel_size", "units")  # a layer cannot be without
+        drawn = {name: value for name, value in more.items() if name in names or name not in self.without}
+        self.parts += [name for name in drawn if name not in names]
+        return getattr(self.layers, kind)(*(() if drawn else REQUIRED.get(kind, ())), **drawn)
 
     def _settings(self) -> dict[str, Callable[[], dict]]:
         pick, number = self.pick, self.number
@@ -139,21 +149,21 @@ class Maker:
         layers = self.layers
         inp = layers.Input((LENGTH, 4), name="sequence")
         x = layers.Conv1D(CHANNELS, 2, name="wide" if kind.startswith("activation ") else "first")(inp)
-        if kind in OF_FEATURES and not plain and self.pick(True, False):
+        if kind in OF_FEATURES and not plain and self.has("another layer before", 0.5):
             x = self.pick(layers.Flatten(), layers.GlobalMaxPooling1D(), layers.Dense(4))(x)
         made, two = self.layer(kind, plain=plain), kind in OF_TWO
         beside = layers.Activation("tanh")(x)
-        if not plain and two and len(x.shape) == 3 and self.pick(True, False):
+        if not plain and two and len(x.shape) == 3 and self.has("a pooled second input", 0.5):
             beside = layers.GlobalAveragePooling1D(keepdims=True)(beside)
         call = (lambda a, b: made(*([a, b] if kind == "MultiHeadAttention" else [[a, b]]))) if two else None
         y = call(x, beside) if call else made(x)
-        if not plain and self.pick(True, False, False):
+        if not plain and self.has("called twice", 1 / 3):
             again = call(beside, x) if call else made(beside)
             y = layers.Add()([y, again])
-        if not plain and len(y.shape) == 3 and self.pick(True, False, False):
+        if not plain and len(y.shape) == 3 and self.has("a dense layer behind", 1 / 3):
             y = layers.Dense(2)(layers.Flatten()(y))
         model = self.keras.Model(inp, y)
-        if not plain and self.pick(True, False, False, False):
+        if not plain and self.has("in a model inside", 1 / 4):
             outer = layers.Input((LENGTH, 4), name="outer")
             model = self.keras.Model(outer, layers.Activation("tanh")(model(outer)))
         return model
@@ -188,18 +198,22 @@ class Maker:
 def main() -> None:
     """Write <number>.h5 and .npz (bases, output), and models.json: what they are, and what was not made."""
     line, seed, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    more = [*sys.argv[4:], "--without"]
+    kinds, without = more[: more.index("--without")], more[more.index("--without") + 1 : -1]
     logging.disable()  # that .h5 is called legacy, once for each file
-    maker, made, not_made = Maker(line, seed), [], {}
-    for kind in sys.argv[4:] or maker.kinds():
+    maker, made, not_made = Maker(line, seed, without), [], {}
+    for kind in kinds or maker.kinds():
         for plain in (True, False):
             maker.rng = np.random.default_rng((seed, zlib.crc32(kind.encode()), plain))  # alone as among all
             for _ in range(1 if plain else 5):  # not all settings go together
+                maker.parts = []
                 try:
                     maker.write(kind, folder / f"{len(made)}.h5", plain=plain)
                 except Exception as error:  # Keras raises what it likes
                     not_made[kind] = f"{type(error).__name__}: {error}"[:200]
                 else:
-                    made.append({"kind": kind, "plain": plain, "file": f"{len(made)}.h5"})
+                    made.append({"kind": kind, "plain": plain, "parts": maker.parts,
+                                 "file": f"{len(made)}.h5"})  # fmt: skip
                     break
     for model in made:
         not_made.pop(model["kind"], None)

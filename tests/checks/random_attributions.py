@@ -14,15 +14,13 @@ Prints the smallest model that fails, and exits with 1.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import random
 import sys
-import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +30,7 @@ from marginome.attribution import EditAttributor
 from marginome.incremental import Edits
 
 sys.path.insert(0, str(Path(__file__).parent))
+import seeds_in_turn
 from architectures import TARGETS, Architecture, draw
 
 N, N_REFS = 2, 2
@@ -70,7 +69,7 @@ def sequences(length: int) -> tuple[Tensor, Tensor]:
     return X, references
 
 
-def fault(architecture: Architecture) -> str:
+def fault_of_model(architecture: Architecture) -> str:
     """Return what is wrong with the attributions of a model; empty if nothing is."""
     model = architecture.build().double()
     args = [a.double() for a in architecture.arguments(N)]
@@ -118,24 +117,50 @@ def _fault_of_edits(model: nn.Module, X: Tensor, args: list[Tensor], size: float
 
 
 # ------------------------------------------------------------------------------------------------ against tangermeme
-MODULES: list[Callable[[int], nn.Module]] = [
-    lambda c: nn.ReLU(), lambda c: nn.ELU(), lambda c: nn.GELU(), lambda c: nn.SiLU(), lambda c: nn.Softplus(),
-    lambda c: nn.LeakyReLU(0.2), lambda c: nn.Tanh(), lambda c: nn.Sigmoid(), lambda c: nn.MaxPool1d(2),
-    lambda c: nn.AvgPool1d(3), lambda c: nn.BatchNorm1d(c), lambda c: nn.Dropout(), lambda c: nn.PReLU(c),
-    lambda c: nn.Conv1d(c, c, 5, padding=2), lambda c: nn.Conv1d(c, c, 3, dilation=2), lambda c: nn.MaxPool1d(3, 2),
-]  # fmt: skip
+MODULES: dict[str, Callable[[int], nn.Module]] = {
+    "ReLU": lambda c: nn.ReLU(), "ELU": lambda c: nn.ELU(), "GELU": lambda c: nn.GELU(), "SiLU": lambda c: nn.SiLU(),
+    "Softplus": lambda c: nn.Softplus(), "LeakyReLU": lambda c: nn.LeakyReLU(0.2), "Tanh": lambda c: nn.Tanh(),
+    "Sigmoid": lambda c: nn.Sigmoid(), "MaxPool1d(2)": lambda c: nn.MaxPool1d(2),
+    "AvgPool1d(3)": lambda c: nn.AvgPool1d(3), "BatchNorm1d": lambda c: nn.BatchNorm1d(c),
+    "Dropout": lambda c: nn.Dropout(), "PReLU": lambda c: nn.PReLU(c),
+    "Conv1d(5)": lambda c: nn.Conv1d(c, c, 5, padding=2),
+    "Conv1d(3, dilation=2)": lambda c: nn.Conv1d(c, c, 3, dilation=2),
+    "MaxPool1d(3, 2)": lambda c: nn.MaxPool1d(3, 2),
+}  # fmt: skip
 
 
-def fault_of_chain(seed: int) -> str:
+class Chain(NamedTuple):
+    """A convolution, modules after each other, a linear layer; weights of a seed."""
+
+    seed: int
+    channels: int
+    length: int
+    kinds: tuple[str, ...]
+
+    @classmethod
+    def draw(cls, seed: int) -> Chain:
+        rng = random.Random(seed)
+        channels = rng.choice([3, 6])
+        return cls(seed, channels, 60, tuple(rng.choice([*MODULES]) for _ in range(rng.randint(1, 5))))
+
+    def smaller(self) -> Iterator[Chain]:
+        for kinds in seeds_in_turn.without_one(self.kinds):
+            yield self._replace(kinds=tuple(kinds))
+        if self.channels > 1:
+            yield self._replace(channels=self.channels // 2)
+        for length in (self.length // 2, self.length - 1):
+            if length > 8:
+                yield self._replace(length=length)
+
+
+def fault_of_chain(case: Chain) -> str:
     """Return how a chain of modules differs from tangermeme; empty if it does not."""
     from tangermeme.deep_lift_shap import deep_lift_shap as peer
 
-    rng, length = random.Random(seed), 60
-    torch.manual_seed(seed)
-    channels = rng.choice([3, 6])
-    chain = [nn.Conv1d(4, channels, 7), *(rng.choice(MODULES)(channels) for _ in range(rng.randint(1, 5)))]
+    torch.manual_seed(case.seed)
+    chain = [nn.Conv1d(4, case.channels, 7), *(MODULES[kind](case.channels) for kind in case.kinds)]
     model = nn.Sequential(*chain, nn.Flatten(), nn.LazyLinear(2)).double().eval()
-    X, references = (t.double() for t in sequences(length))
+    X, references = (t.double() for t in sequences(case.length))
     X[0, :, 2], references[0, :, :, 2] = X[0, :, 3], references[0, :, :, 3]  # tangermeme wants every base to be known
     try:
         with torch.no_grad():
@@ -147,67 +172,37 @@ def fault_of_chain(seed: int) -> str:
         warnings.simplefilter("ignore")
         theirs = peer(model, X, references=references, hypothetical=True, device="cpu")
     gap = float((found - theirs).abs().nan_to_num(torch.inf).max())
-    return "" if gap <= 1e-8 * max(1.0, float(theirs.abs().max())) else f"differs from tangermeme by {gap:.2g}: {model}"
+    return "" if gap <= 1e-8 * max(1.0, float(theirs.abs().max())) else f"differs from tangermeme by {gap:.2g}"
 
 
 # ------------------------------------------------------------------------------------------------ the loop
-def smallest(architecture: Architecture) -> tuple[Architecture, str]:
-    """Make a model that fails smaller as long as it fails."""
-    said = fault(architecture)
-    while True:
-        for candidate in architecture.smaller():
-            try:
-                found = fault(candidate)
-            except Exception as error:  # a crash is a fault like another, unless the smaller model cannot be built
-                found = "" if isinstance(error, AssertionError | IndexError) else f"{type(error).__name__}: {error}"
-            if found:
-                architecture, said = candidate, found
-                break
-        else:
-            return architecture, said
+def _told(fault: Callable[[Any], str]) -> Callable[[Any], str]:
+    def told(case: Any) -> str:
+        try:
+            return fault(case)
+        except Exception as error:  # a crash is a fault like another
+            return f"{type(error).__name__}: {error}"
+
+    return told
 
 
 def check(seed: int, *, length: int | None = None) -> str:
-    """Return what is wrong with the model of a seed; empty if nothing is."""
+    """Return what is wrong with the model of a seed, at its smallest; empty if nothing is."""
     if seed % 4 == 3:
-        return fault_of_chain(seed)
-    rng = random.Random(seed)
-    architecture = draw(rng, length=length or rng.randint(24, 60), heads=TARGETS)
-    try:
-        said = fault(architecture)
-    except Exception as error:
-        return f"{architecture}\n  {type(error).__name__}: {error}"
-    if not said:
+        case: Any = Chain.draw(seed)
+        smaller, fault = Chain.smaller, _told(fault_of_chain)
+    else:
+        rng = random.Random(seed)
+        case = draw(rng, length=length or rng.randint(24, 60), heads=TARGETS)
+        smaller, fault = Architecture.smaller, _told(fault_of_model)
+    found = fault(case)
+    if not found:
         return ""
-    small, said = smallest(architecture)
-    return f"{small}\n  {said}\n  found in {architecture}"
-
-
-def seeds(first: int, minutes: float) -> Iterator[int]:
-    """Count seeds until the time is over."""
-    stop = time.monotonic() + 60 * minutes
-    while time.monotonic() < stop:
-        yield first
-        first += 1
-
-
-def main() -> None:
-    """Run for some minutes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    logging.disable(logging.WARNING)
-    counts: Counter[str] = Counter()
-    for seed in seeds(options.seed, options.minutes):
-        said = check(seed)
-        counts["wrong" if said else "right"] += 1
-        if said:
-            print(f"seed {seed}: {said}", flush=True)
-    print(dict(counts))
-    sys.exit(counts["wrong"] > 0)
+    small, said = seeds_in_turn.smallest(case, smaller, fault)
+    return f"{small}\n  {said}\n  found in {case}\n  {found}"
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    seeds_in_turn.try_seeds(lambda seed: ("right", check(seed)), seeds_in_turn.options(__doc__))

@@ -4,21 +4,19 @@
 
 Every model (`architectures`) is run in float64, where the engine has to agree to rounding, or in float32, to its stated
 tolerance, by way of `Engine.run`, `Engine.pairs`, `marginalize_many` or `saturation_mutagenesis`, with engine="auto":
-inserts of 1 bp to nearly the whole sequence, at both ends and between. The full pass is fine if it says why. Ends with
-status 1 and the smallest failing model at the first failure.
+inserts of 1 bp to nearly the whole sequence, at both ends and between. The full pass is fine if it says why. Prints the
+smallest model, with the fewest inserts, that fails, and exits with 1.
 """
 
 from __future__ import annotations
 
-import argparse
-import collections
 import copy
 import logging
 import random
 import sys
-import time
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "lib"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import architectures
-
+import seeds_in_turn
 from marginome import marginalization, mutagenesis
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine
@@ -43,15 +41,31 @@ WAYS = ("run", "pairs", "marginalize_many", "saturation_mutagenesis")
 
 
 class Case(NamedTuple):
-    """A model, how it is run, and the seed of sequences and inserts."""
+    """A model, how it is run, the seed of sequences and inserts, and which of these are used."""
 
     architecture: architectures.Architecture
     way: str
     dtype: torch.dtype
     seed: int
+    backgrounds: int = 4
+    kept: tuple[int, ...] = tuple(range(9))
 
     def __str__(self) -> str:
-        return f"{self.architecture}; {self.way}, {self.dtype}, sequences and inserts of seed {self.seed}"
+        (motifs, starts), n = inserts(self), len(sequences(self))
+        widths = ", ".join(f"{motif.shape[1]} bp at {start}" for motif, start in zip(motifs, starts))
+        return f"{self.architecture}; {self.way}, {self.dtype}, {n} backgrounds, inserts of {widths}"
+
+    def smaller(self) -> Iterator[Case]:
+        """Yield cases that are a little simpler."""
+        for architecture in self.architecture.smaller():
+            yield self._replace(architecture=architecture)
+        if self.backgrounds > 1:
+            yield self._replace(backgrounds=self.backgrounds - 1)
+        if len(self.kept) > 1:
+            for half in (self.kept[: len(self.kept) // 2], self.kept[len(self.kept) // 2 :]):
+                yield self._replace(kept=half)
+            for i in range(len(self.kept)):
+                yield self._replace(kept=(*self.kept[:i], *self.kept[i + 1 :]))
 
 
 class Found(NamedTuple):
@@ -74,7 +88,7 @@ def sequences(case: Case) -> torch.Tensor:
     X = random_one_hot((rng.randint(1, 4), 4, case.architecture.length), random_state=case.seed % 2**31)
     if rng.random() < 0.3:
         X[0, :, rng.randrange(1, X.shape[2]) :] = 0
-    return X
+    return X[: case.backgrounds]
 
 
 def inserts(case: Case) -> tuple[list[torch.Tensor], list[int]]:
@@ -82,7 +96,8 @@ def inserts(case: Case) -> tuple[list[torch.Tensor], list[int]]:
     rng = random.Random(case.seed + 1)
     length = case.architecture.length
     made, starts = [], []
-    for i in range(rng.randint(4, 9)):
+    n = rng.randint(4, 9)
+    for i in range(n):
         width = rng.choice([1, 2, rng.randint(3, 20), rng.randint(1, length), length - rng.randint(0, 3)])
         insert = random_one_hot((1, 4, width), random_state=(case.seed + i) % 2**31)[0]
         if width > 3 and rng.random() < 0.4:
@@ -90,7 +105,8 @@ def inserts(case: Case) -> tuple[list[torch.Tensor], list[int]]:
             insert[:, end:-end] = 0
         made.append(insert)
         starts.append(rng.choice([0, length - width, rng.randint(0, length - width)]))
-    return made, starts
+    kept = [i for i in case.kept if i < n] or [0]
+    return [made[i] for i in kept], [starts[i] for i in kept]
 
 
 def edited_by_hand(X: torch.Tensor, insert: torch.Tensor, start: int) -> torch.Tensor:
@@ -124,7 +140,7 @@ def single_bases(X: torch.Tensor, start: int, end: int) -> Edits:
     return Edits(torch.eye(4, dtype=torch.int8).repeat(end - start, 1)[:, :, None], torch.tensor(positions))
 
 
-def check(case: Case) -> Found:
+def compared(case: Case) -> Found:
     """Run a case and compare."""
     exact = case.architecture.build().double()
     model = exact if case.dtype == torch.float64 else copy.deepcopy(exact).float()
@@ -218,62 +234,27 @@ def attempt(case: Case) -> Found:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return check(case)
+            return compared(case)
     except (Exception, MarginomeError):
         return Found(traceback.format_exc(limit=-3), "died")
 
 
-def smallest(case: Case, found: Found) -> tuple[Case, Found]:
-    """Take away from a failing case what it can do without, for a minute at most."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        for architecture in case.architecture.smaller():
-            smaller = case._replace(architecture=architecture)
-            try:
-                architecture.build()
-            except Exception:  # its layers do not fit on each other
-                continue
-            wrong = attempt(smaller)
-            if wrong.wrong:
-                case, found = smaller, wrong
-                break
-        else:
-            break
-    return case, found
+def smallest(case: Case) -> tuple[Case, str]:
+    """Take away from a failing case what it can do without."""
+    return seeds_in_turn.smallest(case, Case.smaller, lambda tried: attempt(tried).wrong)
 
 
-def main() -> int:
-    """Run until time is over or something fails."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=0, help="of the first model; the others count from it")
-    parser.add_argument("--keep-going", action="store_true", help="print failures and go on")
-    args = parser.parse_args()
-    logging.getLogger("marginome").propagate = False
-    torch.set_num_threads(1)
-    end, seed = time.monotonic() + 60 * args.minutes, args.seed
-    paths: collections.Counter[str] = collections.Counter()
-    failures, said = 0, time.monotonic()
-    while time.monotonic() < end:
-        case = draw(seed)
-        found = attempt(case)
-        paths[found.path.split(" by ")[0]] += 1
-        if found.wrong:
-            failures += 1
-            print(f"\nseed {seed}: {case}\n  {found.wrong}", flush=True)
-            case, found = smallest(case, found)
-            print(f"smallest: {case}\n  {found.path}\n  {found.wrong}", flush=True)
-            if not args.keep_going:
-                break
-        seed += 1
-        if time.monotonic() > said + 60:
-            said = time.monotonic()
-            print(f"{seed - args.seed} models, {failures} failures, {(end - said) / 60:.0f} min left", flush=True)
-    print(f"{seed - args.seed} models, {failures} failures; paths:")
-    for path, count in paths.most_common():
-        print(f"{count:6d} {path}")
-    return int(failures > 0)
+def check(seed: int) -> tuple[str, str]:
+    """Return the path that the case of a seed took, and what is wrong at its smallest."""
+    case = draw(seed)
+    found = attempt(case)
+    if not found.wrong:
+        return found.path.split(" by ")[0], ""
+    small, said = smallest(case)
+    return found.path, f"{small}\n  {said}\n  found in {case}\n  {found.wrong}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    logging.getLogger("marginome").propagate = False
+    torch.set_num_threads(1)
+    seeds_in_turn.try_seeds(check, seeds_in_turn.options(__doc__))

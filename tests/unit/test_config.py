@@ -11,11 +11,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 import yaml
 
-from checks import config_fuzz
+import config_fuzz
 from marginome import config
 from marginome.config import SECTIONS, check_keys, file_keys, job_config, resolve_config
 from marginome.config_reading import check_file
@@ -289,9 +290,20 @@ def test_a_config_file_in_order_passes(tmp_path, content):
     check_file(tmp_path / "c.yaml")
 
 
-def test_damaged_configs_are_refused_in_words_or_put_in_order():
-    counts = config_fuzz.run(tries=600, seed=0)
-    assert counts["refused"] > 50 and counts["accepted"] > 20
+def test_a_path_with_a_line_end_is_named_on_one_line():
+    with pytest.raises(MarginomeError) as refused:
+        resolve_config({"sheets": ["a\n"]})
+    assert str(refused.value).startswith(r"config: sheets: a\n: there is no such file.")
+
+
+def test_damaged_configs_are_refused_in_words_or_put_in_order(tmp_path, monkeypatch):
+    """A slice of tests/checks/config_fuzz.py."""
+    monkeypatch.chdir(ROOT)
+    sources = config_fuzz.Sources()
+    found = [config_fuzz.check(seed, sources, tmp_path / "config.yaml") for seed in range(400)]
+    assert [fault for _, fault in found if fault] == []
+    words = Counter(word for word, _ in found)
+    assert words["refused"] > 50 and words["accepted"] > 20
 
 
 def test_commands_name_targets_before_the_config():

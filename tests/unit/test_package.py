@@ -123,4 +123,7 @@ def test_the_checks_of_the_repository_are_those_of_the_makefile():
     assert targets == {"lint", "test", "demo"}
     makefile = (ROOT / "Makefile").read_text()
     assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+    named = set(re.search(r"^TIMED = ((?:.*\\\n)*.*)\nCHECKS = (.*)", makefile, re.M)[0].split())
+    scripts = {path.stem for path in (ROOT / "tests" / "checks").glob("*.py") if "__main__" in path.read_text()}
+    assert scripts - named == {"mutations", "keras_models"}  # by hand; what keras_layers runs
     assert yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]["report"] is True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import sys
 from pathlib import Path
 
 import h5py
@@ -14,15 +13,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+import damaged_results
 from marginome import storage
 from marginome.arrays import read_hdf5
 from marginome.errors import MarginomeError
 from marginome.storage import read_table
 from result_files import Results
 from workspace import ROOT
-
-sys.path.append(str(ROOT / "tests" / "checks"))
-import damaged_results
 
 OLD = ROOT / "tests" / "data" / "be11c7e"
 GROUP = "inserts"  # of the model of that name in a shard
@@ -63,7 +60,7 @@ def test_any_name_goes_from_shards_to_the_page(original):
 
 
 def test_random_damage_is_noticed(original):
-    counts, bad = damaged_results.run(original, 300, 0, tell=False)
+    counts, bad = damaged_results.run(original, 0, tries=300, tell=False)
     assert not bad, "\n".join(bad)
     assert counts["noticed"] > 200
 

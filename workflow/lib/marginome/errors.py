@@ -50,6 +50,8 @@ class MarginomeError(ValueError):
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None):
         what, where, remedy = (text and called(text) for text in (what, where, remedy))
+        if where and not where.isprintable():  # a path may hold any character
+            where = repr(where)[1:-1]
         # what a damaged file has in one line may be all of it
         what = re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}...", what)
         what = "\n".join(line if len(line) <= 1000 else f"{line[:1000]} ..." for line in what.split("\n"))
