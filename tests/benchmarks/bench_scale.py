@@ -109,29 +109,70 @@ def motif_names(n: int) -> list[str]:
     return [line.split()[1] for line in lines if line.startswith("MOTIF ")][:n]
 
 
+# The graph of such a run with nothing in it: as many jobs and files, no settings, logs, benchmarks or scripts.
+BARE = """
+import pathlib
+FILES = sorted(str(file) for file in pathlib.Path("weights").iterdir())
+BATCHES = {{f"b{{i}}": FILES[i : i + {batch}] for i in range(0, len(FILES), {batch})}}
+rule all:
+    input: expand("pages/{{batch}}.html", batch=BATCHES), expand("checks/{{batch}}.html", batch=BATCHES)
+rule check:
+    input: lambda wildcards: BATCHES[wildcards.batch]
+    output: "checks/{{batch}}.json"
+    shell: "true"
+rule page_of_check:
+    input: "checks/{{batch}}.json"
+    output: "checks/{{batch}}.html"
+    shell: "true"
+rule baseline:
+    input: lambda wildcards: BATCHES[wildcards.batch], "checks/{{batch}}.json"
+    output: "baselines/{{batch}}/{{background}}.h5"
+    shell: "true"
+rule shard:
+    input: lambda wildcards: BATCHES[wildcards.batch], "checks/{{batch}}.json", "baselines/{{batch}}/{{background}}.h5"
+    output: "shards/{{batch}}/{{background}}.h5"
+    shell: "true"
+rule summary:
+    input: expand("shards/{{{{batch}}}}/{{background}}.h5", background=["set0", "set1"])
+    output: "effects/{{batch}}.parquet"
+    shell: "true"
+rule page:
+    input: "effects/{{batch}}.parquet"
+    output: "pages/{{batch}}.html"
+    shell: "true"
+"""
+
+
+def planned(folder: Path, *arguments: str) -> tuple[float, float, str]:
+    """Plan a run; return processor seconds, peak memory (GB) and the number of jobs."""
+    code = (
+        "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], capture_output=True, text=True); "
+        "use = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "print(done.returncode, use.ru_utime + use.ru_stime, use.ru_maxrss); print(done.stdout[-3000:])"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code, sys.executable, "-m", "snakemake", "--directory", str(folder), "--cores", "1",
+         "-n", "--quiet", "rules", *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    first, *rest = made.stdout.splitlines()
+    failed, used, peak = first.split()
+    if failed != "0":
+        raise SystemExit("\n".join(rest))
+    jobs = next((line.split()[1] for line in rest if line.startswith("total ")), "?")
+    return float(used), int(peak) * 1024 / 1e9, jobs
+
+
 def plan(folder: Path, args: argparse.Namespace) -> None:
+    """Plan a run of a sheet, and beside it the bare graph, which says how fast Snakemake is on this machine."""
     atlas(folder, args.models[0], sets=2, backgrounds=4, motifs=motif_names(1), batch=args.batch, links=True)
-    print("| models | jobs | digests | processor (s) | peak memory (GB) |\n|---|---|---|---|---|")
-    for kept in ("new", "kept", "kept"):
-        code = (
-            "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], capture_output=True, text=True); "
-            "use = resource.getrusage(resource.RUSAGE_CHILDREN); "
-            "print(done.returncode, use.ru_utime + use.ru_stime, use.ru_maxrss); print(done.stdout[-3000:])"
-        )
-        made = subprocess.run(
-            [sys.executable, "-c", code, sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
-             "--directory", str(folder), "--configfile", str(folder / "config.yaml"), "--cores", "1", "-n",
-             "--quiet", "rules"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        first, *rest = made.stdout.splitlines()
-        failed, used, peak = first.split()
-        if failed != "0":
-            raise SystemExit("\n".join(rest))
-        jobs = next((line.split()[1] for line in rest if line.startswith("total ")), "?")
-        print(
-            f"| {args.models[0]:,} | {jobs} | {kept} | {float(used):.1f} | {int(peak) * 1024 / 1e9:.2f} |", flush=True
-        )
+    (folder / "bare.smk").write_text(BARE.format(batch=args.batch))
+    ours = ("--snakefile", str(ROOT / "Snakefile"), "--configfile", str(folder / "config.yaml"))
+    bare = ("--snakefile", str(folder / "bare.smk"))
+    print("| models | what | jobs | processor (s) | peak memory (GB) |\n|---|---|---|---|---|")
+    for what, arguments in (("digests new", ours), *[("digests kept", ours), ("bare graph", bare)] * args.repeats):
+        used, peak, jobs = planned(folder, *arguments)
+        print(f"| {args.models[0]:,} | {what} | {jobs} | {used:.1f} | {peak:.2f} |", flush=True)
 
 
 JOB = """
@@ -260,6 +301,7 @@ def main() -> None:
     parser.add_argument("--inserts", type=int, default=100)
     parser.add_argument("--backgrounds", type=int, default=4)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=2)
     args = parser.parse_args()
     print(f"two cores: load {os.getloadavg()[0]:.1f} when it began")
     with tempfile.TemporaryDirectory() as folder:
