@@ -53,11 +53,19 @@ class Ends:
             return None
         if not all(n in changes for n in changed for changes, _ in self._views):
             return None
+        bases, plan.bases = plan.bases, set()
+        found = self._by_ends(node)
+        if found is not None:
+            bases |= plan.bases
+        plan.bases = bases
+        return found
+
+    def _by_ends(self, node: fx.Node) -> Change | None:
         found = []
         for view in self._views:
             with self._as(view):
                 try:
-                    found.append(plan.change_by_rule(node))
+                    found.append(self._plan.change_by_rule(node))
                 except NeedsEverythingError:
                     return None
         if any(c is None or c.axis is None or c.width <= 0 for c in found):

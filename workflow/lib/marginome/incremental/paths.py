@@ -167,6 +167,11 @@ class Incremental:
             self._plans.move_to_end(key)
         else:
             reason = self.verify(hi - lo, hole is not None) if self.verify is not None else ""
+            if reason and hole is not None:
+                text = f"ends of inserts are not computed apart: {reason}, for edits of {hi - lo} bp with a hole"
+                if text not in self.notes:
+                    note(self.notes, text, self.device)
+                return self.plan(lo, hi)
             if reason:
                 raise CannotCaptureError(f"{reason}, for edits of {hi - lo} bp")
             self._plans[key] = Plan(

@@ -77,7 +77,7 @@ class Full:
 
 
 def note(notes: list[str], text: str, device: torch.device) -> None:
-    """Log what memory that ran out changed, keep it for the records, and give unused memory back."""
+    """Log what is done otherwise than planned, keep it for the records, and give unused memory back."""
     log.warning(text)
     notes.append(text)
     free_memory(device)
