@@ -10,11 +10,14 @@ env: .venv/.complete
 	@bash envs/setup.sh
 
 # Test oracles and tools that may not lie in one environment with ours: a folder of their own, in processes of their own.
+# Of flash-attn only what is Python: Flashzoi's attention, whose kernels would need nvcc and a GPU.
 oracle: .venv-oracle/.complete
 
 .venv-oracle/.complete: tests/requirements-oracle.txt | .venv/.complete
 	rm -rf .venv-oracle
 	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --target .venv-oracle -r $<
+	FLASH_ATTENTION_FORCE_BUILD=TRUE FLASH_ATTENTION_SKIP_CUDA_BUILD=TRUE .venv/bin/python -m pip install -q \
+		--disable-pip-version-check --no-deps --no-build-isolation --target .venv-oracle flash-attn==2.8.3.post2
 	@touch $@
 
 # Keras 2 comes with TensorFlow: another environment, for `make check` alone.

@@ -91,7 +91,7 @@ def elements(tmp_path_factory) -> Workspace:
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory) -> Path:
     """A folder with the small models that other packages wrote (``oracles.PACKAGES``); read it, do not change it."""
-    return made_once(tmp_path_factory, "packages", lambda folder: run_oracle(PACKAGES, folder, "borzoi_pytorch"))
+    return made_once(tmp_path_factory, "packages", lambda folder: run_oracle(PACKAGES, folder, "flash_attn"))
 
 
 def finished_run(tmp_path_factory, name: str, config: dict, *targets: str) -> Workspace:

@@ -34,7 +34,7 @@ folder, values = sys.argv[1], {}
 
 def changed(model):
     with torch.no_grad():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        for name, tensor in model.state_dict().items():  # what is saved
             if "running_var" in name:
                 tensor.mul_(0.5 + torch.rand_like(tensor))
             elif tensor.is_floating_point():
@@ -63,5 +63,23 @@ from borzoi_pytorch.config_borzoi import BorzoiConfig
 model = changed(Borzoi(BorzoiConfig(dim=32, depth=1, heads=2, attn_dim_value=32, bins_to_return=16)))
 model.save_pretrained(f"{folder}/borzoi")
 write("borzoi", model, 1024)
+# Flashzoi needs flash-attn, whose kernels need a GPU: they are replaced by that package's own definitions of what they
+# compute (rotary positions, attention), everything else of it runs as it is.
+import types
+sys.modules["flash_attn_2_cuda"] = types.ModuleType("flash_attn_2_cuda")
+from flash_attn.layers import rotary
+from flash_attn.modules.mha import CrossAttention
+def turn(x, cos, sin, inplace, **more):
+    assert inplace and more.pop("seqlen_offsets") == 0 and not any(more.values())
+    return x.copy_(rotary.apply_rotary_emb_torch(x.clone(), cos, sin))
+rotary.apply_rotary = turn
+model = Borzoi(BorzoiConfig(dim=528, depth=1, heads=4, bins_to_return=16, flashed=True, enable_mouse_head=True))
+for block in model.transformer:
+    mha = block[0].fn[1].mha
+    mha.inner_cross_attn = CrossAttention(softmax_scale=mha.inner_cross_attn.softmax_scale)
+    mha.use_flash_attn = False
+model = changed(model)
+model.save_pretrained(f"{folder}/flashzoi")
+write("flashzoi", model, 1024)
 np.savez(f"{folder}/values.npz", **values)
 """

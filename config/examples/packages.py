@@ -27,11 +27,58 @@ def enformer(architecture: str, use_tf_gamma: bool = False) -> torch.nn.Module:
 
 
 def borzoi(architecture: str) -> torch.nn.Module:
-    """Build Borzoi or Flashzoi (pip install borzoi-pytorch) from config.json; it returns (n, tracks, bins)."""
+    """Build Borzoi or Flashzoi (pip install borzoi-pytorch) from config.json; it returns (n, tracks, bins).
+
+    The package runs Flashzoi's attention (`flashed: true`) by flash-attn, on a GPU in 16 bits alone. `RotaryAttention`
+    is the same attention of the same weights, for any device and precision, and needs no flash-attn.
+    """
     from borzoi_pytorch import Borzoi
     from borzoi_pytorch.config_borzoi import BorzoiConfig
 
-    return Borzoi(BorzoiConfig(**json.loads(Path(architecture).read_text())))
+    settings = json.loads(Path(architecture).read_text())
+    flashed = settings.pop("flashed", False)
+    model = Borzoi(BorzoiConfig(**settings))
+    for block in model.transformer if flashed else ():
+        block[0].fn[1] = RotaryAttention(model.config.dim, model.config.heads)
+    return model
+
+
+class RotaryAttention(torch.nn.Module):
+    """Attention in which two heads share keys and values, with rotary positions; weights are named as in Flashzoi.
+
+    Parameters
+    ----------
+    dim : int
+        Channels.
+    heads : int
+        Of the queries.
+    """
+
+    rotated, base = 128, 20000.0  # channels of a head that are turned by their position, and the longest wave
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads, self.shared, self.size = heads, heads // 2, dim // heads
+        projection = torch.nn.Linear(dim, self.size * (heads + 2 * self.shared))
+        self.mha = torch.nn.ModuleDict({"Wqkv": projection, "out_proj": torch.nn.Linear(dim, dim)})
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Return (n, positions, dim) for (n, positions, dim)."""
+        by_head = self.mha["Wqkv"](X).unflatten(-1, (-1, self.size)).transpose(1, 2)
+        q, k, v = by_head.split([self.heads, self.shared, self.shared], dim=1)
+        k, v = (shared.repeat_interleave(self.heads // self.shared, dim=1) for shared in (k, v))
+        q, k = self._turned(q), self._turned(k)
+        y = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=self.size**-0.5)
+        return self.mha["out_proj"](y.transpose(1, 2).flatten(2))
+
+    def _turned(self, x: torch.Tensor) -> torch.Tensor:
+        """Channels i and i + 64 of a head, as a point of a plane, turned by an angle that grows with the position."""
+        half = self.rotated // 2
+        waves = 1 / self.base ** (torch.arange(half, dtype=torch.float32, device=x.device) / half)
+        angles = torch.arange(x.shape[2], dtype=torch.float32, device=x.device)[:, None] * waves
+        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        a, b, rest = x.split([half, half, x.shape[3] - self.rotated], dim=3)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=3)
 
 
 def openspliceai(flanking: int = 400) -> torch.nn.Module:

@@ -19,6 +19,12 @@ from marginome.models.pickles import is_archive, is_torchscript
 from marginome.models.states import load_strictly, read_weights, state_of
 from marginome.usercode import load_user_object
 
+# What a package needs that pip does not bring.
+_NEEDS = {
+    "flash_attn": ", which needs a CUDA GPU, and nvcc or a wheel of its maker for the PyTorch that is there. Flashzoi "
+    "does without it, on any device: loader: config/examples/packages.py:borzoi",
+}
+
 
 def load(file: str | None, bias_file: str | None, settings: Mapping[str, Any], loader: str, where: str) -> Built:
     """Call the user's function, or load a module or TorchScript program that was saved whole; see `Built`."""
@@ -53,7 +59,7 @@ def _own(loader: str, file: str | None, settings: Mapping[str, Any], where: str)
         raise MarginomeError(
             f"{loader} needs the package {package}, which is not installed",
             where=where,
-            remedy=f"Where jobs run: pip install {package.replace('_', '-')}",
+            remedy=f"Where jobs run: pip install {package.replace('_', '-')}{_NEEDS.get(package, '')}",
         ) from error
     except Exception as error:
         if is_out_of_memory(error):
