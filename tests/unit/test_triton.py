@@ -94,12 +94,16 @@ def check_engine(device: str, precision: str, tolerance: float) -> None:
     fused.convolve = lambda *a, **k: (used.append(k.get("floor")), original(*a, **k))[1]
     try:
         engine = Engine(model, X, device=device, engine="incremental", precision=precision)
-        edits = Edits.stack([random_one_hot((1, 4, w), random_state=w)[0] for w in (1, 7, 8, 12)], [0, 70, 71, 148])
+        inserts = [random_one_hot((1, 4, w), random_state=w)[0] for w in (1, 7, 8, 12, 110)]
+        inserts[-1][:, 6:-6] = 0  # two motifs: what each changes is computed apart
+        edits = Edits.stack(inserts, [0, 70, 71, 148, 25])
+        engine._path.always_apart = True
         used.clear()
         for (_, _, found), (_, _, truth) in zip(engine.run(edits), Engine(model, X, engine="full").run(edits)):
             for a, b in zip(found, truth):
                 assert (a.cpu() - b).abs().max() <= tolerance * b.abs().max()
         assert any(floor is not None for floor in used)
+        assert any(hole is not None for _, _, hole in engine._path._plans)
         assert engine.info.precision_error <= tolerance
     finally:
         fused.convolve = original
