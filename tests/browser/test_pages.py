@@ -507,6 +507,32 @@ def test_the_largest_page_is_below_30_mb_and_opens_within_3_s(browser, tmp_path,
     assert browser.logged() == []
 
 
+@pytest.mark.parametrize(
+    ("first", "step", "axis", "ends", "shaded", "told"),
+    [
+        (557, 1, "position in the sequence (bp)", [557, 1556], 1, "Mean over backgrounds; the minus strand points"),
+        (-100, 32, "position in the sequence (bp)", [-84.5, 31883.5], 1, "Mean over backgrounds, bins of 32 bp; the"),
+        (0, 0, "number of the value", [0, 999], 0, "Which bases a value is of is not known: bin of the output"),
+    ],
+)  # fmt: skip
+def test_a_profile_in_bins_is_drawn_over_its_bases_and_one_of_unknown_bins_by_number(
+    browser, tmp_path, first, step, axis, ends, shaded, told
+):
+    screen = synthetic_screen(4, length=1000)
+    profiles = [profile._replace(first=first, step=step) for profile in screen.profiles]
+    write_report(tmp_path / "bins.html", effects=screen.effects, motifs=screen.motifs, profiles=profiles)
+    browser.open(tmp_path / "bins.html")
+    assert "Mean profile" in browser.texts("#detail h3") and told in browser.text("#detail")
+    found = browser.run(
+        "return [...document.querySelectorAll('#detail [_echarts_instance_]')]"
+        ".map(node => echarts.getInstanceByDom(node).getOption()).filter(o => o.yAxis[0].name === 'probability')"
+        ".map(o => [o.xAxis[0].name, o.series[0].data[0][0], o.series[0].data.at(-1)[0], "
+        "o.series.filter(s => s.markArea).length])"
+    )
+    assert found == [[axis, *ends, shaded]]
+    assert browser.logged() == []
+
+
 def test_screen_of_one_plain_output(browser, tmp_path):
     """The least there can be: one output, one set, one orientation, no controls, no details."""
     screen = synthetic_screen(5, backgrounds=("only",))

@@ -47,6 +47,14 @@ class Flat(torch.nn.Module):
         return torch.nn.functional.conv1d(X, torch.arange(20.0).reshape(1, 4, 5))[:, 0]
 
 
+class Counting(torch.nn.Module):
+    '''The middle bins of eight bases: how many of each base are in them, (bins, tracks) and (tracks, bins).'''
+
+    def forward(self, X):
+        bins = torch.nn.functional.avg_pool1d(X * torch.tensor([1.0, 2, 4, 8])[:, None], 8)[..., 1:-1]
+        return bins.transpose(1, 2), bins
+
+
 class Scaled(torch.nn.Module):
     '''y = alpha * X + beta, as in the tutorial: two scalars per sequence.'''
 
@@ -115,6 +123,54 @@ def test_a_profile_without_a_strand_axis(code, X):
     loaded = load(code, {"track": {"kind": "profile", "softmax": "strand"}}, name="Flat")
     assert loaded.outputs[0].shape == (1, 60) and loaded.outputs[0].head is None
     assert torch.equal(loaded.readouts()(X)["track"], loaded.module(X)[:, None])
+
+
+@pytest.mark.parametrize("flanks", [{}, {"left": "ACGTACGT", "right": "ACGTACGTACGTACGT"}])
+@pytest.mark.parametrize(
+    ("head", "index"),
+    [(0, ":, 1"), (1, "1"), (1, None), (1, "0:2"), (0, "2:4, 1"), (1, "1, 1:"), (0, "[3, 4, 5], 1")],
+)
+def test_a_profile_in_bins_lies_where_a_base_changes_it(code, X, flanks, head, index):
+    """Base by base: what changes when it does is the value whose bases have it, or is beside the profile."""
+    output = {"kind": "profile", "head": head, "bin": 8} | ({"index": index} if index else {})
+    loaded = load(code, {"p": output}, name="Counting", flanks=flanks)
+    (told,), read = loaded.outputs, loaded.readouts()
+    assert told.bin == 8
+    seen = 0
+    for x in range(LENGTH):
+        edited = X[:1].clone()
+        edited[..., x] = X[:1, :, x].roll(1, dims=1)
+        changed = (read(edited)["p"] != read(X[:1])["p"]).any(dim=1)[0].nonzero().flatten().tolist()
+        assert len(changed) <= 1
+        for value in changed:
+            assert told.first + 8 * value <= x < told.first + 8 * (value + 1)
+            seen += 1
+    assert seen >= 8
+
+
+def test_where_a_profile_lies_is_not_guessed(code):
+    def placed(head, name="Nested", **output):
+        (told,) = load(code, {"p": {"kind": "profile", "head": head} | output}, name=name).outputs
+        return told.first, told.bin
+
+    profile = ["heads", 0]
+    assert placed(profile) == (None, None)  # 56 values of 64 bp: cropped, or in bins
+    assert placed(profile, bin=1) == (4, 1)
+    assert placed(profile, bin=1, index=":, 10:20") == (14, 1)
+    assert placed(1, "Counting", index="[0, 1], [0, 1, 4]", bin=8) == (None, None)  # no run of neighbours
+    over_tracks = {"how": "logsumexp", "axes": [2]}
+    assert placed(0, "Counting", index="1:4", reduce=over_tracks, transform="exp", bin=8) == (16, 8)
+    assert placed(1, "Counting", index="1, [4, 3]", bin=8) == (None, None)
+    assert placed(1, "Counting", index="1, [1, 3, 5]", bin=8) == (None, None)
+    with pytest.raises(
+        MarginomeError, match=r"outputs\.p\.bin: 56 values of 2 bp are 112 bp, and the model reads 64 bp"
+    ):
+        placed(profile, bin=2)
+    for key, value in (("bin", 8), ("softmax", "both")):
+        with pytest.raises(MarginomeError, match=rf"outputs\.c\.{key}: a scalar output has none"):
+            load(code, {"c": {"head": ["heads", 1], key: value}})
+    noted = check_model(load(code, {"p": {"kind": "profile", "head": profile}}), attribution=False)["warnings"]
+    assert [note for note in noted if "'p' has 56 values, and it is not known how many bases" in note]
 
 
 def test_names_from_files(code, tmp_path):

@@ -170,6 +170,20 @@ def test_of_pairs_beside_the_profile_what_is_near_is_drawn_or_all_of_it(first):
     np.testing.assert_array_equal(x, [*near, near[-1] + 1])
 
 
+def test_a_profile_in_bins_is_drawn_over_its_bases_and_one_of_unknown_bins_by_number():
+    """Sixty bins of 8 bp from base -100 on: near the pairs are those that have a base of 20 to 279."""
+    profiles, effects = profile_case()
+    binned = [profiles[0]._replace(before=profiles[0].before[:, :60], after=profiles[0].after[..., :60])]
+    known = gap_profiles_figure([binned[0]._replace(first=-100, step=8)], effects, top=1)
+    unknown = gap_profiles_figure([binned[0]._replace(first=0, step=0)], effects, top=1)
+    edges = [np.asarray(f.axes[0].collections[0].get_coordinates())[0, :, 0].tolist() for f in (known, unknown)]
+    assert edges == [list(range(20, 284 + 1, 8)), list(range(61))]
+    assert [f.get_supxlabel().partition(" ")[0] for f in (known, unknown)] == ["position", "number"]
+    wanted = gap_profiles_figure(profiles, effects, top=1).axes[0].lines
+    assert [list(line.get_xdata()) for line in known.axes[0].lines] == [list(line.get_xdata()) for line in wanted]
+    assert not unknown.axes[0].lines
+
+
 def test_a_motif_of_the_same_id_in_another_collection_has_its_own_width():
     profiles, effects = profile_case()
     other = effects[effects["partner_id"].isna()].assign(collection="b", insert="A" * 20, motif_name="other")

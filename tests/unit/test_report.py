@@ -262,7 +262,12 @@ def test_long_profiles_are_averaged_in_bins(tmp_path):
     page, meta, _ = page_of(tmp_path, screen._replace(profiles=[Profiles(np.array([0, 2]), before, after, step=32)]))
     about = meta["profiles"][0]
     got = page.unpack("detail-data", meta["detail"])["#profile0_before"]
-    assert about["bp"] == 96 and about["length"] == 1667 == len(got)
+    assert (about["bp"], about["values"], about["length"]) == (96, 3, 1667) and len(got) == 1667
+    unknown = page_of(tmp_path, screen._replace(profiles=[Profiles(np.array([0, 2]), before, after, step=0)]))[1]
+    assert (unknown["profiles"][0]["bp"], unknown["profiles"][0]["values"]) == (
+        0,
+        3,
+    )  # bins of three values, of unknown bases
     np.testing.assert_allclose(got, [before[0, 3 * i : 3 * i + 3].mean() for i in range(1667)], rtol=1.1e-6)
 
 

@@ -18,6 +18,7 @@ from marginome.batch_files import failed_records, read_record
 from marginome.controls import list_controls
 from marginome.discoveries import controls_needed
 from marginome.errors import MarginomeError
+from marginome.figures.profiles import profiles_figure
 from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
 from marginome.jobs.check_model import check_models
@@ -29,8 +30,9 @@ from marginome.jobs.runner import job
 from marginome.jobs.summarize_batch import summarize_batch
 from marginome.jobs.summarize_screen import summarize_screen
 from marginome.motifs import read_motifs
+from marginome.motifs.motif import motif_from_sequence
 from marginome.placing import MIDDLE, place
-from marginome.results import unsigned_measures
+from marginome.results import read_profiles, unsigned_measures
 from marginome.storage import read_table, write_table
 from marginome.units import controls_of, of_list, shards_of
 from workspace import RESOURCES
@@ -72,7 +74,7 @@ class Screen:
             name: {
                 f"m{seed}": {"loader": f"{folder / 'toy.py'}:toy_{seed}", "input_length": LENGTH,
                              "outputs": {"counts": {"head": 0, "names": ["a", "b"]},
-                                         "profile": {"head": 1, "kind": "profile"}}}
+                                         "profile": {"head": 1, "kind": "profile", "bin": 1}}}
                 for seed in seeds
             }
             for name, seeds in batches.items()
@@ -321,6 +323,39 @@ def test_models_of_other_kinds_make_one_table(tmp_path, lists):
     table = made.table()
     assert table.loc[table["output"] == "profile", "largest_change_bp"].notna().all()
     assert table.loc[table["model"] == "m1", "largest_change_bp"].isna().all()
+
+
+BINNED = """
+import torch
+
+class Binned(torch.nn.Module):
+    '''Logits of the middle bins of eight bases: how many G are in them.'''
+
+    def forward(self, X):
+        return 8 * torch.nn.functional.avg_pool1d(X[:, 2:3], 8)[..., 1:-1]
+"""
+
+
+def test_a_profile_in_bins_is_in_tables_and_figures_at_its_bases(tmp_path, lists):
+    """A run of G fills one bin and not the one beside it; of a model whose bins are not known values are counted."""
+    runs = [motif_from_sequence("G" * 15, "run", "test", "", 0, "test")]
+    made = Screen(tmp_path, {"m0": [0], "m1": [1]}, {"mine": runs})
+    (tmp_path / "bins.py").write_text(BINNED)
+    for name, told in (("m0", {"bin": 8}), ("m1", {})):
+        made.batches[name][name] |= {"loader": f"{tmp_path / 'bins.py'}:Binned",
+                                     "outputs": {"profile": {"kind": "profile"} | told}}  # fmt: skip
+    made.run()
+    table = made.table().query("motif_id == 'run' and orientation == '+'").set_index("model")
+    assert table.at["m0", "start"] == 33 and table.at["m0", "largest_change_bp"] == 40
+    assert table.at["m1", "start"] == 33 and pd.isna(table.at["m1", "largest_change_bp"])
+    with h5py.File(tmp_path / "profiles.h5") as handle:
+        known, unknown = read_profiles(handle, made.table())
+        assert (known.first, known.step) == (8, 8) and unknown.step == 0
+        figures = [profiles_figure([block], made.table(), top=1) for block in (known, unknown)]
+    assert [f.get_supxlabel().partition(" ")[0] for f in figures] == ["position", "number"]
+    lines = [list(f.axes[0].lines[0].get_xdata()) for f in figures]
+    assert lines == [[11.5, 19.5, 27.5, 35.5, 43.5, 51.5, 59.5, 67.5], [0, 1, 2, 3, 4, 5, 6, 7]]
+    assert [len(f.axes[0].patches) for f in figures] == [1, 0]
 
 
 @pytest.mark.parametrize("length", [80, 81, 2114])

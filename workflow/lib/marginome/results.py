@@ -35,9 +35,9 @@ class Profiles(NamedTuple):
     after : numpy.ndarray or h5py.Dataset
         Mean probability with each insert, (m, strands, length).
     first : int
-        Position of the profile's first value in the input sequence (0-based, bp).
+        First base of the profile's first value in the background (0-based, bp).
     step : int
-        Base pairs per value.
+        Base pairs per value; 0 where that is not known, and neither is `first`.
     output : str
         Name of the output.
     """
@@ -201,12 +201,15 @@ def read_profiles(handle: h5py.File, table: pd.DataFrame) -> list[Profiles]:
                 continue
             here = (table["model"] == model) & (table["background"] == background) & (table["output"] == name)
             after = group["after_probabilities"]
+            if "bin_bp" not in group.attrs:
+                raise outdated(handle.filename, "which bases a profile is of")
             blocks.append(
                 Profiles(
                     rows=np.flatnonzero(here.to_numpy()),
                     before=group["before_probabilities"][...],
                     after=after,
-                    first=int(group.attrs.get("first_bp", 0)),
+                    first=int(group.attrs["first_bp"]),
+                    step=int(group.attrs["bin_bp"]),
                     output=name,
                 )
             )

@@ -31,7 +31,7 @@ _EFFECT = [
     Column("ci_low", FLOAT, "Lower end of the 95 % t interval over backgrounds."),
     Column("ci_high", FLOAT, "Upper end of it."),
     Column("sign_consistency", FLOAT, "Fraction of backgrounds whose effect has the mean's sign.", False),
-    Column("largest_change_bp", INT, "Profiles: output position whose mean probability changes most.", False),
+    Column("largest_change_bp", INT, "Profiles: first base (0-based) of the value that changes most.", False),
     Column("n_controls", INT, "Controls behind this row's null.", False),
     Column("control_kind", TEXT, "dinucleotide, mononucleotide or pool (see docs/statistics.md).", False),
     Column("control_mean", FLOAT, "Expected effect of a meaningless insert of this width and GC.", False),

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from marginome.errors import MarginomeError
-from marginome.figures.shared import MINUS, nothing, one_output, styled, unit_of
+from marginome.figures.shared import MINUS, nothing, one_output, position_label, styled, unit_of
 from marginome.plots import GREY, SETS
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def gap_profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, 
     matplotlib.figure.Figure
         A row a pair, a column an arrangement of orientations; in each gaps by positions. Colour: mean probability
         after - before, both strands together. Black lines: where the two motifs stand. Of pairs outside the profile all
-        of it is drawn. Without profiles the figure says so.
+        of it is drawn. Where the bases of a value are not known all values are drawn, counted, and no lines. Without
+        profiles the figure says so.
 
     Raises
     ------
@@ -139,7 +140,7 @@ def gap_profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, 
         change = {row.Index: np.asarray(block.after[row.at]).sum(axis=0)[part] - before[part]
                   for row in mine.itertuples()}  # fmt: skip
         limit = max(float(np.abs(values).max()) for values in change.values()) or 1.0
-        x = block.first + block.step * np.arange(part.start, part.stop + 1)
+        x = (block.first if block.step else 0) + (block.step or 1) * np.arange(part.start, part.stop + 1)
         for ax, kind in zip(line, kinds):
             some = mine[(mine[_ARRANGEMENT] == list(kind)).all(axis=1)].sort_values("gap")
             if some.empty:
@@ -148,7 +149,7 @@ def gap_profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, 
             image = ax.pcolormesh(x, np.arange(len(some) + 1) - 0.5, np.stack([change[k] for k in some.index]),
                                   cmap="RdBu_r", vmin=-limit, vmax=limit, rasterized=True)  # fmt: skip
             left, right = (widths[one] for one in (two[::-1] if kind[2] == "swapped" else two))
-            for y, row in enumerate(some.itertuples()):
+            for y, row in enumerate(some.itertuples() if block.step else ()):
                 for start, width in ((row.start, left), (row.start + left + row.gap, right)):
                     ax.plot([start, start + width], [y, y], color="black", linewidth=0.8, solid_capstyle="butt")
             step = -(-len(some) // 8)
@@ -162,13 +163,15 @@ def gap_profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, 
         line[0].set_ylabel(f"{mine['motif_name'].iat[0]} (A) with\n{partner} (B)", fontsize=7)
         bar = figure.colorbar(image, ax=list(line), shrink=0.9)
         bar.set_label(f"change of probability, {block.output}", fontsize=7)
-    figure.supxlabel("position in the sequence (bp)", fontsize=8)
+    figure.supxlabel(position_label(block.step), fontsize=8)
     figure.supylabel("bases between the two motifs (bp)", fontsize=8)
     return figure
 
 
 def _window(block: Profiles, first: int, last: int) -> slice:
-    """The values of a profile that are of the bases from `first` to before `last`; all of them where none is."""
+    """The values of a profile that are of the bases from `first` to before `last`; all if none is or it is unknown."""
     n = block.before.shape[-1]
+    if not block.step:
+        return slice(0, n)
     part = slice(max(0, (first - block.first) // block.step), min(n, -(-(last - block.first) // block.step)))
     return part if part.start < part.stop else slice(0, n)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from marginome.figures.shared import nothing, styled
+from marginome.figures.shared import nothing, position_label, styled
 from marginome.plots import DOWN, GREY, SETS, UP
 from marginome.tables import INSERT_KEYS
 
@@ -36,7 +36,8 @@ def profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, top:
     -------
     matplotlib.figure.Figure
         A row per insert, a column per background set. The minus strand points down; the shaded place is the insert.
-        Without profiles (models whose outputs are scalars) the figure says so.
+        Values in bins stand in the middle of theirs. Where the bases of a value are not known, values are counted and
+        nothing is shaded. Without profiles (models whose outputs are scalars) the figure says so.
     """
     effects = effects.reset_index(drop=True)
     if not profiles:
@@ -68,13 +69,14 @@ def profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, top:
     for column, block in enumerate(blocks):
         # NaN keys do not equal themselves, so they are compared as text
         where = {tuple(map(str, key)): i for i, key in enumerate(effects.loc[block.rows, keys].itertuples(index=False))}
-        x = block.first + np.arange(block.before.shape[-1]) * block.step
+        x = np.arange(block.before.shape[-1])
+        x = block.first + block.step * x + (block.step - 1) / 2 if block.step else x
         for line, i in enumerate(chosen):
             ax, row = axes[line, column], effects.loc[rows[i]]
             at = where.get(tuple(map(str, row[keys])))
             if at is not None:
                 _profile(ax, x, np.asarray(block.before), np.asarray(block.after[at]))
-            if "start" in effects and "insert" in effects:
+            if "start" in effects and "insert" in effects and block.step:
                 ax.axvspan(row["start"], row["start"] + len(row["insert"]), color=SETS[3], alpha=0.25, linewidth=0)
             if column == 0:
                 name = row["motif_name"] if "motif_name" in effects else row["motif_id"]
@@ -83,7 +85,7 @@ def profiles_figure(profiles: Sequence[Profiles], effects: pd.DataFrame, *, top:
                 ax.set_title(str(effects.loc[block.rows[0], "background"]))
     lines = axes[0, 0].get_legend_handles_labels()
     figure.legend(*lines, loc="outside upper right", ncols=4)
-    figure.supxlabel("position in the sequence (bp)", fontsize=8)
+    figure.supxlabel(position_label(blocks[0].step), fontsize=8)
     figure.supylabel(f"mean probability, {blocks[0].output}", fontsize=8)
     return figure
 

@@ -95,6 +95,13 @@ def unit_of(rows: pd.DataFrame) -> str:
     return str(unit) if pd.notna(unit) and str(unit) else str(measure).replace("_", " ")
 
 
+def position_label(step: int) -> str:
+    """Return what positions along a profile are, of `step` bases a value (0: not known)."""
+    return (
+        "position in the sequence (bp)" if step else "number of the value (its bases are not known: bin of the output)"
+    )
+
+
 def signed(value: float) -> str:
     """Return an effect as text, with its sign."""
     return f"{value:+.3g}".replace("-", "\u2212")

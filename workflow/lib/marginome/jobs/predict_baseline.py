@@ -108,6 +108,8 @@ def _write_outputs(
         made.attrs["kind"] = output.kind
         made.attrs["names"] = json.dumps(list(output.names))
         made.attrs["softmax"] = output.softmax or ""
+        if output.kind == "profile":
+            made.attrs["bin_bp"], made.attrs["first_bp"] = output.bin or 0, output.first or 0
         found = saturated(values, precision if precision != "tf32" else "float32")
         if found:
             log.warning("note: output %s: %s", output.name, found)

@@ -25,7 +25,7 @@ from marginome.insert_nulls import score_effects
 from marginome.interactions import interaction
 from marginome.placing import read_inserts
 from marginome.shards import PROFILE_ROWS, whole_blocks
-from marginome.storage import damaged, disagreeing, read_table, table_writer, write_json
+from marginome.storage import damaged, disagreeing, outdated, read_table, table_writer, write_json
 from marginome.tables import EFFECTS, INSERT_KEYS
 
 log = logging.getLogger("marginome")
@@ -345,14 +345,19 @@ def _copy_profiles(
             probs = probabilities(torch.from_numpy(logits), values.attrs["softmax"] or None).numpy()
             made = target.require_group(f"{group}/{hdf5_name(name)}")
             made.attrs["softmax"] = values.attrs["softmax"]
-            made.attrs["first_bp"] = max(0, (int(baseline.attrs["length_bp"]) - logits.shape[-1]) // 2)
+            if "bin_bp" not in values.attrs:
+                raise outdated(baseline.filename, "which bases a profile is of")
+            first, width = int(values.attrs["first_bp"]), int(values.attrs["bin_bp"])
+            made.attrs["first_bp"], made.attrs["bin_bp"] = first, width
             made.attrs["readme"] = "before: means over backgrounds; after: per insert, in the order of insert_id"
             dataset(made, "before_logits", data=logits.astype(np.float64).mean(0).astype(np.float32))
             dataset(made, "before_probabilities", data=probs.mean(0).astype(np.float32))
             ids: list[np.ndarray] = []
             for table, part, place in zip(tables, parts, places):
-                place[name], some = _copy_after(part.files, made, name, probs.mean(0), table, model)
+                most, some = _copy_after(part.files, made, name, probs.mean(0), table, model)
                 ids += some
+                if width:
+                    place[name] = np.where(most < 0, np.nan, first + width * most)
             if ids:
                 dataset(made, "insert_id", data=np.concatenate(ids), dtype=h5py.string_dtype())
     return before, places
@@ -368,7 +373,7 @@ def _copy_after(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Copy one output's mean profiles after each insert of a list.
 
-    Returns the position that each insert changes most, -1 unknown, and the ids of the inserts.
+    Returns the number of the value that each insert changes most, -1 unknown, and the ids of the inserts.
     """
     place = np.full(len(table), -1, dtype=np.int64)
     ids = []
@@ -420,12 +425,11 @@ def _rows(
     if part.fold_sd is not None:
         rows["effect_fold_sd"] = part.fold_sd[motif].ravel()
     if place:
-        where = np.full((n, k), -1, dtype=np.int64)
+        where = np.full((n, k), np.nan)
         for j, output in enumerate(part.readouts["output"]):
             if output in place:
                 where[:, j] = place[output][motif]
         rows["largest_change_bp"] = pd.array(where.ravel(), dtype="Int64")
-        rows.loc[rows["largest_change_bp"] < 0, "largest_change_bp"] = pd.NA
     if (table["role"] == "control").any():
         scored = _score(table, motif, part)
         rows["n_controls"] = np.repeat(scored["n_controls"], k)

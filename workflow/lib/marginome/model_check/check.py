@@ -274,6 +274,11 @@ def _look_at_outputs(
                 f"{len(constant)} of {len(output.names)} targets of output '{output.name}' are the same for every "
                 f"sequence (the first: {constant[0]})"
             )
+        if output.kind == "profile" and output.bin is None:
+            notes.append(
+                f"output '{output.name}' has {output.shape[-1]:,} values, and it is not known how many bases each "
+                "stands for: figures count values (bin of the output says it)"
+            )
         if output_measure(output).nonnegative and (value < 0).any():
             problems.append(
                 f"output '{output.name}' has negative values ({value.min():.3g}), of which no log fold change can be "
@@ -358,5 +363,7 @@ def _output(output: Any, value: np.ndarray) -> dict[str, Any]:
         "unit": output.unit,
         "measure": output.measure,
         "softmax": output.softmax,
+        "bin": output.bin,
+        "first": output.first,
         **{key: finite_or_none(float(f"{number:.6g}")) for key, number in numbers.items()},
     }

@@ -139,7 +139,7 @@ def join(accessibility: nn.Module, bias: nn.Module, where: str) -> ChromBPNet:
 #: Of every BPNet: log counts (head 1) and profile logits (head 0).
 OUTPUTS = (
     Output("counts", head=1, unit="log counts", measure="difference"),
-    Output("profile", "profile", 0, unit="logits", measure="jensen_shannon_distance", softmax="both"),
+    Output("profile", "profile", 0, unit="logits", measure="jensen_shannon_distance", softmax="both", bin=1),
 )
 
 

@@ -152,7 +152,7 @@ def _outputs(groups: list[int]) -> tuple[Output, ...]:
             Output(
                 f"profile_{i + 1}" if several else "profile", "profile", 0,
                 index=f"{first}:{first + channels}" if several else None, unit="logits",
-                measure="jensen_shannon_distance", softmax="both",
+                measure="jensen_shannon_distance", softmax="both", bin=1,
             )
         )  # fmt: skip
     return tuple(outputs)

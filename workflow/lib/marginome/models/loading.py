@@ -207,8 +207,9 @@ def _load(
             )
     with one_line("the outputs cannot be used", f"{where}: outputs"):
         outputs = resolve_outputs(
-            settings.get("outputs"), built[0].outputs, examples[0], where, positions_first=built[0].positions_first
-        )
+            settings.get("outputs"), built[0].outputs, examples[0], where, positions_first=built[0].positions_first,
+            length=length + beside, flank=len(left),
+        )  # fmt: skip
     if asked := settings.get("average_strands"):
         stranded = built[0].stranded
         if asked is not True:  # what the config says goes before what the loader knows

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from marginome.bounded import TABLE
@@ -49,6 +50,11 @@ class Output:
         Of log2_fold_change.
     softmax : {"strand", "both"} or None
         Profiles: whether the softmax runs over each strand or over both together, as in training.
+    bin : int or None
+        Profiles: bases (bp) per value; None where it is not known.
+    first : int or None
+        Profiles: the first base (0-based) of the first value in the sequence that is given; below 0 in a flank. None
+        where `bin` is.
     shape : tuple of int
         Without the batch: ``(k,)`` or ``(strands, length)``.
     expand : bool
@@ -68,6 +74,8 @@ class Output:
     measure: str = "difference"
     pseudocount: float = 1.0
     softmax: str | None = None
+    bin: int | None = None
+    first: int | None = None
     shape: tuple[int, ...] = ()
     expand: bool = False
     positions_first: bool = False
@@ -128,6 +136,8 @@ def resolve_outputs(
     where: str,
     *,
     positions_first: bool = False,
+    length: int | None = None,
+    flank: int = 0,
 ) -> tuple[Output, ...]:
     """Make the outputs of a model from its config entry and its loader's defaults; check each on an example.
 
@@ -144,6 +154,9 @@ def resolve_outputs(
         For messages.
     positions_first : bool, default False
         Whether profiles come as ``(length, strands)``.
+    length, flank : int, optional
+        Of what the model reads (bp), and how much of it stands before the sequence that is given. Where a profile lies
+        is not known without.
 
     Returns
     -------
@@ -170,7 +183,8 @@ def resolve_outputs(
             remedy="Name each with `outputs:`, e.g. outputs: {counts: {head: 1, unit: log counts}}.",
         )
     outputs = [replace(output, positions_first=positions_first) for output in outputs]
-    return tuple(_checked(output, example, f"{where}: outputs.{output.name}") for output in outputs)
+    checked = [_checked(output, example, f"{where}: outputs.{output.name}") for output in outputs]
+    return tuple(_placed(output, example, length, flank, f"{where}: outputs.{output.name}") for output in checked)
 
 
 def _configured(name: str, entry: Mapping[str, Any], known: Mapping[str, Output], where: str) -> Output:
@@ -207,6 +221,11 @@ def _configured(name: str, entry: Mapping[str, Any], known: Mapping[str, Output]
             output = replace(output, softmax="both")
         if "measure" not in entry and name not in known:
             output = replace(output, measure="jensen_shannon_distance")
+    else:
+        meaningless = [key for key in ("bin", "softmax") if fields.get(key) is not None]
+        if meaningless:
+            raise MarginomeError("a scalar output has none", where=f"{where}.{meaningless[0]}",
+                                 remedy="It is a setting of kind: profile.")  # fmt: skip
     if wrong := misfit(output.measure, output.kind, where=f"{where}.measure"):
         raise wrong
     if not output.unit:
@@ -265,6 +284,43 @@ def _checked(output: Output, example: Any, where: str) -> Output:
     if k > 1 and len(set(names)) < k:
         names = _distinct(names)
     return replace(output, names=tuple(names), shape=(k,), expand=value.dim() == 1)
+
+
+def _placed(output: Output, example: Any, length: int | None, flank: int, where: str) -> Output:
+    """Say which bases the values of a profile are of: its head is the middle of what the model reads.
+
+    A value is a base where the head has as many as the model reads; else `bin` has to say how many one is.
+    """
+    if output.kind != "profile":
+        return replace(output, bin=None)
+    taken = _taken(output, pick(example, output.path))
+    if length is None or taken is None:
+        return replace(output, bin=None, first=None)
+    first, values = taken
+    width = 1 if output.bin is None and values == length else output.bin
+    if width is None:
+        return output
+    if values * width > length:
+        raise MarginomeError(
+            f"{values} values of {width} bp are {values * width} bp, and the model reads {length} bp",
+            where=f"{where}.bin",
+            remedy="Give the bases (bp) that one value stands for, or leave it out: figures then count values.",
+        )
+    return replace(output, bin=width, first=(length - values * width) // 2 + first * width - flank)
+
+
+def _taken(output: Output, head: Tensor) -> tuple[int, int] | None:
+    """Which values of its head a profile has: the first, of how many; None where they are no run of neighbours."""
+    steps = _steps(replace(output, transform=None, reduce=output.reduce and ("mean", output.reduce[1])))
+    for axis in range(1, head.dim()):
+        number = torch.arange(head.shape[axis], dtype=torch.float64)
+        number = number.reshape([-1 if i == axis else 1 for i in range(head.dim())])
+        value = read(number.expand(1, *head.shape[1:]), (), **steps)
+        value = value.transpose(1, 2) if output.positions_first and value.dim() == 3 else value
+        lines = value.reshape(-1, value.shape[-1])
+        if (lines == lines[0, 0] + torch.arange(lines.shape[-1])).all():
+            return int(lines[0, 0]), head.shape[axis]
+    return None
 
 
 def _profile_shape(output: Output, sizes: tuple[int, ...]) -> tuple[int, int] | None:

@@ -121,7 +121,9 @@ def _default_outputs(graph: Graph) -> tuple[Output, ...]:
         softmax = "strand" if k > 1 and k == strands else "both"
         return (
             Output("counts", head=counts, names=names, unit="log counts", measure="difference"),
-            Output("profile", "profile", profile, unit="logits", measure="jensen_shannon_distance", softmax=softmax),
+            Output(
+                "profile", "profile", profile, unit="logits", measure="jensen_shannon_distance", softmax=softmax, bin=1
+            ),
         )
     if len(graph.outputs) == 1:
         return (Output(graph.outputs[0], unit="model units"),)

@@ -201,7 +201,8 @@ def pack_profiles(
         meta.append(
             {
                 "output": block.output, "strands": int(before.shape[0]), "length": int(before.shape[1]),
-                "first": int(block.first), "bp": int(block.step) * width, "step": step, "n": n, "of": len(rows),
+                "first": int(block.first), "bp": int(block.step) * width, "values": width, "step": step, "n": n,
+                "of": len(rows),
             }
         )  # fmt: skip
         kept += n

@@ -17,7 +17,10 @@ function profileSection(row, section, out) {
         );
       return;
     }
+    // where the bases of a value are not known (bp is 0), values are counted
     const { strands, length } = block,
+      wide = block.bp || block.values,
+      first = block.bp ? block.first : 0,
       before = detail[`#profile${k}_before`],
       change = detail[`#profile${k}_change`].subarray(at * strands * length, (at + 1) * strands * length);
     const series = [];
@@ -39,7 +42,7 @@ function profileSection(row, section, out) {
         b = [],
         a = [];
       for (let i = 0; i < length; i++) {
-        const x = block.first + i * block.bp,
+        const x = first + (i + 0.5) * wide - 0.5,
           v = before[s * length + i];
         b.push([x, sign * v]);
         a.push([x, sign * (v + change[s * length + i] * block.step)]);
@@ -50,7 +53,7 @@ function profileSection(row, section, out) {
         line(`after ${name}`.trim(), s ? colours.down : colours.up, a, 1.6),
       );
     }
-    if (start === start && width)
+    if (start === start && width && block.bp)
       series[0].markArea = {
         silent: true,
         itemStyle: { color: colours.accent, opacity: 0.22 },
@@ -63,7 +66,10 @@ function profileSection(row, section, out) {
           node,
           {
             grid: { left: 58, right: 14, top: 30, bottom: 42 },
-            xAxis: axis('position in the sequence (bp)', { min: block.first, max: block.first + length * block.bp }),
+            xAxis: axis(block.bp ? 'position in the sequence (bp)' : 'number of the value', {
+              min: first,
+              max: first + length * wide,
+            }),
             yAxis: axis('probability', {
               nameGap: 46,
               splitNumber: 4,
@@ -106,8 +112,11 @@ function profileSection(row, section, out) {
           },
           strands === 2 ? 250 : 210,
         ),
-      `Mean over backgrounds${block.bp > 1 ? `, bins of ${block.bp} bp` : ''}` +
-        `${strands === 2 ? '; the minus strand points down' : ''}. The shaded place is the insert.`,
+      `Mean over backgrounds${wide > 1 ? `, bins of ${wide} ${block.bp ? 'bp' : 'values'}` : ''}` +
+        `${strands === 2 ? '; the minus strand points down' : ''}. ` +
+        (block.bp
+          ? 'The shaded place is the insert.'
+          : 'Which bases a value is of is not known: bin of the output in the config says it.'),
     );
   });
 }
