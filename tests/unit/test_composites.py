@@ -127,6 +127,14 @@ def test_what_cannot_be_put_in_is_said(entry, told):
     assert all(text in str(problem) for text in told), problem
 
 
+def test_more_arrangements_than_a_list_can_hold_are_refused_before_they_are_listed():
+    wide = {"motifs": ["A", "B"], "gaps": {"start": 0, "stop": 10**12, "step": 1}, "orientations": ["+", "-"]}
+    with pytest.raises(
+        MarginomeError, match=r"composites\[1\]: 1 x 2 x 1,000,000,000,000 of copies, orientations and gaps"
+    ):
+        list_composites([{"motifs": ["A"]}, wide], MOTIFS, length=None)
+
+
 def test_what_can_be_put_in():
     good = [({"motifs": ["a"]}, 6), ({"motifs": ["a", "b"], "gaps": [[3], 4], "orientations": ["+", "-+"]}, 16),
             ({"motifs": ["a"], "copies": [1, 4], "gaps": {"start": 0, "stop": 11, "step": 5}}, 54)]  # fmt: skip

@@ -75,6 +75,7 @@ def test_a_mistake_is_named(shipped, change, told):
 
 
 MODEL, SCREEN, SET = ("models", "bpnet_ctcf"), ("screens", "ctcf_jaspar"), ("backgrounds", "gc_matched")
+HUGE = {"start": 0, "stop": 2**31 - 1, "step": 1}  # not to be gone through one by one
 OWN = {"loader": "config/examples/own_model.py:deepbind", "input_length": 2114, "outputs": {"score": {}}}
 
 
@@ -133,6 +134,12 @@ def test_a_whole_number_is_an_integer_however_it_is_written(shipped, path):
         ((*SCREEN, "positions"), {"start": 0, "stop": 2121, "step": 10}, ["positions", "start 2120", "2114 bp"]),
         ((*SCREEN, "flanks"), {"left": "A" * 2114}, ["flanks", "do not fit into 2114 bp"]),
         ((*SCREEN, "pairs"), [{"motifs": ["a", "b"], "gaps": [3, 2113]}], ["pairs", "at least 2115 bp"]),
+        ((*SCREEN, "pairs"), [{"motifs": ["a", "b"], "gaps": HUGE}], ["pairs", "do not fit into 2114 bp"]),
+        ((*SCREEN, "pairs"), [{"motifs": ["a", "b"], "gaps": [0, 2, 60], "mismatched": 40}],
+         ["pairs[0].gaps: none may be the best: from 60 bp on", "below 3 bp"]),
+        ((*SCREEN, "pairs"), [{"motifs": ["a", "b"], "gaps": [9], "mismatched": 40}], ["[0].gaps: none", "from 9 bp"]),
+        ((*SCREEN, "composites"), [{"motifs": ["a", "b"], "gaps": HUGE}], ["composites", "do not fit into 2114 bp"]),
+        ((*SCREEN, "composites"), [{"motifs": ["a", "b"], "gaps": [4.5]}], ["gaps.0", "4.5", "A whole number of"]),
         ((*MODEL, "outputs"), {"counts": {"head": 2}}, ["outputs.counts.head", "no head '2'"]),
         ((*MODEL, "outputs"), {"c": {"measure": "diference"}}, ["c.measure", "Did you mean 'difference'"]),
         (

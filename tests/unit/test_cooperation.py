@@ -431,6 +431,14 @@ def test_the_best_arrangement_may_be_the_first_row():
     np.testing.assert_allclose(found[["cooperation_z", "cooperation_p"]], known[["cooperation_z", "cooperation_p"]])
 
 
+def test_the_best_arrangement_is_named_by_its_label_beside_pairs_that_have_none():
+    rows = drawn(2, motifs=3, mismatched=40)
+    hidden = (rows["pair"] == ("m0", "m1")) & (rows["gap"] < 60)
+    best = score_pairs(rows.assign(seam=hidden)).pairs[["best", "syntax_best"]]
+    none = best.index == ("m0", "m1")
+    assert best[none].isna().all(axis=None) and all(isinstance(label, int) for label in best[~none].to_numpy().ravel())
+
+
 def test_a_model_that_adds_up_to_rounding():
     """All interactions are 0, or what float32 rounds off: p is a rank, and none is missing."""
     rows = drawn(2, motifs=3, mismatched=40).assign(interaction=0.0)

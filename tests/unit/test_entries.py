@@ -6,11 +6,13 @@ import pytest
 
 from batch import write_checks
 from marginome.errors import MarginomeError
-from marginome.inserts import list_starts
+from marginome.insert_lists import insert_table
+from marginome.inserts import list_inserts, list_starts
 from marginome.jobs.check_entries import check_entries
 from marginome.jobs.list_inserts import list_screen_inserts
 from marginome.motifs import motif_table, read_motifs
-from marginome.placing import read_inserts
+from marginome.motifs.motif import motif_from_sequence
+from marginome.placing import MIDDLE, place, read_inserts
 from marginome.storage import read_json, write_table
 
 OUTPUTS = [
@@ -89,6 +91,16 @@ def test_whether_inserts_fit_is_told_before_there_are_backgrounds(tmp_path, chec
     run(20)
     with pytest.raises(MarginomeError, match="an insert of 20 bp at 21 does not lie within the background of 40 bp"):
         run(21)  # the wide one ends at 41
+
+
+def test_of_what_does_not_fit_a_pair_is_named_not_a_motif_alone():
+    """At the ends of a pair each of its motifs alone is outside, too."""
+    motifs = [motif_from_sequence(s, n, n, "", 0, "tsv") for n, s in (("A", "GATAAG"), ("B", "CACGTGT"))]
+    listed = list_inserts(motifs, length=None, pairs=[{"motifs": ["A", "B"], "gaps": [3, 30]}])
+    with pytest.raises(
+        MarginomeError, match=r"motif 'A' with 'B', gap 30: an insert of 43 bp at -1 does not lie .* 40 bp"
+    ):
+        place(insert_table(listed, False, 1), 40, counted_from=MIDDLE)
 
 
 def test_of_a_model_that_failed_in_its_batch_nothing_is_asked(tmp_path):

@@ -107,7 +107,7 @@ def test_a_design_of_pairs_is_counted_with_its_nulls_and_a_smaller_one_is_named(
     """By hand: what is asked for is what the list holds, and what the smaller design costs is what it holds."""
     made = make_background({"kind": "uniform", "n": n, "length": 220}, name="u", seed=1)
     write_background(made, fasta=tmp_path / "u.fa.gz", bed=tmp_path / "u.bed", tsv=tmp_path / "u.tsv")
-    pairs = [{"among": list(handmade_pairs.WEIGHTS)[:3], "gaps": list(range(gaps)), "orientations": ["++", "+-"],
+    pairs = [{"among": list(handmade_pairs.WEIGHTS)[:3], "gaps": list(range(2, gaps + 2)), "orientations": ["++", "+-"],
               "mismatched": 40}]  # fmt: skip
     table = handmade_pairs.listed(pairs)
     write_table(tmp_path / "inserts.parquet", table.rename(columns={"start": "offset"}))

@@ -15,7 +15,7 @@ from marginome import MarginomeError
 from marginome.cooperation import NOTHING, pair_rows
 from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
-from marginome.jobs.score_pairs import _of_list
+from marginome.jobs.score_pairs import _of_list, with_q
 from marginome.motifs.motif import motif_from_sequence
 from marginome.pair_designs import LEAST_WITHOUT_MOTIF, expand_pairs, mismatched_inserts
 
@@ -55,6 +55,15 @@ def test_which_pairs_are_meant():
         ({"between": [["MA0139.2"], ["x"]], "gaps": [1]}, r"pairs\[0\].between: there is no motif 'x'"),
         ({"among": "representatives", "gaps": [1]}, "names no pair"),
         ({"among": "all", "gaps": {"start": 4, "stop": 4, "step": 1}}, "names no gap"),
+        (
+            {
+                "among": "all",
+                "gaps": {"start": 0, "stop": 10**12, "step": 1},
+                "orientations": ["++", "+-"],
+                "orders": "both",
+            },
+            r"pairs\[0\]: 36 pairs in 4,000,000,000,000 arrangements each: 144,000,000,000,000 arrangements in all",
+        ),
     ],
 )
 def test_pairs_that_are_none(entry, told):
@@ -70,9 +79,9 @@ def listed(pairs, seed=1):
 
 def test_mismatched_pairs_have_the_arrangements_of_their_entry():
     pairs = [
-        {"motifs": IDS[3:5], "gaps": [7]},  # one gap: nothing is far apart
+        {"motifs": IDS[5:7], "gaps": [7]},  # one gap: nothing is far apart
         {"among": IDS[:3], "gaps": GRID, "orientations": ["++", "+-"], "orders": "both", "mismatched": 50},
-        {"motifs": IDS[3:5], "gaps": [2, 30], "mismatched": 40},
+        {"motifs": IDS[3:5], "gaps": [4, 30], "mismatched": 40},
     ]
     inserts, mismatched = listed(pairs)
     table = insert_table(inserts, {}, 1, mismatched)
@@ -115,6 +124,85 @@ def test_a_list_of_pairs_is_in_the_order_of_places_and_has_every_insert_once():
     assert insert_table(alone, False, 1)["offset"].tolist() == [insert.start for insert in alone], "pairs alone"
 
 
+@pytest.mark.parametrize("gaps", [[7], [0, 2, 60], {"start": 0, "stop": 4, "step": 1}, [5, 5]])
+def test_gaps_of_which_none_may_be_the_best_have_no_mismatched_pairs(gaps, caplog):
+    """Neither one alone, nor those that touch beside those that are far apart."""
+    inserts, mismatched = listed([{"motifs": IDS[:2], "gaps": gaps}])
+    assert len(inserts) > 2 and not mismatched
+    assert "pairs[0] is not judged" in caplog.text
+
+
+def test_a_pair_that_two_entries_have_is_judged_as_a_whole_or_refused():
+    """It has the arrangements of both, and mismatched pairs those of one."""
+    two = {"motifs": IDS[:2], "gaps": [4, 8, 60], "mismatched": 40}
+    inserts, mismatched = listed([two, {**two, "gaps": [60, 8, 4]}])
+    assert inserts == listed([two])[0] and len(mismatched) > len(listed([two])[1])
+    for other in ({"gaps": [4, 60]}, {"gaps": [7]}, {"orientations": ["++", "+-"]}, {"orders": "both"}):
+        with pytest.raises(
+            MarginomeError, match=rf"pairs\[1\]: '{IDS[0]}' with '{IDS[1]}' is in pairs\[0\] too, in other"
+        ):
+            listed([two, two | other])
+    listed([two, {**two, "motifs": IDS[1::-1], "gaps": [4, 9, 60]}])  # with the other one first it is another pair
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """What is said of an insert list with effects that are drawn, of two outputs of a model in four backgrounds."""
+
+    def judge(pairs, has_seam):
+        inserts, mismatched = listed(pairs)
+        table = insert_table(inserts, {}, 1, mismatched).rename(columns={"offset": "start"})
+        singles = np.random.default_rng(0).normal(size=(2, len(table), 4)).astype(np.float32)
+        monkeypatch.setattr("marginome.jobs.score_pairs.kept_effects", lambda *given: iter(singles))
+        readouts = {"output": ["y", "z"], "signed": [True, True], "unit": ["u", "u"]}
+        part = SimpleNamespace(effect=singles.mean(axis=2).T, readouts=readouts, fold_sd=None, kept=True)
+        seam = np.where(has_seam(table), "site", None)
+        return _of_list(table, part, seam, "m")
+
+    return judge
+
+
+def test_a_pair_without_an_arrangement_that_may_be_the_best_leaves_the_others_theirs(judged):
+    """All its near arrangements have a seam: it has no p, and the rest are judged, with strips of their backgrounds."""
+    found = judged(
+        [{"among": IDS[:3], "gaps": [5, 8, 60, 90], "mismatched": 40}],
+        lambda t: (t["motif_id"] == IDS[0]) & (t["partner_id"] == IDS[1]) & (t["gap"] < 90),
+    )
+    assert [part.pairs["output"].iat[0] for part in found] == ["y", "z"]
+    for pairs, _, strips in found:
+        lacks = pairs["cooperation_p"].isna()
+        assert lacks.sum() == 1 and pairs.loc[lacks, ["gap", "interaction"]].isna().all(axis=None)
+        assert len(strips) == 4 * (~lacks).sum() == 20
+        beyond = strips["effect_pair"] - strips["effect"] - strips["effect_partner"]
+        beyond = beyond.groupby([strips["motif_id"], strips["partner_id"]]).mean()
+        known = pairs[~lacks].set_index(["motif_id", "partner_id"])["interaction"]
+        np.testing.assert_allclose(beyond, known.reindex(beyond.index), atol=1e-6)
+
+
+def test_pairs_that_have_a_seam_wherever_they_are_far_apart_are_not_judged_and_others_are(judged, caplog):
+    """There is nothing that their strength would be told from."""
+    pairs = [{"motifs": IDS[:2], "gaps": [3, 4, 5, 6], "mismatched": 40},
+             {"motifs": IDS[2:4], "gaps": [5, 8, 60, 90], "mismatched": 40}]  # fmt: skip
+    found = judged(pairs, lambda t: t["motif_id"].isin(IDS) & t["partner_id"].isin(IDS) & (t["gap"] == 6))
+    assert len(found) == 4
+    for part in found:
+        assert part.pairs["motif_id"].iat[0] in IDS and len(part.pairs) == 1
+        assert ("cooperation_p" in part.pairs) == (part.pairs["motif_id"].iat[0] == IDS[2])
+    assert caplog.text.count("1 pairs are not judged: all their arrangements far apart have a seam") == 2
+
+
+def test_q_is_over_all_pairs_of_a_screen_that_are_judged():
+    """Pairs of an entry with other gaps are tests of the same screen; NaN is none."""
+    found = pd.DataFrame({
+        "model": "m", "output": "y", "background": "b", "collection": "c", "position": 0, "far_bp": [60, 60, 90, 90],
+        "cooperation_p": [0.001, 0.04, 0.01, np.nan], "syntax_p": [0.2, 0.3, 0.004, 0.1], "p_resolution": 0.005,
+    })  # fmt: skip
+    scored = with_q(pd.concat([found, found.assign(output="z", cooperation_p=0.5)], ignore_index=True))
+    np.testing.assert_allclose(scored["cooperation_q"][:4], [0.015, 0.04, 0.015, np.nan])
+    np.testing.assert_allclose(scored["syntax_q"][:4], [0.8 / 3, 0.3, 0.02, 0.2])
+    np.testing.assert_allclose(scored["cooperation_q"][4:], 0.5)
+
+
 def test_pairs_are_judged_in_one_order_whatever_that_of_the_list():
     pairs = [{"among": IDS[:3], "gaps": {"start": 0, "stop": 41, "step": 8}, "orientations": ["++", "+-"],
               "mismatched": 40}]  # fmt: skip
@@ -136,9 +224,10 @@ def test_pairs_are_judged_in_one_order_whatever_that_of_the_list():
     assert names == sorted(names) and len(names) == 6
 
 
-def test_fewer_mismatched_pairs_than_pairs_are_spread_over_them():
+def test_fewer_mismatched_pairs_than_pairs_are_spread_over_them(monkeypatch):
     """One for each of as many equal parts: the pair in its middle, of which the first or the second motif stays."""
-    expanded = expand_pairs([{"among": "all", "gaps": [0, 5], "mismatched": 20}], MOTIFS)
+    expanded = expand_pairs([{"among": "all", "gaps": [3, 5], "mismatched": 20}], MOTIFS)
+    monkeypatch.setattr("marginome.pair_designs.MIN_MISMATCHED", 20)
     assert len(expanded) == 36
     found = mismatched_inserts(expanded, MOTIFS, positions="centre", length=150, seed=1, collection="c")
     named = ((i.motif_id, i.partner_id) for i in found if i.partner_id)
@@ -152,7 +241,7 @@ def test_fewer_mismatched_pairs_than_pairs_are_spread_over_them():
 
 def test_pairs_of_two_controls_are_spread_over_all_pairs():
     """Twenty of 36 pairs, the middles of as many equal parts, not the first twenty."""
-    expanded = expand_pairs([{"among": "all", "gaps": [0, 5], "mismatched": 40}], MOTIFS)
+    expanded = expand_pairs([{"among": "all", "gaps": [3, 5], "mismatched": 40}], MOTIFS)
     found = mismatched_inserts(expanded, MOTIFS, positions="centre", length=150, seed=1, collection="c")
     alone = {i.motif_id: i.sequence for i in found if i.partner_id is None}
     letters = {m.motif_id: min(sorted(m.consensus), sorted(m.consensus.translate(TURNED))) for m in MOTIFS}
@@ -188,7 +277,7 @@ def test_how_many_mismatched_pairs_there_are_by_default(n, kept, neither):
     rng = np.random.default_rng(0)
     sequences = ["".join(rng.choice(list("ACGT"), 14)) for _ in range(n)]
     motifs = [motif_from_sequence(s, f"m{i}", f"m{i}", "", 0, "tsv") for i, s in enumerate(sequences)]
-    expanded = expand_pairs([{"among": "all", "gaps": [0, 5]}], motifs)
+    expanded = expand_pairs([{"among": "all", "gaps": [3, 5]}], motifs)
     assert len(expanded) == n * (n + 1) // 2
     found = mismatched_inserts(expanded, motifs, positions="centre", length=150, seed=1, collection="c")
     pairs = {(i.motif_id, i.partner_id) for i in found if i.partner_id}
@@ -196,7 +285,7 @@ def test_how_many_mismatched_pairs_there_are_by_default(n, kept, neither):
 
 
 def test_controls_have_the_width_and_letters_of_what_they_stand_for():
-    _, mismatched = listed([{"motifs": IDS[:2], "gaps": [0, 5], "mismatched": 40}])
+    _, mismatched = listed([{"motifs": IDS[:2], "gaps": [3, 5], "mismatched": 40}])
     alone = {i.motif_id: i.sequence for i in mismatched if i.partner_id is None}
     assert len(alone) == 40 + 2 * LEAST_WITHOUT_MOTIF
     consensus = [sorted(m.consensus) for m in MOTIFS[:2]]
@@ -207,8 +296,8 @@ def test_controls_have_the_width_and_letters_of_what_they_stand_for():
 
 def test_a_short_motif_has_as_many_as_it_has_controls(caplog):
     short = [motif_from_sequence(s, s, s, "", 0, "tsv") for s in ("ACG", "TTG")]
-    expanded = expand_pairs([{"motifs": ["ACG", "TTG"], "gaps": [0, 9], "mismatched": 200}], short)
+    expanded = expand_pairs([{"motifs": ["ACG", "TTG"], "gaps": [3, 9], "mismatched": 200}], short)
     with caplog.at_level("INFO", "marginome"):
         found = mismatched_inserts(expanded, short, positions="centre", length=50, seed=1, collection="c")
     pairs = {(i.motif_id, i.partner_id) for i in found if i.partner_id}
-    assert 10 < len(pairs) < 200 and f"{240 - len(pairs)} of 240 mismatched pairs are left out" in caplog.text
+    assert 40 < len(pairs) < 200 and f"{240 - len(pairs)} of 240 mismatched pairs are left out" in caplog.text

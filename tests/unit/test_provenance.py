@@ -244,8 +244,8 @@ SHARD_JOBS = {
     "apply_functions": 41,
 }
 OTHER_JOBS = {
-    "collect_loci": 22,
-    "list_inserts": 22,
+    "collect_loci": 23,
+    "list_inserts": 23,
     "summarize_batch": 23,
     "summarize_screen": 10,
     "merge_batches": 8,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from marginome.config_checks import gaps_of
+from marginome.gaps import check_size, gaps_of
 from marginome.insert_lists import insert_table
 from marginome.inserts import Insert, insert_alone, list_starts
 from marginome.motifs.motif import Motif
@@ -71,7 +72,12 @@ def list_composites(
     """
     numbers: Sequence[int | None] = range(draws) if mode == "sample" else [None]
     found: dict[Insert, Composite] = {}
+    places, arrangements = len(numbers) * len(list_starts(positions, length=length, width=0)), 0
     for i, entry in enumerate(composites):
+        ways = [len(gaps_of(entry.get(key) or [0])) for key in ("copies", "orientations", "gaps")]
+        arrangements += math.prod(ways) * places
+        said = "{:,} x {:,} x {:,} of copies, orientations and gaps".format(*ways)
+        check_size(arrangements, said, where=f"composites[{i}]")
         for chosen, strands, gaps in _arrangements(entry, motifs, where=f"composites[{i}]"):
             for number in numbers:
                 alone = [
@@ -90,7 +96,7 @@ def list_composites(
                     parts = [replace(part, start=start + ahead) for part, ahead in zip(alone, before)]
                     found.setdefault(insert, Composite(insert, parts, i, position))
     if length is not None:
-        check_inside([(c.motif_id, c.start, len(c.sequence)) for c in found], length)
+        check_inside([(f"motif '{c.motif_id}'", c.start, len(c.sequence)) for c in found], length)
     return list(found.values())
 
 

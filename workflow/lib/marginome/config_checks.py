@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from marginome.errors import MarginomeError, shown, unknown_name
+from marginome.gaps import LEAST_GAP, far_apart, gaps_of, may_be_best
 
 #: What is known of a model's outputs: names of the targets by output; None where they are not known (yet).
 Outputs = Mapping[str, Iterable[str] | None]
@@ -173,8 +174,16 @@ def _pair_problems(entry: Mapping, pair: Mapping, where: str) -> Iterator[Margin
         yield MarginomeError(
             f"it has {' and '.join(named) or 'none'} of motifs, among and between", where=where, remedy="Give one."
         )
-    if not gaps_of(pair["gaps"]):
+    gaps = gaps_of(pair["gaps"])
+    if not gaps:
         yield MarginomeError("the grid is empty", where=f"{where}.gaps", remedy="stop must be larger than start.")
+    elif pair.get("mismatched") and not may_be_best(gaps):
+        yield MarginomeError(
+            f"none may be the best: from {far_apart(gaps)} bp on (the largest quarter) motifs are far apart, and below "
+            f"{LEAST_GAP} bp their seam may make a site",
+            where=f"{where}.gaps",
+            remedy="Ask for gaps between those, or leave mismatched out: then nothing is judged.",
+        )
     if pair.get("mismatched") and entry["inserts"] == "sample":
         yield MarginomeError(
             "mismatched pairs are made of consensus sequences",
@@ -197,7 +206,7 @@ def _composite_problems(entry: Mapping, where: str) -> Iterator[MarginomeError]:
     gaps = gaps_of(entry["gaps"]) if entry.get("gaps") else []
     if most > 1 and not gaps:
         yield MarginomeError("the grid is empty", where=f"{where}.gaps", remedy="stop must be larger than start.")
-    for of, each in (("gaps", [g for g in gaps if not isinstance(g, int)]),
+    for of, each in (("gaps", [] if isinstance(gaps, range) else [g for g in gaps if not isinstance(g, int)]),
                      ("orientations", [s for s in entry.get("orientations") or () if len(s) > 1])):  # fmt: skip
         wanted = n - 1 if of == "gaps" else n
         for row in each:
@@ -210,12 +219,14 @@ def _composite_width(entry: Mapping, motif: int) -> int:
     """The least that an entry's widest composite can measure (bp), of motifs of at least `motif` bp."""
     n = max(entry.get("copies") or [len(entry["motifs"])])
     gaps = gaps_of(entry["gaps"]) if entry.get("gaps") and n > 1 else []
+    if isinstance(gaps, range):
+        return n * motif + (n - 1) * _largest(gaps)
     return n * motif + max(((n - 1) * g if isinstance(g, int) else sum(g) for g in gaps), default=0)
 
 
-def gaps_of(gaps: Sequence | Mapping[str, int]) -> Sequence:
-    """Return the gaps (bp) that a setting means: a list as given, or a grid up to and not with its stop."""
-    return range(gaps["start"], gaps["stop"], gaps["step"]) if isinstance(gaps, Mapping) else gaps
+def _largest(gaps: Sequence[int]) -> int:
+    """The largest of some gaps; a grid may have any length, and is not gone through."""
+    return (gaps[-1] if isinstance(gaps, range) else max(gaps)) if gaps else 0
 
 
 def _unknown_lists(setting: Any, lists: Iterable[str], where: str) -> Iterator[MarginomeError]:
@@ -229,7 +240,7 @@ def _least_width(config: Mapping, entry: Mapping) -> int:
     """The least that a screen's widest insert can measure (bp); how wide the motifs are is known when they are read."""
     motif = min((config["motifs"].get(name, {}).get("min_width", 1) for name in entry["motifs"]), default=1)
     if entry.get("pairs"):
-        return 2 * motif + max((gap for pair in entry["pairs"] for gap in gaps_of(pair["gaps"])), default=0)
+        return 2 * motif + max((_largest(gaps_of(pair["gaps"])) for pair in entry["pairs"]), default=0)
     if entry.get("composites"):
         return max(_composite_width(composite, motif) for composite in entry["composites"])
     return motif + sum(len(flank) for flank in (entry.get("flanks") or {}).values())

@@ -22,13 +22,10 @@ import pandas as pd
 from marginome.columns import check_columns
 from marginome.confidence import check_finite
 from marginome.errors import MarginomeError
+from marginome.gaps import LEAST_GAP, MIN_MISMATCHED, far_apart
 from marginome.interactions import motifs_alone
 from marginome.tails import MIN_TAIL, Tails, resolution
 
-#: Mismatched pairs: fewer give no p.
-MIN_MISMATCHED = 40
-#: Two motifs nearer than this (bp) are reported, and never chosen as the best arrangement: the seam may make a site.
-LEAST_GAP = 3
 #: Base pairs of a turn of the double helix.
 TURN = 10.5
 #: What a pair of two controls keeps.
@@ -195,7 +192,7 @@ def score_pairs(rows: pd.DataFrame, *, far: int | None = None) -> Cooperation:
             remedy="Ask for several gaps, some of them far apart.",
         )
     if far is None:
-        far = int(gaps[-max(1, len(gaps) // 4)])
+        far = far_apart(gaps.tolist())
     pair, names = pd.factorize(rows["pair"])
     kept = rows.groupby(pair)["kept"].first()
     mismatched = kept.notna().to_numpy()
@@ -248,7 +245,8 @@ def score_pairs(rows: pd.DataFrame, *, far: int | None = None) -> Cooperation:
     found["n_arrangements"] = np.bincount(pair[eligible], minlength=len(names))
     result = pd.DataFrame(found, index=pd.Index(names, name="pair"))[~mismatched]
     for column in ("best", "syntax_best"):
-        result[column] = [rows.index[i] if i >= 0 else None for i in result[column]]
+        labels = [rows.index[i] if i >= 0 else None for i in result[column]]
+        result[column] = pd.Series(labels, index=result.index, dtype=object)  # or a label would be a fraction
     n = int(np.isfinite(largest[pairs.null]).sum())
     return Cooperation(
         table, result.assign(n_mismatched=n, p_resolution=resolution(n, "greater"), far=far), expectation.terms

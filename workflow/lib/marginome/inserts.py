@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from marginome.bases import reverse_complement_text
-from marginome.config_checks import gaps_of, whole_number
+from marginome.config_checks import whole_number
 from marginome.errors import MarginomeError, unknown_name
+from marginome.gaps import gaps_of
 from marginome.motifs.motif import Motif
 from marginome.motifs.table import find_motif
 from marginome.placing import check_inside, insert_id
@@ -226,7 +227,7 @@ def list_inserts(
     if not inserts:
         raise MarginomeError("there is nothing to insert", where="motifs", remedy="Give at least one motif.")
     if length is not None:
-        check_inside([(i.motif_id, i.start, len(i.sequence)) for i in inserts], length)
+        check_inside([(f"motif '{i.motif_id}'", i.start, len(i.sequence)) for i in inserts], length)
     return inserts
 
 

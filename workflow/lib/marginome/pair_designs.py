@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations_with_replacement
 from typing import Any
 
-from marginome.config_checks import gaps_of
 from marginome.controls import draw_controls
 from marginome.errors import MarginomeError
+from marginome.gaps import LEAST_GAP, MIN_MISMATCHED, check_size, far_apart, gaps_of, may_be_best
 from marginome.inserts import Insert, insert_sequence, list_inserts
 from marginome.motifs.motif import Motif, motif_from_sequence
 from marginome.motifs.table import find_motif
@@ -25,7 +25,11 @@ LEAST_WITHOUT_MOTIF = 20
 
 
 def expand_pairs(
-    pairs: Sequence[Mapping[str, Any]], motifs: Sequence[Motif], representatives: Sequence[str] = ()
+    pairs: Sequence[Mapping[str, Any]],
+    motifs: Sequence[Motif],
+    representatives: Sequence[str] = (),
+    *,
+    places: int = 1,
 ) -> list[dict[str, Any]]:
     """Return the pairs of a screen one by one.
 
@@ -39,6 +43,8 @@ def expand_pairs(
         The collection.
     representatives : sequence of str, optional
         Ids that families are named after, for ``among: representatives``.
+    places : int, default 1
+        At how many positions, and in how many samples, each arrangement goes in.
 
     Returns
     -------
@@ -49,19 +55,24 @@ def expand_pairs(
     Raises
     ------
     MarginomeError
-        An unknown motif, an entry without gaps or pairs.
+        An unknown motif, an entry without gaps or pairs, more arrangements than a list can hold.
     """
-    expanded = []
+    expanded, arrangements = [], 0
     for i, entry in enumerate(pairs):
         rest = {key: entry[key] for key in ("orientations", "orders", "mismatched") if key in entry}
-        rest |= {"gaps": list(gaps_of(entry["gaps"])), "entry": i}
-        seen = set()
+        gaps, seen = gaps_of(entry["gaps"]), set()
+        found = []
         for first, second in _two_by_two(entry, motifs, representatives, where=f"pairs[{i}]"):
             if frozenset((first, second)) not in seen:
                 seen.add(frozenset((first, second)))
-                expanded.append({"motifs": [first, second], **rest})
-        if not seen or not rest["gaps"]:
-            raise MarginomeError(f"it names no {'gap' if seen else 'pair'}", where=f"pairs[{i}]")
+                found.append([first, second])
+        if not found or not gaps:
+            raise MarginomeError(f"it names no {'gap' if found else 'pair'}", where=f"pairs[{i}]")
+        each = len(gaps) * len(entry.get("orientations") or [0]) * (2 if entry.get("orders") == "both" else 1) * places
+        arrangements += len(found) * each
+        check_size(arrangements, f"{len(found):,} pairs in {each:,} arrangements each", where=f"pairs[{i}]")
+        rest |= {"gaps": list(gaps), "entry": i}
+        expanded += [{"motifs": two, **rest} for two in found]
     return expanded
 
 
@@ -121,11 +132,17 @@ def mismatched_inserts(
     by_id = {motif.motif_id: motif for motif in motifs}
     listed: dict[Insert, None] = {}
     names: dict[str, str] = {}
+    nulls: Counter[tuple] = Counter()
+    fewest: dict[tuple, int] = {}
+    _check_whole(pairs)
     for entry in dict.fromkeys(pair["entry"] for pair in pairs):
         mine = [pair for pair in pairs if pair["entry"] == entry]
-        if len(set(mine[0]["gaps"])) < 2:
-            log.info("pairs[%d] has one gap: there is nothing far apart to judge its interactions by", entry)
+        if not may_be_best(mine[0]["gaps"]):
+            log.warning("pairs[%d] is not judged: from %d bp on (its largest quarter) motifs are far apart, "
+                        "and no gap of %d bp or more is left", entry,
+                        far_apart(mine[0]["gaps"]), LEAST_GAP)  # fmt: skip
             continue
+        log.info("pairs[%d]: from %d bp on motifs are taken as far apart", entry, far_apart(mine[0]["gaps"]))
         wanted = mine[0].get("mismatched")
         if wanted is None:
             wanted = min(max(2 * len(mine), LEAST_MISMATCHED), MOST_MISMATCHED)
@@ -158,12 +175,41 @@ def mismatched_inserts(
                         motif.motif_id for motif in two if motif.format == "control"
                     ):
                         listed.setdefault(insert)
+                nulls[_arrangements(pair)] += len(sides) == 1
                 continue
             short += 1
         if short:
             log.info("pairs[%d]: %d of %d mismatched pairs are left out: its motifs have no more controls", entry,
                      short, len(chosen))  # fmt: skip
+            fewest[_arrangements(mine[0])] = entry
+    for design, entry in fewest.items():
+        if nulls[design] < MIN_MISMATCHED:
+            raise MarginomeError(
+                f"its motifs have controls for {nulls[design]} mismatched pairs, and {MIN_MISMATCHED} are needed",
+                where=f"pairs[{entry}]",
+                remedy="So short a motif has few shuffles: leave it out, or the screen's controls (false).",
+            )
     return list(listed)
+
+
+def _arrangements(pair: Mapping[str, Any]) -> tuple:
+    """What pairs have in common that are judged together."""
+    return frozenset(pair["gaps"]), frozenset(pair.get("orientations", ["++"])), pair.get("orders", "given")
+
+
+def _check_whole(pairs: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a pair that several entries have in other arrangements: it is judged by pairs that have all of them."""
+    first: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    for pair in pairs:
+        known = first.setdefault(tuple(pair["motifs"]), pair)
+        if _arrangements(known) != _arrangements(pair):
+            one, other = pair["motifs"]
+            raise MarginomeError(
+                f"'{one}' with '{other}' is in pairs[{known['entry']}] too, in other arrangements, and a pair is "
+                "judged by mismatched pairs that have all of its arrangements",
+                where=f"pairs[{pair['entry']}]",
+                remedy="Give one entry all of its gaps and orientations, or make two screens of it.",
+            )
 
 
 def _chosen(pairs: Sequence[Mapping[str, Any]], i: int, wanted: int) -> tuple[Mapping[str, Any], int]:

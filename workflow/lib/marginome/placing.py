@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,7 +66,8 @@ def place(table: pd.DataFrame, length: int, *, counted_from: str) -> pd.DataFram
     """
     placed = table.rename(columns={"offset": "start"})
     placed["start"] += length // 2 if counted_from == MIDDLE else 0
-    check_inside(zip(placed["motif_id"], placed["start"], placed["insert"].str.len()), length)
+    outside = placed[(placed["start"] < 0) | (placed["start"] + placed["insert"].str.len() > length)]
+    check_inside([(_called(row), row["start"], len(row["insert"])) for row in outside.to_dict("records")], length)
     fields = [
         placed[name].astype(object).where(placed[name].notna(), None) if name in placed else [None] * len(placed)
         for name in _ID
@@ -83,14 +85,21 @@ def read_inserts(path: str | os.PathLike, length: int) -> pd.DataFrame:
     return place(whole, length, counted_from=counted_from)
 
 
+def _called(row: Mapping[str, Any]) -> str:
+    """What a row of an insert list is, for a message."""
+    partner = row.get("partner_id")
+    paired = partner is not None and not pd.isna(partner)
+    return f"motif '{row['motif_id']}'" + (f" with '{partner}', gap {row['gap']}" if paired else "")
+
+
 def check_inside(inserts: Iterable[tuple[str, int, int]], length: int) -> None:
-    """Refuse inserts, (motif_id, start, width) each, of which some do not lie within sequences of that length (bp)."""
+    """Refuse inserts, (what, start, width) each, of which some do not lie within sequences of that length (bp)."""
     outside = [found for found in inserts if found[1] < 0 or found[1] + found[2] > length]
     if outside:
-        motif_id, start, width = outside[0]
+        what, start, width = max(outside, key=lambda found: found[2])  # of a pair, not of its motifs alone
         raise MarginomeError(
             f"an insert of {width} bp at {start} does not lie within the background of {length} bp"
             + (f" ({len(outside)} inserts do not)" if len(outside) > 1 else ""),
-            where=f"motif '{motif_id}'",
+            where=what,
             remedy="Change positions (or gaps), use longer backgrounds, or leave the motif out.",
         )

@@ -16,7 +16,7 @@ from marginome.columns import conform
 from marginome.composites import composite_table, list_composites
 from marginome.families import motif_families
 from marginome.insert_lists import insert_table
-from marginome.inserts import list_inserts
+from marginome.inserts import list_inserts, list_starts
 from marginome.list_tables import COMPOSITE_LIST, FAMILIES, INSERT_LIST
 from marginome.motifs.table import motifs_from_table
 from marginome.pair_designs import expand_pairs, mismatched_inserts
@@ -64,7 +64,9 @@ def list_screen_inserts(
         columns = COMPOSITE_LIST
         rows = composite_table(list_composites(screen["composites"], found, **drawn, **placed))
     else:
-        pairs = expand_pairs(screen["pairs"], found, grouped.representative) if screen["pairs"] else None
+        places = len(list_starts(screen["positions"], length=None, width=0))
+        places *= screen["draws"] if screen["inserts"] == "sample" else 1
+        pairs = expand_pairs(screen["pairs"], found, grouped.representative, places=places) if screen["pairs"] else None
         listed = list_inserts(
             found, orientations=screen["orientations"], flanks=screen["flanks"], pairs=pairs, **drawn, **placed
         )

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from marginome.columns import conform
-from marginome.cooperation import MIN_MISMATCHED, NOTHING, pair_rows, score_pairs
+from marginome.cooperation import NOTHING, pair_rows, score_pairs
 from marginome.discoveries import add_q
 from marginome.errors import MarginomeError
+from marginome.gaps import MIN_MISMATCHED, far_apart
 from marginome.interactions import motifs_alone
 from marginome.jobs.screen_parts import screen_parts
 from marginome.jobs.summarize_batch import Part, kept_effects
@@ -64,14 +65,21 @@ def score_screen_pairs(
             for found in _of_list(one.table, one.part, one.described, one.model)
         ]
     found, placed, singles = (_together([getattr(part, name) for part in made]) for name in _Found._fields)
-    for question in ("cooperation", "syntax") if len(found) and "cooperation_p" in found else ():
-        tested = found.rename(columns={f"{question}_p": "p"})
-        test_set = ("model", "output", "background", "collection", "position", "far_bp")
-        found[f"{question}_q"] = add_q(tested, test_set, test=None)["q"]
+    found = with_q(found)
     write_table(pairs, conform(found, PAIRS, name=str(pairs)))
     write_table(arrangements, conform(placed, ARRANGEMENTS, name=str(arrangements)))
     write_table(backgrounds, conform(singles, PAIR_BACKGROUNDS, name=str(backgrounds)))
     _tell(found)
+
+
+def with_q(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return judged pairs with a q for each question, over those of one model, output, background set and place."""
+    found = pairs.copy()
+    for question in ("cooperation", "syntax") if "cooperation_p" in pairs else ():
+        tested = pairs.rename(columns={f"{question}_p": "p"})
+        test_set = ("model", "output", "background", "collection", "position")
+        found[f"{question}_q"] = add_q(tested, test_set, test=None)["q"]
+    return found
 
 
 class _Found(NamedTuple):
@@ -186,6 +194,9 @@ def _judged(made: pd.DataFrame, place: pd.DataFrame, *, names: str) -> tuple[pd.
     )
     enough = made.loc[~real & (made["kept"] != NOTHING), "pair"].nunique() >= MIN_MISMATCHED
     if not enough or made["gap"].nunique() < 2:
+        return head, place[real], np.full(len(head), -1)
+    if mine.loc[mine["gap"] >= far_apart(mine["gap"]), "seam"].all():
+        log.warning("%s: %d pairs are not judged: all their arrangements far apart have a seam", names, len(head))
         return head, place[real], np.full(len(head), -1)
     scores = score_pairs(made)
     arranged = place.join(scores.arrangements)[real]

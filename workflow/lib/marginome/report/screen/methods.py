@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from marginome.config_checks import gaps_of
-from marginome.cooperation import MIN_MISMATCHED
+from marginome.gaps import MIN_MISMATCHED, gaps_of, may_be_best
 
 _KINDS = {
     "uniform": "{n} random sequences of equally frequent bases",
@@ -132,8 +131,8 @@ def _arranged(screen: Mapping[str, Any]) -> str:
             "error of the difference is over backgrounds; no p was computed."
         )
     said = "The interaction of a pair is its effect minus those of its two motifs alone"
-    one_gap = all(len(set(gaps_of(pair["gaps"]))) < 2 for pair in screen["pairs"])
-    if screen.get("controls") is False or screen.get("inserts") == "sample" or one_gap:
+    judged = any(may_be_best(gaps_of(pair["gaps"])) for pair in screen["pairs"])
+    if screen.get("controls") is False or screen.get("inserts") == "sample" or not judged:
         return f"{said}; no p was computed."
     return (
         f"{said}. What two motifs of their strength do to each other far apart was taken off. The largest value over "
