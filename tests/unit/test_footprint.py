@@ -7,6 +7,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils import _pytree as pytree
@@ -106,14 +107,19 @@ print(peak() - before)
 """
 
 
+def write_long(folder, n: int) -> None:
+    """Random sequences of 131,072 bp as a background set."""
+    bases = np.frombuffer(b"ACGT", dtype=np.uint8)[np.random.default_rng(0).integers(0, 4, (n, 131072))]
+    ids, sequences = [f"s{i}" for i in range(n)], [row.tobytes().decode() for row in bases]
+    made = BackgroundSet("set", ids, sequences, None, composition_table(ids[:1], sequences[:1], ["x"]))
+    write_background(made, fasta=folder / "set.fa.gz", bed=folder / "set.bed")
+
+
 @pytest.mark.timeout(600)
 def test_long_models_keep_to_the_memory_of_the_run(tmp_path):
     """32 sequences at a time would take some 1,600 MB; what is kept of a background whole, 170 MB."""
     (tmp_path / "long.py").write_text(_MODEL)
-    sequences = ["".join("ACGT"[i] for i in x.argmax(0)) for x in random_one_hot((12, 4, 131072), random_state=0)]
-    ids = [f"s{i}" for i in range(12)]
-    made = BackgroundSet("set", ids, sequences, None, composition_table(ids, sequences, ["x"] * 12))
-    write_background(made, fasta=tmp_path / "set.fa.gz", bed=tmp_path / "set.bed")
+    write_long(tmp_path, 12)
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow" / "lib")}
     for what in ("baseline", "incremental", "full"):
         done = subprocess.run([sys.executable, "-c", _PEAK, str(tmp_path), what], capture_output=True, text=True,
@@ -164,6 +170,51 @@ def test_attributions_of_long_models_keep_to_the_memory_of_the_run(tmp_path, wha
     assert done.returncode == 0, done.stderr[-3000:]
     assert float(done.stdout.splitlines()[-1]) < most
     assert float(torch.load(tmp_path / f"{what}.pt").abs().max()) > 0
+
+
+_JOBS = """
+import resource, sys, torch
+torch.set_num_threads(1)
+from marginome.jobs import apply_functions, attribute
+folder, what = sys.argv[1:]
+settings = {"loader": f"{folder}/short.py:Short", "input_length": 131072, "outputs": {"y": {}}}
+engine = {"precision": "float32", "engine": "auto", "threads": 1, "memory_mb": 100}
+given = {"name": "x", "seed": 1, "engine": engine, "device": "cpu", "fasta": f"{folder}/set.fa.gz", "shard": "1-of-1",
+         "output": f"{folder}/{what}.h5"}
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+if what == "loci":
+    entry = {"output": None, "target": None, "method": "deep_lift_shap", "max_delta": 1.0, "on_exceed": "warn",
+             "references": {"kind": "dinucleotide_shuffle", "n": 60}, "precision_bits": 32}
+    attribute.attribute_shard(settings, model="m", digests={}, attribution=entry, references=None, **given)
+else:
+    screen = {"outputs": None, "functions": ["deep_lift_shap"],
+              "function_settings": {"references": "dinucleotide_shuffle", "n_references": 4, "flank": 5}}
+    apply_functions.apply_functions({"m": settings}, digests={"m": {}}, screen=screen, inserts=None, **given)
+print(peak() - before)
+"""
+_SHORT = """
+import torch
+class Short(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = torch.nn.Conv1d(4, 4, 128, stride=128), torch.nn.Linear(4, 1)
+    def forward(self, X):
+        return self.head(torch.relu(self.conv(X)).mean(-1))
+"""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("what", "n", "most"), [("loci", 8, 480), ("functions", 60, 390)])
+def test_jobs_hold_a_few_long_sequences_at_a_time(tmp_path, what, n, most):
+    """Shuffles of eight loci together take 250 MB, attributions of 60 backgrounds 240 MB once joined."""
+    (tmp_path / "short.py").write_text(_SHORT)
+    write_long(tmp_path, n)
+    done = subprocess.run([sys.executable, "-c", _JOBS, str(tmp_path), what], capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT / "workflow" / "lib")})  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert float(done.stdout.splitlines()[-1]) < most
 
 
 @pytest.mark.parametrize("function", [deep_lift_shap, integrated_gradients])

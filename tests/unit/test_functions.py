@@ -17,7 +17,7 @@ from marginome.background_set import BackgroundSet, write_background
 from marginome.errors import MarginomeError
 from marginome.functions import functions_of, window_of
 from marginome.incremental import Edits
-from marginome.jobs.apply_functions import Applier, Target, apply_functions
+from marginome.jobs.apply_functions import Applier, Moments, Target, apply_functions
 from marginome.jobs.merge_functions import merge_functions
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode, random_one_hot
@@ -288,3 +288,17 @@ def test_a_small_memory_changes_no_number(case, monkeypatch):
     assert set(seen) == {1} and set(found) == set(wanted)
     for name, values in wanted.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5, err_msg=str(name))
+
+
+@pytest.mark.parametrize("shape", [(23, 4, 7), (23,), (1, 3)])
+def test_moments_of_parts_are_those_of_the_whole(shape):
+    """However the entries are cut; a large mean costs no digits."""
+    values = torch.from_numpy(1e6 + np.random.default_rng(0).standard_normal(shape))
+    for size in (1, 4, 23):
+        found = Moments()
+        for part in values.split(size):
+            found.add(part)
+        assert found.n == len(values)
+        np.testing.assert_allclose(found.mean, values.numpy().mean(0), rtol=1e-15)
+        sd = values.numpy().std(0, ddof=1) if len(values) > 1 else np.full(shape[1:], np.nan)
+        np.testing.assert_allclose(found.sd(), sd, rtol=1e-9)

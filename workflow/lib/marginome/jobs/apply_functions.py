@@ -41,6 +41,8 @@ log = logging.getLogger("marginome")
 
 # Numbers of which the mean is taken at a time: those of all backgrounds at all positions of a long model are many.
 _AT_A_TIME = 1 << 24
+#: Bytes for a base of a sequence that an attribution takes, beside a byte for each of its references.
+_OF_AN_ATTRIBUTION = 8
 
 #: Convergence deltas above this are mentioned, as `deep_lift_shap` does.
 WORST_DELTA = 1e-3
@@ -124,28 +126,22 @@ class Applier:
         X = self.X if edits is None else edits.apply(self.X)
         for name, entry in self.functions:
             for target in self.targets:
+                found = Moments()
                 if name == "deep_lift_shap" and self.settings["references"] == "background":
-                    values = self._against_backgrounds(target, edits, start, end)
+                    found.add(self._against_backgrounds(target, edits, start, end))
                 else:
-                    values = self._values(name, entry, target, X, start, end)
-                if values.ndim < 1 or len(values) != len(X):
-                    raise MarginomeError(
-                        f"the function returned shape {tuple(values.shape)} for {len(X)} sequences",
-                        where=f"functions: {name}",
-                        remedy="Return a tensor whose first axis is the sequences.",
-                    )
-                if tuple(values.shape[1:]) == tuple(X.shape[1:]):
-                    values = values[:, :, start:end]
-                found = _moments(values.cpu())
+                    for values in self._values(name, entry, target, X, start, end):
+                        whole = tuple(values.shape[1:]) == tuple(X.shape[1:])
+                        found.add((values[:, :, start:end] if whole else values).cpu())
                 if not np.isfinite(found.mean).all():
                     raise MarginomeError("the function returned values that are not finite", where=f"functions: {name}")
-                yield name, target.name, found
+                yield name, target.name, Windowed(found.mean, found.sd())
 
     def _against_backgrounds(self, target: Target, edits: Edits | None, first: int, last: int) -> torch.Tensor:
         """Return attributions (backgrounds, 4, last - first) with each sequence's own background as its reference."""
-        values = torch.zeros(len(self.X), 4, last - first)
         if edits is None:  # compared with itself a sequence has none
-            return values
+            return torch.zeros(1, 4, last - first).expand(len(self.X), -1, -1)
+        values = torch.zeros(len(self.X), 4, last - first)
         if target.module not in self._attributors:
             self._attributors[target.module] = EditAttributor(
                 target.module, self.X, self.args, device=self.device, precision=self.engine["precision"],
@@ -163,12 +159,12 @@ class Applier:
 
     def _values(
         self, name: str, entry: Mapping[str, Any], target: Target, X: torch.Tensor, start: int, end: int
-    ) -> torch.Tensor:
+    ) -> Iterator[torch.Tensor]:
+        """Yield what a function gives for the sequences, a few at a time where it is one of ours."""
         if name in FUNCTIONS:
-            # all references of long sequences would take more than the model
-            each = X[0].numel() * self.settings.get("n_references", 1)
-            size = max(1, self.memory_bytes // 8 // each)
-            parts = []
+            # references and attributions of all long sequences would take more than the model
+            each = X[0].numel() * (self.settings.get("n_references", 1) + _OF_AN_ATTRIBUTION)
+            size = max(1, (self.engine["memory_mb"] << 20) // 8 // each)
             for i in range(0, len(X), size):
                 rows = slice(i, i + size)
                 asked = Asked(
@@ -176,9 +172,8 @@ class Applier:
                     functools.partial(self._references, X[rows], rows), self.device, self.engine["precision"],
                     self.engine["engine"], span=(start, end), memory_bytes=self.memory_bytes,
                 )  # fmt: skip
-                found = FUNCTIONS[name](asked).attributions
-                parts.append(found if found.shape[2] == end - start else found[:, :, start:end].clone())
-            return torch.cat(parts)
+                yield FUNCTIONS[name](asked).attributions
+            return
         function: Callable = self.user[name]
         with precision_context(self.engine["precision"], self.device), torch.enable_grad():  # it may want gradients
             module = target.module.to(self.device)
@@ -187,7 +182,13 @@ class Applier:
             raise MarginomeError(
                 f"the function returned {type(values).__name__}", where=f"functions: {name}", remedy="Return a tensor."
             )
-        return values.detach()
+        if values.ndim < 1 or len(values) != len(X):
+            raise MarginomeError(
+                f"the function returned shape {tuple(values.shape)} for {len(X)} sequences",
+                where=f"functions: {name}",
+                remedy="Return a tensor whose first axis is the sequences.",
+            )
+        yield values.detach()
 
     def _references(self, X: torch.Tensor, rows: slice) -> torch.Tensor:
         """Return what the sequences of some backgrounds are compared with, (backgrounds, references, 4, length)."""
@@ -196,17 +197,37 @@ class Applier:
         return dinucleotide_shuffle(X, n=self.settings["n_references"], random_state=self.seeds[rows], allow_N=True)
 
 
-def _moments(values: torch.Tensor) -> Windowed:
-    """Return mean and standard deviation over the first axis, in float64, a few columns at a time."""
-    flat = values.reshape(len(values), -1)
-    mean, sd = np.empty(flat.shape[1]), np.full(flat.shape[1], np.nan)
-    size = max(1, _AT_A_TIME // len(flat))
-    for i in range(0, flat.shape[1], size):
-        some = flat[:, i : i + size].double().numpy()
-        mean[i : i + size] = some.mean(0)
-        if len(flat) > 1:
-            sd[i : i + size] = some.std(0, ddof=1)
-    return Windowed(mean.reshape(values.shape[1:]), sd.reshape(values.shape[1:]))
+class Moments:
+    """Mean and standard deviation over the first axis of tensors that come one after the other, in float64.
+
+    Attributes
+    ----------
+    n : int
+        Entries so far.
+    mean : numpy.ndarray
+    """
+
+    def __init__(self):
+        self.n, self.mean, self._squares = 0, np.zeros(()), np.zeros(())
+
+    def add(self, values: torch.Tensor) -> None:
+        """Take more entries in, a few columns at a time."""
+        flat = values.reshape(len(values), -1)
+        if not self.n:
+            self.mean, self._squares = np.zeros(values.shape[1:]), np.zeros(values.shape[1:])
+        mean, squares, n = self.mean.reshape(-1), self._squares.reshape(-1), self.n + len(flat)
+        size = max(1, _AT_A_TIME // len(flat))
+        for i in range(0, flat.shape[1], size):
+            some, columns = flat[:, i : i + size].double().numpy(), slice(i, i + size)
+            theirs = some.mean(0)
+            between = theirs - mean[columns]
+            squares[columns] += ((some - theirs) ** 2).sum(0) + between**2 * (self.n * len(some) / n)
+            mean[columns] += between * (len(some) / n)
+        self.n = n
+
+    def sd(self) -> np.ndarray:
+        """Return the standard deviation; NaN of one entry."""
+        return np.sqrt(self._squares / (self.n - 1)) if self.n > 1 else np.full(self.mean.shape, np.nan)
 
 
 def _targets(loaded: LoadedModel, names: Sequence[str] | None, where: str) -> list[Target]:

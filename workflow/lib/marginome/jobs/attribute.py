@@ -36,8 +36,11 @@ from marginome.shuffles import dinucleotide_shuffle
 log = logging.getLogger("marginome")
 
 
-# Loci computed and written together. It is what a locus's last digits may depend on, and what a shard is made of.
+# Loci computed and written together, where they have room. It is what a locus's last digits may depend on, and what a
+# shard is made of.
 BLOCK = {"cpu": 8, "cuda": 64}
+#: Bytes of the host for a base of a locus: what a member of an ensemble gives, kept, averaged and written.
+_OF_A_MEMBER = 16
 
 
 class Attributed(NamedTuple):
@@ -125,10 +128,11 @@ def attribute_shard(
     attributor = _Attributor(loaded, chosen, target, attribution, engine, where, seed, shared)
     progress = Progress(stop - start, "loci")
     rows = read_some(fasta, start, stop)
+    most = attributor.loci_at_once(engine["memory_mb"])
     with write_hdf5(output, metadata) as handle:
         handle.attrs["rows"] = (start, stop)
-        for block in blocks:
-            ids, sequences = zip(*islice(rows, block.stop - block.start))
+        for size in [min(most, block.stop - i) for block in blocks for i in range(block.start, block.stop, most)]:
+            ids, sequences = zip(*islice(rows, size))
             X = torch.stack([one_hot_encode(sequence) for sequence in sequences])
             found = attributor(list(ids), X)
             _write_block(handle, ids, X, found, attributor.seeds(ids), attribution["precision_bits"])
@@ -191,6 +195,13 @@ class _Attributor:
     def seeds(self, ids: Sequence[str]) -> list[int]:
         """Return the seed of the references of each locus."""
         return [stable_seed(self.seed, "references", name) for name in ids]
+
+    def loci_at_once(self, memory_mb: int) -> int:
+        """Return how many loci have room in half of a memory, with the references that are drawn for each."""
+        drawn = self.settings["method"] != "saturation_mutagenesis" and self.references is None
+        references = self.settings["references"]["n"] if drawn else 0
+        locus = 4 * self.loaded.input_length * (references + _OF_A_MEMBER * len(self.models))
+        return max(1, (memory_mb << 19) // locus)
 
     def __call__(self, ids: list[str], X: torch.Tensor) -> Attributed:
         args = self.loaded.arguments(ids, X)
