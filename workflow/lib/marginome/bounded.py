@@ -77,10 +77,25 @@ def check_file(path: str | os.PathLike, *, where: str | None = None) -> None:
             f"this is a {kind}, not a file", where=where, remedy="Write what it gives to a file first."
         )
     try:
-        open(path, "rb").close()
+        unfetched_file = unfetched(path, where)
     except OSError as error:
         what = "no permission to read it" if error.errno == errno.EACCES else f"it cannot be read ({error.strerror})"
         raise MarginomeError(what, where=where, remedy="Check its mode.") from None
+    if unfetched_file:
+        raise unfetched_file
+
+
+def unfetched(path: str | os.PathLike, where: str) -> MarginomeError | None:
+    """Return what to do about a file in whose place there is a pointer of Git LFS or a web page, None for another."""
+    with open(path, "rb") as handle:
+        start = handle.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        remedy = "Fetch the file itself: git lfs pull, in the folder of its repository."
+        return MarginomeError("this is a pointer of Git LFS, in place of the file", where=where, remedy=remedy)
+    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        remedy = "Download it again, and look at what its address gives."
+        return MarginomeError("this is a web page, in place of the file", where=where, remedy=remedy)
+    return None
 
 
 def is_archive(path: str | os.PathLike) -> bool:

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from marginome.bounded import unfetched
 from marginome.config_checks import entry_problems
 from marginome.config_models import model_headers, model_problems, told_lengths
 from marginome.config_reading import check_file, place, plain_values
@@ -420,6 +421,8 @@ def _missing_files(files: Iterable[tuple[str, str]]) -> Iterator[MarginomeError]
             yield MarginomeError(f"no permission to read '{named}'", where=where, remedy=f"Try: ls -l {named}")
         elif found.st_size == 0:
             yield MarginomeError(f"the file '{named}' is empty", where=where, remedy="Copy or download it again.")
+        elif instead := unfetched(file, f"{where}: {named}"):
+            yield instead
 
 
 def _unknown_sums(config: Mapping, files: Iterable[tuple[str, str]]) -> Iterator[MarginomeError]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.arrays import finish_hdf5, seal_hdf5
-from marginome.errors import MarginomeError
+from marginome.errors import MarginomeError, first_line
 from marginome.seeds import stable_seed
 from marginome.storage import atomic, to_json
 
@@ -122,7 +122,7 @@ def find_patterns(
         )
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise MarginomeError(
-            f"modisco-lite cannot find patterns in these attributions ({error})",
+            f"modisco-lite cannot find patterns in these attributions ({first_line(error)})",
             where="patterns",
             remedy="It wants window sums of both signs and many of them: use more loci or a larger window.",
         ) from error

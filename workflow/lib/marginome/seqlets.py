@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.sequences import name_some, refuse_meta
 
 COLUMNS = {
@@ -261,7 +261,7 @@ def tfmodisco_seqlets(
         )
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise MarginomeError(
-            f"modisco-lite cannot tell signal from background in these attributions ({error})",
+            f"modisco-lite cannot tell signal from background in these attributions ({first_line(error)})",
             where="X_attr",
             remedy="It wants window sums of both signs and many of them: use more sequences, or recursive_seqlets.",
         ) from error

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.storage import sha256_of
 
 
@@ -52,7 +52,7 @@ def load_user_object(reference: str, *, where: str) -> Any:
         except Exception as error:
             sys.modules.pop(module_name, None)
             raise MarginomeError(
-                f"'{file}' stops with {type(error).__name__}: {error}", where=where, remedy=f"Try: python {file}"
+                f"'{file}' stops with {first_line(error)}", where=where, remedy=f"Try: python {file}"
             ) from error
         finally:
             sys.path.remove(str(path.resolve().parent))

@@ -21,7 +21,7 @@ from marginome.attribution.functions import Attributed as Found
 from marginome.attribution_file import CHUNK_BYTES
 from marginome.attribution_names import ATTRIBUTIONS, METHODS
 from marginome.devices import peak_memory, resolve_device
-from marginome.errors import MarginomeError, unknown_name
+from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.fasta import count_sequences, read_background, read_some
 from marginome.footprint import memory_of_attributions
 from marginome.jobs.runner import Progress
@@ -270,7 +270,8 @@ class _Attributor:
                         warning_threshold=limit, return_deltas=True, dtype="float64",
                     )  # fmt: skip
                 except (RuntimeError, MarginomeError) as error:
-                    return f"whether this is rounding is not known: the model does not run in float64 ({error})", other
+                    why = f"the model does not run in float64 ({first_line(error)})"
+                    return f"whether this is rounding is not known: {why}", other
             exact = max(exact, float(found.deltas.nan_to_num(torch.inf).max()))
             said += [str(w.message).partition(":")[0] for w in caught if str(w.message).startswith("no DeepLIFT rule")]
         if exact <= limit:

@@ -65,10 +65,11 @@ def _own(loader: str, file: str | None, settings: Mapping[str, Any], where: str)
         if is_out_of_memory(error):
             raise
         raise MarginomeError(
-            f"{loader} failed: {type(error).__name__}: {error}",
+            f"{loader} failed: {first_line(error)}",
             where=where,
             remedy=f"It was called with {', '.join(f'{k}={v!r}' for k, v in parameters.items()) or 'no arguments'}.",
         ) from error
+    module = _bare(module)
     if not isinstance(module, nn.Module):
         raise MarginomeError(f"{loader} returned {type(module).__name__}; wanted a torch.nn.Module", where=where)
     if file is not None and not passed:
@@ -77,6 +78,17 @@ def _own(loader: str, file: str | None, settings: Mapping[str, Any], where: str)
         loaded = _unpickled(file, here) if trusted else read_weights(file)
         load_strictly(module, state_of(module, loaded, here), here)
     return Built(module)
+
+
+def _bare(module: Any) -> Any:
+    """The module in what torch.compile or DataParallel made of it: operations are looked at one by one here."""
+    while isinstance(module, nn.Module):
+        wrapped = isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel)
+        inner = module.module if wrapped else getattr(module, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            break
+        module = inner
+    return module
 
 
 def _pickled(file: str, settings: Mapping[str, Any], where: str) -> nn.Module:

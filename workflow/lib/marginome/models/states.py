@@ -12,6 +12,8 @@ from marginome.models.kinds import safetensors_names
 from marginome.models.pickles import Record, plain_tensors, read_torch_file
 from marginome.models.safetensors import read_safetensors
 
+_COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, which may be a part of a model
+
 
 def read_weights(path: str) -> Any:
     """Read a file of weights as data: tensors of safetensors, or what ``torch.save`` wrote (`read_torch_file`)."""
@@ -23,7 +25,7 @@ def plain_state(loaded: Any, where: str) -> dict[str, Tensor]:
     state = _named_tensors(loaded, where)
     while all("." in key for key in state) and len({key.split(".")[0] for key in state}) == 1:
         prefix = next(iter(state)).split(".")[0] + "."
-        if prefix not in ("module.", "model.", "net.", "_orig_mod."):
+        if prefix not in ("module.", "model.", "net."):
             break
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
@@ -48,7 +50,7 @@ def state_of(module: nn.Module, loaded: Any, where: str) -> dict[str, Tensor]:
         When there is no state dict, or the module's names are there under several prefixes.
     """
     state = _named_tensors(loaded, where)
-    names = list(module.state_dict())
+    names = [name for name in module.state_dict() if not _is_count(name)]
     if not names or set(names) <= set(state):
         return state
     first = names[0]
@@ -66,19 +68,38 @@ def state_of(module: nn.Module, loaded: Any, where: str) -> dict[str, Tensor]:
 
 
 def _named_tensors(loaded: Any, where: str) -> dict[str, Tensor]:
-    """The dict of tensors in what a file held, with the names that it has there."""
+    """The dict of tensors in what a file held, with the names that it has there, but for those of torch.compile."""
     state = loaded
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
+    inner = {key: value for key, value in state.items() if _has_tensors(value)} if isinstance(state, dict) else {}
+    if len(inner) > 1:
+        raise MarginomeError(
+            f"the file holds several dicts of tensors: {', '.join(map(str, inner))}",
+            where=where,
+            remedy="Save the one that is meant in a file of its own: torch.save(checkpoint[key], file).",
+        )
+    state = next(iter(inner.values()), state)
+    if not _has_tensors(state):
         raise MarginomeError(
             f"the file holds {_describe(loaded)}, no state dict",
             where=where,
             remedy="Save the weights with torch.save(model.state_dict(), file), or write a loader of your own: "
             "loader: path/to/file.py:function.",
         )
-    return plain_tensors(state, where)
+    state = plain_tensors(state, where)
+    bare = {name.replace(_COMPILED, ""): value for name, value in state.items()}
+    return bare if len(bare) == len(state) else state
+
+
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(entry, Tensor) for entry in value.values())
+
+
+def _is_count(name: str) -> bool:
+    """Whether a name is of the number of batches that a norm was trained on, which is not used and files may lack."""
+    return name.rpartition(".")[2] == "num_batches_tracked"
 
 
 def _describe(value: Any) -> str:
@@ -114,7 +135,8 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) 
             f"'{odd[0]}' is {weights[odd[0]].dtype}, wanted {own[odd[0]].dtype}".replace("torch.", ""), where=where,
             remedy="Weights that were made integers (quantized) need their scales: save those of the model as trained.",
         )  # fmt: skip
-    missing, extra = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
+    missing = sorted(name for name in set(own) - set(weights) if not _is_count(name))
+    extra = sorted(set(weights) - set(own))
     other = sorted(k for k in set(own) & set(weights) if own[k].shape != weights[k].shape)
     if missing or extra or other:
         told = [
@@ -130,4 +152,4 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) 
             where=where,
             remedy="These are the weights of another architecture: give the loader that fits them.",
         )
-    module.load_state_dict({k: v.to(own[k].dtype) for k, v in weights.items()})
+    module.load_state_dict(own | {k: v.to(own[k].dtype) for k, v in weights.items()})
