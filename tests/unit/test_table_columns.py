@@ -143,13 +143,13 @@ def test_effects_of_nothing_have_all_columns(chains, tmp_path, kind):
 def test_agreement_and_consensus_of_one_background_set(tmp_path):
     rows = pd.DataFrame({
         "model": "m", "background": ["a", "a", "b", "b"], "output": "o", "collection": "c", "motif_id": ["x", "y"] * 2,
-        "orientation": "+", "start": 3, "insert": ["AC", "GT"] * 2, "sample": None, "effect": [1.0, 2, 1.5, 2.5],
-        "q": 0.01,
+        "orientation": "+", "start": 3, "insert": ["AC", "GT"] * 2, "sample": None, "partner_id": None,
+        "effect": [1.0, 2, 1.5, 2.5], "q": 0.01,
     })  # fmt: skip
     write_json(tmp_path / "failed.json", {})
     found = {}
     for name, part in (("one", rows[:2]), ("two", rows)):
-        write_table(tmp_path / "batch.parquet", part.astype({"sample": "Int64"}))
+        write_table(tmp_path / "batch.parquet", part.astype({"sample": "Int64", "partner_id": "string"}))
         out = {kind: tmp_path / f"{name}.{kind}" for kind in ("manifest", "agreement_table", "consensus_table")}
         summarize_screen(batches={"b": tmp_path / "batch.parquet"}, failed=[tmp_path / "failed.json"], **out)
         for kind, stated in zip(out, (MANIFEST, AGREEMENT, CONSENSUS)):

@@ -18,8 +18,9 @@ from many_models import BACKGROUNDS, OUTPUTS, read_all, write_batches
 from marginome.agreements import consensus
 from marginome.errors import MarginomeError
 from marginome.jobs.label_models import label_models
+from marginome.jobs.summarize_batch import BATCH_SCHEMA, conform_batch
 from marginome.jobs.summarize_screen import summarize_screen
-from marginome.storage import write_json
+from marginome.storage import table_writer, write_json
 from marginome.tables import AGREEMENT, CONSENSUS, EFFECTS
 from oracles import ORACLE
 from workspace import cannot_run
@@ -66,6 +67,23 @@ def test_the_manifest_leads_to_every_row(screen, monkeypatch):
         assert list(found) == [c.name for c in EFFECTS]
     one = ds.dataset(files).to_table(filter=ds.field("model") == "m0", columns=["effect"])
     np.testing.assert_array_equal(one["effect"], rows.loc[rows["model"] == "m0", "effect"])
+
+
+def test_pairs_that_are_one_sequence_are_one_insert(tmp_path, screen):
+    """A motif beside a palindrome as it is and turned round, or beside itself in both orders: two rows, one insert."""
+    paths = write_batches(tmp_path, BATCHES, 60, lengths=(2114, 1000))
+    for path in paths.values():
+        rows = pd.read_parquet(path)
+        paired = rows.assign(partner_id="P", partner_orientation="+", gap=3, order="given")
+        turned = paired[paired["motif_id"] == "MA0003.1"].assign(partner_orientation="-")
+        path.unlink()
+        with table_writer(path, BATCH_SCHEMA) as writer:
+            for _, part in pd.concat([paired, turned]).groupby(["model", "background"], sort=False):
+                writer.write_table(conform_batch(part), row_group_size=len(part))
+    summarized(tmp_path, paths)
+    assert pd.read_parquet(tmp_path / "manifest.parquet")["rows"].eq(62 * len(OUTPUTS) * len(BACKGROUNDS)).all()
+    for name in ("agreement.parquet", "consensus.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / name), pd.read_parquet(screen[0] / name))
 
 
 OTHERS = {

@@ -28,7 +28,7 @@ OUTPUT = "K562_minP_pooled"
 def workspace(tmp_path_factory):
     config = yaml.safe_load((ROOT / "config" / "examples" / "grammar.yaml").read_text())
     config["backgrounds"]["uniform"]["n"] = 4
-    config["motifs"]["jaspar"]["include"] = ["MA0099.4", "MA0093.4", "MA0062.4", "MA0506.3"]
+    config["motifs"]["jaspar"]["include"] = ["MA0099.4", "MA0093.4", "MA0062.4", "MA0506.3", "MA0004.1"]
     (pairs,) = config["screens"]["grammar"]["pairs"]
     pairs |= {"among": ["MA0099.4", "MA0093.4"], "gaps": [0, 4, 8, 12, 50, 60], "orientations": ["++", "+-"],
               "mismatched": 40}  # fmt: skip
@@ -36,6 +36,11 @@ def workspace(tmp_path_factory):
         "functions": ["predict", "deep_lift_shap"],
         "function_settings": {"references": "background"},
     }
+    config["screens"]["turned"] = config["screens"]["grammar"] | {
+        "pairs": [{"among": ["MA0099.4", "MA0004.1"], "gaps": [0, 7], "orientations": ["++", "+-", "-+", "--"],
+                   "orders": "both"}],
+        "controls": False, "functions": ["predict"],
+    }  # fmt: skip
     config["screens"]["composites"]["composites"][1]["gaps"] = [0, 20]
     config["screens"]["places"]["positions"] = {"start": 0, "stop": 100, "step": 40}
     made = Workspace(tmp_path_factory.mktemp("pairs"), config)
@@ -108,6 +113,40 @@ def test_attributions_are_of_the_best_arrangements_and_add_up_to_the_effects(wor
     np.testing.assert_allclose(joined["total"], joined["effect"], atol=2e-4)
     log = workspace.path("logs", "report_screen", "grammar.log").read_text()
     assert f"{len(found) * 12} attributions" in log
+
+
+def test_orders_orientations_and_gaps_are_those_of_sequences_put_together_by_hand(workspace):
+    """Of one motif and a palindrome, and of each beside itself: several rows are one sequence. In float64."""
+    entry = workspace.config["models"]["mpra"]
+    files = {key: str(ROOT / entry[key]) for key in ("weights", "architecture")}
+    model = load_model("mpra", entry | files, precision="float64").module
+    sequences = read_background(workspace.path("results", "backgrounds", "uniform.fa.gz"))[1]
+    words = {"MA0099.4": "ATGAGTCAT", "MA0004.1": "CACGTG"}
+    output = entry["outputs"]["activity"]["names"].index(OUTPUT)
+
+    def effect(*parts):
+        after = list(sequences)
+        for start, word in parts:
+            after = [s[:start] + word + s[start + len(word) :] for s in after]
+        X = [torch.stack([one_hot_encode(s) for s in some]).double() for some in (sequences, after)]
+        with torch.no_grad():
+            return (model(X[1]) - model(X[0])).numpy()[:, output].mean()
+
+    table = pd.read_parquet(workspace.path("results", "screens", "turned", "effects.parquet"))
+    table = table[(table["output"] == OUTPUT) & table["partner_id"].notna()]
+    assert len(table) == 3 * 2 * 4 * 2 and table.duplicated(["motif_id", "orientation", "start", "insert"]).sum() == 24
+    for row in table.itertuples():
+        first, second = (
+            words[name] if strand == "+" else words[name][::-1].translate(str.maketrans("ACGT", "TGCA"))
+            for name, strand in ((row.motif_id, row.orientation), (row.partner_id, row.partner_orientation))
+        )
+        left, right = (first, second) if row.order == "given" else (second, first)
+        behind = row.start + len(left) + int(row.gap)
+        assert row.start == 145 // 2 - (behind + len(right) - row.start) // 2
+        alone = effect((row.start, left)) + effect((behind, right))
+        together = effect((row.start, left), (behind, right))
+        assert row.effect == pytest.approx(together, abs=2e-6)
+        assert row.interaction == pytest.approx(together - alone, abs=2e-6)
 
 
 def test_composites_are_what_brute_force_says_of_the_written_sequences(workspace):

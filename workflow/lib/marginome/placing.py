@@ -68,12 +68,17 @@ def place(table: pd.DataFrame, length: int, *, counted_from: str) -> pd.DataFram
     placed["start"] += length // 2 if counted_from == MIDDLE else 0
     outside = placed[(placed["start"] < 0) | (placed["start"] + placed["insert"].str.len() > length)]
     check_inside([(_called(row), row["start"], len(row["insert"])) for row in outside.to_dict("records")], length)
+    placed.insert(0, "insert_id", insert_ids(placed))
+    return placed
+
+
+def insert_ids(table: pd.DataFrame) -> np.ndarray:
+    """Return the `insert_id` of each row of a table that has the columns of its parts, text, shape (rows,)."""
     fields = [
-        placed[name].astype(object).where(placed[name].notna(), None) if name in placed else [None] * len(placed)
+        table[name].astype(object).where(table[name].notna(), None) if name in table else [None] * len(table)
         for name in _ID
     ]
-    placed.insert(0, "insert_id", np.array([insert_id(*row) for row in zip(*fields)], dtype=object))
-    return placed
+    return np.array([insert_id(*row) for row in zip(*fields)], dtype=object)
 
 
 def read_inserts(path: str | os.PathLike, length: int) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from marginome.arrays import group_of, plain_name, read_hdf5
+from marginome.placing import insert_ids
 from marginome.report.screen import AttributionLogos, JudgedPairs, methods_paragraph, write_report
 from marginome.results import (
     combinations,
@@ -124,10 +125,9 @@ def read_attributions(handle: h5py.File, table: pd.DataFrame, *, where: str) -> 
         heads = part.iloc[::per]
         place = np.arange(len(heads))
         if some:
-            first_of = np.flatnonzero(~heads.duplicated(keys))
-            known = pd.MultiIndex.from_frame(heads[keys].iloc[first_of])
-            place = known.get_indexer(pd.MultiIndex.from_frame(listed[keys]))
-            place = first_of[place[place >= 0]]
+            ids = handle["inserts/insert_id"].asstr()[...]
+            place = pd.Index(insert_ids(heads.astype({"sample": "Int64", "gap": "Int64"}))).get_indexer(ids)
+            place = place[place >= 0]
             heads = heads.iloc[place]
         if len(heads) != len(listed) or not all(np.array_equal(heads[k], listed[k]) for k in keys):
             raise damaged(where, "it holds other inserts than the effect table")

@@ -55,7 +55,7 @@ def summarize_screen(
     stop_on_failures({model: reason for file in failed for model, reason in read_json(file).items()})
     folder = Path(manifest).parent
     with_q = any("q" in filled_columns(path) for path in batches.values())
-    columns = ["model", "background", "output", *_OF, "effect", *(["q"] if with_q else [])]
+    columns = ["model", "background", "output", *_OF, "partner_id", "effect", *(["q"] if with_q else [])]
     stated = schema_of([c for c in CONSENSUS if c.name != "q_max" or with_q])
     listed, sets, effects = [], [pd.DataFrame()], _Effects()
     with table_writer(consensus_table, stated) as writer:
@@ -63,6 +63,9 @@ def summarize_screen(
             for model, rows in _models(path, columns):
                 file = Path(os.path.relpath(path, folder)).as_posix()
                 listed.append({"model": model, "batch": batch, "file": file, "rows": len(rows)})
+                # Pairs of a motif with a palindrome in either orientation, or with two motifs of one consensus, are one
+                # insert: their rows say the same.
+                rows = rows[rows["partner_id"].isna() | ~rows.duplicated(["background", "output", *_OF])]
                 effects.add(model, rows)
                 sets.append(_sets_agree(model, rows))
                 writer.write_table(conform(_consensus(model, rows), CONSENSUS, name=str(consensus_table)))
