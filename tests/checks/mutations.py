@@ -168,17 +168,22 @@ def apply(mutation: Mutation) -> None:
             for other in list(sys.modules.values()):
                 if getattr(other, "__dict__", {}).get(name) is value:
                     setattr(other, name, made)
-        elif getattr(value, "__module__", None) == module.__name__:
-            _patch(value, made)
+        elif getattr(value, "__module__", None) == module.__name__ and not _patch(value, made):
+            for other in list(sys.modules.values()):
+                if getattr(other, "__dict__", {}).get(name) is value:
+                    setattr(other, name, made)
 
 
-def _patch(old: Any, new: Any) -> None:
-    """Give functions and classes the code and the defaults of others."""
+def _patch(old: Any, new: Any) -> bool:
+    """Give functions and classes the code and the defaults of others; False if they lost their decorator."""
+    if type(old) is not type(new) or hasattr(old, "__wrapped__") != hasattr(new, "__wrapped__"):
+        return False
     if isinstance(old, type) and isinstance(new, type):
         for name, value in list(vars(old).items()):
             made = vars(new).get(name)
             if isinstance(value, FunctionType | staticmethod | classmethod | property):
-                _patch(value, made)
+                if not _patch(value, made):
+                    setattr(old, name, made)
             elif isinstance(value, int | float | str | tuple) and not name.startswith("__") and made != value:
                 setattr(old, name, made)
     elif isinstance(old, property):
@@ -194,6 +199,7 @@ def _patch(old: Any, new: Any) -> None:
         old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
     elif hasattr(old, "__wrapped__"):  # a cache around a function
         _patch(old.__wrapped__, new.__wrapped__)
+    return True
 
 
 def _module(file: str) -> str:

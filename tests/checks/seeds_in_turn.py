@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 Case = TypeVar("Case")
-FAILURES = 5  # after so many it ends: they are likely one
-SHRINK_SECONDS = 60
+FAILURES = 3  # after so many it ends: they are likely one
+SHRINK_SECONDS = 30
 
 
 def options(doc: str | None, **defaults: Any) -> argparse.Namespace:

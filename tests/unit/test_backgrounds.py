@@ -524,12 +524,12 @@ def test_a_width_of_bins_that_is_none():
             gc_bins(np.array([0.5]), width)
 
 
-@pytest.mark.parametrize("stride", [None, 7])
-def test_what_is_left_out_is_counted_as_by_hand(tmp_path, stride):
+@pytest.mark.parametrize(("stride", "width"), [(None, 0.25), (7, 1 / 64)])
+def test_what_is_left_out_is_counted_as_by_hand(tmp_path, stride, width):
     """Every window of contigs with N, soft-masked bases and shut regions, each left out for its first reason."""
     need("bedtools", "bedtools")
     rng = np.random.default_rng(2)
-    length, flank, width = 40, 15, 0.25
+    length, flank = 40, 15
     runs = [rng.choice(list(letters), int(rng.integers(5, 90))) for letters in ["ACGT", "acgt", "AATTC", "N"] * 8]
     text = "".join("".join(run) for run in runs)
     contigs = {"a": text[: len(text) // 2], "b": text[len(text) // 2 :], "c": "ACGT" * 9}
@@ -551,7 +551,7 @@ def test_what_is_left_out_is_counted_as_by_hand(tmp_path, stride):
                 dropped["windows_excluded"] += 1
             else:
                 gc = (upper.count("G") + upper.count("C")) / (length - unknown)
-                available[min(int(gc / width + 1e-9), 3)] += 1
+                available[min(int(gc / width + 1e-9), round(1 / width) - 1)] += 1
     made = make(settings | {"n": 3, "length": length, "flank": flank, "stride": stride, "bin_width": width,
                             "exclude": [str(tmp_path / "shut.bed")], "max_unknown_fraction": 0.25,
                             "max_soft_masked_fraction": 0.5, "shortfall": "nearest"})  # fmt: skip

@@ -13,7 +13,7 @@ from marginome.jobs.list_inserts import list_screen_inserts
 from marginome.motifs import motif_table, read_motifs
 from marginome.motifs.motif import motif_from_sequence
 from marginome.placing import MIDDLE, place, read_inserts
-from marginome.storage import read_json, write_table
+from marginome.storage import read_json, read_table, table_metadata, write_table
 
 OUTPUTS = [
     {"name": "activity", "kind": "scalar", "names": ["K562", "HepG2"]},
@@ -69,6 +69,20 @@ def lists(tmp_path):
         return tmp_path / "i.parquet"
 
     return make
+
+
+@pytest.mark.parametrize("lacks", ["from", "offset"])
+def test_a_list_that_does_not_say_where_starts_count_from_is_one_line(lists, lacks):
+    path = lists(20)
+    table, metadata = read_table(path), table_metadata(path)
+    if lacks == "offset":
+        table = table.drop(columns="offset")
+    else:
+        metadata.pop("from")
+    write_table(path, table, metadata)
+    with pytest.raises(MarginomeError, match="starts of inserts counted from the middle") as refused:
+        read_inserts(path, 40)
+    assert path.name in str(refused.value)
 
 
 def test_starts_are_resolved_where_the_length_is_known(lists):

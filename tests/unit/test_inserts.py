@@ -107,6 +107,8 @@ def test_samples_follow_the_pwm_and_depend_on_id_and_number_alone(motifs):
     found = np.stack([(codes == i).mean(0) for i in range(4)], axis=1)
     # 4 standard errors of a binomial proportion, and a little for the zeros
     assert (np.abs(found - motif.pwm) <= 4 * np.sqrt(motif.pwm * (1 - motif.pwm) / draws) + 1e-3).all()
+    one = list_inserts(motifs, mode="consensus", draws=3, length=100, orientations="+")
+    assert [i.sample for i in one] == [None] * len(motifs)  # a consensus is not drawn
     few = list_inserts(motifs, mode="sample", draws=3, seed=3, length=100, orientations="+")
     many = list_inserts(motifs[::-1], mode="sample", draws=5, seed=3, length=100, orientations="+")
     of = {(i.motif_id, i.sample): i.sequence for i in many}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from marginome.intervals import merged_intervals, overlaps, place_regions
+from marginome.intervals import merged_intervals, overlaps, place_regions, regions_of
 from refusals import refused
 from workspace import need
 
@@ -124,3 +124,9 @@ def test_windows_that_touch_an_interval_do_not_overlap_it(flank):
         starts = np.arange(20 - length + 1)
         wanted = [bool(covered & set(range(s, s + length))) for s in starts]
         assert overlaps(starts, length, merged).tolist() == wanted
+
+
+def test_ids_are_regions_if_all_of_them_are():
+    found = regions_of(["chr1:5-10", "HLA*01:02:3-40"])
+    assert found.to_dict("list") == {"chrom": ["chr1", "HLA*01:02"], "start": [5, 3], "end": [10, 40]}
+    assert regions_of(["chr1:5-10", "seq0"]) is None

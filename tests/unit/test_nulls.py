@@ -11,7 +11,7 @@ from statsmodels.robust.robust_linear_model import RLM
 
 from marginome.discoveries import add_q
 from marginome.errors import MarginomeError
-from marginome.nulls import Null, score_values
+from marginome.nulls import Null, as_columns, score_values
 
 
 @pytest.fixture
@@ -231,3 +231,9 @@ def test_the_location_is_hubers_and_the_controls_own_z_have_the_middle_of_a_norm
     at = np.array([[0.0], [1.0]])
     np.testing.assert_allclose(null.location(at), fitted.params @ [[1, 1], [0, 1]], atol=2e-3)
     assert np.subtract(*np.percentile(null.z, [75, 25])) == pytest.approx(1.349, rel=1e-9)
+
+
+@pytest.mark.parametrize("values", [np.float64(1.0), np.ones((2, 3, 4)), np.ones((3, 2))])
+def test_columns_of_another_shape_are_refused(values):
+    with pytest.raises(MarginomeError, match="wanted \\(2, k\\)"):
+        as_columns(values, 2, "effects")

@@ -39,6 +39,37 @@ def test_tail_is_the_average_over_its_parameters(rng, sites):
     np.testing.assert_allclose(tail.predicted(z), expected, rtol=0.05)
 
 
+@pytest.mark.parametrize("degrees", [1, 4, 100])
+def test_the_prior_of_the_tail_is_the_one_that_is_told(rng, degrees):
+    """The same average over a finer and wider grid of scales, by the density written out: equal to a thousandth."""
+    sample = np.sort(stats.t.rvs(degrees, size=400, random_state=rng))
+    threshold = (sample[-20] + sample[-21]) / 2
+    x = sample[-20:] - threshold
+    shape = np.linspace(-0.5, 1, 301)[:, None]
+    scale = np.exp(np.linspace(np.log(x.mean()) - 6, np.log(x.mean()) + 2, 400))
+    shape = np.where(np.abs(shape) < 1e-12, 1e-9, shape)
+
+    def inside(value):
+        return 1 + shape * value / scale
+
+    log_weight = -0.5 * ((shape - 0.1) / 0.15) ** 2 - 20 * np.log(scale)
+    for value in x:
+        y = inside(value)
+        log_weight = log_weight + np.where(y > 0, -(1 + 1 / shape) * np.log(np.maximum(y, 1e-300)), -np.inf)
+    weight = np.exp(log_weight - log_weight.max())
+    weight[[0, -1]] /= 2  # trapezoids
+    z = threshold + np.array([1.0, 3.0, 10.0]) * x.max()
+    expected = [
+        21 / 401 * (weight * np.maximum(inside(v), 0) ** (-1 / shape)).sum() / weight.sum() for v in z - threshold
+    ]
+    np.testing.assert_allclose(_Tail(sample).predicted(z), expected, rtol=1e-3)
+
+
+def test_a_tail_of_one_value_is_not_extrapolated():
+    controls = np.array([0.0] * 60 + [1.0] * 40)
+    assert Tails(controls).p(np.array([1.0, 1.5, 1e6])).tolist() == [2 * 41 / 101, 2 / 101, 2 / 101]
+
+
 @pytest.mark.parametrize(("n", "k"), [(40, 20), (300, 20), (1000, 30), (10_000, 300)])
 def test_the_fitted_tail_begins_as_the_rank_there(rng, n, k):
     """Its share is counted: of the outermost 3 %, at least 20, and one more, as ranks count what is tested."""
