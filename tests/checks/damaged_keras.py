@@ -111,19 +111,19 @@ class Checker:
         return _judged(path, replace(contents, attributes=contents.attributes | {"": root}))
 
     def bytes(self, seeds: Sequence[int]) -> list[tuple[str, str]]:
-        """The same of damaged bytes, of several seeds."""
-        drawn = []
-        for seed in seeds:
-            rng = random.Random(f"{seed} bytes")
-            path = rng.choice(FILES)
-            drawn.append((path, damage.draw(path.read_bytes(), rng)))
-        outcomes = []
-        for (path, edits), (word, fault) in zip(drawn, self._of_bytes(drawn), strict=True):
-            if fault:
-                edits, fault = seeds_in_turn.smallest(edits, damage.less, partial(self._of_one, path))
-                fault = f"{path.name}, {damage.shown(edits, path.stat().st_size)}: {fault}"
-            outcomes.append((word, fault))
-        return outcomes
+        """Return what became of the damaged bytes of each seed, and what is wrong."""
+        return self._of_bytes([self._drawn(seed) for seed in seeds])
+
+    def least(self, seed: int) -> str:
+        """Say what is wrong with the damaged bytes of a seed at their least."""
+        path, edits = self._drawn(seed)
+        least, fault = seeds_in_turn.smallest(edits, damage.less, partial(self._of_one, path))
+        return f"{path.name}, {damage.shown(least, path.stat().st_size)}: {fault}"
+
+    def _drawn(self, seed: int) -> tuple[Path, list[damage.Edit]]:
+        rng = random.Random(f"{seed} bytes")
+        path = rng.choice(FILES)
+        return path, damage.draw(path.read_bytes(), rng)
 
     def _of_one(self, path: Path, edits: Sequence[damage.Edit]) -> str:
         return self._of_bytes([(path, edits)])[0][1]
@@ -152,7 +152,7 @@ def check(seed: int, checker: Checker, ahead: dict[int, tuple[str, str]]) -> tup
         ahead.clear()
         ahead.update(zip(range(seed, seed + BATCH), checker.bytes(range(seed, seed + BATCH)), strict=True))
     (word, fault), (of_bytes, fault_of_bytes) = checker.architecture(seed), ahead[seed]
-    return f"architecture {word}, bytes {of_bytes}", fault or fault_of_bytes
+    return f"architecture {word}, bytes {of_bytes}", fault or (fault_of_bytes and checker.least(seed))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@
 cosmic-ray's operators say what can be changed (`<` for `<=`, 1 for 2, `and` for `or`, no rounds of a loop ...). At each
 place one of the changes is drawn; places are taken in random order, so that what was done when the time is over is a
 sample of all. Left out are the heads of functions, what goes to the log, how errors are made (not that one is raised),
-`is` for `==`, and bitwise operators for others. Tests are collected once; for each change a process is forked, which
-puts the changed code into the functions as they are and runs the tests that run the line, those of the file's own test
-file or of files that import it, first what is fast and has noticed most. Prints what none noticed.
+`is` for `==`, and bitwise operators for others. Tests are collected once, and looked at, for ten times --seconds, when
+the first change of their file is made: which lines do they run? For each change a process is forked, which puts the
+changed code into the functions as they are and runs the tests that run the line, those of the file's own test file or
+of files that import it, first what is fast and has noticed most. Prints what none noticed.
 """
 
 from __future__ import annotations
@@ -244,6 +245,8 @@ class Campaign:
         self.skip = Counter(t["place"] for path in options.skip for t in _told(path))
         self.again = {(t["operator"], t["change"]) for t in tried if t["outcome"] in ("survived", "not covered")}
         self.lines: dict[int, tuple[float, dict[str, list[int]]]] = {}
+        self.looked_at: set[str] = set()
+        self.tried: set[int] = set()
         self.counts: Counter[str] = Counter()
         self.kills: Counter[int] = Counter()  # changes that each test has noticed: what notices much is run first
         self.shared = mmap.mmap(-1, 4)  # what a forked process says: the number of the test that failed
@@ -260,12 +263,7 @@ class Campaign:
         stop = time.monotonic() + 60 * self.options.minutes
         for file in {place.file for place in self.wanted}:
             importlib.import_module(_module(file))
-        with tempfile.TemporaryDirectory() as folder:
-            answer = Path(folder) / "lines.json"
-            in_child(lambda: self._record(session.items, answer), 3600)
-            self.lines = {int(k): v for k, v in json.loads(answer.read_text()).items()}
         gc.freeze()
-        self.say(f"{len(self.lines)} tests, {sum(seconds for seconds, _ in self.lines.values()):.0f} CPU seconds")
         for place in self.wanted:
             if time.monotonic() > stop:
                 break
@@ -275,6 +273,7 @@ class Campaign:
             mutation = place.mutation()
             if mutation is None or (self.again and (mutation.operator, mutation.shown()) not in self.again):
                 continue
+            self._look_at(place.file, session.items)
             outcome, tests = self._try(mutation, session.items)
             self.counts[outcome] += 1
             if outcome in ("survived", "not covered"):
@@ -290,15 +289,34 @@ class Campaign:
         """Remember a failure."""
         self.failed |= report.failed
 
-    def _record(self, items: Sequence[pytest.Item], answer: Path) -> int:
+    def _look_at(self, file: str, items: Sequence[pytest.Item]) -> None:
+        """Learn which lines the tests of a file run; of very many, some, in random order."""
+        if file in self.looked_at:
+            return
+        self.looked_at.add(file)
+        paths = self.options.tests or test_files(file)
+        numbers = [i for i, item in enumerate(items) if i not in self.tried and item.path in paths]
+        random.Random(self.options.seed).shuffle(numbers)
+        with tempfile.TemporaryDirectory() as folder:
+            answer = Path(folder) / "lines.json"
+            in_child(lambda: self._record(items, numbers, answer), 3600)
+            found = json.loads(answer.read_text()) if answer.exists() else {}
+        self.tried.update(found["tried"] if found else numbers)
+        self.lines |= {int(k): v for k, v in found["lines"].items()} if found else {}
+
+    def _record(self, items: Sequence[pytest.Item], numbers: Sequence[int], answer: Path) -> int:
         """Write the CPU seconds of each test that passes, and the lines it runs: {number: (seconds, {file: lines})}."""
         from coverage import Coverage
 
         files = {str(PACKAGE / place.file): place.file for place in self.wanted}
         coverage = Coverage(data_file=None, config_file=False, include=list(files))
         coverage.start()
-        seconds = {}
-        for i in range(len(items)):
+        seconds, tried = {}, []
+        stop = time.process_time() + 10 * self.options.seconds
+        for i in numbers:
+            if time.process_time() > stop:
+                break
+            tried.append(i)
             coverage.switch_context(str(i))
             self.failed, start = False, time.process_time()
             self._run([i], items)
@@ -310,7 +328,7 @@ class Campaign:
             for line, contexts in coverage.get_data().contexts_by_lineno(path).items():
                 for i in {int(context) for context in contexts if context} & seconds.keys():
                     lines[i][file].append(line)
-        answer.write_text(json.dumps({i: (seconds[i], lines[i]) for i in seconds}))
+        answer.write_text(json.dumps({"tried": tried, "lines": {i: (seconds[i], lines[i]) for i in seconds}}))
         return 0
 
     def _run(self, numbers: Sequence[int], items: Sequence[pytest.Item]) -> int:

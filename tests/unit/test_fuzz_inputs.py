@@ -47,6 +47,7 @@ def test_the_script_finds_what_is_wrong(monkeypatch):
     """A reader that fails, kills its process or reads less than there is does not go unseen."""
     real = damaged_inputs.read_regions
     monkeypatch.setattr(damaged_inputs, "originals", lambda: [("regions", b"chr1\t1\t2\n" * 5)])
+    monkeypatch.setattr(damaged_inputs.seeds_in_turn, "FAILURES", 1)
     for reader, word in (
         (lambda path, **_: 1 / 0, "ZeroDivisionError"),
         (lambda path, **_: os._exit(9), "the process died"),
