@@ -11,12 +11,15 @@ import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
 import marginome.report.screen.writing as screen_module
+from marginome.arrays import group_of
 from marginome.errors import MarginomeError
+from marginome.jobs.report_screen import read_attributions
 from marginome.report import (
     AttributionLogos,
     Badge,
@@ -279,6 +282,28 @@ def unpacked_logos(page, meta, number):
     before = part[f"{name}_before"].reshape(-1, 4, width)[part[f"{name}_which"]]
     change = part[f"{name}_change"].reshape(-1, 4, width) * part[f"{name}_step"][:, None, None]
     return part[f"{name}_rows"], part[f"{name}_first"], before, before + change
+
+
+def test_attributions_of_pairs_that_are_one_sequence_are_tied_to_each_of_their_rows(tmp_path):
+    """A motif beside a palindrome, as it is and turned round: two rows of one sequence, one place, one motif_id."""
+    rows = pd.DataFrame({
+        "model": "m", "background": "b", "collection": "c", "motif_id": ["A", "A", "A"], "orientation": "+", "start": 3,
+        "sample": pd.NA, "insert": ["GATTCACGTG", "GATTCACGTG", "GATT"], "partner_id": ["P", "P", None],
+        "partner_orientation": ["+", "-", None], "gap": [0, 0, None], "order": ["given", "given", None], "output": "o",
+        "unit": "u",
+    })  # fmt: skip
+    with h5py.File(tmp_path / "functions.h5", "w") as handle:
+        handle.attrs["window"] = 4
+        for name in ("motif_id", "orientation", "insert"):
+            handle[f"inserts/{name}"] = rows[name].astype(object).to_numpy()
+        handle["inserts/start"] = rows["start"].to_numpy()
+        handle["inserts/insert_id"] = np.array(
+            ["c|A|+|3|P|+|gap 0|given", "c|A|+|3|P|-|gap 0|given", "c|A|+|3"], dtype=object
+        )
+        made = handle.create_group(f"{group_of('m', 'b')}/deep_lift_shap/o")
+        made["before"] = made["after"] = np.arange(3 * 4 * 4, dtype=np.float32).reshape(3, 4, 4)
+        (logos,) = read_attributions(handle, rows, where="functions.h5")
+    assert logos.rows.tolist() == [0, 1, 2] and len(logos.after) == 3
 
 
 def test_attribution_logos_are_what_was_given(tmp_path):
