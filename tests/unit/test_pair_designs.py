@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import handmade_pairs
-from marginome import MarginomeError
+from marginome import MarginomeError, read_motifs
+from marginome.composites import list_composites
 from marginome.cooperation import NOTHING, pair_rows
 from marginome.insert_lists import insert_table
 from marginome.inserts import list_inserts
 from marginome.jobs.score_pairs import _of_list, with_q
 from marginome.motifs.motif import motif_from_sequence
 from marginome.pair_designs import LEAST_WITHOUT_MOTIF, expand_pairs, mismatched_inserts
+from workspace import RESOURCES, ROOT
 
 MOTIFS = handmade_pairs.motifs()
 IDS = [m.motif_id for m in MOTIFS]
@@ -46,6 +50,23 @@ def test_which_pairs_are_meant():
     assert len(both_ways) == 3, "a pair that is named in both orders is one pair"
     two = expand_pairs([{"motifs": [MOTIFS[0].motif_name, IDS[1]], "gaps": [1]}] * 2, MOTIFS)
     assert names(two) == [(IDS[0], IDS[1])] * 2 and [pair["entry"] for pair in two] == [0, 1]
+
+
+def test_the_examples_of_the_page_are_listed_as_it_says():
+    """docs/pairs.md: every two of three motifs and each beside itself, two, one with each of two; and composites."""
+    jaspar = read_motifs(RESOURCES / "motifs" / "JASPAR2026_CORE_vertebrates.meme")
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "pairs.md").read_text(), flags=re.DOTALL)
+    screens = [screen for block in blocks for screen in yaml.safe_load(block)["screens"].values()]
+    asked, composed = (next(s[key] for s in screens if key in s) for key in ("pairs", "composites"))
+    expanded = expand_pairs(asked, jaspar)
+    assert Counter(pair["entry"] for pair in expanded) == {0: 6, 1: 1, 2: 2}
+    placed = {"positions": "centre", "length": 500, "seed": 1, "collection": "c"}
+    of_pairs = [insert for insert in list_inserts(jaspar, pairs=expanded, **placed) if insert.partner_id]
+    assert len(of_pairs) == 6 * 26 * 4 + 3 * 5
+    null = mismatched_inserts(expanded, jaspar, **placed)
+    assert len({(i.motif_id, i.partner_id) for i in null if i.partner_id}) == 3 * (200 + 40)
+    composites = list_composites(composed, jaspar, length=500)
+    assert Counter(c.entry for c in composites) == {0: 3 * 2, 1: 1 + 5 * 2}
 
 
 @pytest.mark.parametrize(
