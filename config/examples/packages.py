@@ -89,7 +89,10 @@ def openspliceai(flanking: int = 400) -> torch.nn.Module:
     import numpy as np
     from openspliceai.train_base.openspliceai import SpliceAI
 
-    units = {80: 4, 400: 8, 2000: 12, 10000: 16}[flanking]
+    sizes = {80: 4, 400: 8, 2000: 12, 10000: 16}
+    if flanking not in sizes:
+        raise ValueError(f"flanking is one of {', '.join(map(str, sizes))}, as the file was trained")
+    units = sizes[flanking]
     widths, dilations = np.array([11] * 8 + [21] * 4 + [41] * 4), np.repeat([1, 4, 10, 25], 4)
     return SpliceAI(32, widths[:units], dilations[:units])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import textwrap
+import zipfile
 from unittest import mock
 
 import pytest
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from marginome import MarginomeError
 from marginome.config import resolve_config
 from marginome.models import load_model
-from workspace import small_config
+from workspace import ROOT, small_config
 
 MODEL = textwrap.dedent(
     """
@@ -160,3 +161,48 @@ def test_a_pickle_of_arrays_is_not_opened(net, tmp_path):
     with pytest.raises(MarginomeError, match="needs code to be read") as refused:
         load_model("m", net[0] | {"weights": str(tmp_path / "w.pkl")})
     assert "\n" not in str(refused.value)
+
+
+def test_a_module_saved_whole_that_is_trusted_fills_the_module_of_a_function(net, tmp_path):
+    entry, module, X = net
+    torch.save(torch.nn.Sequential(module.body, module.head), tmp_path / "w.pt")
+    (tmp_path / "net.py").write_text(
+        MODEL + "\ndef pair():\n    net = Net()\n    return Joined(net.body, net.head)\n\n"
+        "class Joined(torch.nn.Sequential):\n    def forward(self, X):\n        return self[1](self[0](X).mean(-1))\n"
+    )
+    entry |= {"loader": f"{tmp_path}/net.py:pair", "weights": str(tmp_path / "w.pt"), "trust_pickle": True}
+    torch.testing.assert_close(load_model("m", entry).module(X), module(X), rtol=0, atol=0)
+
+
+def test_a_checkpoint_with_weights_of_a_loss_beside_a_known_model_is_that_model(tmp_path):
+    source = ROOT / "resources/models/bpnet_ctcf_k562_2114.state_dict.pt"
+    state = torch.load(source, weights_only=True)
+    more = {f"model.{name}": value for name, value in state.items()} | {"loss.scale": torch.ones(1)}
+    torch.save({"state_dict": more, "epoch": 3}, tmp_path / "w.ckpt")
+    one, other = (
+        load_model("m", {"weights": str(file), "input_length": 2114}) for file in (source, tmp_path / "w.ckpt")
+    )
+    assert other.loader == one.loader == "bpnet_lite"
+    for name, value in one.module.state_dict().items():
+        torch.testing.assert_close(other.module.state_dict()[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.keras", "m.pt2", "m.index.json"])
+def test_a_model_of_another_kind_is_told_where_a_state_dict_is_wanted(net, tmp_path, name):
+    """What it is, not that it were damaged."""
+    file, message = tmp_path / name, "this is a model of Keras, and a state dict of PyTorch is wanted.*Leave loader out"
+    if name == "m.h5":
+        file.write_bytes((ROOT / "tests/data/keras2/sequential.h5").read_bytes())
+    elif name == "m.keras":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("config.json", "{}")
+            archive.writestr("model.weights.h5", b"")
+    elif name == "m.pt2":
+        torch.export.save(torch.export.export(net[1], (net[2],)), file)
+        message = message.replace("Keras", r"torch\.export")
+    else:
+        file.write_text('{"weight_map": {"head.weight": "model-00001-of-00002.safetensors"}}')
+        message = "the index of tensors that are in several files.*save_file"
+    with pytest.raises(MarginomeError, match=message) as refused:
+        load_model("m", net[0] | {"weights": str(file)})
+    assert "\n" not in str(refused.value) and name in str(refused.value)

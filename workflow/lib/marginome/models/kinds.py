@@ -53,6 +53,13 @@ def is_keras_archive(path: str | os.PathLike) -> bool:
 
 def unread_file(path: str | os.PathLike, where: str) -> MarginomeError | None:
     """Return what to do with a model in a format that is known and not read: ONNX, a SavedModel; else None."""
+    if os.path.basename(path).endswith(".index.json"):
+        return MarginomeError(
+            "this is the index of tensors that are in several files",
+            where=where,
+            remedy="Put the files together: save_file({**load_file(a), **load_file(b)}, 'model.safetensors'), both of "
+            "safetensors.torch; then weights: model.safetensors.",
+        )
     fields = _fields(path)
     if fields is not None and 7 in fields and fields.get(1) == 0:
         return MarginomeError(
@@ -65,6 +72,25 @@ def unread_file(path: str | os.PathLike, where: str) -> MarginomeError | None:
     if fields is not None and set(fields) == {1, 2} and fields[1] == 0 and os.path.basename(path).endswith(".pb"):
         return saved_model(where)
     return None
+
+
+def no_weights(path: str | os.PathLike, where: str) -> MarginomeError | None:
+    """Return what to do with a whole model where a state dict of PyTorch is wanted; None for any other file."""
+    with open(path, "rb") as handle:
+        keras = handle.read(8) == b"\x89HDF\r\n\x1a\n" or is_keras_archive(path)
+    try:
+        names = zipfile.ZipFile(path).namelist() if not keras and zipfile.is_zipfile(path) else []
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return None
+    exported = any(name.endswith(("archive_format", "serialized_exported_program.json")) for name in names)
+    if not keras and not exported:
+        return None
+    return MarginomeError(
+        f"this is a model of {'Keras' if keras else 'torch.export'}, and a state dict of PyTorch is wanted",
+        where=where,
+        remedy="Leave loader out, so that it is read as what it is; or let the function have a parameter weights, for "
+        "the path.",
+    )
 
 
 def unread_folder(path: str | os.PathLike, where: str) -> MarginomeError | None:

@@ -76,6 +76,7 @@ def _own(loader: str, file: str | None, settings: Mapping[str, Any], where: str)
         here = f"{where}: {file}"
         trusted = settings.get("trust_pickle") and safetensors_names(file) is None
         loaded = _unpickled(file, here) if trusted else read_weights(file)
+        loaded = loaded.state_dict() if isinstance(loaded, nn.Module) else loaded
         load_strictly(module, state_of(module, loaded, here), here)
     return Built(module)
 

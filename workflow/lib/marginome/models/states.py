@@ -7,28 +7,53 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from marginome.bounded import check_file
 from marginome.errors import MarginomeError
-from marginome.models.kinds import safetensors_names
-from marginome.models.pickles import Record, plain_tensors, read_torch_file
+from marginome.models.kinds import no_weights, safetensors_names, unread_file
+from marginome.models.pickles import Record, is_torch_file, plain_tensors, read_torch_file
 from marginome.models.safetensors import read_safetensors
 
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, which may be a part of a model
 
 
 def read_weights(path: str) -> Any:
-    """Read a file of weights as data: tensors of safetensors, or what ``torch.save`` wrote (`read_torch_file`)."""
-    return read_torch_file(path) if safetensors_names(path) is None else read_safetensors(path)
+    """Read a file of weights as data: tensors of safetensors, or what ``torch.save`` wrote (`read_torch_file`).
+
+    Raises
+    ------
+    MarginomeError
+        Also for a file of another kind, of which is said what it is.
+    """
+    if safetensors_names(path) is not None:
+        return read_safetensors(path)
+    check_file(path)
+    other = no_weights(path, str(path))
+    if other is None and not is_torch_file(path):
+        other = unread_file(path, str(path))
+    if other:
+        raise other
+    return read_torch_file(path)
 
 
-def plain_state(loaded: Any, where: str) -> dict[str, Tensor]:
-    """Find the state dict in what ``torch.load`` returned and strip a prefix that all its keys share."""
+def plain_state(loaded: Any, where: str, *, most: bool = True) -> dict[str, Tensor]:
+    """Find the state dict in what ``torch.load`` returned and strip a prefix that its keys share.
+
+    Parameters
+    ----------
+    loaded : object
+        What `read_weights` returned.
+    where : str
+        For messages.
+    most : bool, default True
+        Whether a prefix of most keys is one too; the others, such as weights of a trainer's loss, are left out.
+    """
     state = _named_tensors(loaded, where)
-    while all("." in key for key in state) and len({key.split(".")[0] for key in state}) == 1:
-        prefix = next(iter(state)).split(".")[0] + "."
-        if prefix not in ("module.", "model.", "net."):
-            break
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+    while True:
+        counts = {prefix: sum(key.startswith(prefix) for key in state) for prefix in ("module.", "model.", "net.")}
+        prefix = max(counts, key=counts.__getitem__)
+        if 2 * counts[prefix] <= len(state) or not (most or counts[prefix] == len(state)):
+            return state
+        state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def state_of(module: nn.Module, loaded: Any, where: str) -> dict[str, Tensor]:
@@ -63,7 +88,7 @@ def state_of(module: nn.Module, loaded: Any, where: str) -> dict[str, Tensor]:
             remedy="Save those that are meant in a file of their own: torch.save(module.state_dict(), file).",
         )
     if not fitting:
-        return plain_state(loaded, where)
+        return plain_state(loaded, where, most=False)
     return {k.removeprefix(fitting[0]): value for k, value in state.items() if k.startswith(fitting[0])}
 
 
