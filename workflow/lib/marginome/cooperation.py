@@ -237,10 +237,10 @@ def score_pairs(rows: pd.DataFrame, *, far: int | None = None) -> Cooperation:
     found |= {"syntax_best": best, "syntax_z": np.where(best < 0, np.nan, syntax[best])}
     found["syntax_p"] = _ranked(largest, pairs)[0]
     found["hard_share"] = _hard_share(I, eligible, pair, len(names))
-    share = np.array([
-        periodicity(beyond[mine], gap[mine], rows["arrangement"].to_numpy()[mine])
-        for mine in (np.flatnonzero(eligible & (pair == i)) for i in range(len(names)))
-    ])  # fmt: skip
+    arrangement, able = rows["arrangement"].to_numpy(dtype=object), np.flatnonzero(eligible)
+    able = able[np.argsort(pair[able], kind="stable")]
+    of_pairs = np.split(able, np.searchsorted(pair[able], np.arange(1, len(names))))
+    share = np.array([periodicity(beyond[mine], gap[mine], arrangement[mine]) for mine in of_pairs])
     found |= {"period_share": share, "period_p": _ranked(share, pairs)[0]}
     found["n_arrangements"] = np.bincount(pair[eligible], minlength=len(names))
     result = pd.DataFrame(found, index=pd.Index(names, name="pair"))[~mismatched]

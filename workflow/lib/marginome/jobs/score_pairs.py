@@ -170,7 +170,7 @@ def _in_backgrounds(
 def _designs(made: pd.DataFrame) -> list[pd.Index]:
     """Rows of the pairs that have the same arrangements at the same position: they are judged together."""
     key = made["arrangement"] + " " + made["gap"].astype(str)
-    pair = made[["position", "pair"]].apply(tuple, axis=1)
+    pair = pd.Series(list(zip(made["position"], made["pair"])), index=made.index)
     design = key.groupby(pair).agg(lambda keys: " ".join(sorted(keys)))
     group = pd.Series(list(zip(made["position"], pair.map(design))), index=made.index)
     return [members for _, members in group.groupby(group, sort=False).groups.items()]
