@@ -495,6 +495,9 @@ def test_outputs_are_in_the_order_of_keras():
         "mine": (2, 60),
         "strand": (1, 60),
     }
+    beside = (one.input_length - 60) // 2  # the file's own profile is one of bases; of another output nothing says it
+    assert beside > 0 and {o.name: (o.first, o.bin) for o in one.outputs if o.kind == "profile"} == {
+        "profile": (beside, 1), "mine": (None, None), "strand": (None, None)}  # fmt: skip
     with torch.no_grad():
         found = one.readouts()(*x)
         assert one.module(*x)[0].shape == (len(profile), 60, 2)
