@@ -129,7 +129,7 @@ def originals() -> list[tuple[str, bytes]]:
     ]
     found += [("fasta", b">chr1 first\n" + b"ACGTNacgt\n" * 4 + b"AC\n>chr2\nACGT\n")] * 4
     # each HDF5 file costs two processes and each bigWig one, as long as a hundred others
-    rare = [("modisco", (MOTIFS / "modisco.h5").read_bytes())] * 2 + [("bigwig", _bigwig())] * 3
+    rare = [("modisco", (MOTIFS / "modisco.h5").read_bytes()), ("bigwig", _bigwig())]
     return found * 3 + rare + [("bgzip", _bgzip())] * 6
 
 

@@ -67,6 +67,9 @@ def test_jensen_shannon_of_probabilities_and_its_bounds():
     assert torch.allclose(
         jensen_shannon_distance(before, after, logits=False), jensen_shannon_distance(before.log(), after.log())
     )
+    counted = [distance.jensenshannon(7 * b, 0.01 * a, base=2) for b, a in zip(before.double(), after.double())]
+    found = jensen_shannon_distance(7 * before, 0.01 * after, logits=False)
+    np.testing.assert_allclose(found, counted, rtol=1e-6)  # any sum above 0
     same = torch.randn(3, 2, 1000, generator=GENERATOR).double() * 5  # in float32 the shift itself would round
     assert jensen_shannon_distance(same, same + 100).max() < 1e-6  # a softmax does not see a shift
     with pytest.raises(MarginomeError, match="after"):
