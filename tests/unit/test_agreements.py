@@ -123,6 +123,24 @@ def test_agreement_of_few_inserts(rng, n):
         assert np.isnan([found["spearman"], found["pearson"]]).all() and found["sign_agreement"] >= 0
 
 
+def test_each_pair_of_members_is_compared_on_what_both_have(rng):
+    """Five members of which two have the same inserts and each other one lacks others."""
+    rows = [("c", f"m{i}", "+", 5, name, rng.normal()) for name in "abcde" for i in range(40)]
+    table = pd.DataFrame(rows, columns=["collection", "motif_id", "orientation", "start", "background", "effect"])
+    number = table["motif_id"].str[1:].astype(int)
+    for name, lacks in (("a", number % 7 == 0), ("c", number > 30), ("d", number < 6), ("e", number > 30)):
+        table = table[~((table["background"] == name) & lacks.reindex(table.index))]
+    found = agreement(table, "background")
+    assert len(found) == 10 and found.index.is_unique
+    for row in found.to_dict("records"):
+        a, b = row["first"], row["second"]
+        assert (row["n"], row["sign_agreement"], row["top_overlap"]) == pytest.approx(by_hand(table, a, b))
+        wide = table[table["background"].isin([a, b])].pivot(index="motif_id", columns="background", values="effect")
+        wide = wide.dropna()
+        assert row["pearson"] == pytest.approx(np.corrcoef(wide[a], wide[b])[0, 1])
+        assert row["spearman"] == pytest.approx(stats.spearmanr(wide[a], wide[b]).statistic)
+
+
 def test_members_that_share_nothing():
     rows = [("c", m, "+", 5, name, 1.0) for name, m in (("a", "m0"), ("b", "m1"))]
     table = pd.DataFrame(rows, columns=["collection", "motif_id", "orientation", "start", "background", "effect"])

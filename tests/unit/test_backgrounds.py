@@ -16,7 +16,7 @@ from marginome.backgrounds import check_settings, make_background
 from marginome.bases import DINUCLEOTIDES
 from marginome.errors import MarginomeError
 from marginome.fasta import Genome, read_background
-from marginome.gc_matching import gc_bins, quotas
+from marginome.gc_matching import _Signal, gc_bins, quotas
 from marginome.hits import HitFinder
 from marginome.motifs import collect_motifs
 from marginome.regions import read_regions
@@ -623,3 +623,14 @@ def test_a_window_may_hold_the_limit_of_the_signal_and_no_more_of_either_sign(tm
     refused(settings | {"n": 2}, "1 of 2 windows of 50 bp", "windows with signal 2")
     write(0.0)
     refused(settings | {"n": 1}, "1 % of the peaks have no signal at all")
+
+
+def test_a_bigwig_of_another_assembly_is_refused(tmp_path):
+    import pyBigWig
+
+    with pyBigWig.open(str(tmp_path / "x.bw"), "w") as handle:
+        handle.addHeader([("other", 5000)])
+        handle.addEntries(["other"], [0], [300], [1.0])
+    settings = {"bigwigs": [str(tmp_path / "x.bw")], "max_fraction": 0.5}
+    with Genome(GENOME) as genome, pytest.raises(MarginomeError, match=r"x\.bw.*other"):
+        _Signal(settings, [(next(iter(genome.contigs)), 0, 300)], genome, "signal")

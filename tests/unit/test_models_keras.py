@@ -21,6 +21,7 @@ from marginome.hdf5 import Request, read_foreign_hdf5
 from marginome.models import load_model
 from marginome.models.keras.activations import activation
 from marginome.models.keras.file import graph_of
+from marginome.models.keras.graph import _calls
 from marginome.models.keras.settings import Settings
 
 FILES = Path(__file__).parents[1] / "data/keras2"
@@ -470,6 +471,16 @@ def test_odd_architectures(change, message):
 def test_architectures_that_are_none(text):
     with pytest.raises(MarginomeError, match=r"m\.h5: the architecture is"):
         graph_of(text, contents("keras3/merges"), {}, "m.h5")
+
+
+def test_an_attention_of_keras_2_names_its_value_and_key():
+    """As tf_keras writes it; what it predicts is compared by tests/checks/keras_layers.py."""
+    more = {"value": ["v", 0, 0], "key": ["k", 1, 0], "attention_mask": None}
+    layer = {"class_name": "MultiHeadAttention", "config": {"name": "a"}, "inbound_nodes": [[["q", 0, 0, more]]]}
+    assert _calls(layer, "m.h5") == [[("q", 0, 0), ("v", 0, 0), ("k", 1, 0)]]
+    more["attention_mask"] = ["mask", 0, 0]
+    with pytest.raises(MarginomeError, match=r"called with more than tensors \(attention_mask\)"):
+        _calls(layer, "m.h5")
 
 
 def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):

@@ -216,3 +216,12 @@ def test_a_data_frame_of_r_without_its_header_is_named(tmp_path):
     assert read_regions(path)["start"].tolist() == [101, 301]
     path.write_text("chr1\t101\t200\t7\t+\nchr1\t301\t450\t8\t-\n")  # numbers that are no widths
     assert read_regions(path)["start"].tolist() == [101, 301]
+
+
+def test_a_narrow_peak_file_with_most_summits_damaged_is_one_still(tmp_path):
+    """Columns 5 to 9 say what it is: without the summits its windows would silently be elsewhere."""
+    path = tmp_path / "x.bed"
+    path.write_text("".join(f"chr1\t{i}\t100\ta\t5\t.\t1.0\t2.0\t3.0\t{summit}\n" for i, summit in enumerate("xy4")))
+    with pytest.raises(MarginomeError, match=r"line 1: found 'x' where the summit is wanted.*2 of 3 rows are odd"):
+        read_regions(path)
+    assert read_regions(path, odd_rows="skip")["summit"].tolist() == [2 + 4]

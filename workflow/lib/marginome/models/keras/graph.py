@@ -308,7 +308,10 @@ def _calls(layer: Mapping, where: str) -> list[list[Reference]]:
         else:
             entries = [node] if node and isinstance(node[0], str) else node
             refs = [_reference(entry) for entry in entries]
-            settings = [entry[3] for entry in entries if len(entry) > 3 and entry[3]]
+            settings = [dict(entry[3]) for entry in entries if len(entry) > 3 and entry[3]]
+            if layer.get("class_name") == "MultiHeadAttention":  # the query alone is an input, the others are named
+                named = [given.pop(key) for given in settings for key in ("value", "key") if given.get(key)]
+                refs += [_reference(item) for item in named]
         # e.g. training=True, with which dropout acts at prediction too
         beyond = {key: value for given in settings for key, value in given.items() if value is not None}
         if beyond.pop("training", False) or beyond or None in refs:

@@ -189,7 +189,8 @@ def _attention(call: Call) -> Built:
         raise settings.unsupported(f"attention over axes {axes}")
     if settings.get("use_gate", False) is not False or settings.get("sliding_window", None) is not None:
         raise settings.unsupported("a gate or a sliding window is not supported")
-    for key_of_no_effect in ("dropout", "flash_attention"):
+    for key_of_no_effect in ("dropout", "flash_attention", "query_shape", "key_shape", "value_shape",
+                             "softmax_robust_masking"):  # fmt: skip
         settings.get(key_of_no_effect, None)
     given = settings.get("output_shape", None)
     given = given[0] if isinstance(given, list) and len(given) == 1 else given
