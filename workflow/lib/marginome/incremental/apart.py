@@ -1,8 +1,8 @@
 """Edits with a hole: what their two ends change is computed apart, up to where it meets.
 
 Two motifs of 12 bp, 200 bp apart, change 2 x 32 positions of a first layer of width 21, not the 244 between their outer
-ends. An operation whose result at no position depends on both ends gives two changes, each by the rule of the operation as if
-the other end were not there. From the first operation on whose changes touch, there is one: the difference on the
+ends. An operation whose result at no position depends on both ends gives two changes, each by the rule of the operation
+as if the other end were not there. From the first operation on whose changes touch, there is one: the difference on the
 span of both, 0 between them.
 """
 

@@ -401,12 +401,11 @@ class Incremental:
         length = self.X.shape[-1]
         spans.clamp_(max=length)
         spans[:, 0].clamp_(max=length - 1)
-        wide = bool((holes[:, 1] - holes[:, 0] >= HOLES[0]).any())
-        if wide and self._costs.holes is None and not self.differentiable:
-            self._costs = self._costs._replace(holes=self._holes())
         costs = self._costs
         if self.always_apart:
             costs = costs._replace(holes=Holes(np.array([1]), np.array([1e9]), np.zeros(1), np.zeros(1)))
+        elif costs.holes is None and not self.differentiable and (holes[:, 1] - holes[:, 0] >= HOLES[0]).any():
+            self._costs = costs = costs._replace(holes=self._holes())
         return cheapest_groups(spans.numpy(), holes.numpy(), backgrounds, costs)
 
     def _holes(self) -> Holes:
