@@ -96,7 +96,8 @@ class SelfCheck:
             inserts = list(random_one_hot((len(starts), 4, width), random_state=width))
             edits = self._edits(width, inserts, starts)
             if with_hole:
-                edits.one_hot[:, :, END : width - END] = 0
+                end = min(END, width // 3)  # narrow edits have a hole too, or nothing would be tried
+                edits.one_hot[:, :, end : width - end] = 0
             self._verified[width, with_hole] = self._compare(edits, with_model=False, apart=with_hole).reason
         return self._verified[width, with_hole]
 
