@@ -118,6 +118,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def send(t: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor on a device. What a GPU has queued is not waited for: it copies when its turn comes."""
+    if device.type == "cuda" and t.device.type == "cpu":
+        return t.contiguous().pin_memory().to(device, non_blocking=True)
+    return t.to(device)
+
+
 def free_memory(device: torch.device) -> None:
     """Give cached, unused device memory back (after running out of it)."""
     if device.type == "cuda":

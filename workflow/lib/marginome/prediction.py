@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from marginome.batches import check_batches_are_independent
-from marginome.devices import free_memory, is_out_of_memory, resolve_device
+from marginome.devices import free_memory, is_out_of_memory, resolve_device, send
 from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.models.reading import REDUCTIONS, TRANSFORMS, read
 from marginome.nested import at, check_returned, check_same, first_tensor, leaves, map_structure, shape_and_dtype
@@ -94,12 +94,7 @@ def evaluating(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
 
 def to_device(X: torch.Tensor, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Move to `device`, then cast to `dtype`, so that int8 sequences travel as int8; queued only on a GPU."""
-    if device.type == "cuda" and X.device.type == "cpu":
-        small = X if X.element_size() <= dtype.itemsize else X.to(dtype)
-        return small.contiguous().pin_memory().to(device, non_blocking=True).to(dtype)
-    if X.element_size() <= dtype.itemsize:
-        return X.to(device).to(dtype)
-    return X.to(dtype).to(device)
+    return send(X if X.element_size() <= dtype.itemsize else X.to(dtype), device).to(dtype)
 
 
 def cast_argument(arg: torch.Tensor, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

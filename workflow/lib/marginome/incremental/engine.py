@@ -19,6 +19,7 @@ from marginome.devices import (
     is_out_of_memory,
     peak_memory,
     resolve_device,
+    send,
 )
 from marginome.errors import MarginomeError, first_line, unknown_name
 from marginome.prediction import cast_argument, check_args, model_dtype
@@ -342,7 +343,7 @@ class Engine:
             return tensors(self._full.pairs(edits.take(rows // b), index))
 
         def before(t: torch.Tensor) -> Callable[[int, int], torch.Tensor]:
-            return lambda i, j: t[backgrounds] if leading == 2 else t[backgrounds[i:j].to(t.device)]
+            return lambda i, j: t[backgrounds] if leading == 2 else t[send(backgrounds[i:j], t.device)]
 
         found = confirm(
             tensors(y),

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from marginome.devices import send
+
 from .capture import Graph
 from .plan import Plan
 
@@ -87,15 +89,15 @@ def _rows(where: tuple, device: torch.device) -> tuple:
     if rows.ndim == 1 and torch.equal(rows, torch.arange(first, first + len(rows))):
         return (slice(first, first + len(rows)), *where[1:])
     if len(where) == 1:
-        return (rows.to(device),)
-    return rows[:, None].to(device), torch.arange(where[1].start, where[1].stop, device=device)[None]
+        return (send(rows, device),)
+    return send(rows[:, None], device), torch.arange(where[1].start, where[1].stop, device=device)[None]
 
 
 def cut_out(inserts: torch.Tensor, starts: torch.Tensor, rows: torch.Tensor, lo: int, hi: int) -> torch.Tensor:
     """Return inserts as they lie in ``[lo, hi)``: ``(rows, 4, hi - lo)``, all-zero columns around them."""
-    width = inserts.shape[-1]
-    places = torch.arange(lo, hi)[None] - starts[rows][:, None]  # column of the insert at each position
+    width, device = inserts.shape[-1], inserts.device
+    starts, rows = send(starts[rows], device), send(rows, device)
+    places = torch.arange(lo, hi, device=device)[None] - starts[:, None]  # column of the insert at each position
     inside = (places >= 0) & (places < width)
-    rows, places, inside = rows.to(inserts.device), places.to(inserts.device), inside.to(inserts.device)
     cut = inserts[rows].gather(2, places.clamp(0, width - 1)[:, None].expand(-1, 4, -1))
     return cut * inside[:, None]
