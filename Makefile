@@ -71,8 +71,8 @@ check-%:
 # environment of ours; only files that have such tests are read, since others import what may not be there.
 PYTHON ?= python3
 cuda:
-	PYTHONPATH=workflow/lib $(PYTHON) -m pytest -m cuda $(PYTEST_ARGS) $$(grep -rl "mark.cuda" tests/unit)
-	PYTHONPATH=workflow/lib $(PYTHON) tests/benchmarks/bench_cuda.py $(BENCHMARK_ARGS)
+	PYTHONPATH=workflow/lib:$$PYTHONPATH $(PYTHON) -m pytest -m cuda $(PYTEST_ARGS) $$(grep -rl "mark.cuda" tests/unit)
+	PYTHONPATH=workflow/lib:$$PYTHONPATH $(PYTHON) tests/benchmarks/bench_cuda.py $(BENCHMARK_ARGS)
 
 # Compile every kernel that is offered, for GPUs that need not be here: registers, spills, instructions.
 kernels: env oracle

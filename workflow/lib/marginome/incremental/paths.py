@@ -43,10 +43,9 @@ class Machine(NamedTuple):
         return plan.flops / self.flops + plan.bytes / self.bytes_per_second
 
 
-# Seconds per step are those of Python and of launches, which a GPU waits for. They are as much as thousands of its pairs
-# (on a core, two), so that there it pays to compute motifs of different widths on one span. Of 1e-4 and 3e-4 the latter
-# gave 220,000 in place of 181,000 edits/s of a mutagenesis of 16 sequences on an H200, and the same of 64.
-MACHINES = {"cpu": Machine(1e11, 2e10, 4e-5), "cuda": Machine(3e13, 2e12, 3e-4)}
+# Seconds per step are those of Python and of launches, which a GPU waits for. They are as much as thousands of its
+# pairs (on a core, two), so that there it pays to compute motifs of different widths on one span.
+MACHINES = {"cpu": Machine(1e11, 2e10, 4e-5), "cuda": Machine(1e14, 3e12, 2e-4)}
 # Widths of the holes that what they save is looked up at, and of the ends beside them.
 HOLES, END = (16, 32, 64, 128, 256, 512, 1024), 12
 # Plans that are kept; each holds little besides its list of steps. Making one takes seconds per step of it.
