@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from modiscolite import extract_seqlets, precompile
 
 from marginome.errors import MarginomeError
 from marginome.motifs import read_modisco
@@ -94,6 +95,15 @@ def test_modisco_lites_command_line_finds_the_same(data, written, tmp_path):
         assert len(names) > 5
         for name in names:
             np.testing.assert_array_equal(ours[name][...], theirs[name][...], err_msg=name)
+
+
+def test_what_numba_compiles_is_kept_for_the_next_process(data, monkeypatch):
+    """modisco-lite keeps it if asked before its first kernel; a job that compiles it all takes 10 s more."""
+    order, extract = [], extract_seqlets.extract_seqlets
+    monkeypatch.setattr(precompile, "start", lambda: order.append("keep"))
+    monkeypatch.setattr(extract_seqlets, "extract_seqlets", lambda *a, **k: order.append("kernel") or extract(*a, **k))
+    find_patterns(*(x[:10, :, :WINDOW] for x in data))
+    assert order[:2] == ["keep", "kernel"]
 
 
 def test_above_the_limit_seqlets_are_those_of_random_loci(data, tmp_path):

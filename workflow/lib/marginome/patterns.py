@@ -100,8 +100,10 @@ def find_patterns(
     if not (sequences * hypothetical).any():
         log.warning("all attributions are 0: there is no pattern in them")
         return Patterns(None, None)
+    from modiscolite import precompile
     from modiscolite.tfmodisco import TFMoDISco
 
+    precompile.start()  # keeps what numba compiles; when numba's threads run, modisco-lite's own call does nothing
     try:
         order = None
         seqlets = _seqlets_of_each_sign(sequences, hypothetical, target_fdr)
