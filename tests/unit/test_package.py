@@ -27,6 +27,17 @@ assert resolved["screens"] and "torch" not in sys.modules
 print(marginome.__file__, marginome.__version__)
 """
 
+WITHOUT_A_MODEL = """
+import importlib, pkgutil, sys
+import marginome.jobs, marginome.logos
+for module in pkgutil.iter_modules(marginome.jobs.__path__):
+    if module.name not in sys.argv[1:]:
+        importlib.import_module(f"marginome.jobs.{module.name}")
+        assert "torch" not in sys.modules, module.name
+"""
+MODELS = ("apply_functions", "attribute", "check_model", "each_model", "marginalize", "marginalize_elements",
+          "predict_baseline")  # fmt: skip
+
 
 def built(kind: str, folder: Path) -> Path:
     """Build a distribution from a copy of the library, without a network."""
@@ -55,6 +66,14 @@ def test_what_is_built_and_installed_checks_a_config(kind, tmp_path):
     data = {p.relative_to(LIBRARY) for p in (LIBRARY / "marginome").rglob("*")
             if p.is_file() and p.suffix not in (".py", ".pyc", ".nbi", ".nbc")}  # fmt: skip
     assert len(data) > 15 and [str(p) for p in sorted(data) if not (tmp_path / "site" / p).is_file()] == []
+
+
+def test_jobs_without_a_model_start_without_pytorch():
+    """Its import takes 2 s of each."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_MODEL, *MODELS, "call_seqlets"], capture_output=True, text=True
+    )  # seqlets are called in tensors
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_version_stands_once():

@@ -13,8 +13,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
+from marginome.bases import BASES
 from marginome.errors import MarginomeError
-from marginome.sequences import DNA, refuse_meta
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ def plot_logo(
     ylim: float | tuple[float, float] | None = None,
     spacing: float = 0,
     n_tracks: int = 4,
-    alphabet: Sequence[str] = DNA,
+    alphabet: Sequence[str] = tuple(BASES),
     min_height_pct: float = INVISIBLE,
     score_key: str = "score",
     show_extra: bool = True,
@@ -103,6 +103,8 @@ def plot_logo(
         Wrong shape, NaN, a span outside the sequence, annotations without start and end, a missing score column.
     """
     if hasattr(X_attr, "detach"):
+        from marginome.sequences import refuse_meta  # with PyTorch, 2 s of a job that draws arrays
+
         refuse_meta(X_attr, "X_attr")
         X_attr = X_attr.detach().cpu()
     values = np.asarray(X_attr)

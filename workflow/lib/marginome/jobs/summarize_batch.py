@@ -13,14 +13,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import torch
 
 from marginome.arrays import append, dataset, fill, group_of, hdf5_name, plain_name, read_hdf5, write_hdf5
 from marginome.batch_files import FailedModelError, part_of
 from marginome.columns import conform, schema_of
 from marginome.confidence import mean_interval
 from marginome.discoveries import TEST_SET, add_q, findings_needed
-from marginome.effects import probabilities
 from marginome.insert_nulls import score_effects
 from marginome.interactions import interaction
 from marginome.placing import read_inserts
@@ -341,6 +339,10 @@ def _copy_profiles(
                     if output == target_name and readouts["scalar"][k]:
                         before[k] = mean
         elif name in readouts["output"]:
+            import torch  # 2 s of a job that has no profiles
+
+            from marginome.effects import probabilities
+
             logits = values[...]
             probs = probabilities(torch.from_numpy(logits), values.attrs["softmax"] or None).numpy()
             made = target.require_group(f"{group}/{hdf5_name(name)}")
