@@ -319,7 +319,7 @@ def test_the_spread_of_an_ensemble(resources, tmp_path):
         torch.save(value, tmp_path / f"{name}.pt")
         small[name] = str(tmp_path / f"{name}.pt")
     loaded = load_model("folds", {"weights": list(small.values()), "input_length": 2114})
-    check = check_model(loaded, random_one_hot((2, 4, 2114), random_state=0), attribution=False)
+    check = check_model(loaded, random_one_hot((2, 4, 2114), random_state=0), attribution=False, engine="full")
     assert check["member_sd"]["counts"] == pytest.approx(0.5**0.5, abs=1e-4)  # of x and x + 1
     assert check["members"] == 2 and len(check["files"]) == 2
 
