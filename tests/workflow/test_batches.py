@@ -66,12 +66,12 @@ def _sheet(*seeds: int) -> str:
     return "name\tloader\tinput_length\toutputs\ttissue\n" + "".join(rows)
 
 
-def _atlas(workspace: Workspace, *seeds: int, models=None) -> None:
+def _atlas(workspace: Workspace, *seeds: int) -> None:
     """Have a workspace take its models from a sheet."""
     workspace.path("models.tsv").write_text(_sheet(*seeds))
     config = _config(*seeds)
     del config["models"]
-    config["screens"]["s"]["models"] = models or {"tissue": ["tissue0", "tissue1", "tissue2"][: len(seeds)]}
+    config["screens"]["s"]["models"] = {"tissue": ["tissue0", "tissue1", "tissue2"][: len(seeds)]}
     workspace.config = {**config, "sheets": ["models.tsv"]}
 
 
@@ -83,7 +83,7 @@ def batched(tmp_path):
     return workspace
 
 
-def test_a_batch_of_models_with_one_that_fails(batched, tmp_path):
+def test_a_batch_of_models_with_one_that_fails_and_rows_that_are_appended(batched):
     first = batched.run(TABLE, check=False)
     assert first.returncode != 0 and "Error in rule summarize_screen" in first.stdout
     assert first.stdout.count("Error in rule") == 1
@@ -108,12 +108,34 @@ def test_a_batch_of_models_with_one_that_fails(batched, tmp_path):
     assert "Screens of many models" in page and "screens/s/manifest.parquet" in page
     assert pd.read_parquet(folder / "models.parquet").to_numpy().tolist() == [["m0", "tissue0"], ["m1", "tissue1"]]
 
-    assert {"merge_batches"} <= set(rules_run(batched.run(TABLE).stdout))  # one file, when it is asked for
-    alone = _workspace(tmp_path / "alone", _config(1))
-    alone.run(TABLE)
-    mine, wanted = (pd.read_parquet(workspace.path(TABLE)) for workspace in (batched, alone))
-    mine = mine[mine["model"] == "m1"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(mine, wanted, check_exact=True)
+    # Rows that are appended compute themselves; all in one file, when it is asked for. Two rows of the sheet, and a
+    # model of the config that one of them is too, alone in its batch.
+    assert jobs_of(batched.run(TABLE, "-n").stdout) == {"merge_batches": 1}
+    _atlas(batched, 0, 1, 2, 3, 4)
+    planned = batched.run(TABLE, "-n").stdout
+    assert {rule: n for rule, n in jobs_of(planned).items() if rule in ("check_model", "marginalize")} == {
+        "check_model": 1, "marginalize": 1,
+    }  # fmt: skip
+    batched.config["batch"] = 2
+    assert jobs_of(batched.run(TABLE, "-n").stdout)["check_model"] == 2
+    _atlas(batched, 0, 1)
+    batched.config["models"] = {"alone": _config(1)["models"]["m1"]}
+    batched.config["screens"]["s"]["models"] = ["m0", "m1", "alone"]
+    first = pd.read_parquet(batch)
+    done = jobs_of(batched.run(TABLE, LABELS).stdout)
+    assert done["check_model"] == done["marginalize"] == 1
+    table = pd.read_parquet(batched.path(TABLE))
+    assert table["model"].drop_duplicates().tolist() == ["m0", "m1", "alone"]
+    columns = [c for c in table if c not in ("model", "q")]
+    rows = {name: rows[columns].reset_index(drop=True) for name, rows in table.groupby("model")}
+    pd.testing.assert_frame_equal(rows["alone"], rows["m1"], check_exact=True)
+    for name, of_batch in first.groupby("model"):
+        pd.testing.assert_frame_equal(rows[name], of_batch[columns].reset_index(drop=True), check_exact=True)
+
+    # labels, by which screens select, are of no job
+    sheet = batched.path("models.tsv")
+    sheet.write_text(sheet.read_text().replace("tissue\n", "organ\n").replace("\ttissue", "\t"))
+    assert jobs_of(batched.run(TABLE, LABELS, "-n").stdout) == {"label_models": 1}
 
 
 def test_a_row_beside_a_batch_of_one_and_a_dry_run(tmp_path):
@@ -128,30 +150,3 @@ def test_a_row_beside_a_batch_of_one_and_a_dry_run(tmp_path):
     _atlas(workspace, 0, 1, 2)
     check = next(file for file in workspace.run(TABLE, "-n").stdout.split() if file.endswith("check.json"))
     assert "m1+1" in check and jobs_of(workspace.run(TABLE, "-n").stdout)["check_model"] == 1
-
-
-def test_rows_that_are_appended_compute_themselves(tmp_path):
-    """And labels, by which screens select, are of no job."""
-    workspace = _workspace(tmp_path / "atlas", _config(0, 1))
-    _atlas(workspace, 0, 1)
-    workspace.config["batch"] = 2
-    workspace.run(TABLE, LABELS)
-    first = pd.read_parquet(workspace.path(TABLE))
-
-    _atlas(workspace, 0, 1, 2, 3, 4)
-    workspace.config["batch"] = 2
-    planned = workspace.run(TABLE, "-n").stdout
-    assert {rule: n for rule, n in jobs_of(planned).items() if rule in ("check_model", "marginalize")} == {
-        "check_model": 2, "marginalize": 2,
-    }  # fmt: skip
-    workspace.run(TABLE, LABELS)
-    second = pd.read_parquet(workspace.path(TABLE))
-    assert set(second["model"]) == {"m0", "m1", "m2", "m3", "m4"}
-    columns = [c for c in first.columns if c != "q"]
-    again = second[second["model"].isin(["m0", "m1"])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(again[columns], first[columns], check_exact=True)
-
-    sheet = workspace.path("models.tsv")
-    sheet.write_text(sheet.read_text().replace("tissue\n", "organ\n").replace("\ttissue", "\t"))
-    workspace.config["screens"]["s"]["models"] = {"organ": [0, 1, 2]}
-    assert jobs_of(workspace.run(TABLE, LABELS, "-n").stdout) == {"label_models": 1}
