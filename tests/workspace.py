@@ -46,8 +46,8 @@ def small_elements_config() -> dict:
     config["motifs"]["jaspar"]["include"] = ["MA00*", "*CTCF*"]
     config["block"] = 16  # runs are compared to the last digit
     config["backgrounds"]["gc_matched"]["n"] = 4
-    config["attributions"]["ctcf_shuffled"]["shards"] = 1
     for entry in config["attributions"].values():
+        entry["shards"] = 1
         entry["references"]["n"] = 4
         entry["annotate"]["shuffles"] = 500
         entry["marginalize"]["controls"] = {"pool": 200}  # q < 0.05 of most takes 40 x tests / findings

@@ -62,7 +62,7 @@ def test_the_record_says_what_the_entry_was_made_from(elements):
     results = set(record["result_sha256"])
     assert {"attributions.h5", "seqlets.parquet", "patterns.parquet", "seqlets/effects.parquet"} <= results
     attributed = [s for s in record["shards"] if s["file"].startswith("shards/")]
-    assert len(attributed) == 2 and all(s["seed"] == 1 and s["device"] == "cpu" for s in attributed)
+    assert len(attributed) == 1 and attributed[0]["seed"] == 1 and attributed[0]["device"] == "cpu"
     isolated = [s for s in record["shards"] if s["file"].startswith("seqlets/shards/")]
     assert isolated and all(s["engine"]["path"] == "incremental" for s in isolated)
     assert record["code"]["digest"] and record["versions"]["torch"] and record["machine"]["processor"]
@@ -187,9 +187,9 @@ def test_nothing_is_left_to_do_and_a_threshold_recomputes_no_attribution(copy):
 
 
 def test_a_killed_run_goes_on_and_shards_do_not_change_a_bit(elements, copy):
-    copy.config["attributions"]["ctcf_peaks"]["shards"] = 3
+    copy.config["attributions"]["ctcf_peaks"]["shards"] = 2  # in place of 1
     target = "results/attributions/ctcf_peaks/attributions.h5"
-    shards = [copy.path("results", "attributions", "ctcf_peaks", "shards", f"{i}-of-3.h5") for i in (1, 2, 3)]
+    shards = [copy.path("results", "attributions", "ctcf_peaks", "shards", f"{i}-of-2.h5") for i in (1, 2)]
     copy.write()
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory",
                str(copy.folder), "--configfile", str(copy.folder / "config.yaml"), "--cores", "1", target]  # fmt: skip
@@ -204,7 +204,7 @@ def test_a_killed_run_goes_on_and_shards_do_not_change_a_bit(elements, copy):
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
     done = {path: path.stat().st_mtime_ns for path in shards if path.exists()}
-    assert 1 <= len(done) < 3
+    assert len(done) == 1
     copy.run("--unlock")
     again = copy.run(target).stdout
     kept = [path for path, stamp in done.items() if path.stat().st_mtime_ns == stamp]

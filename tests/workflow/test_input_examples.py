@@ -76,7 +76,8 @@ def test_the_spacing_screen_has_its_interaction(tmp_path):
     ctcf_twice |= {"gaps": [0, 640], "orientations": ["++"]}
     with_ap1 |= {"gaps": [20], "orders": "given"}
     workspace = Workspace(tmp_path, config)
-    workspace.run()
+    results = "results/screens/ctcf_twice"
+    workspace.run(f"{results}/effects.parquet", f"{results}/figures/gaps.svg")
     table = pd.read_parquet(workspace.path("results", "screens", "ctcf_twice", "effects.parquet"))
     counts = table[table["output"] == "counts"]
     pairs = counts[counts["partner_id"].notna()].set_index(["partner_id", "gap"])
