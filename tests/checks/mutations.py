@@ -209,23 +209,28 @@ def _module(file: str) -> str:
 
 # --------------------------------------------------------------------------------------------------------------- tests
 def test_files(file: str) -> list[Path]:
-    """The test file of a module; else those that import it, or a name that it defines; else its package."""
+    """The test file of a module; else those that import it, or a name that it defines; else of its nearest package."""
     module, folder = _module(file), ROOT / "tests/unit"
     own = folder / f"test_{module.rpartition('.')[2]}.py"
     if own.exists():
         return [own]
     tree = ast.parse((PACKAGE / file).read_text())
-    names = {f"marginome.{node.name}" for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    parts = module.split(".")
+    packages = [".".join(parts[:i]) for i in range(len(parts) - 1, 0, -1)]  # the nearest first
+    names = {f"{package}.{name}" for package in packages for name in defined}
     imports = {path: set(_imports(ast.parse(path.read_text()))) for path in sorted(folder.glob("test_*.py"))}
-    parent = module.rpartition(".")[0]
-    for fits in (
-        lambda name: name == module or name.startswith(f"{module}.") or name in names,
-        lambda name: parent != "marginome" and name.startswith(parent),
-    ):
-        found = [path for path, imported in imports.items() if any(map(fits, imported))]
-        if found:
-            return found
-    return []
+    found = [
+        path
+        for path, imported in imports.items()
+        if imported & names or any(name == module or name.startswith(f"{module}.") for name in imported)
+    ]
+    for package in packages[:-1]:  # not of the whole library
+        if not found:
+            own = folder / f"test_{package.rpartition('.')[2]}.py"
+            by_package = [path for path, imported in imports.items() if any(n.startswith(package) for n in imported)]
+            found = [own] if own.exists() else by_package
+    return found
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:

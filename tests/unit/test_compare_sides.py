@@ -163,6 +163,19 @@ def test_what_cannot_be_compared(tmp_path):
         other.compare()
 
 
+@pytest.mark.parametrize("changed", [lambda rows: rows.iloc[::-1], lambda rows: rows.iloc[:-2]])
+def test_effects_of_other_inserts_than_the_lists_are_damaged(tmp_path, changed):
+    """In another order, or fewer: nothing is compared by their place alone."""
+    files = Files(tmp_path / "s", 1, 1)
+    path = files.folder / "effects.parquet"
+    tables = [changed(rows) for _, rows in pd.read_parquet(path).groupby(["model", "background"], sort=False)]
+    with table_writer(path, conform(tables[0], EFFECTS).schema) as writer:
+        for table in tables:
+            writer.write_table(conform(table, EFFECTS))
+    with pytest.raises(MarginomeError, match=r"effects\.parquet.*of counts, the lists other ones"):
+        files.compare()
+
+
 def test_outputs_of_another_measure_or_unit(tmp_path):
     """One name may be of two things: both models are named, and what each says."""
     other = {"b1": {"measure": ["difference", "log2_fold_change"], "unit": ["log", "log2 fold change"]}}

@@ -321,6 +321,25 @@ def test_wrong_ends_are_not_used(gap, monkeypatch, caplog):
     assert all(hole is None for _, _, hole in engine._path._plans)
 
 
+def test_a_graph_that_is_not_the_model_is_not_used(monkeypatch):
+    """What is captured agrees with itself in every way to run it: only the model says that it is another."""
+    from marginome.incremental import engine as engine_module
+
+    torch.manual_seed(0)
+    X = random_one_hot((2, 4, LENGTH), random_state=0)
+    model = Dilated().eval()
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        next(other.parameters())[0] *= 1.1
+    captured = engine_module.captured
+    monkeypatch.setattr(engine_module, "captured", lambda _, *given: captured(other, *given))
+    engine, full = Engine(model, X), Engine(model, X, engine="full")
+    assert engine.info.path == "full" and "model" in engine.info.reason
+    edits = some_edits(3)
+    for found, truth in zip(collect(engine, edits), collect(full, edits)):
+        torch.testing.assert_close(found, truth, rtol=0, atol=0)
+
+
 # ---- what outputs depend on ------------------------------------------------------------------------------------------
 
 

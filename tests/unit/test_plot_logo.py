@@ -133,6 +133,10 @@ def test_rows_of_annotations(ax):
     assert len(bars.get_segments()) == 2
     assert [matplotlib.colors.to_hex(c) for c in bars.get_colors()] == ["#ff0000", "#0000ff"]
     assert [t.get_color() for t in ax.texts] == ["r", "b"]
+    ax.clear()
+    table = pd.DataFrame({"name": list("abc"), "start": [0, 0, 40], "end": [30, 30, 60]})  # no room for b, but for c
+    plot_logo(X, ax=ax, annotations=table, show_score=False, n_tracks=1, show_extra=False)
+    assert [t.get_text() for t in ax.texts] == ["a", "c"]
     for spacing, rows in ((0, 1), (5, 2)):  # neighbours
         ax.clear()
         near = pd.DataFrame({"name": ["", ""], "start": [0, 30], "end": [30, 60]})

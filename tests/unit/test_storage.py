@@ -18,7 +18,16 @@ from marginome.background_set import BackgroundSet, write_background
 from marginome.columns import conform
 from marginome.errors import MarginomeError
 from marginome.fasta import read_background, read_some
-from marginome.storage import atomic, read_json, read_table, table_metadata, to_json, write_json, write_table
+from marginome.storage import (
+    atomic,
+    filled_columns,
+    read_json,
+    read_table,
+    table_metadata,
+    to_json,
+    write_json,
+    write_table,
+)
 from marginome.tables import EFFECTS
 from workspace import cannot_run
 
@@ -99,6 +108,15 @@ def test_a_damaged_table_is_named_and_removed(tmp_path):
     with pytest.raises(MarginomeError, match=r"t.parquet.*damaged"):
         read_table(path)
     assert not path.exists()
+
+
+def test_columns_in_which_any_row_has_a_value(tmp_path):
+    none = pd.array([None] * 3, dtype="Float64")
+    some = pd.array([None, 0.0, None], dtype="Float64")
+    write_table(tmp_path / "t.parquet", pd.DataFrame({"all": [1.0, 2.0, 3.0], "some": some, "none": none}))
+    assert filled_columns(tmp_path / "t.parquet") == {"all", "some"}
+    write_table(tmp_path / "t.parquet", pd.DataFrame({"x": pd.array([], dtype="Float64")}))
+    assert filled_columns(tmp_path / "t.parquet") == set()
 
 
 def test_a_truncated_table_is_named_and_removed(tmp_path):

@@ -317,7 +317,8 @@ def filled_columns(path: str | os.PathLike) -> set[str]:
     try:
         footer = pq.read_metadata(path)
         parts = [footer.row_group(i).column(j) for i in range(footer.num_row_groups) for j in range(footer.num_columns)]
-        return {part.path_in_schema for part in parts if part.statistics.null_count < part.num_values}
+        filled = (part for part in parts if part.num_values)  # without rows there are no statistics
+        return {part.path_in_schema for part in filled if part.statistics.null_count < part.num_values}
     except UNREADABLE as error:
         raise damaged(path, error) from error
 
