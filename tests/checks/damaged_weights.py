@@ -192,9 +192,11 @@ def draw_odd(rng: random.Random) -> list[Odd]:
 def odd_state(changes: Sequence[Odd]) -> dict[Any, Any]:
     """A state dict with things that are wrong."""
     state: dict[Any, Any] = dict(bpnet_state())
+    whole = set(state)  # each is changed once: of a view with 2^34 values any other change would make them
     for name, way, which, called in changes:
-        if name not in state:
+        if name not in state or name not in whole:
             continue
+        whole.discard(name)
         if way == "odd":
             with contextlib.suppress(RuntimeError, AttributeError, TypeError):  # not every tensor can be made so
                 state[name] = ODD_TENSORS[which](state[name])
