@@ -272,6 +272,14 @@ def test_raw_outputs_are_the_multipliers_of_tangermeme(X, references):
     torch.testing.assert_close(deep_lift_shap(model, X, batch_size=3, **options), expected, rtol=0, atol=1e-9)
 
 
+def test_a_sequence_is_run_once_for_all_its_references(X, references):
+    """As the docstring says: what it costs is a pass over the references, and little more."""
+    model, rows = build("ReLU"), []
+    model.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    deep_lift_shap(model, X, references=references, device="cpu")
+    assert sum(rows) == len(X) + references.shape[0] * references.shape[1]
+
+
 @pytest.mark.parametrize("name", CAPTUM)
 def test_equals_captum_where_it_is_right(name, X, references):
     model = build(name)

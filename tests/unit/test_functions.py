@@ -124,6 +124,7 @@ def test_deep_lift_shap_before_and_after_is_tangermemes(case):
     _, X, ids = case
     found, size, motifs = run(case, ["predict", "deep_lift_shap"])
     assert motifs == ["m0", "m1", "m2", "m3", "m4"]  # controls are left out
+    assert size == max(len(text) for text, _ in INSERTS) + 2 * FLANK
     seeds = [stable_seed(1, "references", name) for name in ids]
 
     def theirs(Z):
