@@ -32,6 +32,7 @@ def workspace(tmp_path_factory):
     (pairs,) = config["screens"]["grammar"]["pairs"]
     pairs |= {"among": ["MA0099.4", "MA0093.4"], "gaps": [0, 4, 8, 12, 50, 60], "orientations": ["++", "+-"],
               "mismatched": 40}  # fmt: skip
+    config["screens"]["grammar"]["shards"] = 1
     config["screens"]["grammar"] |= {
         "functions": ["predict", "deep_lift_shap"],
         "function_settings": {"references": "background"},
@@ -44,7 +45,10 @@ def workspace(tmp_path_factory):
     config["screens"]["composites"]["composites"][1]["gaps"] = [0, 20]
     config["screens"]["places"]["positions"] = {"start": 0, "stop": 100, "step": 40}
     made = Workspace(tmp_path_factory.mktemp("pairs"), config)
-    made.run(cores=2)
+    wanted = [f"{name}/report.html" for name in ("grammar", "composites", "places", "turned")]
+    wanted += [f"grammar/figures/{name}.svg" for name in ("interactions", "gaps", "heatmap")]
+    wanted += ["composites/composites.parquet", "composites/figures/heatmap.svg", "places/composites.parquet"]
+    made.run(*(f"results/screens/{name}" for name in wanted), cores=2)
     return made
 
 
