@@ -15,11 +15,8 @@ from workspace import Workspace, rules_run, small_config
 pytestmark = [pytest.mark.browser, pytest.mark.workflow, pytest.mark.long]
 SCREEN = "results/screens/ctcf_jaspar"
 OWN = """
-import torch
-
 def highest(model, X, args=None):
-    with torch.no_grad():
-        return model(X.float())[:, 0]
+    return X.float().cumsum(2).amax(2)
 """
 
 
