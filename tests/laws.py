@@ -25,12 +25,16 @@ class Mixture:
         return self.shift + (np.rint(out / self.round_to) * self.round_to if self.round_to else out)
 
     def at_least(self, x: float) -> float:
-        """P(X >= x); not for rounded laws."""
-        return sum(w * (float(x <= self.shift) if law is None else law.sf(x - self.shift)) for w, law in self.parts)
+        """P(X >= x) of what does not sit on one value; not for rounded laws."""
+        return sum(w * law.sf(x - self.shift) for w, law in self.parts if law is not None)
 
     def at_most(self, x: float) -> float:
-        """P(X <= x); not for rounded laws."""
-        return sum(w * (float(x >= self.shift) if law is None else law.cdf(x - self.shift)) for w, law in self.parts)
+        """P(X <= x) of what does not sit on one value; not for rounded laws."""
+        return sum(w * law.cdf(x - self.shift) for w, law in self.parts if law is not None)
+
+    def on_one_value(self) -> float:
+        """P(X = shift): of what sits there."""
+        return sum((w for w, law in self.parts if law is None), 0.0)
 
     def steps(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the values of a rounded law, as far as they matter, and their chances."""
@@ -64,11 +68,12 @@ def call_rates(law: Mixture, n: int, levels: np.ndarray, rng: np.random.Generato
     """Draw n controls; return the chance that a meaningless effect gets a p of at most each level, exactly."""
     null = InsertNull(law.rvs(n, rng), np.full(n, 12.0), np.full(n, 0.5))
     location, scale = (float(f(np.array([12.0]), np.array([0.5]))[0]) for f in (null.location, null.scale))
-    rate = np.zeros(len(levels))
     if law.round_to:
         values, chance = law.steps()
         p = null.p((values - location) / scale)
         return np.array([chance[p <= level].sum() for level in levels])
+    # Bounds are found to a digit or two less than a float has: what sits on a control's own value is asked itself.
+    rate = law.on_one_value() * (null.p(np.array([(law.shift - location) / scale])) <= levels)
     for sign, chance in ((1, law.at_least), (-1, law.at_most)):
         inner, outer = np.zeros(len(levels)), np.full(len(levels), 1e9)  # not called, called
         for _ in range(60):
