@@ -227,9 +227,8 @@ def test_files(file: str) -> list[Path]:
     ]
     for package in packages[:-1]:  # not of the whole library
         if not found:
-            own = folder / f"test_{package.rpartition('.')[2]}.py"
             by_package = [path for path, imported in imports.items() if any(n.startswith(package) for n in imported)]
-            found = [own] if own.exists() else by_package
+            found = sorted(folder.glob(f"test_{package.rpartition('.')[2]}*.py")) or by_package
     return found
 
 

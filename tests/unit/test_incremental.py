@@ -321,6 +321,28 @@ def test_wrong_ends_are_not_used(gap, monkeypatch, caplog):
     assert all(hole is None for _, _, hole in engine._path._plans)
 
 
+class OnePosition(nn.Module):
+    """A model that looks at one position of a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(4, 3, 5, padding=2)
+
+    def forward(self, X):
+        return torch.relu(self.conv(X))[:, :, 30]
+
+
+def test_one_position_is_changed_by_edits_up_to_either_side_of_it():
+    torch.manual_seed(0)
+    X, model = random_one_hot((2, 4, 60), random_state=0), OnePosition().double().eval()
+    edits = Edits.stack(list(random_one_hot((16, 4, 3), random_state=1)), range(22, 38))  # of width 7 behind the layer
+    # a block each: a plan of its own, whose first or last changed position is the one
+    engine = Engine(model, X, engine="incremental", self_check=False, block=1)
+    found, truth = collect(engine, edits)[0], collect(Engine(model, X, engine="full"), edits)[0]
+    assert (found - truth).abs().max() <= 1e-12 * truth.abs().max()
+    assert engine.info.full_units == 0 and engine.info.full_operations == ()
+
+
 def test_a_graph_that_is_not_the_model_is_not_used(monkeypatch):
     """What is captured agrees with itself in every way to run it: only the model says that it is another."""
     from marginome.incremental import engine as engine_module
