@@ -343,6 +343,18 @@ def test_one_position_is_changed_by_edits_up_to_either_side_of_it():
     assert engine.info.full_units == 0 and engine.info.full_operations == ()
 
 
+@pytest.mark.parametrize("parts", [1, 4])
+@pytest.mark.parametrize("pool", [nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d])
+def test_pools_of_so_many_parts(pool, parts):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(4, 3, 5, padding=2), pool(parts), nn.Flatten(), nn.Linear(3 * parts, 2)).double()
+    X, edits = random_one_hot((2, 4, 60), random_state=0), some_edits(12, 60)
+    engine = Engine(model, X, engine="incremental", self_check=False, block=4)
+    found, truth = collect(engine, edits)[0], collect(Engine(model, X, engine="full"), edits)[0]
+    assert (found - truth).abs().max() <= 1e-12 * truth.abs().max()
+    assert engine.info.full_units == 0
+
+
 def test_a_graph_that_is_not_the_model_is_not_used(monkeypatch):
     """What is captured agrees with itself in every way to run it: only the model says that it is another."""
     from marginome.incremental import engine as engine_module
