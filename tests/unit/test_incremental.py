@@ -343,6 +343,20 @@ def test_one_position_is_changed_by_edits_up_to_either_side_of_it():
     assert engine.info.full_units == 0 and engine.info.full_operations == ()
 
 
+@pytest.mark.parametrize("widths", [(3, 5), (-4, 2), (0, 0, 1, 0)])
+def test_padding_with_a_constant_is_confined_to_what_changes(widths):
+    torch.manual_seed(0)
+    channels = 3 + sum(widths[2:])
+    model = nn.Sequential(nn.Conv1d(4, 3, 5), nn.ConstantPad1d(widths[:2], 0.5), nn.ReLU(), nn.Conv1d(3, 2, 3))
+    if len(widths) > 2:
+        model[1], model[3] = nn.ZeroPad2d((0, 0, *widths[2:])), nn.Conv1d(channels, 2, 3)
+    X, edits = random_one_hot((2, 4, 60), random_state=0), some_edits(12, 60)
+    engine = Engine(model.double().eval(), X, engine="incremental", self_check=False, block=4)
+    found, truth = collect(engine, edits)[0], collect(Engine(model, X, engine="full"), edits)[0]
+    assert (found - truth).abs().max() <= 1e-12 * truth.abs().max()
+    assert engine.info.full_operations == () and engine.info.full_units == 0
+
+
 @pytest.mark.parametrize("parts", [1, 4])
 @pytest.mark.parametrize("pool", [nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d])
 def test_pools_of_so_many_parts(pool, parts):
