@@ -184,6 +184,15 @@ def test_the_clustermap_shows_the_strongest_that_are_found():
     assert {"tissue: liver", "assay: ATAC"} <= told
 
 
+@pytest.mark.parametrize("values", [12, 15])
+def test_the_legend_of_the_clustermap_counts_what_it_does_not_name(values):
+    atlas = synthetic_atlas(20, 30)
+    given = [f"donor {i % values}" for i in range(20)]
+    _, _, figure = drawn(atlas._replace(models=atlas.models.assign(tissue=given)))
+    told = [text.get_text() for text in figure.legends[0].get_texts() if text.get_text().startswith("tissue")]
+    assert len(told) == 12 + (values > 12) and told[12:] == ["tissue: and 3 more"] * (values > 12)
+
+
 def test_the_clustermap_of_many_models_of_none_and_without_controls():
     _, _, figure = drawn(synthetic_atlas(90, 30))
     assert not any(ax.collections for ax in figure.axes if ax.images)
