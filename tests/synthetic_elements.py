@@ -93,7 +93,7 @@ def synthetic_elements(folder: Path, n: int = 12, length: int = 400, found: bool
     write_table(folder / "effects.parquet", conform(seqlet_effects, EFFECTS, extra=True))
     write_table(folder / "pattern_effects.parquet", conform(pattern_effects, EFFECTS, extra=True))
     write_json(folder / "provenance.json", {"command": "snakemake --cores all", "seed": 1})
-    (folder / "elements.svg").write_text("<svg/>")
+    (folder / "elements.svg").write_text("<svg></svg>")
     return Elements(folder, seqlets, seqlet_effects, table.to_pandas(), listed, values.astype(np.float32), text)
 
 

@@ -486,7 +486,7 @@ def test_hostile_names_stay_text_on_the_overview_and_the_page_of_elements(tmp_pa
         folder.mkdir()
         screen = synthetic_screen(30, hostile=hostile)
         effects = screen.effects.assign(unit=name)
-        (folder / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+        (folder / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'></svg>")
         write_overview(
             folder / "index.html", title=name, intro=name,
             screens=[ScreenEntry(name, f"screens/{name}", effects, [Link(name, name)], folder / "a.svg", name)],
