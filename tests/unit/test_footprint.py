@@ -115,6 +115,7 @@ def write_long(folder, n: int) -> None:
     write_background(made, fasta=folder / "set.fa.gz", bed=folder / "set.bed")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_long_models_keep_to_the_memory_of_the_run(tmp_path):
     """32 sequences at a time would take some 1,600 MB; what is kept of a background whole, 170 MB."""

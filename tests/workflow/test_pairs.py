@@ -20,7 +20,7 @@ from marginome.fasta import read_background
 from marginome.placing import read_inserts
 from workspace import ROOT, Workspace
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 OUTPUT = "K562_minP_pooled"
 
 
