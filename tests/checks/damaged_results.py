@@ -26,6 +26,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +46,8 @@ from marginome.arrays import read_hdf5  # noqa: E402
 from marginome.errors import MarginomeError  # noqa: E402
 from marginome.fasta import count_sequences, read_background, read_some  # noqa: E402
 from marginome.jobs.report_background import report_background  # noqa: E402
-from marginome.storage import read_json, read_table, sound, table_metadata  # noqa: E402
+from marginome.report.parts import figure_html  # noqa: E402
+from marginome.storage import read_json, read_table, table_metadata  # noqa: E402
 from result_files import Results, files_below  # noqa: E402
 
 HANG = 60  # seconds of processor time; ten times as many of the clock
@@ -75,11 +77,6 @@ def _sequences(path: Path) -> Any:
     return read_background(path), list(read_some(path, 0, 2)), count_sequences(path)
 
 
-def _figure(path: Path) -> Any:
-    sound(path)
-    return path.read_bytes()
-
-
 def _tsv(path: Path) -> Any:
     page = path.with_name("page.html")
     try:
@@ -90,7 +87,8 @@ def _tsv(path: Path) -> Any:
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    ".h5": _arrays, ".parquet": _table, ".json": read_json, ".gz": _sequences, ".svg": _figure, ".tsv": _tsv,
+    ".h5": _arrays, ".parquet": _table, ".json": read_json, ".gz": _sequences, ".tsv": _tsv,
+    ".svg": partial(figure_html, caption="x"),
 }  # fmt: skip
 
 

@@ -14,9 +14,10 @@ import pandas as pd
 
 from marginome.errors import MarginomeError
 from marginome.report.page import asset, escape
-from marginome.storage import sound
+from marginome.storage import damaged, sound
 
-_KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
+# What they are, and how they end: nothing else asks whether a figure is whole that was cut off before its digest.
+_KINDS = {".svg": ("image/svg+xml", b"</svg>"), ".png": ("image/png", b"IEND\xaeB`\x82")}
 
 
 class Link(NamedTuple):
@@ -76,11 +77,14 @@ def links_html(links: Sequence[Link]) -> str:
 
 def figure_html(path: str | os.PathLike, caption: str) -> str:
     """Return an SVG or PNG file as a figure that is part of the page; MarginomeError for any other or a damaged one."""
-    kind = _KINDS.get(Path(path).suffix)
-    if kind is None:
+    if Path(path).suffix not in _KINDS:
         raise MarginomeError("only SVG and PNG can be shown on a page", where=str(path))
+    kind, end = _KINDS[Path(path).suffix]
     sound(path)
-    data = base64.b64encode(Path(path).read_bytes()).decode("ascii")
+    content = Path(path).read_bytes()
+    if not content.rstrip().endswith(end):
+        raise damaged(path, "its end is cut off")
+    data = base64.b64encode(content).decode("ascii")
     return (
         f'<figure><img alt="{escape(caption)}" src="data:{kind};base64,{data}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
