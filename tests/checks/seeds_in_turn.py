@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import resource
 import sys
 import time
 from collections import Counter
@@ -13,7 +12,6 @@ from typing import Any, TypeVar
 
 Case = TypeVar("Case")
 FAILURES = 3  # after so many it ends: they are likely one
-MEMORY = 8 << 30  # bytes: what asks for more is told that there is none, instead of taking the machine's
 SHRINK_SECONDS = 30
 
 
@@ -36,7 +34,6 @@ def try_seeds(check: Callable[[int], tuple[str, str]], given: argparse.Namespace
     given : argparse.Namespace
         What `options` returned.
     """
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     counts: Counter[str] = Counter()
     began = said = time.monotonic()
     end, wrong = began + 60 * given.minutes, 0
