@@ -46,8 +46,8 @@ def test_layers_of_keras_are_read_as_keras_predicts_or_refused():
 
 
 def test_nulls_of_drawn_shapes_keep_what_p_says():
-    """A heavy tail and a skewed one, half zeros, rounding noise, rare sites; 40 to 300 controls."""
-    assert [said for seed in (1, 9, 11, 14, 16) if (said := null_shapes.check(seed))] == []
+    """A heavy tail and a skewed one, zeros among the least (94 drew few enough), noise, sites; 40 to 300 controls."""
+    assert [said for seed in (1, 9, 11, 14, 16, 94) if (said := null_shapes.check(seed))] == []
 
 
 def test_a_release_of_jaspar_is_read_as_it_stands_in_its_tables():
