@@ -194,7 +194,7 @@ def odd_state(changes: Sequence[Odd]) -> dict[Any, Any]:
     state: dict[Any, Any] = dict(bpnet_state())
     whole = set(state)  # each is changed once: of a view with 2^34 values any other change would make them
     for name, way, which, called in changes:
-        if name not in state or name not in whole:
+        if name not in whole:
             continue
         whole.discard(name)
         if way == "odd":
