@@ -35,13 +35,22 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Leave out what takes longest, unless asked for: `make test` is to end within a quarter of an hour.
 
-    What takes longest comes first, so that no worker is left with it at the end.
+    Two workers begin with one half of the list each and take from the end of the other's when they are done. So each
+    half begins with half of the files of whole runs, and ends with tests of seconds: no worker is left with a long one.
     """
-    items.sort(key=lambda item: not (item.get_closest_marker("long") or "tests/slurm/" in item.nodeid))
-    if not {"MARGINOME_LONG", "MARGINOME_REQUIRE_ALL"} & os.environ.keys():
-        for item in items:
-            if item.get_closest_marker("long"):
-                item.add_marker(pytest.mark.skip(reason="long: `make test LONG=1` runs it, and so does CI"))
+    left_out = not {"MARGINOME_LONG", "MARGINOME_REQUIRE_ALL"} & os.environ.keys()
+    slow, quick = {}, []
+    for item in items:
+        long = item.get_closest_marker("long")
+        if long and left_out:
+            item.add_marker(pytest.mark.skip(reason="long: `make test LONG=1` runs it, and so does CI"))
+        if (long and not left_out) or item.path.parent.name in ("slurm", "workflow"):
+            slow.setdefault(item.path, []).append(item)
+        else:
+            quick.append(item)
+    halves = [[item for file in list(slow)[start::2] for item in slow[file]] for start in (0, 1)]
+    middle = max(0, len(items) // 2 - len(halves[0]))
+    items[:] = halves[0] + quick[:middle] + halves[1] + quick[middle:]
 
 
 def pytest_sessionfinish(session):
