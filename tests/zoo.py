@@ -349,6 +349,7 @@ class Stacked(nn.Module):
             return both[: len(X)] + both[len(X) :]
         if self.apart == "slices":
             n = X.shape[0]
+            both = both[0 : 2 * n]
             return {"forward": both[:n], "both": torch.maximum(both[0:n], both[n : 2 * n])}
         if self.apart == "chunks":
             a, b = both.chunk(2)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import marginome
 from marginome.bigwig import BigWig
 from marginome.errors import MarginomeError
 from marginome.models import Argument
@@ -67,3 +69,12 @@ def test_damage_within_is_no_signal_of_nan(track):
     track.write_bytes(bytes(content))
     with pytest.raises(MarginomeError, match=r"x\.bw"):
         BigWig(track).total("chr1", 0, 4000)
+
+
+def test_what_reads_it_is_of_this_copy_of_the_library(track, monkeypatch):
+    """Another may be installed."""
+    found, start = [], subprocess.Popen
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, env, **k: (found.append(env), start(*a, env=env, **k))[1])
+    BigWig(track)
+    assert found[0]["PYTHONPATH"] == str(Path(marginome.__file__).parent.parent)

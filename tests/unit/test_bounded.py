@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import tarfile
 import warnings
 import zipfile
 
@@ -18,7 +19,7 @@ from Bio import bgzf
 
 import damaged_weights
 from marginome import MarginomeError, bounded
-from marginome.bounded import Kind, check_packed_fasta
+from marginome.bounded import Kind, check_packed_fasta, is_archive
 from marginome.fasta import Genome, read_fasta
 from marginome.models import load_model
 from marginome.models.arguments import Argument
@@ -258,3 +259,11 @@ def test_damaged_weights_entries_and_tables(tmp_path, capfd):
     assert [fault for _, fault in outcomes if fault] == []
     assert capfd.readouterr() == ("", "")
     assert min(sum(word == wanted for word, _ in outcomes) for wanted in ("read", "refused")) >= 10
+
+
+def test_what_is_an_archive_is_told_by_its_content(tmp_path):
+    (tmp_path / "a").write_text("a" * 600)
+    for kind in ("", "gz"):
+        with tarfile.open(tmp_path / f"tar{kind}", f"w:{kind}") as packed:
+            packed.add(tmp_path / "a")
+    assert {path.name: is_archive(path) for path in tmp_path.iterdir()} == {"a": False, "tar": True, "targz": True}

@@ -117,6 +117,19 @@ def test_of_what_does_not_fit_a_pair_is_named_not_a_motif_alone():
         place(insert_table(listed, False, 1), 40, counted_from=MIDDLE)
 
 
+@pytest.mark.parametrize("controls", [{}, False])
+@pytest.mark.parametrize("inserts", ["consensus", "sample"])
+def test_pairs_have_mismatched_ones_where_controls_are_wanted(tmp_path, controls, inserts):
+    motifs = [motif_from_sequence(s, m, m, "", 0, "tsv") for m, s in (("A", "GATAAG"), ("B", "CACGTGT"))]
+    write_table(tmp_path / "motifs.parquet", motif_table(motifs).assign(collection="own"))
+    screen = {"inserts": inserts, "draws": 1, "orientations": "+", "positions": "centre", "flanks": None,
+              "pairs": [{"motifs": ["A", "B"], "gaps": [3, 30]}], "composites": None}  # fmt: skip
+    paths = {name: tmp_path / f"{name}.parquet" for name in ("motifs", "inserts", "families")}
+    list_screen_inserts(screen, controls=controls, seed=1, **paths)
+    roles = read_table(paths["inserts"])["role"]
+    assert set(roles) == {"motif"} | ({"mismatched"} if controls == {} and inserts == "consensus" else set())
+
+
 def test_of_a_model_that_failed_in_its_batch_nothing_is_asked(tmp_path):
     write_checks(tmp_path / "check.json", m={"outputs": OUTPUTS, "input_length": 40}, broken=None)
     checks = dict.fromkeys(["m", "broken"], tmp_path / "check.json")

@@ -232,15 +232,23 @@ def test_jobs_that_start_together_make_one_good_index(tmp_path, records):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["genome.fa.gz", "genome.fa.gz.fai", "genome.fa.gz.gzi"]
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path, records, monkeypatch):
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_folder_that_cannot_be_written_to(tmp_path, records, monkeypatch, packed):
     folder = tmp_path / "shared"
     folder.mkdir()
     path = fasta(folder / "genome.fa", records)
+    if packed:
+        with bgzf.open(f"{path}.gz", "wb") as handle:
+            handle.write(path.read_bytes())
+        path.unlink()
+        path = path.with_name("genome.fa.gz")
     monkeypatch.setattr(os, "access", lambda where, mode: not str(where).startswith(str(folder)))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with Genome(path) as genome:
         assert genome.fetch("chr2", 0, 30) == records["chr2"][:30]
-    assert [p.name for p in folder.iterdir()] == ["genome.fa"]
+    assert list(folder.iterdir()) == [path]
+    (other,) = tmp_path.glob("marginome-*")
+    assert other.stat().st_mode & 0o777 == 0o700  # nobody else reads or changes it
 
 
 def test_read_fasta(tmp_path):

@@ -624,3 +624,21 @@ def test_extreme_backgrounds():
     assert 2 in selfcheck.extreme_backgrounds(before, 9)
     assert selfcheck.extreme_backgrounds({"a": torch.ones(1, 2)}, 1) == [0]
     assert selfcheck.extreme_backgrounds({"c": torch.ones(3, 2, dtype=torch.bool)}, 3) == [0, 1]
+
+
+class Middle(nn.Module):
+    """A model that sees positions 68 to 81 alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.dense = nn.Conv1d(4, 3, 5, padding=2), nn.Linear(30, 1)
+
+    def forward(self, X):
+        return self.dense(F.relu(self.conv(X))[:, :, 70:80].flatten(1))
+
+
+def test_a_model_is_checked_where_edits_change_it():
+    torch.manual_seed(0)
+    engine = Engine(Middle().double().eval(), random_one_hot((6, 4, 160), random_state=0))
+    places = selfcheck.SelfCheck(engine._full, engine._path)._matters()
+    assert places and all(68 - 13 <= place <= 81 + 13 for place in places)  # middles of 26 bp

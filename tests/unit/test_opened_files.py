@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -139,6 +140,19 @@ def test_the_provenance_has_what_jobs_found_of_files_at_addresses(tmp_path):
         checks=[tmp_path / "check.json"], opened=[tmp_path / "motifs.parquet", tmp_path / "set.json"], command="",
     )  # fmt: skip
     assert read_json(tmp_path / "record.json")["input_sha256"] == found | {"own.bed": "c" * 64}
+
+
+def test_results_in_a_record_are_named_from_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = [Path("screen") / "effects.parquet", Path("screen") / "figures" / "a.svg"]
+    for result in results:
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.write_text(result.name)
+    empty = dict(config={"models": {}}, digests={}, code=["errors"], shards=[], checks=[], opened=[], command="")
+    for record, names in (("screen/record.json", ["effects.parquet", "figures/a.svg"]), ("record.json", results)):
+        write_provenance(record, results=results, **empty)
+        wanted = {str(name): hashlib.sha256(r.name.encode()).hexdigest() for name, r in zip(names, results)}
+        assert read_json(record)["result_sha256"] == wanted
 
 
 def test_addresses_are_files_that_need_not_be_here():

@@ -60,6 +60,7 @@ def test_bars_of_an_ensemble_are_what_its_members_differ_by():
     wanted = sorted((e - s, e + s) for e, s in zip(line["effect"], line["effect_fold_sd"]))
     np.testing.assert_allclose(sorted(bars(figure.axes[0])), wanted)
     assert bars(gap_figure(effects.drop(columns="effect_fold_sd")).axes[0]) == []
+    assert {ax.get_title(loc="left") for ax in figure.axes} == {"$A with A", "$A with B"}  # of one position: not said
 
 
 def test_strips_are_both_motifs_alone_their_sum_and_the_pair_in_each_background():

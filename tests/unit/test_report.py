@@ -306,6 +306,23 @@ def test_attributions_of_pairs_that_are_one_sequence_are_tied_to_each_of_their_r
     assert logos.rows.tolist() == [0, 1, 2] and len(logos.after) == 3
 
 
+def test_attributions_are_tied_to_rows_of_their_own_model_and_background(tmp_path):
+    rows = pd.DataFrame([
+        {"model": m, "background": b, "motif_id": name, "orientation": "+", "start": 3, "insert": "GATT", "output": o,
+         "unit": "u"} for m in "mn" for b in "bc" for name in "AB" for o in "op"
+    ])  # fmt: skip
+    with h5py.File(tmp_path / "functions.h5", "w") as handle:
+        handle.attrs["window"] = 4
+        for name in ("motif_id", "orientation", "insert"):
+            handle[f"inserts/{name}"] = rows[name][:4:2].astype(object).to_numpy()
+        handle["inserts/start"] = np.array([3, 3])
+        for m, b in (("m", "b"), ("m", "c"), ("n", "b"), ("n", "c")):
+            made = handle.create_group(f"{group_of(m, b)}/deep_lift_shap/p")
+            made["before"] = made["after"] = np.zeros((2, 4, 4), np.float32)
+        found = read_attributions(handle, rows, where="functions.h5")
+    assert [logos.rows.tolist() for logos in found] == [[1, 3], [5, 7], [9, 11], [13, 15]]
+
+
 def test_attribution_logos_are_what_was_given(tmp_path):
     screen = synthetic_screen(4)
     draw = np.random.default_rng(0)
@@ -509,6 +526,17 @@ def test_hostile_names_stay_text_on_the_overview_and_the_page_of_elements(tmp_pa
     assert "<script>window.owned=1</script>" in "".join(Page(tmp_path / "h" / "index.html").text)
 
 
+def test_the_page_of_elements_leads_to_every_file_that_there_is(tmp_path):
+    entry = synthetic_elements(tmp_path, 3, found=False)
+    names = {"report": ["provenance.json", "elements.svg", "attributions.h5", "seqlets.parquet", "effects.parquet",
+                        "patterns.parquet", "pattern_effects.parquet"],
+             "report_plain": ["provenance.json", "elements.svg", "attributions.h5", "seqlets.parquet"]}  # fmt: skip
+    for name, wanted in names.items():
+        page = write_elements_page(entry, isolated=name == "report", patterns=name == "report")
+        links = [a["href"] for t, a in Page(page).tags if t == "a" and "href" in a]
+        assert page.stem == name and [link for link in links if (tmp_path / link).is_file()] == wanted
+
+
 def test_a_methods_paragraph_says_what_the_record_holds(tmp_path):
     weights, genome, peaks = "resources/w.pt", "genome.fa.gz", "a {b} <i>.bed"
     sets = {
@@ -583,6 +611,26 @@ def test_the_overview_names_what_another_config_left_in_the_folder(tmp_path, cap
         write({"title": "x"}, screens={}, page=page, readme=tmp_path / "README.md", **empty)
     said = "not of this config and are not shown here: screens ours, theirs; attributions old."
     assert said in "".join(Page(page).text) and said in caplog.text
+
+
+def test_the_overview_counts_what_an_attribution_entry_found(tmp_path):
+    """Of one with patterns and names, and of one with seqlets alone."""
+    from marginome.jobs.write_overview import write_overview as write
+    from marginome.storage import write_json, write_table
+
+    files, opened = {}, {}
+    for name, tables in (("all", {"seqlets": 5, "annotations": 4, "patterns": 3}), ("few", {"seqlets": 2})):
+        files[name] = [f"attributions/{name}/{file}" for file in ("report.html", "provenance.json")]
+        opened[files[name][1]] = tmp_path / f"{name}.json"
+        write_json(tmp_path / f"{name}.json", {"command": "make"})
+        for table, n in tables.items():
+            files[name].append(f"attributions/{name}/{table}.parquet")
+            opened[files[name][-1]] = tmp_path / f"{name}.{table}.parquet"
+            write_table(opened[files[name][-1]], pd.DataFrame({"match_id": ["A", *[None] * (n - 1)]}))
+    page, empty = tmp_path / "index.html", {"screens": {}, "backgrounds": {}, "models": {}, "commands": []}
+    write({"title": "x"}, attributions=files, opened=opened, page=page, readme=tmp_path / "README.md", **empty)
+    text = " ".join(" ".join(Page(page).text).split())
+    assert "seqlets 5 of them with a named motif 1 patterns 3" in text and "seqlets 2" in text
 
 
 def test_of_a_table_that_is_too_large_whole_outputs_are_shown_those_with_most_discoveries_first(tmp_path, monkeypatch):

@@ -53,7 +53,7 @@ def check_returned(nested: Any) -> None:
             remedy="Does its forward() end with a return?",
         )
     sizes = [tensor.numel() for _, tensor in leaves(nested)]  # all of it is looked at
-    if not any(sizes) and not first_tensor(nested).numel():
+    if not any(sizes):
         raise MarginomeError(
             f"it is empty: shape {tuple(first_tensor(nested).shape)}",
             where="output of the model",
