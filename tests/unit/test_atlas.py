@@ -184,6 +184,15 @@ def test_the_clustermap_shows_the_strongest_that_are_found():
     assert {"tissue: liver", "assay: ATAC"} <= told
 
 
+def test_branches_of_the_trees_end_at_their_rows_and_columns():
+    """SciPy's leaves are 10 apart, the first at 5; the left tree runs from the top down, its root at the left."""
+    _, _, figure = drawn(synthetic_atlas(20, 150), top=6)
+    top, left = (ax for ax in figure.axes if not ax.images and len(ax.lines) > 1)
+    assert (top.get_xlim(), left.get_ylim()) == ((0, 200), (60, 0))
+    assert len(top.lines) == 19 and len(left.lines) == 5
+    assert left.get_xlim()[0] > left.get_xlim()[1]
+
+
 @pytest.mark.parametrize("values", [12, 15])
 def test_the_legend_of_the_clustermap_counts_what_it_does_not_name(values):
     atlas = synthetic_atlas(20, 30)

@@ -152,6 +152,19 @@ def test_logos_show_the_orientation_that_acts_most(screen):
     assert drawn == dict(zip(chosen["label"], chosen["insert"]))
 
 
+def test_a_logo_on_the_other_strand_is_turned_round(screen, monkeypatch):
+    heights = []
+    monkeypatch.setattr("marginome.logos.plot_logo", lambda values, **_: heights.append(values))
+    for n, shape in ((2, (2, 1)), (4, (3, 2)), (6, (3, 3))):  # a third as many from the bottom
+        figure = figures.logos_figure(screen.effects, screen.motifs, top=n)
+        assert figure.axes[0].get_gridspec().get_geometry() == shape
+    given, chosen = screen.motifs.set_index("motif_id")["pwm"], figures.strongest(screen.effects, n)
+    assert set(chosen["orientation"]) == {"+", "-"}
+    for found, motif, strand in zip(heights[-len(chosen) :], chosen["motif_id"], chosen["orientation"], strict=True):
+        bits = np.stack([(2 - entropy(column, base=2)) * column for column in np.stack(list(given[motif])).T], 1)
+        np.testing.assert_allclose(found, bits if strand == "+" else bits[::-1, ::-1], atol=1e-5)
+
+
 def test_gap_lines(screen):
     first = screen.effects.iloc[[0]].loc[np.zeros(6, int)].reset_index(drop=True)
     pairs = first.assign(partner_id="MA1", partner_orientation=["+", "-"] * 3, gap=[5, 5, 0, 0, 9, 9], order="given")
