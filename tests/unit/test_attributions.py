@@ -21,6 +21,7 @@ from marginome.jobs.merge_attributions import merge_attributions
 from marginome.provenance import file_digests
 from marginome.seeds import stable_seed
 from marginome.sequences import one_hot_encode
+from synthetic_elements import synthetic_elements
 
 LENGTH = 60
 MODEL = textwrap.dedent(
@@ -327,3 +328,10 @@ def test_no_seqlet_is_an_empty_table(case, one):
     table = pd.read_parquet(table_file)
     assert len(table) == 0 and "seqlet_id" in table and bed.read_text() == ""
     assert table["start"].dtype == np.int64
+
+
+def test_the_middle_of_all_loci_is_read_some_at_a_time(tmp_path):
+    synthetic_elements(tmp_path, 260, 120)
+    with h5py.File(tmp_path / "attributions.h5") as handle, open_attributions(tmp_path / "attributions.h5") as opened:
+        for name in ("sequences", "hypothetical"):
+            np.testing.assert_array_equal(opened.central(name, 30, 95), handle[name][:, :, 30:95])
