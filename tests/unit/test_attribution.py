@@ -174,6 +174,8 @@ FUNCTIONS = {
     "hard by hand": lambda h: h.masked_fill((h > -0.1) & (h < 0.2), 0.0), "sign by hand": lambda h: h * h.sign(),
     "clamp by hand": lambda h: torch.minimum(torch.maximum(h, h.new_tensor(-0.1)), h.new_tensor(0.2)),
     "straight through": lambda h: h + (h.round() - h).detach(), "mask of both": lambda h: torch.where(h > 0, h, h * h),
+    "zeros by hand": lambda h: torch.where(h > 0, h, torch.zeros_like(h)),
+    "new zeros by hand": lambda h: torch.where(h > 0, h, h.new_zeros(h.shape)),
     "mask assigned": mask_assigned, "own square, detached": lambda h: h * h.detach(),
 }  # fmt: skip
 # Where the peer has a rule and it is right. It has none for functions, and treats the other modules as linear.
