@@ -14,7 +14,6 @@ import gzip
 import multiprocessing
 import random
 import resource
-import signal
 import sys
 import tempfile
 import time
@@ -306,17 +305,15 @@ def attempt(kind: str, content: bytes, folder: Path, form: str = "auto", expecte
         old.unlink()
     path.write_bytes(content)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    signal.alarm(SECONDS)
     try:
-        found = summary(kind, path, form)
+        with seeds_in_turn.at_most(SECONDS):
+            found = summary(kind, path, form)
         assert expected is None or found == expected, "read otherwise than before it was rewritten"
         result = "read"
     except MarginomeError as error:
         explained(error, path)
         assert expected is None, f"refused, though only rewritten: {error}"
         result = "refused"
-    finally:
-        signal.alarm(0)
     used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
     assert used < MEGABYTES, f"{used:.0f} MB more memory"
     return result
@@ -369,7 +366,6 @@ def _batch(seeds: range, files: list, pipe) -> None:
     import logging
 
     logging.disable(logging.CRITICAL)
-    signal.signal(signal.SIGALRM, _too_long)
     with tempfile.TemporaryDirectory() as name:
         folder = _prepared(Path(name))
         for seed in seeds:
@@ -380,10 +376,6 @@ def _batch(seeds: range, files: list, pipe) -> None:
             except BaseException:
                 pipe.send(("fail", seed, traceback.format_exc(limit=-4)))
     pipe.close()
-
-
-def _too_long(*_: object) -> None:
-    raise TimeoutError(f"longer than {SECONDS} s")
 
 
 def _in_process(work, *arguments) -> list[tuple]:
@@ -406,7 +398,6 @@ def _in_process(work, *arguments) -> list[tuple]:
 
 
 def _alone(case: Case, pipe) -> None:
-    signal.signal(signal.SIGALRM, _too_long)
     with tempfile.TemporaryDirectory() as name:
         try:
             judged(case, _prepared(Path(name)))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import io
 import random
-import signal
 import sys
 import tempfile
 import types
@@ -371,12 +370,11 @@ class Checker:
 
     def _judged(self, call: Callable[[], Any], name: str) -> str:
         printed = io.StringIO()
-        before = signal.signal(signal.SIGALRM, _too_long)
-        signal.alarm(SECONDS)
         try:
             with warnings.catch_warnings(record=True) as warned, contextlib.redirect_stderr(printed):
                 warnings.simplefilter("always")
-                call()
+                with seeds_in_turn.at_most(SECONDS):
+                    call()
             outcome = "read"
         except MarginomeError as error:
             text = str(error)
@@ -387,14 +385,7 @@ class Checker:
                 outcome = f"said beside the line: {[str(w.message) for w in warned]} {printed.getvalue()[:300]}"
         except Exception as error:
             outcome = f"{type(error).__name__}: {error}"
-        finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, before)
         return outcome
-
-
-def _too_long(*_: object) -> None:
-    raise TimeoutError(f"more than {SECONDS} seconds")
 
 
 if __name__ == "__main__":

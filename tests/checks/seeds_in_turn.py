@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
+import signal
 import sys
 import time
 from collections import Counter
@@ -54,6 +56,28 @@ def try_seeds(check: Callable[[int], tuple[str, str]], given: argparse.Namespace
             print(f"{counts.total()} tries, {wrong} wrong, {(end - now) / 60:.0f} min left", flush=True)
     print(f"{counts.total():,} tries: {dict(counts.most_common())}")
     sys.exit(wrong > 0 or not counts)
+
+
+@contextlib.contextmanager
+def at_most(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer, by processor time; ten times that by the clock, for what only waits.
+
+    A clock alone would call what is right too long where other work has the processor.
+    """
+
+    def too_long(*_: object) -> None:
+        raise TimeoutError(f"more than {seconds} seconds")
+
+    before = [signal.signal(number, too_long) for number in (signal.SIGPROF, signal.SIGALRM)]
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(10 * seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.alarm(0)
+        for number, handler in zip((signal.SIGPROF, signal.SIGALRM), before):
+            signal.signal(number, handler)
 
 
 def smallest(

@@ -9,13 +9,16 @@ from __future__ import annotations
 import copy
 import os
 import re
+import time
 from collections import Counter
 
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import damaged_inputs
+import seeds_in_turn
 from marginome.backgrounds import check_settings
 from marginome.config import resolve_config
 from marginome.errors import MarginomeError
@@ -59,6 +62,15 @@ def test_the_script_finds_what_is_wrong(monkeypatch):
         assert failures and word in "".join(failures)
         size = int(re.search(r", (\d+) bytes", failures[0])[1])
         assert size <= len(b"chr1\t1\t2")  # no more than a row of those that fail
+
+
+def test_what_never_ends_is_stopped_and_what_waits_for_a_processor_is_not():
+    began = time.process_time()
+    with pytest.raises(TimeoutError, match="more than 1 seconds"), seeds_in_turn.at_most(1):
+        while time.process_time() < began + 20:
+            pass
+    with seeds_in_turn.at_most(1):
+        time.sleep(1.2)
 
 
 # ---------------------------------------------------------------------------------------------- configs
