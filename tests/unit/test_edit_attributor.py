@@ -244,6 +244,7 @@ def attributed_both_ways(kernel, function, inserts, starts, engine):
         (5, lambda h: F.max_pool1d(1.7 * h.tanh() + 0.3, 3, 2, dilation=2)),
         (5, lambda h: F.max_pool1d(1.7 * h.tanh() + 0.3, 3, 3, padding=1, ceil_mode=True)),
         (5, lambda h: F.adaptive_max_pool1d(1.7 * h.tanh() + 0.3, 1)),
+        (5, lambda h: F.adaptive_max_pool1d(1.7 * h.tanh() - h.mean(2, keepdim=True), 4)),
         (1, lambda h: (h / (1.5 + h.tanh()) * h.mean((1, 2), keepdim=True)).amax(2)),
     ],
 )
