@@ -369,6 +369,35 @@ def test_pools_of_so_many_parts(pool, parts):
     assert engine.info.full_units == 0
 
 
+class Flattened(nn.Module):
+    """A layer whose channels lie behind one another, a function of that, a dense layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.conv, self.function, self.dense = nn.Conv1d(4, 3, 5, padding=2), function, nn.LazyLinear(2)
+
+    def forward(self, X):
+        return self.dense(self.function(self.conv(X).flatten(1)))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda h: h[:, 30:150], lambda h: h.flip(1), lambda h: h.mean(1, keepdim=True), lambda h: torch.cat([h, h], 1),
+        lambda h: nn.functional.pad(h, (2, 3)), lambda h: h.softmax(1), lambda h: h.cumsum(1),
+    ],
+)  # fmt: skip
+def test_along_a_flattened_layer_there_is_no_span(function):
+    torch.manual_seed(0)
+    X, model = random_one_hot((2, 4, 60), random_state=0), Flattened(function).double().eval()
+    model(X.double())
+    edits = Edits.stack(list(random_one_hot((3, 4, 5), random_state=1)), [0, 20, 55])
+    found, truth = (
+        collect(Engine(model, X, engine=engine, self_check=False), edits)[0] for engine in ("incremental", "full")
+    )
+    torch.testing.assert_close(found, truth, rtol=1e-10, atol=1e-12)
+
+
 def test_a_graph_that_is_not_the_model_is_not_used(monkeypatch):
     """What is captured agrees with itself in every way to run it: only the model says that it is another."""
     from marginome.incremental import engine as engine_module
