@@ -231,6 +231,19 @@ def test_what_a_model_reads_elsewhere_may_have_changed(changed, precision, expor
     assert engine.info.path == "incremental" and len(list(engine.run(edits))) == 1
 
 
+@pytest.mark.parametrize(("dtype", "factor"), [("float64", 1 + 1e-8), ("float32", 1 + 1e-3), ("float16", 1.1)])
+def test_a_graph_is_shared_where_it_gives_the_same_but_for_rounding(dtype, factor, exports, monkeypatch):
+    X = random_one_hot((2, 4, LENGTH), random_state=3)
+    for gain, made in ((1.0, 1), (1.0, 1), (factor, 2)):
+        monkeypatch.setitem(globals(), "GAIN", gain)
+        model = Elsewhere().eval().to(getattr(torch, dtype))
+        graph = architecture.captured(model, X, ())
+        assert len(exports) == made
+        with torch.no_grad():
+            found, truth = graph.run(X.to(graph.dtype), ())[0][0], model(X.to(graph.dtype))
+        torch.testing.assert_close(found, truth, rtol=0.02 if dtype == "float16" else (factor - 1) / 10, atol=0)
+
+
 def test_another_length_or_precision_is_another_graph(exports):
     model = Dilated(length=LENGTH, out=20).eval()
     for length, dtype in ((60, torch.float32), (70, torch.float32), (60, torch.float64), (60, torch.float32)):

@@ -369,15 +369,27 @@ def test_pools_of_so_many_parts(pool, parts):
     assert engine.info.full_units == 0
 
 
-class Flattened(nn.Module):
-    """A layer whose channels lie behind one another, a function of that, a dense layer."""
+class Then(nn.Module):
+    """A convolution, a function of that, a dense layer."""
 
-    def __init__(self, function):
+    def __init__(self, function, kernel=(5,)):
         super().__init__()
-        self.conv, self.function, self.dense = nn.Conv1d(4, 3, 5, padding=2), function, nn.LazyLinear(2)
+        self.conv = (nn.Conv1d if len(kernel) == 1 else nn.Conv2d)(4, 3, kernel, padding=tuple(k // 2 for k in kernel))
+        self.function, self.dense = function, nn.LazyLinear(2)
 
     def forward(self, X):
-        return self.dense(self.function(self.conv(X).flatten(1)))
+        X = X if self.conv.weight.ndim == 3 else X[..., None]
+        return self.dense(self.function(self.conv(X)).flatten(1))
+
+
+def both_ways(model) -> set[str]:
+    """Compare edits at the ends and in the middle with the full pass; return what is computed of whole sequences."""
+    X = random_one_hot((2, 4, 60), random_state=0)
+    model(X.double())
+    edits = Edits.stack(list(random_one_hot((3, 4, 5), random_state=1)), [0, 20, 55])
+    incremental, full = (Engine(model, X, engine=engine, self_check=False) for engine in ("incremental", "full"))
+    torch.testing.assert_close(collect(incremental, edits)[0], collect(full, edits)[0], rtol=1e-10, atol=1e-12)
+    return set(incremental.info.full_operations)
 
 
 @pytest.mark.parametrize(
@@ -389,13 +401,22 @@ class Flattened(nn.Module):
 )  # fmt: skip
 def test_along_a_flattened_layer_there_is_no_span(function):
     torch.manual_seed(0)
-    X, model = random_one_hot((2, 4, 60), random_state=0), Flattened(function).double().eval()
-    model(X.double())
-    edits = Edits.stack(list(random_one_hot((3, 4, 5), random_state=1)), [0, 20, 55])
-    found, truth = (
-        collect(Engine(model, X, engine=engine, self_check=False), edits)[0] for engine in ("incremental", "full")
-    )
-    torch.testing.assert_close(found, truth, rtol=1e-10, atol=1e-12)
+    assert both_ways(Then(lambda h: function(h.flatten(1))).double().eval())
+
+
+def test_windows_at_the_ends_have_divisors_of_their_own():
+    """Of padding by one and by two, which may count or not."""
+    for kernel, padding in ((3, 1), (5, 2)):
+        for counted in (True, False):
+            torch.manual_seed(0)
+            pool = nn.AvgPool1d(kernel, 1, padding, count_include_pad=counted)
+            assert both_ways(Then(pool).double().eval()) == set()  # in the middle
+
+
+def test_an_axis_of_one_behind_the_positions():
+    torch.manual_seed(0)
+    second = nn.Sequential(nn.ReLU(), nn.Conv2d(3, 3, (3, 1), padding=(1, 0)))
+    assert both_ways(Then(second, kernel=(5, 1)).double().eval()) == set()
 
 
 def test_a_graph_that_is_not_the_model_is_not_used(monkeypatch):
