@@ -622,6 +622,9 @@ def test_extreme_backgrounds():
     assert selfcheck.extreme_backgrounds(before, 9) == [6, 4]
     before["b"][2, 0] = torch.nan
     assert 2 in selfcheck.extreme_backgrounds(before, 9)
+    even, odd = torch.arange(9.0)[:, None] * 1000, torch.zeros(9, 1)
+    odd[6] = 1e-3  # the only one that is not as the others, whatever its output's unit is
+    assert selfcheck.extreme_backgrounds({"a": even, "b": odd}, 9)[0] == 6
     assert selfcheck.extreme_backgrounds({"a": torch.ones(1, 2)}, 1) == [0]
     assert selfcheck.extreme_backgrounds({"c": torch.ones(3, 2, dtype=torch.bool)}, 3) == [0, 1]
 
