@@ -321,6 +321,10 @@ def test_seqlets_and_bed(case, one):
     assert [(line[0], int(line[1]), int(line[2])) for line in lines] == list(
         table[["chrom", "genome_start", "genome_end"]].itertuples(index=False, name=None)
     )
+    sizes = table["attribution"].abs()
+    scores = np.array([int(line[4]) for line in lines])  # of BED, 0 to 1000
+    assert scores.max() == 1000 and (abs(scores - 1000 * sizes / sizes.max()) <= 0.5001).all()
+    assert [line[3] for line in lines] == list(table["seqlet_id"])
 
 
 def test_no_seqlet_is_an_empty_table(case, one):
