@@ -389,6 +389,7 @@ def both_ways(model) -> set[str]:
     edits = Edits.stack(list(random_one_hot((3, 4, 5), random_state=1)), [0, 20, 55])
     incremental, full = (Engine(model, X, engine=engine, self_check=False) for engine in ("incremental", "full"))
     torch.testing.assert_close(collect(incremental, edits)[0], collect(full, edits)[0], rtol=1e-10, atol=1e-12)
+    assert incremental.info.full_units == 0
     return set(incremental.info.full_operations)
 
 
@@ -411,6 +412,18 @@ def test_windows_at_the_ends_have_divisors_of_their_own():
             torch.manual_seed(0)
             pool = nn.AvgPool1d(kernel, 1, padding, count_include_pad=counted)
             assert both_ways(Then(pool).double().eval()) == set()  # in the middle
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda h: torch.cat(h.chunk(3, 1)[::-1], 1), lambda h: torch.maximum(*h.split(30, 2)),
+        lambda h: torch.where((h > 0).clone(), h.clone(), 0.1 * h),
+    ],
+)  # fmt: skip
+def test_parts_and_copies_of_a_layer_are_confined(function):
+    torch.manual_seed(0)
+    assert both_ways(Then(function).double().eval()) == set()
 
 
 def test_an_axis_of_one_behind_the_positions():

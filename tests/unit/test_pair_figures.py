@@ -98,15 +98,17 @@ def test_at_several_positions_a_line_is_of_one_of_them():
     figure = interaction_figure(pd.concat([pairs, pairs.assign(position=1, cooperation_p=0.02)]), both)
     assert len(figure.axes) == 4 * len(KINDS)
     for row, (partner, position) in enumerate([("B", 0), ("B", 1)]):
-        ax = figure.axes[row * len(KINDS)]
-        assert ax.get_ylabel().startswith(f"$A\n${partner}\nposition {position}")
-        mine = both[(both["partner_id"] == partner) & (both["position"] == position) & (both["order"] == "given")]
-        (line,) = [
-            one
-            for one in ax.lines
-            if list(one.get_xdata()) == GAPS and one.get_linestyle() == "-" and one.get_marker() == "None"
-        ]
-        np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), mine["interaction"])
+        panels = figure.axes[row * len(KINDS) :][: len(KINDS)]
+        assert panels[0].get_ylabel().startswith(f"$A\n${partner}\nposition {position}")
+        of_pair = both[(both["partner_id"] == partner) & (both["position"] == position)]
+        for ax, order in zip(panels, ("given", "swapped"), strict=True):
+            mine = of_pair[of_pair["order"] == order]
+            (line,) = [
+                one
+                for one in ax.lines
+                if list(one.get_xdata()) == GAPS and one.get_linestyle() == "-" and one.get_marker() == "None"
+            ]
+            np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), mine["interaction"])
 
     far = pairs.assign(position=1, interaction=[-1.0, 2.5])
     ax = pairs_figure(pd.concat([pairs, far])).axes[0]
