@@ -18,7 +18,7 @@ from marginome.backgrounds import make_background
 from marginome.errors import MarginomeError
 from marginome.incremental import Edits, Engine, paths
 from marginome.jobs import marginalize
-from marginome.jobs.marginalize import marginalize_blocks, marginalize_shard
+from marginome.jobs.marginalize import _keeps_backgrounds, marginalize_blocks, marginalize_shard
 from marginome.jobs.predict_baseline import predict_baselines
 from marginome.jobs.runner import job
 from marginome.models import load_model
@@ -219,6 +219,12 @@ class Model(torch.nn.Module):
     def forward(self, X):
         return torch.sigmoid(20 + self.dense(self.conv(X).relu().mean(2)))
 """
+
+
+def test_effects_of_single_backgrounds_are_kept_up_to_a_size():
+    for inserts, kept in ((1 << 15, True), ((1 << 15) + 1, False)):
+        array = np.broadcast_to(np.float32(0), (inserts, 4, 8))
+        assert (array.nbytes <= 4 << 20) == kept == _keeps_backgrounds(*array.shape, {"backgrounds_mb": 4})
 
 
 def test_effects_on_saturated_outputs_exist_in_float64(tmp_path):
