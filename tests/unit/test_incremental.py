@@ -562,9 +562,10 @@ def test_little_memory_gives_the_same_numbers_in_more_parts():
     assert len(parts) > len(list(plenty.run(edits)))
     for a, b in zip(collect(little, edits), collect(plenty, edits)):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-    index = torch.arange(20) % 7
+    index, confirmed = torch.arange(20) % 7, plenty.info.confirmed_pairs
     for a, b in zip(*(pytree.tree_leaves(e.pairs(edits, index)) for e in (little, plenty))):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    assert plenty.info.confirmed_pairs > confirmed and plenty.info.full_units == little.info.full_units == 0
 
 
 def test_spans_are_kept_of_backgrounds_that_are_too_long():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -57,6 +58,20 @@ def test_the_log_ends_in_the_reason(tmp_path, error, reason, traceback):
     assert stopped.value.code
     assert reason in _last_line(tmp_path / "job.log")
     assert ("Traceback" in (tmp_path / "job.log").read_text()) == traceback
+
+
+@pytest.mark.parametrize("loaded", ["", "import torch", "import numpy"])
+def test_a_job_uses_its_threads_whatever_it_has_loaded(tmp_path, loaded):
+    """Results depend on how many there are."""
+    code = f"""{loaded}
+from marginome.jobs.runner import job
+with job({str(tmp_path / "job.log")!r}, threads=2):
+    import torch, numba
+    print(torch.get_num_threads(), numba.get_num_threads())
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "5"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["2", "2"], done.stderr
 
 
 def test_a_job_that_is_cancelled_says_so_and_tidies_up(tmp_path):
