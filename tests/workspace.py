@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import yaml
 from filelock import FileLock
 
 from marginome.config import file_places
+from marginome.provenance import SOURCES
 
 ROOT = Path(__file__).resolve().parents[1]
 RESOURCES = ROOT / "resources"
@@ -63,6 +65,7 @@ class Workspace:
         self.config = copy.deepcopy(config)
         if not (folder / "resources").exists():
             (folder / "resources").symlink_to(RESOURCES)
+        know_sources(folder)
         self.write()
 
     def write(self) -> None:
@@ -91,6 +94,26 @@ class Workspace:
     def path(self, *parts: str) -> Path:
         """A path in this folder."""
         return self.folder.joinpath(*parts)
+
+
+KNOW = """
+from marginome.provenance import PACKAGE, import_closure
+import_closure(*(".".join(file.relative_to(PACKAGE).with_suffix("").parts) for file in PACKAGE.rglob("*.py")))
+"""
+
+
+@functools.cache
+def known_sources() -> Path:
+    """A file of what is known of the code's own files, which holds in any folder: it goes by their content."""
+    subprocess.run([sys.executable, "-c", KNOW], cwd=ROOT, check=True)
+    return ROOT / SOURCES
+
+
+def know_sources(folder: Path) -> None:
+    """Have the first run in a folder parse no file of the code, which takes 3 s."""
+    if not (folder / SOURCES).exists():
+        (folder / SOURCES).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(known_sources(), folder / SOURCES)
 
 
 def jobs_of(output: str) -> dict[str, int]:

@@ -110,6 +110,11 @@ def test_sources_are_remembered_and_changes_noticed(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(provenance.ast, "parse", lambda text: 1 / 0)
         assert _digest() == first  # no file was parsed again
+        for file in package.rglob("*.py"):
+            os.utime(file, (1, 1))
+        shutil.copytree(package, tmp_path / "elsewhere")  # as a job's machine has them
+        patched.setattr(provenance, "PACKAGE", tmp_path / "elsewhere")
+        assert _digest() == first
     text = (package / "b.py").read_text()
     (package / "b.py").write_text(text.replace("return sub", "return 1"))
     assert _digest() != first
@@ -117,7 +122,7 @@ def test_sources_are_remembered_and_changes_noticed(tmp_path, monkeypatch):
     assert _digest() == first
     kept = json.loads(provenance.SOURCES.read_text())
     kept["made_by"][1] = "another version of provenance.py"
-    kept["files"] = {path: [*entry[:3], "wrong"] for path, entry in kept["files"].items()}
+    kept["files"] = {name: [entry[0], "wrong"] for name, entry in kept["files"].items()}
     provenance.SOURCES.write_text(json.dumps(kept))
     assert _digest() == first
     provenance.SOURCES.write_text("{")  # damaged

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from batch import write_checks
 from marginome.background_set import write_background
@@ -17,6 +21,7 @@ from marginome.backgrounds import make_background
 from marginome.batch_files import failed_records, read_record
 from marginome.controls import list_controls
 from marginome.discoveries import controls_needed
+from marginome.effects import probabilities
 from marginome.errors import MarginomeError
 from marginome.figures.profiles import profiles_figure
 from marginome.insert_lists import insert_table
@@ -27,8 +32,9 @@ from marginome.jobs.merge_batches import merge_batches
 from marginome.jobs.predict_baseline import predict_baselines
 from marginome.jobs.report_model import report_model
 from marginome.jobs.runner import job
-from marginome.jobs.summarize_batch import summarize_batch
+from marginome.jobs.summarize_batch import _probabilities, summarize_batch
 from marginome.jobs.summarize_screen import summarize_screen
+from marginome.model_check import engine
 from marginome.motifs import read_motifs
 from marginome.motifs.motif import motif_from_sequence
 from marginome.placing import MIDDLE, place
@@ -205,6 +211,34 @@ def same(first: Screen, second: Screen) -> None:
 
 def test_a_run_stores_which_measures_are_unsigned(alone):
     assert unsigned_measures(alone.folder / "effects.h5") == ["jensen_shannon_distance"]  # of counts: difference
+
+
+SUMMARY = """
+import json, sys
+from marginome.jobs.summarize_batch import summarize_batch
+screen, given = json.loads(sys.argv[1])
+summarize_batch(screen, **given)
+assert "torch" not in sys.modules, "PyTorch was imported"
+"""
+
+
+def test_a_batch_with_profiles_is_summarized_without_pytorch(alone, lists, tmp_path):
+    """Its import took half of the job."""
+    with mock.patch(f"{__name__}.summarize_batch") as call:
+        alone.summarize("m0")
+    made = {name: tmp_path / alone.at("m0", call.call_args[1][name]).name
+            for name in ("effects", "backgrounds", "profiles", "failed")}  # fmt: skip
+    given = json.dumps([*call.call_args[0], {**call.call_args[1], **made}], default=str)
+    subprocess.run([sys.executable, "-c", SUMMARY, given], check=True)
+    mine, theirs = (read_table(where / "effects.parquet") for where in (tmp_path, alone.folder / "m0"))
+    pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+
+
+@pytest.mark.parametrize("softmax", ["strand", None])
+def test_probabilities_of_a_summary_are_those_of_pytorch(softmax):
+    logits = np.random.default_rng(0).normal(0, 30, (3, 2, 500)).astype(np.float32)
+    wanted = probabilities(torch.from_numpy(logits), softmax).numpy()
+    np.testing.assert_allclose(_probabilities(logits, softmax), wanted, rtol=1e-13, atol=1e-300)
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -422,3 +456,14 @@ def test_a_models_architecture_is_measured_once_in_a_batch(tmp_path, lists):
     assert first["outputs"][0]["mean"] != second["outputs"][0]["mean"] and second["precision_error"]
     report_model("atlas", check=path, page=tmp_path / "check.html")
     assert "measured on m0, which has the same architecture" in (tmp_path / "check.html").read_text()
+
+
+def test_of_a_stated_block_only_its_own_speed_is_measured(tmp_path, lists, monkeypatch):
+    """The run takes it whatever others give; it is not waited for where it is slow."""
+    made = Screen(tmp_path, {"m0": [0]}, {"mine": lists["mine"]})
+    for seconds, sizes in ((10.0, {"8"}), (0.0, {"16"})):
+        monkeypatch.setattr(engine, "BLOCK_SECONDS", seconds)
+        made.check("m0")
+        check = read_record(made.at("m0", "check.json"), "m0")
+        assert check["engine"]["path"] == "incremental" and check["block"] == 8
+        assert check["pairs_per_second"].keys() == sizes

@@ -10,23 +10,28 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from marginome.attribution_entries import result_files
 from marginome.config import file_keys, resolve_config
+from marginome.provenance import SOURCES, import_closure
+from marginome.storage import sha256_of
 from workspace import (
     MOTIFS,
     RESOURCES,
     ROOT,
     Workspace,
     cannot_run,
+    know_sources,
     need,
     rules_run,
     small_config,
@@ -36,6 +41,7 @@ from workspace import (
 pytestmark = pytest.mark.workflow
 PLUGINS = ROOT / ".venv-plugins"
 ISOLATION = ROOT / "tests" / "isolation"
+BEFORE_ELEMENTS = {"index_genome", "collect_motifs", "check_model", "make_background", "predict_baseline"}
 SCREEN, CHECK = "results/screens/ctcf_jaspar", "results/models/bpnet_ctcf/check.json"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -96,6 +102,7 @@ def checkout(folder: Path, config: dict) -> None:
     for command in ("init -q", "add -A"):
         subprocess.run(["git", *command.split()], cwd=folder, check=True)
     (folder / "resources").symlink_to(RESOURCES)
+    know_sources(folder)
 
 
 def run(
@@ -133,22 +140,30 @@ def assert_same(bucket: Bucket, finished: Workspace, names: list[str]) -> None:
             assert mine.read_bytes() == theirs.read_bytes(), name
 
 
-def run_isolated(folder: Path, bucket: Bucket, config: dict, *arguments: str) -> None:
-    """Run a config with each job in an empty folder and all data and results in the bucket."""
+def run_isolated(folder: Path, bucket: Bucket, config: dict, *arguments: str, made: Sequence[Path] = ()) -> str:
+    """Run a config with each job in an empty folder and all data and results in the bucket; return what was said.
+
+    Parts of results that a local run made can be in the bucket before.
+    """
     need("unshare", "util-linux")
     if os.geteuid() != 0:
         cannot_run("mount namespaces want root here")
     checkout(folder, config)
     upload(config, bucket)
+    for part in made:
+        for file in sorted(filter(Path.is_file, part.rglob("*"))):
+            bucket.put(f"run/results/{file.relative_to(part.parent)}", file)
     done = run(folder, bucket, *arguments)
     assert done.returncode == 0, done.stdout[-8000:]
     assert not (folder / "results").exists()
+    return done.stdout
 
 
 @pytest.mark.long
 def test_isolated_jobs_give_the_tables_of_a_local_run(tmp_path, bucket, finished, monkeypatch):
     monkeypatch.chdir(ROOT)
-    run_isolated(tmp_path / "work", bucket, small_config())
+    told = run_isolated(tmp_path / "work", bucket, small_config())
+    assert BEFORE_ELEMENTS <= rules_run(told)
     names = [
         "results/motifs/jaspar.parquet",
         *(f"results/backgrounds/{s}.{end}" for s in small_config()["backgrounds"] for end in ("tsv", "fa.gz", "bed")),
@@ -162,12 +177,18 @@ def test_isolated_jobs_give_the_tables_of_a_local_run(tmp_path, bucket, finished
 @pytest.mark.long
 @pytest.mark.timeout(3600)  # half an hour on two cores that others keep busy
 def test_isolated_jobs_give_the_elements_of_a_local_run(tmp_path, bucket, elements, monkeypatch):
-    """From peaks to patterns and isolated effects, and loci of a background set: tables, arrays, browsers' files."""
+    """From peaks to patterns and isolated effects, and loci of a background set: tables, arrays, browsers' files.
+
+    What the test above has isolated jobs make is in the bucket already: the run goes on from it.
+    """
     monkeypatch.chdir(ROOT)
     config = resolve_config(small_elements_config())
     folder, loci = "results/attributions/ctcf_peaks", "results/attributions/ctcf_shuffled/loci.fa.gz"
     targets = [f"{folder}/{name}" for name in result_files(config["attributions"]["ctcf_peaks"])]
-    run_isolated(tmp_path / "work", bucket, small_elements_config(), *targets, loci)
+    parts = ("genomes", "motifs", "models", "backgrounds", "baselines")
+    made = [elements.path("results", part) for part in parts]
+    told = run_isolated(tmp_path / "work", bucket, small_elements_config(), *targets, loci, made=made)
+    assert not rules_run(told) & BEFORE_ELEMENTS and "find_patterns" in rules_run(told)
     ends = (".parquet", ".bed", ".gz", ".sizes", ".bw", ".meme")
     files = elements.path(folder).rglob("*")
     made = sorted(str(file.relative_to(elements.folder)) for file in files if file.name.endswith(ends))
@@ -240,7 +261,16 @@ def test_records_of_files_at_addresses_have_their_names_and_digests(workspace, b
     """A screen and attributions of which every file is fetched: no record names a place of Snakemake's own."""
     config, store = workspace.config, "s3://store"
     config["screens"]["ctcf_jaspar"]["backgrounds"] = ["gc_matched"]
-    config["backgrounds"] = {"gc_matched": config["backgrounds"]["gc_matched"]}
+    config["backgrounds"] = {"gc_matched": {**config["backgrounds"]["gc_matched"], "length": 300}}
+    weights = {
+        "iconv": (4, 4, 7),
+        "rconvs.0": (4, 4, 3),
+        "fconv": (2, 4, 5),
+        "linear": (1, 4),
+    }  # small: none is compared
+    state = {f"{name}.weight": torch.randn(shape) for name, shape in weights.items()}
+    torch.save(state, workspace.path("small.pt"))
+    config["models"]["bpnet_ctcf"] |= {"weights": "small.pt", "input_length": 300}
     genome, peaks = (config["backgrounds"]["gc_matched"][key] for key in ("genome", "peaks"))
     with gzip.open(ROOT / peaks, "rt") as lines:
         fields = [line.split("\t") for line, _ in zip(lines, range(2))]
@@ -305,12 +335,16 @@ def test_the_job_that_the_kubernetes_plugin_makes(tmp_path, bucket, device, monk
     done = run(
         work, bucket, CHECK, "--container-image", "image:1", *gpu, executor="kubernetes",
         program=(ISOLATION / "kubernetes_stub.py",), SPECIFICATION=str(tmp_path / "job"),
+        AWS_ENDPOINT_URL=bucket.endpoint,
     )  # fmt: skip
     assert "the specification is written" in done.stdout, done.stdout[-4000:]
     (container,) = json.loads((tmp_path / "job").read_text())["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "image:1"
     assert container["resources"]["requests"]["memory"] == f"{small_config()['memory_mb'] + 2000}M"
     assert "--deploy-sources s3://store/run/" in container["args"][1]
+    with tarfile.open(tmp_path / "job.tar.xz") as sources:  # what is known of the code's files: no job parses them
+        known = json.load(sources.extractfile(str(SOURCES)))["files"]
+    assert {sha256_of(file) for file in import_closure("jobs.marginalize")} <= known.keys()
     if device == "cuda":
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     else:

@@ -11,6 +11,7 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from marginome.config import SECTIONS, file_keys, file_places
 from marginome.planning import Planned, check_shipped
+from marginome.provenance import SOURCES
 from marginome.textfiles import is_address
 
 
@@ -185,14 +186,14 @@ def genome_digest(wildcards):
 
 
 def write_plan():
-    """Have the file that jobs are told by go with the config files."""
+    """Have the file that jobs are told by go with the config files, and what is known of the code's own files."""
     for section in SECTIONS:
         for name in CONFIG[section]:
             named_digests(section, name)
             (checksums if section in ("screens", "attributions") else readers_of)(section, name)
     sheets = [one if isinstance(one, str) else one["file"] for one in CONFIG["sheets"]]
     keep_batches()
-    workflow.configfiles += [PLAN.write(), *sheets, *([KEPT_BATCHES.path] if sheets else [])]
+    workflow.configfiles += [PLAN.write(), str(SOURCES), *sheets, *([KEPT_BATCHES.path] if sheets else [])]
 
 
 # Whether the executor ships sources is not known yet; without a default storage none does.

@@ -20,7 +20,7 @@ from marginome.seals import OPEN_SEAL, is_sealed, seal
 from marginome.storage import sha256_of
 
 PACKAGE = Path(__file__).resolve().parent
-SOURCES = Path(".snakemake/marginome/sources.json")  # beside Snakemake's own records
+SOURCES = Path(".snakemake/marginome/sources.json")  # beside Snakemake's own records, and shipped with the sources
 # Files beside the code that the code reads. Others, such as an editor's copy of one, are not in an installed package.
 DATA = (".css", ".html", ".js", ".svg")
 
@@ -117,12 +117,16 @@ def _digest_of(files: Iterable[Path], root: Path) -> Any:
 def _closure(files: Iterable[Path], root: Path, package: str = "") -> set[Path]:
     """Return files and what they import, directly or not, from the folder `root`, which is a package of that name."""
     queue, seen = list(files), set()
+    kept = _kept_sources()
+    known = len(kept["files"])
     while queue:
         path = queue.pop()
         if path not in seen:
             seen.add(path)
             found = (_module_file(root, name) for name in _imported(_source(path).imports, path, root, package))
             queue.extend(file for file in found if file is not None)
+    if len(kept["files"]) > known:
+        _keep(SOURCES, kept)
     return seen
 
 
@@ -144,29 +148,25 @@ class _Source(NamedTuple):
 
 @functools.cache
 def _source(path: Path) -> _Source:
-    stat = path.stat()
-    stamp = [stat.st_size, stat.st_mtime_ns]
-    kept = _kept_sources()
-    known = kept["files"].get(str(path), [])
-    if known[:2] == stamp:
-        return _Source(*known[2:])
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):  # the user's: whoever runs it says so
-        found = _Source([], sha256_of(path))
-    else:
-        found = _Source(_imports(tree), hashlib.sha256(_normalised(tree)).hexdigest())
-    kept["files"][str(path)] = [*stamp, *found]
-    _keep(SOURCES, kept)
-    return found
+    content = path.read_bytes()
+    name = hashlib.sha256(content).hexdigest()
+    known = _kept_sources()["files"]
+    if name not in known:
+        try:
+            tree = ast.parse(content)
+        except (SyntaxError, ValueError):  # the user's: whoever runs it says so
+            known[name] = [[], name]
+        else:
+            known[name] = [_imports(tree), hashlib.sha256(_normalised(tree)).hexdigest()]
+    return _Source(*known[name])
 
 
 @functools.cache
 def _kept_sources() -> dict[str, Any]:
-    """What was found in source files before, by size and modification time.
+    """What was found in source files before, by the SHA-256 of their bytes: it holds for copies on other machines too.
 
-    Every job parses the workflow, and would read 80 files of code anew for it. Of no use to another version of Python
-    or of this file.
+    Every job parses the workflow, and would parse 200 files of code anew for it, which takes 3 s. Of no use to another
+    version of Python or of this file.
     """
     made_by = [platform.python_version(), sha256_of(__file__)]
     kept = _kept(SOURCES)

@@ -51,6 +51,7 @@ def check_models(
             engine=engine["engine"],
             memory_bytes=int(engine["memory_mb"]) << 20,
             like=measured.get(kind),
+            block=engine.get("block"),
         )
         model_check.stop_on_problems(found)
         measured.setdefault(kind, found)

@@ -52,6 +52,7 @@ def check_model(
     attribution: bool = True,
     seed: int = 1,
     like: Mapping[str, Any] | None = None,
+    block: int | None = None,
 ) -> dict[str, Any]:
     """Check a model on a few sequences, in the way it is going to be run.
 
@@ -73,6 +74,8 @@ def check_model(
     like : mapping, optional
         The check of a model of the same `architecture` on this device, in these settings. How it is run, how fast, and
         how its attributions converge is not looked at again; whether the model behaves is.
+    block : int, optional
+        How many inserts the run computes together, where that is stated: no other number is tried.
 
     Returns
     -------
@@ -135,7 +138,9 @@ def check_model(
                 how = engine_like(like)
             else:
                 with parts("engine") as part:
-                    how = check_engine(loaded, module, X, args, device, precision, engine, memory_bytes, seed, part)
+                    how = check_engine(
+                        loaded, module, X, args, device, precision, engine, memory_bytes, seed, part, block
+                    )
                 if attribution:
                     with parts("attribution") as part:
                         attributed = check_attribution(loaded, module, X, args, device, seed, part)

@@ -59,22 +59,24 @@ def check_engine(
     memory_bytes: int,
     seed: int,
     part: Part,
+    stated: int | None = None,
 ) -> dict[str, Any]:
-    """Which path the engine takes, and the block size that makes most pairs a second."""
+    """Which path the engine takes, and the block size that makes most pairs a second; of a stated one, how many."""
     settings = dict(device=device, precision=precision, engine=engine, memory_bytes=memory_bytes)
     start = time.perf_counter()
     runner = Engine(module, X, args, **settings)
     set_up = time.perf_counter() - start
     info = runner.info
     width, blocks = min(INSERT_WIDTH, loaded.input_length), BLOCKS[device.type]
-    inserts = random_one_hot(
-        (blocks[-1], 4, width), random_state=stable_seed(seed, "check_model inserts", width) % 2**32
-    )
-    starts = torch.full((blocks[-1],), loaded.input_length // 2 - width // 2, dtype=torch.int64)
+    most = max(blocks[-1], stated or 0)
+    inserts = random_one_hot((most, 4, width), random_state=stable_seed(seed, "check_model inserts", width) % 2**32)
+    starts = torch.full((most,), loaded.input_length // 2 - width // 2, dtype=torch.int64)
     block, rates, apart, kernels, rough = info.block, {}, None, {}, {}
     if info.path == "incremental":
         few = Edits(inserts[:1], starts[:1])
         pair = _timed(runner, few, device, 1)  # the first makes plans, so that it is slower than those that follow
+        if stated and pair * stated <= BLOCK_SECONDS:  # the run takes it whatever others give
+            blocks, block = (stated,), stated
         backgrounds = max(1, min(len(X), int(BLOCK_SECONDS / (pair * blocks[0]))))
         for size in blocks:
             if pair * size * backgrounds > min(BLOCK_SECONDS, part.left) and rates:
@@ -89,7 +91,7 @@ def check_engine(
             rates[str(size)] = float(f"{1 / pair:.4g}")
         fastest = max(rates, key=rates.get)
         # the engine's own block unless another is clearly faster: noise must not change a result's last digits
-        if rates[fastest] > 1.25 * rates.get(str(info.block), 0.0):
+        if rates[fastest] > 1.25 * rates.get(str(block), 0.0):
             block = int(fastest)
         # a plan so wide is checked first, which takes as long as setting up at most
         apart = _apart(runner, inserts[:block], loaded.input_length, part.left - set_up)
