@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from marginome.devices import is_out_of_memory
+from marginome.operations import Following
 
 # Of so many bytes of activations for a byte of the sequences (float32, one-hot) it is not measured whether they fit:
 # two hundred times as many channels as bases, five tensors of them at once.
@@ -29,7 +29,7 @@ def memory_of_attributions(memory_mb: int, device: torch.device) -> int:
     return max(int(memory_mb) << 20, third)
 
 
-class Live(TorchDispatchMode):
+class Live(Following):
     """Follows how much memory there is at once of what operations return: ``peak``, in bytes, weights not counted."""
 
     def __init__(self):

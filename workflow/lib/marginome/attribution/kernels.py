@@ -10,9 +10,9 @@ import numba
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from marginome.devices import triton_works
+from marginome.operations import Following
 
 # Numbers per thread below which starting a thread costs more than it saves.
 PER_THREAD = 1 << 17
@@ -146,7 +146,7 @@ def _probe_relu(device: torch.device) -> None:
     torch.testing.assert_close(_sweep(z, r, 2 * torch.ones_like(r), 2), 2 * slopes)
 
 
-class Backward(TorchDispatchMode):
+class Backward(Following):
     """Run a backward pass with cheaper forms of some steps.
 
     Parameters

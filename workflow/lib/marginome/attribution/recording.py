@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from marginome.attribution.dependence import Dependence, Unseen, flat, storage
 from marginome.attribution.kernels import narrow_convolution
 from marginome.attribution.pairs import Call
 from marginome.attribution.rules import RULES, is_linear
 from marginome.errors import MarginomeError
+from marginome.operations import Following
 
 # What is worth skipping when its result is not asked for; the rest costs little and runs on zeros.
 COSTLY = {"convolution", "addmm", "mm", "bmm", "baddbmm"}
@@ -83,7 +83,7 @@ class Recorded:
     node: Any = None
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(Following):
     """Record a forward pass under autograd.
 
     Parameters

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from marginome.operations import Following
 
 # PyTorch unfolds the input in float64, taps times channels numbers a position, and multiplies; taps times outputs is
 # what the product makes here. So for fewer outputs than channels, by how much being measured: BPNet's profile head (64
@@ -14,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 FEWER, TAPS = 4, 4
 
 
-class FewOutputs(TorchDispatchMode):
+class FewOutputs(Following):
     """While it is on, convolutions along one axis, in float64 on a CPU, with few outputs are computed by `convolve`."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from marginome.devices import peak_memory
+from marginome.operations import Following
 
 log = logging.getLogger("marginome")
 
@@ -42,7 +42,7 @@ class Cost(NamedTuple):
     peak: int
 
 
-class Counting(TorchDispatchMode):
+class Counting(Following):
     """Adds up the bytes of what operations return, views not counted."""
 
     def __init__(self):
