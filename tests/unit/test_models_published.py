@@ -226,6 +226,7 @@ def test_the_example_of_checkpoints_runs(tensors, checkpoint, tmp_path):
         model["input_length"] = LENGTH
     made.config["motifs"]["jaspar"]["include"] = ["MA0139.2", "MA0138.3"]
     made.config["backgrounds"]["uniform"] |= {"n": 6, "length": LENGTH}
+    made.config["block"] = 16
     made.config["screens"]["both"] |= {"controls": False, "shards": 1}
     made.run("results/screens/both/effects.parquet")
     effects = pd.read_parquet(made.path("results/screens/both/effects.parquet"))
