@@ -109,8 +109,6 @@ def check_attribution(
             size = "not a finite number" if found["relative"] is None else (
                 f"{found['relative']:.2g} of the difference from the references on average"
             )  # fmt: skip
-            if found["mean_difference"] == 0 and found["mean_delta"] == 0:
-                continue  # nothing to explain
             part.notes.append(f"DeepLIFT does not converge for output '{output.name}': deltas are {size}")
     return {"unsupported_operations": unsupported, "deltas": deltas}
 
