@@ -74,7 +74,7 @@ def saved(value: Any, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _saved_whole(state: dict[str, torch.Tensor]) -> bytes:
+def saved_whole(state: dict[str, torch.Tensor], dilations: tuple[int, ...] = (2, 4)) -> bytes:
     """A module of bpnet-lite, whose package is not here, saved whole."""
     package, module = types.ModuleType("bpnetlite"), types.ModuleType("bpnetlite.bpnet")
     module.BPNet = type("BPNet", (nn.Module,), {"__module__": "bpnetlite.bpnet"})
@@ -87,7 +87,7 @@ def _saved_whole(state: dict[str, torch.Tensor]) -> bytes:
             setattr(
                 net, name, nn.Conv1d(weight.shape[1], weight.shape[0], weight.shape[2], padding=weight.shape[2] // 2)
             )
-        net.rconvs = nn.ModuleList([nn.Conv1d(4, 4, 3, padding=d, dilation=d) for d in (2, 4)])
+        net.rconvs = nn.ModuleList([nn.Conv1d(4, 4, 3, padding=d, dilation=d) for d in dilations])
         net.linear = nn.Linear(4, 1)
         net.load_state_dict(state)
         return saved(net)
@@ -123,7 +123,7 @@ def cases(exported: bool) -> list[Case]:
             "checkpoint.ckpt", saved({"epoch": 3, "state_dict": state, "log": [0.5, {"a": "b"}]}), bpnet, checksums=True
         ),
         Case("legacy.pt", saved(state, _use_new_zipfile_serialization=False), bpnet),
-        Case("whole.pt", _saved_whole(state), {"input_length": LENGTH}, checksums=True),
+        Case("whole.pt", saved_whole(state), {"input_length": LENGTH}, checksums=True),
         Case("beluga.pt", saved(state), {"loader": "beluga"}),
         Case("state.safetensors", safetensors.torch.save(state), bpnet),
         Case(

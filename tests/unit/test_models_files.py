@@ -19,6 +19,7 @@ import zlib
 import pytest
 import torch
 
+import damaged_weights
 from marginome import MarginomeError, Readout, deep_lift_shap, marginalize_many, random_one_hot
 from marginome.models import load_model
 from marginome.models.pickles import pickled_names
@@ -320,6 +321,18 @@ def test_weights_of_another_architecture(tmp_path):
 def test_settings_that_are_wrong(resources, settings, message):
     with pytest.raises(MarginomeError, match=message):
         load_model("ctcf", {"weights": str(resources / STATE)} | settings)
+
+
+def test_a_whole_module_has_the_layers_of_a_bpnet(tmp_path):
+    """Weights have the same shapes whatever the dilations are."""
+    settings = {"weights": str(tmp_path / "whole.pt"), "input_length": 100}
+    for dilations in ((2, 4), (2, 8)):
+        (tmp_path / "whole.pt").write_bytes(damaged_weights.saved_whole(damaged_weights.bpnet_state(), dilations))
+        if dilations == (2, 4):
+            assert load_model("x", settings).module.n_layers == 2
+        else:
+            with pytest.raises(MarginomeError, match=r"layer rconvs\.1 has padding \(8,\); a BPNet has \(4,\)"):
+                load_model("x", settings)
 
 
 def test_files_that_are_not_there_or_nothing(tmp_path):
