@@ -654,3 +654,13 @@ def test_find_motif(jaspar):
         find_motif([*jaspar[:2], *jaspar[:2]], jaspar[0].motif_name)
     with pytest.raises(MarginomeError, match="Did you mean"):
         find_motif(jaspar, "CTFC")
+
+
+def test_codes_of_bases_stand_for_those_of_biopython(tmp_path):
+    from Bio.Data.IUPACData import ambiguous_dna_values
+
+    codes = {code: bases for code, bases in ambiguous_dna_values.items() if code != "X"} | {"U": "T"}
+    (tmp_path / "codes.tsv").write_text(f"codes\t{''.join(codes)}\n")
+    (motif,) = read_motifs(tmp_path / "codes.tsv")
+    wanted = [[(base in bases) / len(bases) for base in "ACGT"] for bases in codes.values()]
+    np.testing.assert_allclose(motif.pwm, wanted)
