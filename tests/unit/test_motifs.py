@@ -404,6 +404,8 @@ UNIPROBE = (
         # STAMP's and GimmeMotifs' own way of writing TRANSFAC
         ("DE\tone\tfamily\n0\t1\t2\t3\t4\tT\n1\t9\t0\t0\t0\tA\nXX\nDE\ttwo\n0\t0\t8\t0\t0\tC\nXX\n",
          [("one", "one", "TA", "transfac"), ("two", "two", "C", "transfac")]),
+        ("DE one\n0 1 2 3 4\n1 9 0 0 0\nDE two\n0 0 8 0 0\n",  # without the column of letters
+         [("one", "one", "TA", "transfac"), ("two", "two", "C", "transfac")]),
         # CIS-BP's file of all motifs
         ("TF\tT1\nTF Name\tFOS\nMotif\tM1\nPos\tA\tC\tG\tT\n1\t.1\t.1\t.7\t.1\n\n"
          "TF\tT2\nTF Name\tJUN\nMotif\tM2\nPos\tA\tC\tG\tT\n1\t.7\t.1\t.1\t.1\n",
@@ -420,7 +422,7 @@ UNIPROBE = (
         ("TGACTCA\tFOS\nCACGTG\tMYC\n", [("FOS", "FOS", "TGACTCA", "tsv"), ("MYC", "MYC", "CACGTG", "tsv")]),
         ("GATA\tAGATAA\nTATA\tTATAAA\n", [("GATA", "GATA", "AGATAA", "tsv"), ("TATA", "TATA", "TATAAA", "tsv")]),
     ],
-    ids=["jaspar 2018", "stamp", "cis-bp", "rsat", "uniprobe", "uniprobe short", "list", "swapped", "both"],
+    ids=["jaspar 2018", "stamp", "stamp short", "cis-bp", "rsat", "uniprobe", "uniprobe short", "list", "swapped", "both"],
 )  # fmt: skip
 def test_formats_of_other_tools(tmp_path, text, expected):
     assert shown(write(tmp_path, text)) == expected
