@@ -323,6 +323,21 @@ def test_settings_that_are_wrong(resources, settings, message):
         load_model("ctcf", {"weights": str(resources / STATE)} | settings)
 
 
+class Failing:
+    """What a pickle makes of it fails."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def test_a_trusted_pickle_that_fails_is_one_line(tmp_path):
+    (tmp_path / "bad.pt").write_bytes(pickle.dumps(Failing()))
+    settings = {"weights": str(tmp_path / "bad.pt"), "loader": "pickled_module", "trust_pickle": True}
+    with pytest.raises(MarginomeError, match=r"bad\.pt: the pickle cannot be loaded \(.*no number") as refused:
+        load_model("x", settings)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_whole_module_has_the_layers_of_a_bpnet(tmp_path):
     """Weights have the same shapes whatever the dilations are."""
     settings = {"weights": str(tmp_path / "whole.pt"), "input_length": 100}

@@ -422,7 +422,8 @@ UNIPROBE = (
         ("TGACTCA\tFOS\nCACGTG\tMYC\n", [("FOS", "FOS", "TGACTCA", "tsv"), ("MYC", "MYC", "CACGTG", "tsv")]),
         ("GATA\tAGATAA\nTATA\tTATAAA\n", [("GATA", "GATA", "AGATAA", "tsv"), ("TATA", "TATA", "TATAAA", "tsv")]),
     ],
-    ids=["jaspar 2018", "stamp", "stamp short", "cis-bp", "rsat", "uniprobe", "uniprobe short", "list", "swapped", "both"],
+    ids=["jaspar 2018", "stamp", "stamp short", "cis-bp", "rsat", "uniprobe", "uniprobe short", "list", "swapped",
+         "both"],
 )  # fmt: skip
 def test_formats_of_other_tools(tmp_path, text, expected):
     assert shown(write(tmp_path, text)) == expected
