@@ -10,6 +10,7 @@ from scipy.stats import entropy
 from marginome import figures
 from marginome.errors import MarginomeError
 from marginome.plots import save_figure
+from marginome.seals import is_sealed
 from synthetic_screen import synthetic_screen
 
 
@@ -260,3 +261,14 @@ def test_attributions_are_drawn_on_one_scale_with_the_insert_shaded():
     assert figure.get_supylabel() == "DeepLIFT/SHAP of counts (log counts)"
     nothing = figures.attributions_figure(inserts.iloc[:0], before[:0], after[:0])
     assert "no attributions" in nothing.texts[0].get_text()
+
+
+def test_a_figure_that_is_cut_off_is_known_as_one_that_had_a_digest(screen, tmp_path):
+    path = tmp_path / "x.svg"
+    save_figure(figures.heatmap_figure(screen.effects, screen.per_background, top=2), path)
+    whole = path.read_bytes()
+    assert is_sealed(path)
+    for cut in (len(whole) // 2, len(whole) - 100):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match="cut off"):
+            is_sealed(path)
