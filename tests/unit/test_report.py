@@ -217,6 +217,13 @@ def test_table_of_the_page_is_the_table_given(tmp_path):
         at += 4 * width
 
 
+def test_the_page_says_how_much_is_in_it(tmp_path):
+    screen = synthetic_screen(4)
+    page, _, _ = page_of(tmp_path, screen)
+    inserts = screen.effects[["motif_id", "orientation", "start", "insert"]].drop_duplicates()
+    assert f"{len(inserts)} inserts, {len(screen.effects)} effects" in "".join(page.text)
+
+
 def test_details_are_what_was_given(tmp_path):
     screen = synthetic_screen(10)
     singles = screen.per_background.copy()
@@ -535,6 +542,13 @@ def test_the_page_of_elements_leads_to_every_file_that_there_is(tmp_path):
         page = write_elements_page(entry, isolated=name == "report", patterns=name == "report")
         links = [a["href"] for t, a in Page(page).tags if t == "a" and "href" in a]
         assert page.stem == name and [link for link in links if (tmp_path / link).is_file()] == wanted
+
+
+def test_a_record_is_shown_nested_as_it_is(tmp_path):
+    write_page(tmp_path / "x.html", title="x", sections=[], provenance={"a": ["b", 2], "d": [["e", "f"], {"x": None}]})
+    page = Page(tmp_path / "x.html")
+    assert "a b, 2 d e, f x" in " ".join(t.strip() for t in page.text if t.strip())
+    assert [t for t, _ in page.tags].count("li") == 2
 
 
 def test_a_methods_paragraph_says_what_the_record_holds(tmp_path):
