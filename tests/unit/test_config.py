@@ -403,6 +403,15 @@ def test_a_name_in_a_file_is_found_without_running_it(tmp_path, source, found):
         check_reference(f"{file}:f", where="x")
 
 
+def test_of_a_name_that_is_not_in_a_file_those_that_can_be_called_are_told(tmp_path):
+    from marginome.usercode import load_user_object
+
+    (tmp_path / "own.py").write_text("import os\n_bulid = print\nbulids = 3\ndef build(): ...\nclass Net: ...\n")
+    with pytest.raises(MarginomeError, match=r"there is no name in .*own\.py 'bulid'") as refused:
+        load_user_object(f"{tmp_path / 'own.py'}:bulid", where="x")
+    assert "Did you mean 'build'" in str(refused.value) and str(refused.value).endswith("build, Net.")
+
+
 @pytest.mark.parametrize("home", ["/dev/null/home", None])
 def test_caches_go_elsewhere_when_the_home_cannot_be_written(tmp_path, home):
     """numba has nowhere to keep what it compiles when the package is read-only too, and refuses to import it."""

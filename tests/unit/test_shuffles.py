@@ -154,6 +154,18 @@ def test_dtypes_and_memory_layouts(dtype):
     assert torch.equal(dinucleotide_shuffle(strided, 5, 40, n=4, random_state=1), expected)
 
 
+def test_shuffles_that_equal_their_input_are_counted_when_asked_for(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("marginome"), "propagate", True)
+    X = random_one_hot((3, 4, 20), random_state=0)
+    with caplog.at_level(logging.INFO):
+        shuffle(X, n=2, random_state=0)
+        dinucleotide_shuffle(X, n=2, random_state=0)
+    assert not caplog.messages
+    with caplog.at_level(logging.INFO):
+        dinucleotide_shuffle(X, n=2, random_state=0, verbose=True)
+    assert caplog.messages == ["0 of 6 shuffles equal their input"]
+
+
 def test_low_complexity_is_reported(caplog):
     X = encode("A" * 30, "AC" * 15, "A" * 29 + "C", random_text(30))
     with caplog.at_level(logging.WARNING):
