@@ -112,7 +112,7 @@ def test_reduced_models_of_long_sequences_are_screened(tmp_path, packages):
         config["models"][name]["input_length"] = length
         config["backgrounds"][name] = {"kind": "uniform", "n": 2, "length": length}
         config["screens"][name] = {
-            "models": [name], "motifs": ["jaspar"], "backgrounds": [name], "controls": {"pool": 40},
+            "models": [name], "motifs": ["jaspar"], "backgrounds": [name], "controls": False,
         }  # fmt: skip
     config["block"] = 16
     workspace = Workspace(tmp_path, config)
