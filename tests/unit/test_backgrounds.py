@@ -240,6 +240,12 @@ def synthetic(tmp_path, contigs, peaks):
     return {"kind": "gc_matched", "length": 50, "genome": str(genome), "peaks": str(bed), "flank": 0, "bin_width": 1.0}
 
 
+def test_contigs_that_are_too_short_for_a_window_are_said(tmp_path):
+    need("bedtools", "bedtools")
+    settings = synthetic(tmp_path, {"chr1": "ACGT" * 50, "tiny": "ACGT"}, [("chr1", 100, 150)])
+    refused(settings | {"n": 2, "chromosomes": {"include": ["tiny"]}}, "no contig is as long as 50 bp")
+
+
 def test_masks_unknown_bases_chromosomes_and_blacklists(tmp_path):
     need("bedtools", "bedtools")
     rng = np.random.default_rng(0)
