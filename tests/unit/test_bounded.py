@@ -120,6 +120,25 @@ def test_weights_that_unpack_to_much(tmp_path, make, message):
     assert peak_of(load) < 64
 
 
+def test_members_that_are_marked_as_folders_are_not_read_as_whatever_lies_in_memory(tmp_path):
+    """PyTorch's reader returns them unread; one bit is enough, and no checksum covers it."""
+    refused = []
+    for case in damaged_weights.cases(False):
+        if case.checksums and case.content[:2] == b"PK":
+            content, path = bytearray(case.content), tmp_path / case.file
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                at, members = archive.start_dir, archive.infolist()
+            for member in members:  # its entry in the archive's directory
+                content[at + 38] |= 0x10 if "data/" in member.filename else 0
+                at += 46 + sum(int.from_bytes(content[at + i : at + i + 2], "little") for i in (28, 30, 32))
+            path.write_bytes(content)
+            with pytest.raises(MarginomeError, match="damaged") as error:
+                load_model("odd", {"weights": str(path), **case.settings})
+            assert str(path) in str(error.value)
+            refused.append(case.file)
+    assert {"trusted.pt", "trusted_script.pt"} <= set(refused)
+
+
 # ------------------------------------------------------------------------------------------------ gzip
 SMALL = {name: Kind(getattr(bounded, name).name, 4 * MB) for name in ("MOTIFS", "REGIONS", "SEQUENCES", "TABLE")}
 READERS = {

@@ -121,6 +121,7 @@ from clipnet import rnn_v10, utils
 del sys.modules["tensorflow"]  # Keras would look for it
 X = np.stack([utils.get_twohot("".join("ACGT"[base] for base in row)) for row in np.load("bases.npy")])
 assert set(np.unique(X)) == {0, 2}
+keras.utils.set_random_seed(0)
 rng, found = np.random.default_rng(0), []
 for file in ("models/fold_1.h5", "models/fold_2.h5"):
     model = rnn_v10.construct_nn(1000, 1000)

@@ -24,6 +24,7 @@ from marginome.errors import MarginomeError
 
 GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
+_FOLDER = 0x10  # of the attributes of a member, as MS-DOS has them
 
 
 class Kind(NamedTuple):
@@ -256,9 +257,14 @@ def check_archive(path: str | os.PathLike) -> None:
 
 
 def check_members(path: str | os.PathLike) -> None:
-    """Raise ``zipfile.BadZipFile`` when a member of an archive is not what its checksum says: torch does not look."""
+    """Raise ``zipfile.BadZipFile`` when a member of an archive is not what its checksum says: torch does not look.
+
+    Nor does torch read what is marked as a folder: its tensors are then whatever lies in memory.
+    """
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
+            if member.file_size and member.external_attr & _FOLDER:
+                raise zipfile.BadZipFile(f"{member.filename} is marked as a folder, but has content")
             if member.CRC:  # 0: written without, by torch.serialization.set_crc32_options(False)
                 with archive.open(member) as handle:
                     while handle.read(_PIECE):  # compares the checksum at the end

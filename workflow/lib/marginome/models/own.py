@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from marginome.errors import MarginomeError, first_line
 from marginome.models.built import Built
 from marginome.models.exported import load_scripted
 from marginome.models.kinds import safetensors_names
-from marginome.models.pickles import is_archive, is_torchscript
+from marginome.models.pickles import damaged_weights, is_archive, is_torchscript
 from marginome.models.states import load_strictly, read_weights, state_of
 from marginome.usercode import load_user_object
 
@@ -114,6 +115,8 @@ def _unpickled(file: str, where: str) -> Any:
         if is_archive(file):
             check_members(file)
         return torch.load(file, map_location="cpu", weights_only=False)
+    except zipfile.BadZipFile as error:
+        raise damaged_weights(file, error) from error
     except Exception as error:
         if is_out_of_memory(error):
             raise
