@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 from collections.abc import Callable
@@ -71,6 +72,21 @@ def pytest_terminal_summary(terminalreporter):
         ]
         if any(counts):
             terminalreporter.write_line("tests/{}: {} passed, {} failed, {} skipped".format(folder, *counts))
+
+
+@pytest.fixture(autouse=True)
+def plain_logging():
+    """`job` takes the loggers of its process over, which here goes on: each test begins and ends without that."""
+
+    def free() -> None:
+        logging.captureWarnings(False)
+        for log in map(logging.getLogger, ("marginome", "py.warnings")):
+            log.handlers, log.propagate = [], True
+            log.setLevel(logging.NOTSET)
+
+    free()
+    yield
+    free()
 
 
 @pytest.fixture(scope="session")

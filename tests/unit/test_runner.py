@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -23,18 +22,6 @@ with job(sys.argv[1]), atomic(sys.argv[2]) as temporary:
     print("writing", flush=True)
     time.sleep(60)
 """
-
-
-@pytest.fixture(autouse=True)
-def unchanged_logging():
-    """`job` takes the loggers of its process over; here that process goes on."""
-    loggers = [logging.getLogger("marginome"), logging.getLogger("py.warnings")]
-    kept = [(one.handlers, one.propagate, one.level) for one in loggers]
-    yield
-    logging.captureWarnings(False)
-    for one, (handlers, propagate, level) in zip(loggers, kept):
-        one.handlers, one.propagate = handlers, propagate
-        one.setLevel(level)
 
 
 def _last_line(log):
